@@ -1,0 +1,248 @@
+"""The command line: parse, call one function, print. Nothing heavy is imported before a command needs it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from debft import __version__
+from debft.errors import DebftError, InputError
+from debft.progress import say
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="Fine-tune DeBERTa-v3 and its peers, and set the result beside the published one.",
+    epilog="Start with: debft mnli --data demo",
+)  # fmt: skip
+
+# Task commands: option -> key of the recipe.
+TRAIN_OPTIONS = (
+    "seed", "from_scratch", "max_steps", "max_train_samples", "max_eval_samples", "learning_rate", "num_train_epochs",
+    "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps",
+)  # fmt: skip
+RUNTIME_OPTIONS = ("precision", "save_steps")
+DEFAULT_MODEL = "deberta-v3-xsmall"
+
+
+def _panel(name: str, help: str, *flags: str, **more: Any):
+    return typer.Option(*flags, help=help, rich_help_panel=name, show_default=False, **more)
+
+
+def _fine_tune(
+    task: str,
+    model: Annotated[
+        str | None, _panel("Run", f"Alias, hub id or directory (default: the recipe's, else {DEFAULT_MODEL}).")
+    ] = None,
+    recipe: Annotated[str | None, _panel("Run", "Name or YAML file (default: the published recipe of model and task).")] = None,
+    data: Annotated[str | None, _panel("Run", "hub, demo or a directory (default: hub).")] = None,
+    output: Annotated[Path | None, _panel("Run", "Run directory (default: runs/TASK-MODEL/seed-SEED).")] = None,
+    resume: Annotated[bool, _panel("Run", "Continue the newest valid checkpoint of --output.", "--resume")] = False,
+    dry_run: Annotated[bool, _panel("Run", "Check everything, show the plan, train nothing.", "--dry-run")] = False,
+    as_json: Annotated[bool, _panel("Run", "result.json on stdout and nothing else there.", "--json")] = False,
+    num_processes: Annotated[int | None, _panel("Run", "Processes on this machine (default: one per GPU).", min=1)] = None,
+    precision: Annotated[str | None, _panel("Run", "auto, fp32, bf16 or fp16.")] = None,
+    save_steps: Annotated[int | None, _panel("Run", "Optimizer steps between checkpoints.")] = None,
+    seed: Annotated[int | None, _panel("Score", "Of the head, the data order and dropout.")] = None,
+    from_scratch: Annotated[bool | None, _panel("Score", "Random weights from the model's config.", "--from-scratch")] = None,
+    max_steps: Annotated[int | None, _panel("Score", "Optimizer steps in all; the schedule ends there.")] = None,
+    max_train_samples: Annotated[int | None, _panel("Score", "Only the first rows of the training split.")] = None,
+    max_eval_samples: Annotated[int | None, _panel("Score", "Only the first rows of each eval split.")] = None,
+    learning_rate: Annotated[float | None, _panel("Score", "The peak.")] = None,
+    num_train_epochs: Annotated[float | None, _panel("Score", "Passes over the training data.")] = None,
+    train_batch_size: Annotated[int | None, _panel("Score", "Sequences per optimizer step over all devices.")] = None,
+    warmup_steps: Annotated[float | None, _panel("Score", "Optimizer steps; below 1: a fraction of the run.")] = None,
+    weight_decay: Annotated[float | None, _panel("Score", "Not on biases and LayerNorm weights.")] = None,
+    max_seq_length: Annotated[int | None, _panel("Score", "Tokens, special ones included.")] = None,
+    eval_steps: Annotated[int | None, _panel("Score", "Optimizer steps between evaluations.")] = None,
+    set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
+) -> None:
+    from debft import launch
+    from debft.finetune import finetune, make_plan
+
+    given = locals()
+    resolved = _resolve(task, given)
+    out = output or _default_output(resolved)
+    if dry_run:
+        _show_plan(make_plan(resolved), out, as_json)
+        return
+    if launch.is_parent(num_processes):
+        _check_before_launch(resolved, out, resume)
+        raise typer.Exit(launch.start_processes(launch.count(num_processes)))
+    result = finetune(resolved, out, resume=resume)
+    if launch.is_main_process():
+        _show_result(result, out, as_json)
+
+
+def _resolve(task: str, given: dict[str, Any]):
+    """The recipe that the options ask for."""
+    from debft.data import demo
+    from debft.models import canonical_name
+    from debft.recipe import default_recipe_path, load_recipe, parse_set, recipe_path
+
+    model = canonical_name(given["model"]) if given["model"] else None
+    if given["recipe"]:
+        path = recipe_path(given["recipe"], task)
+    else:
+        model = model or (demo.MODEL_NAME if given["data"] == "demo" else DEFAULT_MODEL)
+        path = default_recipe_path(task, model)
+    overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
+    overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
+    overrides |= {name: value for name, value in (("model", model), ("data", given["data"])) if value is not None}
+    recipe = load_recipe(path, overrides | parse_set(given["set"] or []))
+    if recipe.task != task:
+        raise InputError(f"--recipe {given['recipe']}: expected a recipe of {task}, got one of {recipe.task}")
+    if path.stem == "default":
+        say(f"no published recipe for {recipe.model} on {task}: recipes/{task}/default.yaml is used")
+    return recipe
+
+
+def _default_output(recipe) -> Path:
+    from debft.models import short_name
+
+    return Path("runs") / f"{recipe.task}-{short_name(recipe.model)}" / f"seed-{recipe.train.seed}"
+
+
+def _check_before_launch(recipe, output: Path, resume: bool) -> None:
+    """Bad input is found once, before several processes would each find it."""
+    from debft.finetune import check_output, make_plan
+    from debft.results import RunDirectory
+
+    if check_output(RunDirectory(output), recipe, resume) is None:
+        make_plan(recipe)
+
+
+def _show_plan(plan, output: Path, as_json: bool) -> None:
+    from debft.report import plan_dict, print_plan
+
+    print_plan(plan, output)
+    if as_json:
+        _print_json(plan_dict(plan, output))
+
+
+def _show_result(result, output: Path, as_json: bool) -> None:
+    from debft.report import print_result
+
+    print_result(result, output)
+    if as_json:
+        print(result.to_json())
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+@app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """List the packaged recipes, or show one with every value it resolves to."""
+    from debft.recipe import load_recipe, recipe_path, to_dict
+    from debft.report import print_recipe, print_recipes, recipes_list
+
+    if name is None:
+        _print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
+        return
+    found = load_recipe(recipe_path(name))
+    _print_json(to_dict(found)) if as_json else print_recipe(found)
+
+
+@app.command(rich_help_panel="Look", epilog="Example: debft check my-recipe.yaml")
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The resolved recipe as JSON on stdout.")] = False,
+) -> None:
+    """Validate a recipe without training; every problem is reported at once."""
+    from debft.checks import check_recipe
+    from debft.models import canonical_name
+    from debft.recipe import load_recipe, recipe_path, to_dict
+
+    found = load_recipe(recipe_path(recipe), None)
+    check_recipe(found if found.model else load_recipe(recipe_path(recipe), {"model": canonical_name(DEFAULT_MODEL)}))
+    say(f"{recipe}: ok")
+    if as_json:
+        _print_json(to_dict(found))
+
+
+@app.command(rich_help_panel="Look", epilog="Example: debft doctor --model path/to/model")
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Also check this model directory: weights, tokens.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Check the environment: versions, device, hub, cache, and the traps of the installed packages."""
+    from debft.doctor import examine
+    from debft.report import print_findings
+
+    findings = examine(model)
+    print_findings(findings)
+    if as_json:
+        _print_json({"findings": findings})
+    if any(finding["state"] == "bad" for finding in findings):
+        raise typer.Exit(2)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"debft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+def _task_command(task: str) -> Callable[..., None]:
+    """`_fine_tune` with the task filled in, for Typer to read the other parameters off."""
+    import functools
+    import inspect
+
+    @functools.wraps(_fine_tune)
+    def command(**options: Any) -> None:
+        _fine_tune(task, **options)
+
+    signature = inspect.signature(_fine_tune)
+    command.__signature__ = signature.replace(parameters=[p for name, p in signature.parameters.items() if name != "task"])
+    del command.__wrapped__
+    return command
+
+
+def _add_task_commands() -> None:
+    from debft.tasks import TASKS
+
+    for name, task in TASKS.items():
+        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {', '.join(task.labels)}."
+        app.command(name, help=words, rich_help_panel="Tasks", epilog=f"Example: debft {name} --model {DEFAULT_MODEL}")(
+            _task_command(name)
+        )
+
+
+_add_task_commands()
+
+
+def main() -> None:
+    """Run the command and end with the exit code of the contract."""
+    from debft import launch
+
+    try:
+        code = app(standalone_mode=False) or 0
+    except DebftError as error:
+        if launch.is_main_process():
+            for problem in error.problems:
+                say(f"debft: {problem}" if error.exit_code == 1 else problem)
+        code = error.exit_code
+    except click.ClickException as error:
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
+        say(f"{where}: {error.format_message()}")
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted before the first training step; nothing was written")
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,63 @@
+"""Whether a run may stand beside a published number, and the number."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from debft.data import source_kind
+from debft.published import published_scores
+from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_names, recipe_path
+from debft.tasks import Task
+
+
+def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
+    """Why this run is not set beside a published number; None if it may be.
+
+    num_rows: by split, as trained on and evaluated.
+    """
+    if source_kind(recipe.data) == "demo":
+        return "demo data is never compared with a published number"
+    if recipe.train.from_scratch:
+        return "random weights: the published numbers start from the pre-trained ones"
+    if not published_scores(recipe.model or "", task.name):
+        return f"no published number for {recipe.model} on {task.name}"
+    for split in task.splits:
+        if num_rows[split.name] != split.num_rows:
+            return f"{split.name} has {num_rows[split.name]:,} rows, the published benchmark {split.num_rows:,}"
+    changed = changed_keys(recipe, task)
+    return f"not the published recipe: {', '.join(changed)} differs" if changed else None
+
+
+def changed_keys(recipe: Recipe, task: Task) -> list[str]:
+    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one."""
+    names = [name for name in recipe_names() if name.startswith(f"{task.name}/")]
+    packaged = [load_recipe(recipe_path(name), {"model": recipe.model} if name.endswith("/default") else None) for name in names]
+    own = [p for p in packaged if p.model == recipe.model and p.reproduces]
+    if not own:
+        path = default_recipe_path(task.name, recipe.model or "")
+        return [f"recipe {path.stem}"]
+    differences = [
+        [
+            f"train.{f.name}"
+            for f in fields(recipe.train)
+            if f.name != "seed" and getattr(p.train, f.name) != getattr(recipe.train, f.name)
+        ]
+        for p in own
+    ]
+    return min(differences, key=len)
+
+
+def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
+    """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
+    rows = []
+    for cell in published_scores(recipe.model or "", task.name):
+        ours = scores.get(cell.score)
+        difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
+        rows.append({
+            "score": cell.score, "ours": ours, "value": cell.value, "difference": difference, "verdict": "indicative (1 seed)",
+            "table": cell.table, "row": cell.row, "cell": cell.cell, "source": cell.source, "note": cell.note,
+        })  # fmt: skip
+    return rows
+
+
+def without_seed(recipe: Recipe) -> Recipe:
+    return replace(recipe, train=replace(recipe.train, seed=0))

@@ -1,0 +1,105 @@
+"""Rows become examples, or one line that says which row is wrong and how."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from debft.data.files import Table
+from debft.errors import InputError, one_of
+from debft.tasks import Task
+
+PROBLEMS_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order; ids[i]: the row, from 0, as text."""
+
+    texts: list[tuple[str, ...]]
+    labels: np.ndarray
+    ids: list[str]
+    empty_texts: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self) -> str:
+        """Hex digest of texts and labels in their order."""
+        digest = hashlib.sha256()
+        for texts, label in zip(self.texts, self.labels, strict=True):
+            digest.update("\x1f".join((*texts, str(label), "")).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
+
+
+def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
+    """The first `limit` rows as examples. Every row is checked all the same.
+
+    Raises InputError naming the first wrong row and how many more there are.
+    """
+    wanted = (*task.text_keys, "label")
+    lacking = [name for name in wanted if name not in table.columns]
+    if lacking:
+        have = ", ".join(list(table.columns)[:8])
+        raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
+    if not len(table):
+        raise InputError(f"{table.path}: expected rows, got none")
+    problems = Problems(table)
+    texts = _texts(table, task, problems)
+    labels = _labels(table.columns["label"], task, problems)
+    problems.raise_any()
+    kept = len(table) if limit is None else min(limit, len(table))
+    return Examples(
+        texts=texts[:kept], labels=np.array(labels[:kept], dtype=np.int64), ids=[str(i) for i in range(kept)],
+        empty_texts=sum(not text.strip() for pair in texts[:kept] for text in pair),
+    )  # fmt: skip
+
+
+class Problems:
+    """Collects what is wrong with which row."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.rows: list[tuple[int, str]] = []
+
+    def add(self, row: int, what: str) -> None:
+        self.rows.append((row, what))
+
+    def raise_any(self) -> None:
+        if not self.rows:
+            return
+        self.rows.sort()
+        first, what = self.rows[0]
+        more = [str(self.table.lines[row]) for row, _ in self.rows[1 : 1 + PROBLEMS_SHOWN]]
+        others = len(self.rows) - 1
+        tail = f" (and {others:,} more: line {', '.join(more)}{', ...' if others > len(more) else ''})" if others else ""
+        raise InputError(f"{self.table.place(first)}: {what}{tail}")
+
+
+def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
+    for key in task.text_keys:
+        for row, text in enumerate(table.columns[key]):
+            if not isinstance(text, str):
+                problems.add(row, f"{key}: expected text, got {text!r}")
+            elif not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text):
+                problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
+    return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+
+
+def _labels(column: list, task: Task, problems: Problems) -> list[int]:
+    """Label names or the hub's integers as integers. A file that mixes both is refused."""
+    by_name = {name: i for i, name in enumerate(task.labels)}
+    by_number: dict[object, int] = {i: i for i in range(len(task.labels))} | {str(i): i for i in range(len(task.labels))}
+    named = Counter(isinstance(label, str) and label in by_name for label in column)
+    lookup = by_name if named[True] >= named[False] else by_number
+    expected = one_of(task.labels) if lookup is by_name else f"0 to {len(task.labels) - 1} ({one_of(task.labels)})"
+    labels = []
+    for row, label in enumerate(column):
+        usable = isinstance(label, (str, int)) and not isinstance(label, bool)
+        number = lookup.get(label) if usable else None
+        if number is None:
+            advice = "; -1 marks a hidden test label, which can be neither trained on nor scored" if label in (-1, "-1") else ""
+            problems.add(row, f"label: expected {expected}, got {label!r}{advice}")
+        labels.append(-1 if number is None else number)
+    return labels

@@ -1,0 +1,166 @@
+"""Texts become token ids, once: the result is cached under a key of its content.
+
+Legend: N examples, T tokens of all examples together.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from debft.cache import cache_directory, write_atomically
+from debft.data.checks import Examples
+from debft.progress import meter, say
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FORMAT = 1
+CHUNK = 1000  # examples per call of the Rust tokenizer: progress is shown in between
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSplit:
+    """ids_T int32 and types_T int8 of all examples end to end; ends_N int64: where each one ends; truncated: how many were."""
+
+    ids_T: np.ndarray
+    types_T: np.ndarray
+    ends_N: np.ndarray
+    labels_N: np.ndarray
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.ends_N, prepend=0)
+
+    def example(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(token ids, token type ids) of one example."""
+        start = self.ends_N[index - 1] if index else 0
+        return self.ids_T[start : self.ends_N[index]], self.types_T[start : self.ends_N[index]]
+
+
+def encode(
+    examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, truncation: str, seed: int, what: str,
+    show: bool = True,
+) -> EncodedSplit:  # fmt: skip
+    """Token ids of every example, from the cache where the same content was encoded before.
+
+    `truncation` as in TrainConfig; `seed` matters for `random_ends` alone.
+    """
+    path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, max_seq_length, truncation, seed)}.safetensors"
+    arrays = _read_cache(path) if path.is_file() else None
+    if arrays is None:
+        arrays = _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show)
+        _write_cache(path, arrays)
+    return EncodedSplit(
+        ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=examples.labels,
+        truncated=int(arrays["truncated"][0]),
+    )  # fmt: skip
+
+
+def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -> dict[str, np.ndarray]:
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = True  # `[SEP]` in a text is text
+    ids, types, lengths, truncated = [], [], [], 0
+    with meter("tokens", len(examples), "examples", show=show) as progress:
+        for start in range(0, len(examples), CHUNK):
+            chunk = examples.texts[start : start + CHUNK]
+            columns = [backend.encode_batch([texts[k] for texts in chunk], add_special_tokens=False) for k in range(len(chunk[0]))]
+            for offset, parts in enumerate(zip(*columns, strict=True)):
+                room = max_seq_length - backend.num_special_tokens_to_add(len(parts) > 1)
+                if sum(len(part) for part in parts) > room:
+                    truncated += 1
+                    _truncate(parts, room, truncation, np.random.default_rng((seed, start + offset)))
+                whole = backend.post_process(*parts)
+                ids.append(np.array(whole.ids, dtype=np.int32))
+                types.append(np.array(whole.type_ids, dtype=np.int8))
+                lengths.append(len(whole.ids))
+            progress.advance(len(chunk), what)
+    return {
+        "ids": np.concatenate(ids), "types": np.concatenate(types), "ends": np.cumsum(lengths, dtype=np.int64),
+        "truncated": np.array([truncated]),
+    }  # fmt: skip
+
+
+def _truncate(parts: tuple, room: int, truncation: str, rng: np.random.Generator) -> None:
+    """Cut the encodings in place to `room` tokens together."""
+    lengths = [len(part) for part in parts]
+    if truncation == "longest_first":
+        for part, keep in zip(parts, longest_first(lengths, room), strict=True):
+            part.truncate(keep)
+        return
+    for part, (front, back) in zip(parts, random_ends(lengths, room, rng), strict=True):
+        part.truncate(len(part) - front, direction="left")
+        part.truncate(len(part) - back)
+
+
+def longest_first(lengths: list[int], room: int) -> list[int]:
+    """How many tokens of each text stay, as `tokenizers` counts them: the longer is cut to the shorter, then both to halves."""
+    if len(lengths) == 1:
+        return [min(lengths[0], room)]
+    short, long = sorted(lengths)
+    long = short if short > room else max(short, room - short)
+    if short + long > room:
+        short = room // 2
+        long = short + room % 2
+    return [short, long] if lengths[0] <= lengths[1] else [long, short]
+
+
+def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """(tokens dropped in front, behind) of each text: one token at a time, of the longer one, by a coin.
+
+    Source: microsoft/DeBERTa DeBERTa/data/example.py _truncate_segments. It draws anew whenever an example is read;
+    here the draw is fixed by seed and example, so that a run can be repeated and cached.
+    """
+    left = list(lengths)
+    dropped = [[0, 0] for _ in lengths]
+    while sum(left) > room:
+        longer = left.index(max(left))
+        dropped[longer][0 if rng.random() < 0.5 else 1] += 1
+        left[longer] -= 1
+    return [(front, back) for front, back in dropped]
+
+
+def _key(examples: Examples, tokenizer, max_seq_length: int, truncation: str, seed: int) -> str:
+    digest = hashlib.sha256()
+    draws = seed if truncation == "random_ends" else None
+    digest.update(json.dumps([FORMAT, max_seq_length, truncation, draws, len(examples)]).encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    for texts in examples.texts:
+        digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+def _write_cache(path, arrays: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+
+
+def _read_cache(path) -> dict[str, np.ndarray] | None:
+    """The arrays, or None where the file is damaged (which is said, and it is made again)."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            recorded = (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError):
+        recorded, arrays = "unreadable", {}
+    if recorded == _digest(arrays):
+        return arrays
+    say(f"cache: {path} is damaged; encoding again")
+    return None
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

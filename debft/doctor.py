@@ -1,0 +1,117 @@
+"""The environment and the traps of the installed packages, each tried rather than assumed."""
+
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from debft import __version__, hub
+from debft.cache import cache_directory
+from debft.errors import InputError
+
+PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
+SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
+# Texts on which a tokenizer without the character map or byte fallback goes wrong.
+PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回来了。", "ก็ นี้", "👍🏽", "a[SEP]b", "½ ™")
+
+
+def examine(model: str | None) -> list[dict[str, Any]]:
+    """Findings: `what`, `state` (ok, note, bad), `found`."""
+    findings = [_finding("debft", "ok", __version__), *(_package(name) for name in PACKAGES), _device(), _hub(), _cache()]
+    if model is not None:
+        findings += _model(model)
+    return findings
+
+
+def _finding(what: str, state: str, found: str) -> dict[str, Any]:
+    return {"what": what, "state": state, "found": found}
+
+
+def _package(name: str) -> dict[str, Any]:
+    installed = version(name)
+    if name in SUPPORTED:
+        least, below = SUPPORTED[name]
+        numbers = tuple(int(part) for part in installed.split("+")[0].split(".")[:2])
+        if not least <= numbers < below:
+            need = f">= {'.'.join(map(str, least))}, < {'.'.join(map(str, below))}"
+            return _finding(name, "bad", f"{installed}; debft needs {need}: pip install '{name}{need.replace(' ', '')}'")
+    return _finding(name, "ok", installed)
+
+
+def _device() -> dict[str, Any]:
+    import torch
+
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        precision = "bf16" if major >= 8 else "fp32 (no bf16; --precision fp16 works)"
+        return _finding(
+            "device", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, --precision auto is {precision}"
+        )
+    return _finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; no GPU found")
+
+
+def _hub() -> dict[str, Any]:
+    if hub.offline():
+        return _finding("hub", "note", "HF_HUB_OFFLINE is set: only what is in the cache, --data DIR and --data demo")
+    if hub.reachable():
+        return _finding("hub", "ok", hub.endpoint())
+    return _finding("hub", "note", f"{hub.endpoint()} does not answer: only what is in the cache, --data DIR and --data demo")
+
+
+def _cache() -> dict[str, Any]:
+    directory = cache_directory()
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    if not os.access(existing, os.W_OK):
+        return _finding("cache", "bad", f"{directory} cannot be written; set DEBFT_CACHE")
+    return _finding("cache", "ok" if free > 5 else "note", f"{directory}, {free:.0f} GiB free")
+
+
+def _model(model: str) -> list[dict[str, Any]]:
+    from debft.models import WEIGHT_FILES, find_model, read_config
+
+    try:
+        files = find_model(model, from_scratch=True)
+    except InputError as error:
+        return [_finding("model", "bad", str(error))]
+    findings = [_finding("model", "ok", f"{files.path}, {read_config(files.path)['model_type']}")]
+    if (files.path / "spm.model").is_file():
+        findings.append(_tokens(files))
+    if any((files.path / name).is_file() for name in WEIGHT_FILES):
+        findings.append(_weights(files.path))
+    return findings
+
+
+def _tokens(files) -> dict[str, Any]:
+    """Our tokens and those of plain transformers against SentencePiece itself."""
+    import sentencepiece
+    from transformers import AutoTokenizer
+
+    from debft.models import build_tokenizer
+
+    oracle = sentencepiece.SentencePieceProcessor(model_file=str(files.path / "spm.model"))
+    ours = build_tokenizer(files).backend_tokenizer
+    wrong = [text for text in PROBES if ours.encode(text, add_special_tokens=False).ids != oracle.encode(text)]
+    if wrong:
+        return _finding(
+            "tokens", "bad", f"{len(wrong)} of {len(PROBES)} probes differ from spm.model, {wrong[0]!r} first; please report it"
+        )
+    try:
+        plain = AutoTokenizer.from_pretrained(files.path)
+        damaged = sum(plain.encode(text, add_special_tokens=False) != oracle.encode(text) for text in PROBES)
+        beside = f"plain transformers {version('transformers')} differs on {damaged}"
+    except (ValueError, OSError) as error:
+        beside = f"plain transformers cannot load it ({str(error).splitlines()[0][:80]})"
+    return _finding("tokens", "ok", f"{len(PROBES)} probes as spm.model gives them; {beside}")
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    file = path / "model.safetensors"
+    if not file.is_file():
+        return _finding("weights", "ok", "pytorch_model.bin, read with weights_only and as float32")
+    with safe_open(file, framework="pt") as tensors:
+        kinds = sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})
+    return _finding("weights", "ok", f"{', '.join(kinds)} in the file; trained in float32")

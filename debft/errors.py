@@ -1,0 +1,49 @@
+"""The errors a user can cause, and the exit code each one ends the command with."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DebftError(Exception):
+    """Base of everything that ends a command without a traceback.
+
+    `problems` holds one line per problem; each says where, what was expected, what was found and what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class InputError(DebftError):
+    """The user's input: an option, a recipe, a data file, a model directory."""
+
+    exit_code = 2
+
+
+class NotFiniteError(DebftError):
+    """The loss or the gradient is NaN or infinite; going on would only destroy the weights."""
+
+    exit_code = 3
+
+
+class Interrupted(DebftError):
+    """SIGINT or SIGTERM arrived; `signal_number` is added to 128 as shells do."""
+
+    def __init__(self, signal_number: int, *problems: str) -> None:
+        super().__init__(*problems)
+        self.exit_code = 128 + signal_number
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """`a, b, c` for an error line."""
+    return ", ".join(choices)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or the list of choices where nothing is close."""
+    choices = list(choices)
+    close = get_close_matches(word, choices, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; expected one of {one_of(choices)}"

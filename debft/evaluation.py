@@ -1,0 +1,61 @@
+"""The model over the eval splits: logits, scores in percent, predictions; every example exactly once.
+
+Legend: N examples, C labels.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from debft import metrics
+from debft.data.batches import Collator, by_length, micro_batches
+from debft.data.encoding import EncodedSplit
+from debft.progress import meter
+from debft.tasks import Task
+
+
+def predict(
+    accelerator: Accelerator, model: torch.nn.Module, split: EncodedSplit, *, collate: Collator, micro_batch_tokens: int,
+    what: str, check: Callable[[], None] = lambda: None,
+) -> np.ndarray:  # fmt: skip
+    """Logits (N, C) float32 in the order of the split, on every process.
+
+    `check` is called before each batch and may raise to leave early. The random generators are not touched.
+    """
+    plain = accelerator.unwrap_model(model)
+    plain.eval()
+    lengths = split.lengths()
+    mine = by_length(np.arange(len(split)), lengths)[accelerator.process_index :: accelerator.num_processes]
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    with torch.inference_mode(), meter("evaluate", len(split), "examples", show=accelerator.is_main_process) as progress:
+        for batch in micro_batches(mine, lengths, micro_batch_tokens):
+            check()
+            inputs = {name: tensor for name, tensor in collate(split, batch).items() if name != "labels"}
+            parts.append((batch, plain(**inputs).logits.float().cpu().numpy()))
+            progress.advance(len(batch) * accelerator.num_processes, what)
+    parts = gather_object(parts)
+    indices = np.concatenate([batch for batch, _ in parts])
+    logits_NC = np.empty((len(split), parts[0][1].shape[1]), dtype=np.float32)
+    logits_NC[indices] = np.concatenate([logits for _, logits in parts])
+    assert len(indices) == len(split) == len(np.unique(indices)), "an example was scored twice or not at all"
+    return logits_NC
+
+
+def scores(task: Task, logits: dict[str, np.ndarray], splits: dict[str, EncodedSplit]) -> dict[str, float]:
+    """`<split>/<metric>` -> percent. Raises ValueError for logits that are not finite: their argmax means nothing."""
+    found = {}
+    for name, logits_NC in logits.items():
+        if not np.isfinite(logits_NC).all():
+            raise ValueError(f"{name}: the logits are not finite")
+        for metric in task.metrics:
+            found[f"{name}/{metric}"] = 100.0 * metrics.compute(metric, logits_NC.argmax(axis=1), splits[name].labels_N)
+    return found
+
+
+def probabilities(logits_NC: np.ndarray) -> np.ndarray:
+    """Softmax over the labels, (N, C) float64."""
+    shifted = np.exp(logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -1,0 +1,74 @@
+"""The hub: what is in the cache first, then the network, and a clear error in under three seconds."""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from debft.errors import InputError
+
+SECONDS_TO_WAIT = 2.0
+
+
+def endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def reachable() -> bool:
+    """Whether the hub answers within SECONDS_TO_WAIT, name resolution included.
+
+    `datasets` and `transformers` retry for 23 s before they give up, hence a question of our own.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(endpoint(), method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=SECONDS_TO_WAIT).close()
+            answered.set()
+        except urllib.error.HTTPError:
+            answered.set()  # it answered, if only to say no to a HEAD
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_WAIT)
+    return answered.is_set()
+
+
+def offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+
+
+def require_hub(what: str, instead: str) -> None:
+    """Raises InputError where the hub is not to be reached; `instead` says what works without it."""
+    if offline():
+        raise InputError(f"{what}: not in the cache, and HF_HUB_OFFLINE is set; {instead}")
+    if not reachable():
+        raise InputError(f"{what}: not in the cache, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
+
+
+def model_directory(hub_id: str, *, weights: bool, weight_files: tuple[str, ...]) -> Path:
+    """A directory with the model's files, downloaded where the cache lacks them; named by its commit.
+
+    Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded.
+    """
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    try:
+        cached = Path(snapshot_download(hub_id, local_files_only=True))
+        if (cached / "config.json").is_file() and (not weights or any((cached / name).is_file() for name in weight_files)):
+            return cached
+    except errors.LocalEntryNotFoundError:
+        pass
+    require_hub(f"--model {hub_id}", "use --model DIR with a local model, or --data demo for the built-in demo")
+    try:
+        files = HfApi().list_repo_files(hub_id)
+        kind = ["model*.safetensors*"] if any(name.endswith(".safetensors") for name in files) else ["pytorch_model*"]
+        return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.model", "*.txt", *(kind if weights else [])]))
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise InputError(f"--model {hub_id}: no such model on {endpoint()}; see --help for the aliases") from None
+    except errors.HfHubHTTPError as error:
+        raise InputError(f"--model {hub_id}: {endpoint()} refused it: {str(error).splitlines()[0]}") from None

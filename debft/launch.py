@@ -1,0 +1,79 @@
+"""Several processes on this machine: the same command once per device, joined by torch.distributed.
+
+Each child's exit code is passed on as it is; when one fails, the others are ended.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+SECONDS_TO_END = 30.0
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_parent(num_processes: int | None) -> bool:
+    """Whether this command is to start others: more than one is wanted and nobody (torchrun, accelerate) has yet."""
+    return "RANK" not in os.environ and count(num_processes) > 1
+
+
+def count(num_processes: int | None) -> int:
+    """As asked for, else one per GPU, else 1. Looks for device files first: importing torch takes a second."""
+    if num_processes is not None:
+        return num_processes
+    if not os.path.exists("/dev/nvidia1"):
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def start_processes(number: int) -> int:
+    """Run this command `number` times and return the first exit code that is not 0, or 0."""
+    common = {
+        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(number),
+        "LOCAL_WORLD_SIZE": str(number),
+    }  # fmt: skip
+    if not os.path.exists("/dev/nvidia0"):
+        # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.
+        common["ACCELERATE_USE_CPU"] = "true"
+        common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    command = [sys.executable, "-m", "debft", *sys.argv[1:]]
+    children = [
+        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
+        for rank in range(number)
+    ]  # fmt: skip
+    # Ctrl-C reaches the children themselves (one process group); SIGTERM is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: [child.send_signal(number) for child in children])
+    return _wait(children)
+
+
+def _wait(children: list[subprocess.Popen]) -> int:
+    failed = 0
+    deadline = float("inf")
+    while any(child.poll() is None for child in children):
+        codes = [child.returncode for child in children if child.returncode]
+        if codes and not failed:
+            failed, deadline = codes[0], time.monotonic() + SECONDS_TO_END
+            if failed not in (130, 143):  # those leave together, after the checkpoint
+                for child in children:
+                    child.terminate()
+        if time.monotonic() > deadline:
+            for child in children:
+                child.kill()
+        time.sleep(0.05)
+    codes = [child.returncode for child in children if child.returncode]
+    first = failed or (codes[0] if codes else 0)
+    return first if first >= 0 else 128 - first
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,177 @@
+"""Models: names, files, tokenizer and weights, always float32.
+
+Nothing here imports torch or transformers before it builds something, so that a wrong name fails at once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from debft import hub
+from debft.data import demo
+from debft.errors import InputError, did_you_mean
+from debft.progress import say
+from debft.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A row of the published tables: our name and the hub's."""
+
+    name: str
+    hub_id: str
+
+
+MODELS = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(name="deberta-v3-xsmall", hub_id="microsoft/deberta-v3-xsmall"),
+        ModelSpec(name="deberta-v3-small", hub_id="microsoft/deberta-v3-small"),
+        ModelSpec(name="deberta-v3-base", hub_id="microsoft/deberta-v3-base"),
+        ModelSpec(name="deberta-v3-large", hub_id="microsoft/deberta-v3-large"),
+        ModelSpec(name="mdeberta-v3-base", hub_id="microsoft/mdeberta-v3-base"),
+        ModelSpec(name="deberta-base", hub_id="microsoft/deberta-base"),
+        ModelSpec(name="roberta-base", hub_id="FacebookAI/roberta-base"),
+        ModelSpec(name="xlnet-base", hub_id="xlnet/xlnet-base-cased"),
+        ModelSpec(name="electra-base", hub_id="google/electra-base-discriminator"),
+        ModelSpec(name="xlm-roberta-base", hub_id="FacebookAI/xlm-roberta-base"),
+    )
+}
+
+TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.
+HEAD_DROPOUT = {
+    "deberta-v2": "cls_dropout", "deberta": "cls_dropout", "roberta": "classifier_dropout",
+    "xlm-roberta": "classifier_dropout", "electra": "classifier_dropout", "bert": "classifier_dropout",
+    "xlnet": "summary_last_dropout",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """A model on this disk. `name` is the alias where there is one, `revision` the hub's commit."""
+
+    name: str
+    path: Path
+    revision: str | None = None
+
+
+def canonical_name(model: str) -> str:
+    """The alias of a hub id, anything else as it is; `microsoft/deberta-v3-small` -> `deberta-v3-small`."""
+    return next((spec.name for spec in MODELS.values() if spec.hub_id == model), model)
+
+
+def short_name(model: str) -> str:
+    """A name for a directory: the last part of a path or hub id."""
+    return Path(canonical_name(model)).resolve().name if Path(model).is_dir() else canonical_name(model).rsplit("/")[-1]
+
+
+def find_model(model: str, from_scratch: bool) -> ModelFiles:
+    """The files of an alias, a hub id or a local directory (`./NAME` where it is called like an alias); downloads what is not here yet.
+
+    Raises InputError for an unknown name, an unreachable hub, or a directory that lacks config, tokenizer or weights.
+    """
+    path = Path(model)
+    if model == demo.MODEL_NAME:
+        found = ModelFiles(name=model, path=demo.model_directory())
+    elif model not in MODELS and path.is_dir():
+        found = ModelFiles(name=model, path=path)
+    elif model not in MODELS and (model.startswith((".", "/", "~")) or model.count("/") != 1):
+        raise InputError(f"--model {model}: no such directory or alias{did_you_mean(model, MODELS)}")
+    else:
+        hub_id = MODELS[model].hub_id if model in MODELS else model
+        path = hub.model_directory(hub_id, weights=not from_scratch, weight_files=WEIGHT_FILES)
+        found = ModelFiles(name=canonical_name(model), path=path, revision=path.name)
+    _require(found.path, ("config.json",), "a config.json")
+    _require(found.path, TOKENIZER_FILES, f"a tokenizer ({', '.join(TOKENIZER_FILES)})")
+    if not from_scratch:
+        _require(found.path, WEIGHT_FILES, "weights (model.safetensors or pytorch_model.bin), or --from-scratch for random ones")
+    read_config(found.path)
+    return found
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path / 'config.json'}: expected JSON, got {error}") from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise InputError(f"{path / 'config.json'}: expected a transformers configuration with a 'model_type', found none")
+    return config
+
+
+def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
+    """The label names in the order of the model's outputs.
+
+    A fine-tuned checkpoint that names the task's labels in another order keeps its order; every other model gets
+    the task's. Source of the trap: huggingface/transformers issues 10401, 12822.
+    """
+    id2label = read_config(files.path).get("id2label") or {}
+    names = [str(id2label[key]) for key in sorted(id2label, key=int)]
+    by_lower = {label.lower(): label for label in task.labels}
+    if sorted(name.lower() for name in names) == sorted(by_lower):
+        return tuple(by_lower[name.lower()] for name in names)
+    return task.labels
+
+
+def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
+    """The checkpoint's own tokens: `spm.model` where there is one, else what transformers loads."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    config = read_config(files.path)
+    if config["model_type"] == "deberta-v2" and (files.path / "spm.model").is_file():
+        from debft.tokenization import special_tokens, tokenizer_from_spm
+
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer_from_spm(files.path / "spm.model"), **special_tokens(), split_special_tokens=True,
+            model_max_length=config.get("max_position_embeddings", 512),
+            model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        )  # fmt: skip
+    if config["model_type"] == "deberta-v2":
+        _require(files.path, ("tokenizer.json",), "spm.model or tokenizer.json")
+        return PreTrainedTokenizerFast.from_pretrained(files.path)  # AutoTokenizer would rebuild it without its character map
+    return AutoTokenizer.from_pretrained(files.path)
+
+
+def build_model(
+    files: ModelFiles, task: Task, *, from_scratch: bool, head_dropout: float | None, seed: int, quiet: bool = False
+) -> "PreTrainedModel":
+    """The model with the task's head, every weight float32 whatever the file holds.
+
+    Raises InputError where the file lacks weights of the encoder: they would be random without a word.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    labels = model_labels(files, task)
+    config = AutoConfig.from_pretrained(files.path)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    if head_dropout is not None:
+        setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
+    torch.manual_seed(seed)
+    if from_scratch:
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        files.path, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    encoder = model.base_model_prefix + "."
+    new = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
+    lost = [key for key in new if key.startswith(encoder) and ".pooler." not in key]
+    if lost:
+        raise InputError(f"{files.path}: expected the weights of the encoder, {len(lost)} are missing, {lost[0]} first")
+    if not quiet:
+        say(f"head: {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}   labels {', '.join(labels)}")
+    return model
+
+
+def _require(path: Path, names: tuple[str, ...], what: str) -> None:
+    if not any((path / name).is_file() for name in names):
+        raise InputError(f"--model {path}: expected {what} in the directory, found none")

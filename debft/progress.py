@@ -1,0 +1,83 @@
+"""Progress of anything that takes longer than two seconds: a bar on a terminal, plain lines elsewhere.
+
+Everything for people goes to stderr, so that stdout stays free for results.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+console = Console(stderr=True, highlight=False)
+
+
+class Meter:
+    """Counts `advance()` calls; what it shows depends on the console, what it counts does not."""
+
+    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = self.done_at_start = done
+        self.started = self.last_line = time.monotonic()
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description:<10}"), BarColumn(bar_width=28),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}  {task.fields[note]}"),
+                TimeRemainingColumn(compact=True), console=console, transient=True,
+            )  # fmt: skip
+            self.bar_task = self.bar.add_task(what, total=total, completed=done, unit=unit, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more; `note` is shown behind the counter (loss, learning rate, examples/s)."""
+        self.done += count
+        now = time.monotonic()
+        if self.bar:
+            if not self.bar.live.is_started and now - self.started > 0.5:
+                self.bar.start()
+            self.bar.update(self.bar_task, completed=self.done, note=note)
+        elif now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            rate = (self.done - self.done_at_start) / (now - self.started)
+            remaining = (self.total - self.done) / rate if rate else 0.0
+            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
+
+    def close(self) -> None:
+        if self.bar and self.bar.live.is_started:
+            self.bar.stop()
+
+
+@contextmanager
+def meter(what: str, total: int, unit: str, done: int = 0, show: bool = True) -> Iterator[Meter]:
+    """A `Meter` that is taken down whatever happens; `show=False` for the processes that do not speak."""
+    shown = Meter(what, total, unit, done) if show else _Silent(what, total, unit, done)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+class _Silent(Meter):
+    def __init__(self, what: str, total: int, unit: str, done: int) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, done
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+
+    def close(self) -> None:
+        pass
+
+
+def say(line: str) -> None:
+    """One line for people."""
+    console.print(line, soft_wrap=True, markup=False)
+
+
+def clock(seconds: float) -> str:
+    """`75` -> `1:15`, `4000` -> `1:06:40`."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

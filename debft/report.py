@@ -1,0 +1,100 @@
+"""What people see: plans, results beside the published cell, recipes, findings. All of it on stderr."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from debft.progress import clock, console, say
+from debft.recipe import Recipe, RuntimeConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
+from debft.results import RunResult
+
+
+def print_result(result: RunResult, output: Path) -> None:
+    """The summary of a run: our score(s), the published ones or why there is no comparison, where everything is."""
+    published = {row["score"]: row for row in result.published}
+    table = RichTable(box=None, pad_edge=False)
+    for header, justify in (("", "left"), ("ours", "right"), ("published", "right"), ("diff", "right"), ("", "left")):
+        table.add_column(header, justify=justify, no_wrap=True)
+    for name, value in result.scores.items():
+        row = published.get(name)
+        shown = ("-", "", "not compared") if row is None else _beside(row)
+        table.add_row(name, f"{value:.2f}", *shown)
+    console.print(table)
+    if result.not_compared:
+        say(f"not compared: {result.not_compared}")
+    for note in {row["note"] for row in result.published if row["note"]}:
+        say(f"note on the published cell: {note}")
+    timing = result.timing
+    say(
+        f"{result.steps:,} steps in {clock(timing['train_seconds'])}, {timing['examples_per_second']:,.0f} examples/s; "
+        f"evaluation {clock(timing['eval_seconds'])}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
+    )
+    say(f"{output}   model/  result.json  predictions/  steps.jsonl")
+
+
+def _beside(row: dict[str, Any]) -> tuple[str, str, str]:
+    if row["value"] is None:
+        return "-", "", f"the card prints {row['cell']}"
+    return f"{row['value']:.1f}", f"{row['difference']:+.1f}", row["verdict"]
+
+
+def plan_dict(plan, output: Path) -> dict[str, Any]:
+    return {
+        "output": str(output), "steps": plan.total_steps, "num_examples": {name: len(e) for name, e in plan.examples.items()},
+        "fingerprints": plan.fingerprints(), "recipe": to_dict(plan.recipe),
+    }  # fmt: skip
+
+
+def print_plan(plan, output: Path) -> None:
+    print_recipe(plan.recipe)
+    for name, examples in plan.examples.items():
+        say(f"{name:<24} {len(examples):>9,} rows   fingerprint {examples.fingerprint()}")
+    say(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
+
+
+def recipes_list() -> list[dict[str, Any]]:
+    """name, task, model, dialect, reproduces, source, and the hyper-parameters people compare."""
+    rows = []
+    for name in recipe_names():
+        recipe = load_recipe(recipe_path(name))
+        train = {
+            key: getattr(recipe.train, key) for key in ("num_train_epochs", "warmup_steps", "learning_rate", "train_batch_size")
+        }
+        rows.append(
+            {"name": name, **{key: getattr(recipe, key) for key in ("task", "model", "dialect", "reproduces", "source")}, **train}
+        )
+    return rows
+
+
+def print_recipes(rows: list[dict[str, Any]]) -> None:
+    table = RichTable(box=None, pad_edge=False)
+    for header in ("recipe", "dialect", "epochs", "warm-up", "learning rate", "batch", "source"):
+        table.add_column(header, overflow="fold" if header == "source" else "ellipsis", no_wrap=header != "source")
+    for row in rows:
+        table.add_row(
+            row["name"], row["dialect"], f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", f"{row['learning_rate']:g}",
+            str(row["train_batch_size"]), row["source"],
+        )  # fmt: skip
+    console.print(table)
+
+
+def print_recipe(recipe: Recipe) -> None:
+    """Every value; what differs from the defaults is marked."""
+    for name in ("task", "model", "data", "dialect", "reproduces", "source", "note"):
+        if getattr(recipe, name):
+            say(f"{name:<11} {getattr(recipe, name)}")
+    for section, defaults in (("train", TrainConfig()), ("runtime", RuntimeConfig())):
+        say(f"{section}:")
+        for f in fields(defaults):
+            value = getattr(getattr(recipe, section), f.name)
+            mark = "" if value == getattr(defaults, f.name) else "   *"
+            say(f"  {f.name:<20} {'null' if value is None else value}{mark}")
+
+
+def print_findings(findings: list[dict[str, Any]]) -> None:
+    colour = {"ok": "green", "note": "yellow", "bad": "red"}
+    for finding in findings:
+        console.print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
+        say(finding["found"])

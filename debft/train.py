@@ -1,0 +1,115 @@
+"""The loop: a generator that yields once per optimizer step.
+
+The loss of a step is the mean over all its sequences, however they are cut: over micro-batches, over processes, and
+also where the last step of an epoch is smaller. Step k draws its dropout masks from a generator seeded by
+(seed, k, process), so a resumed run continues bit for bit without saved random states.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from debft.data.batches import Collator, micro_batches, share, step_examples, steps_per_epoch
+from debft.data.encoding import EncodedSplit
+from debft.errors import NotFiniteError
+from debft.recipe import TrainConfig
+from debft.schedule import learning_rate
+
+# The seam for other losses: the SUM over the examples of a batch, float32, from (model, batch).
+LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor]
+SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    num_examples: int
+    num_tokens: int
+    seconds: float
+
+
+def classification_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross-entropy summed over the batch, in float32 whatever the precision of the model."""
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    logits = model(**inputs).logits.float()
+    return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
+
+
+def optimizer_steps(
+    accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer, split: EncodedSplit, config: TrainConfig,
+    *, collate: Collator, micro_batch_tokens: int, total_steps: int, first_step: int = 0, loss_fn: LossFn = classification_loss,
+) -> Iterator[StepLog]:  # fmt: skip
+    """Steps `first_step` (from 0) to `total_steps` of the run.
+
+    Raises NotFiniteError as soon as loss or gradient norm are not finite, before the weights are touched.
+    """
+    lengths = split.lengths()
+    per_epoch = steps_per_epoch(len(split), config.train_batch_size)
+    for step in range(first_step, total_steps):
+        started = time.perf_counter()
+        rate = learning_rate(step, config, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        indices = step_examples(step, config.seed, len(split), config.train_batch_size)
+        mine = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
+        batches = micro_batches(mine, lengths, micro_batch_tokens)
+        model.train()
+        applied = False
+        while not applied:  # fp16: an overflow halves the loss scale and the same sequences are tried again
+            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
+            loss_sum = _backward(accelerator, model, split, batches, indices, collate, loss_fn)
+            grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+            _require_finite(accelerator, step, loss_sum, grad_norm)
+            optimizer.step()
+            applied = not getattr(optimizer, "step_was_skipped", False)
+            optimizer.zero_grad(set_to_none=True)
+        yield StepLog(
+            step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=loss_sum / len(indices), learning_rate=rate,
+            grad_norm=grad_norm, num_examples=len(indices), num_tokens=int(lengths[indices].sum()),
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    """A 63-bit seed for the random numbers of one step on one process."""
+    return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _backward(accelerator, model, split, batches, indices, collate, loss_fn) -> float:
+    """Accumulate the gradient of the mean loss of the step; returns the summed loss over all processes."""
+    world = accelerator.num_processes
+    loss_sum = torch.zeros((), device=accelerator.device)
+    weights = [1.0] * len(batches)
+    if not batches:  # fewer sequences than processes: this one adds zero, but takes part in the exchange of gradients
+        batches, weights = [indices[:1]], [0.0]
+    for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
+        last = number == len(batches)
+        with nullcontext() if last else accelerator.no_sync(model):
+            loss = loss_fn(model, collate(split, batch)) * weight
+            # DistributedDataParallel averages over the processes, hence the factor.
+            accelerator.backward(loss * (world / len(indices)))
+        loss_sum += loss.detach()
+    return float(accelerator.reduce(loss_sum, reduction="sum"))
+
+
+def _require_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:
+    scaler = accelerator.scaler
+    overflow_is_normal = scaler is not None and scaler.get_scale() > SMALLEST_LOSS_SCALE
+    if math.isfinite(loss_sum) and (math.isfinite(grad_norm) or overflow_is_normal):
+        return
+    which, value = ("loss", loss_sum) if not math.isfinite(loss_sum) else ("gradient norm", grad_norm)
+    raise NotFiniteError(
+        f"step {step + 1}: expected a finite {which}, got {value}; lower --learning-rate, or use --precision fp32 or bf16"
+    )
