@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from debft import __version__
@@ -17,6 +16,9 @@ app = typer.Typer(
     help="Fine-tune DeBERTa-v3 and its peers, and set the result beside the published one.",
     epilog="Start with: debft mnli --data demo",
 )  # fmt: skip
+
+# typer brings its own copy of click from 0.26 on.
+_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 # Task commands: option -> key of the recipe.
 TRAIN_OPTIONS = (
@@ -60,7 +62,8 @@ def _fine_tune(
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft import launch
-    from debft.finetune import finetune, make_plan
+    from debft.finetune import finetune
+    from debft.plan import make_plan
 
     given = locals()
     resolved = _resolve(task, given)
@@ -91,7 +94,9 @@ def _resolve(task: str, given: dict[str, Any]):
     overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
     overrides |= {name: value for name, value in (("model", model), ("data", given["data"])) if value is not None}
-    recipe = load_recipe(path, overrides | parse_set(given["set"] or []))
+    assigned = parse_set(given["set"] or [])
+    origins = {dotted: "--" + dotted.rpartition(".")[2].replace("_", "-") for dotted in overrides}
+    recipe = load_recipe(path, overrides | assigned, origins | {dotted: f"--set {dotted}" for dotted in assigned})
     if recipe.task != task:
         raise InputError(f"--recipe {given['recipe']}: expected a recipe of {task}, got one of {recipe.task}")
     if path.stem == "default":
@@ -107,7 +112,7 @@ def _default_output(recipe) -> Path:
 
 def _check_before_launch(recipe, output: Path, resume: bool) -> None:
     """Bad input is found once, before several processes would each find it."""
-    from debft.finetune import check_output, make_plan
+    from debft.plan import check_output, make_plan
     from debft.results import RunDirectory
 
     if check_output(RunDirectory(output), recipe, resume) is None:
@@ -238,11 +243,11 @@ def main() -> None:
             for problem in error.problems:
                 say(f"debft: {problem}" if error.exit_code == 1 else problem)
         code = error.exit_code
-    except click.ClickException as error:
+    except _UsageError as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
         say(f"{where}: {error.format_message()}")
         code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         say("interrupted before the first training step; nothing was written")
         code = 130
     sys.exit(code)

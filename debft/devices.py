@@ -17,8 +17,10 @@ TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
     """(accelerator, precision in use). Raises InputError where the hardware lacks what was asked for."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     precision = _precision(runtime.precision)
+    AcceleratorState._reset_state()  # it would keep the precision of an earlier run in this Python process
     accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != asked:

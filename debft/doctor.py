@@ -43,7 +43,7 @@ def _device() -> dict[str, Any]:
     import torch
 
     if torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability()
+        major, _ = torch.cuda.get_device_capability()
         precision = "bf16" if major >= 8 else "fp32 (no bf16; --precision fp16 works)"
         return _finding(
             "device", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, --precision auto is {precision}"
@@ -113,5 +113,5 @@ def _weights(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return _finding("weights", "ok", "pytorch_model.bin, read with weights_only and as float32")
     with safe_open(file, framework="pt") as tensors:
-        kinds = sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})
+        kinds = sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
     return _finding("weights", "ok", f"{', '.join(kinds)} in the file; trained in float32")

@@ -1,60 +1,22 @@
 """One run from recipe to result: check, encode, build, train, evaluate, save."""
 
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debft.checks import check_recipe, check_schedule
 from debft.comparison import beside_published, why_not_compared
-from debft.data import load_table, source_kind
-from debft.data.checks import Examples, check_rows
+from debft.data import source_kind
 from debft.errors import InputError, Interrupted
-from debft.models import ModelFiles, build_model, build_tokenizer, find_model, model_labels
+from debft.models import build_model, build_tokenizer, model_labels
+from debft.plan import Plan, check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult, environment, peak_memory_bytes
 from debft.signals import StopRequest, stop_requested
-from debft.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from debft.data.encoding import EncodedSplit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that is known before weights are loaded, and has been checked. examples: by split name."""
-
-    recipe: Recipe
-    task: Task
-    files: ModelFiles
-    examples: dict[str, Examples]
-    total_steps: int
-
-    @property
-    def train(self) -> Examples:
-        return self.examples[self.task.train.name]
-
-    def fingerprints(self) -> dict[str, str]:
-        return {name: examples.fingerprint() for name, examples in self.examples.items()}
-
-
-def make_plan(recipe: Recipe) -> Plan:
-    """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
-    check_recipe(recipe)
-    task = TASKS[recipe.task]
-    config = recipe.train
-    files = find_model(recipe.model or "", config.from_scratch)
-    examples = {
-        split.name: check_rows(
-            load_table(task, split, recipe.data), task, config.max_train_samples if split is task.train else config.max_eval_samples
-        )
-        for split in task.splits
-    }
-    total_steps = check_schedule(config, len(examples[task.train.name]))
-    return Plan(recipe=recipe, task=task, files=files, examples=examples, total_steps=total_steps)
 
 
 def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult:
@@ -69,26 +31,6 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
         return done
     plan = make_plan(recipe)
     return _Run(plan, run).execute(resume)
-
-
-def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """The result of a complete run to return as it is. Raises InputError where `output` holds something else."""
-    if not run.occupied():
-        return None
-    if not run.exists():
-        raise InputError(f"--output {run.path}: expected an empty directory or a run, got other files; choose another --output")
-    if not resume:
-        raise InputError(f"--output {run.path}: holds a run already; --resume continues it, or choose another --output")
-    there = run.recipe()
-    differ = [f"train.{f.name}" for f in fields(recipe.train) if getattr(there.train, f.name) != getattr(recipe.train, f.name)]
-    differ += [name for name in ("task", "model", "data") if getattr(there, name) != getattr(recipe, name)]
-    if differ:
-        name = differ[0]
-        here, theirs = (getattr(r.train, name[6:]) if name.startswith("train.") else getattr(r, name) for r in (recipe, there))
-        raise InputError(
-            f"--output {run.path}: holds a different run: {name} is {theirs!r} there and {here!r} here; choose another --output"
-        )
-    return run.result()
 
 
 class _Run:
@@ -157,7 +99,7 @@ class _Run:
             if self.speaks and self.run.exists():
                 self.run.rewind(0)
             return 0
-        fingerprints = self.plan.fingerprints()
+        fingerprints = self.plan.fingerprints
         if found.state["fingerprints"] != fingerprints:
             changed = [name for name in fingerprints if found.state["fingerprints"].get(name) != fingerprints[name]]
             raise InputError(
@@ -181,10 +123,18 @@ class _Run:
         runtime, total = self.plan.recipe.runtime, self.plan.total_steps
         per_epoch = steps_per_epoch(len(self.plan.train), self.config.train_batch_size)
         with meter("train", total, "steps", done=first_step, show=self.speaks) as progress:
-            for log in optimizer_steps(
-                self.accelerator, self.model, self.optimizer, self.splits[self.plan.task.train.name], self.config, collate=self.collate,
-                micro_batch_tokens=self.micro_batch_tokens, total_steps=total, first_step=first_step,
-            ):  # fmt: skip
+            steps = optimizer_steps(
+                self.accelerator,
+                self.model,
+                self.optimizer,
+                self.splits[self.plan.task.train.name],
+                self.config,
+                collate=self.collate,
+                micro_batch_tokens=self.micro_batch_tokens,
+                total_steps=total,
+                first_step=first_step,
+            )
+            for log in steps:
                 self._note(log, progress)
                 last = log.step == total
                 if self._agreed(stop):
@@ -225,7 +175,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if self.speaks:
             state = {
-                "fingerprints": self.plan.fingerprints(), "best": self.best, "seconds": self.seconds,
+                "fingerprints": self.plan.fingerprints, "best": self.best, "seconds": self.seconds,
                 "num_tokens": self.num_tokens, "num_examples": self.num_examples,
             }  # fmt: skip
             if self.accelerator.scaler is not None:
@@ -324,7 +274,7 @@ class _Run:
                 "examples_per_second": self.num_examples / train_seconds, "tokens_per_second": self.num_tokens / train_seconds,
             },
             peak_memory_bytes=peak_memory_bytes(),
-            data={"source": source_kind(recipe.data), "fingerprints": self.plan.fingerprints()}, recipe=asdict(recipe),
+            data={"source": source_kind(recipe.data), "fingerprints": self.plan.fingerprints}, recipe=asdict(recipe),
             environment=environment(
                 str(self.accelerator.device), self.precision, self.accelerator.num_processes, self.plan.files.revision
             ),
@@ -344,25 +294,6 @@ class _Run:
                 for i, label, row in zip(self.plan.examples[split].ids, labels, probabilities(logits_NC), strict=True)
             ]  # fmt: skip
             self.run.write_predictions(split, rows)
-
-
-def describe(plan: Plan, splits: "dict[str, EncodedSplit]", accelerator: "Accelerator", precision: str) -> None:
-    """What is about to run, in three lines."""
-    recipe = plan.recipe
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
-    say(
-        f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
-    )
-    say(
-        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {recipe.train.train_batch_size} sequences per step   "
-        f"{plan.total_steps:,} steps   weights float32"
-    )
-    if cut := sum(split.truncated for split in splits.values()):
-        say(
-            f"{cut:,} of {sum(map(len, splits.values())):,} examples are longer than {recipe.train.max_seq_length} tokens and were cut"
-        )
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")
 
 
 def save_model(model, tokenizer, directory: Path) -> None:

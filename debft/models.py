@@ -71,18 +71,26 @@ def short_name(model: str) -> str:
     return Path(canonical_name(model)).resolve().name if Path(model).is_dir() else canonical_name(model).rsplit("/")[-1]
 
 
+def check_model_name(model: str) -> None:
+    """Raises InputError for what is neither alias, hub id nor directory; asks no network."""
+    known = model == demo.MODEL_NAME or model in MODELS or Path(model).is_dir()
+    if not known and (model.startswith((".", "/", "~")) or model.count("/") != 1):
+        raise InputError(f"--model {model}: no such directory or alias{did_you_mean(model, [*MODELS, demo.MODEL_NAME])}")
+
+
 def find_model(model: str, from_scratch: bool) -> ModelFiles:
-    """The files of an alias, a hub id or a local directory (`./NAME` where it is called like an alias); downloads what is not here yet.
+    """The files of an alias, a hub id or a local directory; downloads what is not here yet.
+
+    An alias wins over a directory of the same name, which is meant by `./NAME`.
 
     Raises InputError for an unknown name, an unreachable hub, or a directory that lacks config, tokenizer or weights.
     """
+    check_model_name(model)
     path = Path(model)
     if model == demo.MODEL_NAME:
         found = ModelFiles(name=model, path=demo.model_directory())
     elif model not in MODELS and path.is_dir():
         found = ModelFiles(name=model, path=path)
-    elif model not in MODELS and (model.startswith((".", "/", "~")) or model.count("/") != 1):
-        raise InputError(f"--model {model}: no such directory or alias{did_you_mean(model, MODELS)}")
     else:
         hub_id = MODELS[model].hub_id if model in MODELS else model
         path = hub.model_directory(hub_id, weights=not from_scratch, weight_files=WEIGHT_FILES)

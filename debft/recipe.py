@@ -126,9 +126,10 @@ class Recipe:
     note: str | None = None
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
     """The recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it.
 
+    origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
     Raises InputError with one line per problem of the file and of the overrides.
     """
     content = yaml12.load(path)
@@ -144,7 +145,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         content["train"] = {**DIALECTS[dialect], **content.get("train", {})}
     recipe = _build(Recipe, content, where, "", problems)
     if problems:
-        raise InputError(*problems)
+        raise InputError(*(_at_origin(problem, where, origins or {}) for problem in problems))
     return recipe
 
 
@@ -210,6 +211,17 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
 def _display(path: Path) -> str:
     """Packaged recipes are named as in the repository, whatever directory they are installed in."""
     return f"recipes/{path.relative_to(RECIPES_DIR).as_posix()}" if path.is_relative_to(RECIPES_DIR) else str(path)
+
+
+def _at_origin(problem: str, where: str, origins: Mapping[str, str]) -> str:
+    """The same problem, placed where the user typed the value."""
+    for dotted, typed in origins.items():
+        section, _, key = dotted.rpartition(".")
+        for prefix in (f"{where}: {dotted}: ", f"{where}: {section}: unknown key '{key}'"):
+            if problem.startswith(prefix):
+                rest = problem.removeprefix(prefix)
+                return f"{typed}: {rest}" if prefix.endswith(": ") else f"{typed}: unknown key '{key}'{rest}"
+    return problem
 
 
 def _build(kind: type, content: Any, where: str, section: str, problems: list[str]) -> Any:

@@ -28,7 +28,9 @@ SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gra
 
 @dataclass(frozen=True, kw_only=True)
 class StepLog:
-    """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock."""
+    """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock
+    of the step itself.
+    """
 
     step: int
     epoch: float

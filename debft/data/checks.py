@@ -91,8 +91,9 @@ def _labels(column: list, task: Task, problems: Problems) -> list[int]:
     """Label names or the hub's integers as integers. A file that mixes both is refused."""
     by_name = {name: i for i, name in enumerate(task.labels)}
     by_number: dict[object, int] = {i: i for i in range(len(task.labels))} | {str(i): i for i in range(len(task.labels))}
-    named = Counter(isinstance(label, str) and label in by_name for label in column)
-    lookup = by_name if named[True] >= named[False] else by_number
+    counts = Counter(label for label in column if isinstance(label, (str, int)) and not isinstance(label, bool))
+    names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
+    lookup = by_number if numbers > names else by_name
     expected = one_of(task.labels) if lookup is by_name else f"0 to {len(task.labels) - 1} ({one_of(task.labels)})"
     labels = []
     for row, label in enumerate(column):

@@ -102,8 +102,10 @@ def _truncate(parts: tuple, room: int, truncation: str, rng: np.random.Generator
 
 def longest_first(lengths: list[int], room: int) -> list[int]:
     """How many tokens of each text stay, as `tokenizers` counts them: the longer is cut to the shorter, then both to halves."""
+    if sum(lengths) <= room:
+        return list(lengths)
     if len(lengths) == 1:
-        return [min(lengths[0], room)]
+        return [room]
     short, long = sorted(lengths)
     long = short if short > room else max(short, room - short)
     if short + long > room:
@@ -149,7 +151,7 @@ def _read_cache(path) -> dict[str, np.ndarray] | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             recorded = (file.metadata() or {}).get("sha256")
     except (SafetensorError, OSError):
         recorded, arrays = "unreadable", {}

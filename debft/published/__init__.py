@@ -49,6 +49,6 @@ def published_scores(model: str, task: str, sift: bool = False) -> tuple[Publish
                         value=value,
                         source=table["source"],
                         note=row.get("note"),
-                    )  # fmt: skip
+                    )
                 )
     return tuple(found)

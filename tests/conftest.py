@@ -1,0 +1,107 @@
+"""Fixtures of the whole suite: no network, a cache of its own, tiny models, real text where it lies."""
+
+import json
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+# Before anything imports torch, datasets or debft: a cache for this run alone, and few threads.
+os.environ["DEBFT_CACHE"] = tempfile.mkdtemp(prefix="debft-test-cache-")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="debft-test-hf-")
+os.environ["TOKENIZERS_PARALLELISM"] = "true"
+for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "RANK", "WORLD_SIZE", "HF_DATASETS_CACHE"):
+    os.environ.pop(name, None)
+
+import pytest
+
+from debft.data import demo
+from debft.data.files import Table
+from debft.tasks import TASKS
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, request):
+    """Sockets to anywhere but this machine fail at once."""
+    if request.node.get_closest_marker("hub"):
+        return
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"):
+            return connect(self, address)
+        raise OSError(101, f"tests have no network, asked for {address}")
+
+    resolve = socket.getaddrinfo
+
+    def no_names(host, *args, **kwargs):
+        if host in ("127.0.0.1", "::1", "localhost", None, ""):
+            return resolve(host, *args, **kwargs)
+        raise socket.gaierror(-3, f"tests have no network, asked for {host}")
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    monkeypatch.setattr(socket, "getaddrinfo", no_names)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real benchmark text beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real benchmark text is not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def mnli():
+    return TASKS["mnli"]
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """config.json and spm.model of the demo's tiny DeBERTa-v2."""
+    return demo.model_directory()
+
+
+@pytest.fixture
+def tiny_data(tmp_path) -> Path:
+    """A directory in the hub's schema with 100 training rows and 2 x 20 dev rows."""
+    return write_mnli(tmp_path / "data")
+
+
+def write_mnli(directory: Path, train: int = 100, dev: int = 20) -> Path:
+    """MNLI-shaped TSV files of demo rows."""
+    task = TASKS["mnli"]
+    for split, count in zip(task.splits, (train, dev, dev), strict=True):
+        table = demo.table(task, split)
+        rows = list(zip(*(table.columns[name][:count] for name in ("premise", "hypothesis", "label")), strict=True))
+        write_tsv(directory / "mnli" / f"{split.name}.tsv", ["premise", "hypothesis", "label"], rows)
+    return directory
+
+
+def write_tsv(path: Path, header: list[str], rows: list[tuple]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join("\t".join(map(str, row)) for row in [header, *rows]) + "\n", encoding="utf-8")
+
+
+def table_of(**columns: list) -> Table:
+    length = len(next(iter(columns.values())))
+    return Table(columns=columns, path="rows.tsv", lines=range(2, length + 2))
+
+
+def random_texts(count: int, seed: int = 0) -> list[str]:
+    """Texts of 0 to 40 demo words, empty ones and very different lengths included."""
+    rng = random.Random(seed)
+    words = [*demo.ANIMALS, *(value for values in demo.SLOTS.values() for value in values), "the", "in", "not"]
+    return [" ".join(rng.choices(words, k=rng.choice((0, 1, 3, 8, 20, 40)))) for _ in range(count)]
+
+
+def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
+    """A copy of the demo model's directory with a changed configuration."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = json.loads((demo_model / "config.json").read_text()) | changes
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "spm.model").write_bytes((demo_model / "spm.model").read_bytes())
+    return directory

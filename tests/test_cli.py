@@ -1,0 +1,183 @@
+"""The command line: every bad input is one line and exit code 2, JSON is alone on stdout."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import write_mnli
+
+from debft.recipe import recipe_names
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Directories that the bad inputs below refer to by name."""
+    root = tmp_path_factory.mktemp("places")
+    write_mnli(root / "good")
+    tables = {
+        "column": "premise\tlabel\na\tneutral\n",
+        "label": "premise\thypothesis\tlabel\na\tb\tmaybe\n",
+        "hidden": "premise\thypothesis\tlabel\na\tb\t-1\n",
+        "empty": "",
+    }
+    for name, content in tables.items():
+        write_mnli(root / name)
+        (root / name / "mnli" / "train.tsv").write_text(content)
+    for name, file, content in (
+        ("jsonl", "train.jsonl", b'{"premise": "a", "hypo'),
+        ("utf8", "train.tsv", b"premise\thypothesis\tlabel\n\xff\tb\t0\n"),
+    ):
+        write_mnli(root / name)
+        (root / name / "mnli" / "train.tsv").unlink()
+        (root / name / "mnli" / file).write_bytes(content)
+    (root / "recipe.yaml").write_text("task: mnli\ntrain:\n  warm_up_steps: 10\n")
+    (root / "other.yaml").write_text("task: cola\nmodel: demo\n")
+    (root / "no-tokenizer").mkdir()
+    (root / "no-tokenizer" / "config.json").write_text('{"model_type": "deberta-v2"}')
+    (root / "other-run").mkdir()
+    (root / "other-run" / "recipe.yaml").write_text("task: mnli\nmodel: other\n")
+    return root
+
+
+BAD = {
+    "missing column": (["--data", "column"], "train.tsv: expected the columns premise, hypothesis, label, got premise, label"),
+    "unknown label": (["--data", "label"], "train.tsv:2: label: expected entailment, neutral, contradiction, got 'maybe'"),
+    "hidden label": (["--data", "hidden"], "train.tsv:2: label: expected"),
+    "empty file": (["--data", "empty"], "train.tsv: expected a header line, got an empty file"),
+    "truncated jsonl": (["--data", "jsonl"], "train.jsonl:1: expected one JSON object per line"),
+    "invalid utf-8": (["--data", "utf8"], "train.tsv:2: expected UTF-8 text, got byte 0xff"),
+    "no such directory": (["--data", "nowhere"], "found no such directory"),
+    "misspelt recipe key": (["--recipe", "recipe.yaml"], "train: unknown key 'warm_up_steps'; did you mean 'warmup_steps'?"),
+    "recipe of another task": (["--recipe", "other.yaml"], "expected a recipe of mnli, got one of cola"),
+    "no tokenizer": (["--data", "good", "--model", "no-tokenizer", "--from-scratch"], "expected a tokenizer"),
+    "warm-up longer than the run": (["--data", "good", "--warmup-steps", "1000"], "train.warmup_steps: expected less than the"),
+    "another run there": (["--data", "good", "--output", "other-run", "--resume"], "holds a different run"),
+    "fp16 without a GPU": (["--data", "good", "--precision", "fp16"], "--precision fp16: expected a CUDA GPU"),
+    "unknown precision": (
+        ["--data", "good", "--precision", "fp8"],
+        "--precision: expected one of auto, fp32, bf16, fp16, got 'fp8'",
+    ),
+    "negative rate": (["--data", "good", "--learning-rate", "-1"], "--learning-rate: expected a number above 0, got -1.0"),
+    "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
+    "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
+    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected train.KEY=VALUE"),
+    "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
+    "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
+    "not a number": (["--seed", "x"], "Invalid value for '--seed'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(places, name):
+    arguments, message = BAD[name]
+    arguments = [str(places / a) if (places / a).exists() else a for a in arguments]
+    if "--output" not in arguments:
+        arguments += ["--output", str(places / "out")]
+    done = run(
+        "mnli",
+        *(["--model", "demo", "--from-scratch"] if "--model" not in arguments and "--recipe" not in arguments else []),
+        *arguments,
+    )
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith("no published recipe")]
+    assert len(said) == 1, done.stderr
+    assert message in said[0]
+    assert done.stdout == ""
+    assert not (places / "out").exists()
+
+
+def test_model_directory_without_weights_is_an_error_not_a_random_model(places, demo_model):
+    done = run("mnli", "--data", places / "good", "--model", demo_model, "--output", places / "out")
+    assert done.returncode == 2
+    assert "--from-scratch for random ones" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "deberta-v3-small", "--data", "demo"]])
+def test_unreachable_hub_is_said_in_under_three_seconds(tmp_path, arguments):
+    started = time.monotonic()
+    done = run("mnli", *arguments, "--output", tmp_path / "out", HF_ENDPOINT="http://127.0.0.1:9")
+    assert time.monotonic() - started < 3
+    assert done.returncode == 2
+    assert "--data DIR" in done.stderr or "--model DIR" in done.stderr
+    assert "--data demo" in done.stderr
+
+
+def test_json_is_alone_on_stdout(places, tmp_path):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "not compared: random weights" in done.stderr
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", tmp_path / "run", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["num_examples"] == {"train": 100, "validation_matched": 20, "validation_mismatched": 20}
+    assert plan["steps"] == 4 * 14
+    assert "nothing was trained" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_a_complete_run_repeats_its_result(places, tmp_path):
+    arguments = ("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run", "--json")
+    first = run(*arguments)
+    again = run(*arguments, "--resume")
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+
+
+def test_recipes_are_listed_and_shown():
+    listed = json.loads(run("recipes", "--json").stdout)["recipes"]
+    assert [row["name"] for row in listed] == recipe_names()
+    shown = run("recipes", "mnli/deberta-v3-small-repo")
+    assert "linear_unshifted" in shown.stderr
+    assert "experiments/glue/mnli.sh" in shown.stderr
+    assert json.loads(run("recipes", "mnli/deberta-v3-small-repo", "--json").stdout)["train"]["warmup_steps"] == 1500
+
+
+def test_check_names_every_problem(places):
+    assert run("check", "mnli/deberta-v3-base").returncode == 0
+    bad = run("check", places / "recipe.yaml")
+    assert bad.returncode == 2
+    assert "unknown key 'warm_up_steps'" in bad.stderr
+
+
+def test_doctor_reports_versions_and_a_model(demo_model):
+    done = run("doctor", "--model", demo_model, "--json", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["transformers"]["state"] == "ok"
+    assert findings["tokens"]["state"] == "ok"
+    assert findings["hub"]["state"] == "note"
+
+
+def test_doctor_ends_with_2_where_something_is_bad(places):
+    assert run("doctor", "--model", places / "no-tokenizer", HF_ENDPOINT="http://127.0.0.1:9").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["mnli", "recipes", "check", "doctor"])
+def test_every_help_has_an_example(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: debft {command}" in done.stdout
+
+
+def test_version_and_completion_are_there():
+    assert run("--version").stdout.startswith("debft 0.")
+    assert "complete" in run("--show-completion", "bash").stdout.lower() or "--show-completion" in run("--help").stdout
+
+
+def test_plain_lines_instead_of_a_bar_when_stderr_is_no_terminal(places, tmp_path):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run")
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr

@@ -1,0 +1,59 @@
+"""A number stands beside a published one only if nothing that moves the score differs."""
+
+from dataclasses import replace
+
+import pytest
+
+from debft.comparison import beside_published, why_not_compared
+from debft.recipe import load_recipe, recipe_path, with_train
+
+ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}
+
+
+@pytest.fixture
+def recipe():
+    return load_recipe(recipe_path("mnli/deberta-v3-xsmall"))
+
+
+@pytest.mark.parametrize("name", ["deberta-v3-xsmall", "deberta-v3-small-repo", "deberta-base", "deberta-v3-large"])
+def test_published_recipe_on_all_rows_is_compared_whatever_the_seed(name, mnli):
+    recipe = with_train(load_recipe(recipe_path(f"mnli/{name}")), seed=7)
+    assert why_not_compared(recipe, mnli, ALL_ROWS) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"learning_rate": 1e-5}, "not the published recipe: train.learning_rate differs"),
+        ({"num_train_epochs": 1.0}, "not the published recipe: train.num_train_epochs differs"),
+        ({"max_steps": 10}, "not the published recipe: train.max_steps differs"),
+        ({"schedule": "linear_unshifted"}, "not the published recipe: train.schedule differs"),
+        ({"from_scratch": True}, "random weights"),
+    ],
+)
+def test_changed_run_is_not_compared_and_the_reason_is_said(recipe, mnli, change, reason):
+    assert reason in why_not_compared(with_train(recipe, **change), mnli, ALL_ROWS)
+
+
+def test_demo_subset_and_unknown_models_are_not_compared(recipe, mnli):
+    assert "demo data" in why_not_compared(replace(recipe, data="demo"), mnli, ALL_ROWS)
+    assert "has 10,014 rows, the published benchmark 392,702" in why_not_compared(recipe, mnli, ALL_ROWS | {"train": 10_014})
+    assert "no published number for mine" in why_not_compared(replace(recipe, model="mine"), mnli, ALL_ROWS)
+
+
+def test_default_recipe_is_not_a_published_one(mnli):
+    recipe = load_recipe(recipe_path("mnli/default"), {"model": "roberta-base"})
+    assert why_not_compared(recipe, mnli, ALL_ROWS) == "not the published recipe: recipe default differs"
+
+
+def test_difference_is_in_points(recipe, mnli):
+    scores = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.0}
+    matched, mismatched = beside_published(recipe, mnli, scores)
+    assert (matched["value"], matched["difference"], matched["cell"]) == (88.1, 0.1, "88.1/88.3")
+    assert mismatched["difference"] == -0.3
+    assert matched["verdict"] == "indicative (1 seed)"
+
+
+def test_score_that_the_card_does_not_print_has_no_difference(recipe, mnli):
+    rows = beside_published(replace(recipe, model="electra-base"), mnli, {"validation_mismatched/accuracy": 88.0})
+    assert (rows[1]["value"], rows[1]["difference"], rows[1]["cell"]) == (None, None, "88.8/")

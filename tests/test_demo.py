@@ -1,0 +1,80 @@
+"""The built-in data: deterministic, true to its own rule, harder where it says so."""
+
+import re
+
+import pytest
+
+from debft.data import demo
+from debft.data.checks import check_rows
+from debft.errors import InputError
+
+
+@pytest.fixture(params=["train", "validation_matched", "validation_mismatched"])
+def split(request, mnli):
+    return next(split for split in mnli.splits if split.name == request.param)
+
+
+def rows(table):
+    return list(zip(table.columns["premise"], table.columns["hypothesis"], table.columns["label"], strict=True))
+
+
+def true_label(premise: str, hypothesis: str) -> str:
+    """The rule, read off the text by other means than the generator's."""
+    clauses = premise.removesuffix(" .").split(" and ")
+    words = hypothesis.removesuffix(" .").split()
+    animal = next(word for word in words if word in demo.ANIMALS)
+    clause = next(clause for clause in clauses if animal in clause.split())
+    denied = "not" in words or "never" in words
+    slot, value = next((slot, word) for slot, values in demo.SLOTS.items() for word in words if word in values)
+    told = next((word for word in clause.split() if word in demo.SLOTS[slot]), None)
+    if told is None:
+        return "neutral"
+    return "entailment" if (told == value) != denied else "contradiction"
+
+
+def test_every_label_follows_from_its_text(mnli, split):
+    assert all(true_label(premise, hypothesis) == label for premise, hypothesis, label in rows(demo.table(mnli, split)))
+
+
+def test_rows_are_the_same_every_time_and_labels_balanced(mnli, split):
+    table = demo.table(mnli, split)
+    assert rows(table) == rows(demo.table(mnli, split))
+    assert len(table) == demo.ROWS[split.name]
+    assert {label: table.columns["label"].count(label) for label in mnli.labels} == dict.fromkeys(mnli.labels, len(table) // 3)
+
+
+def test_rows_of_a_split_do_not_move_when_another_is_drawn(mnli):
+    assert (
+        check_rows(demo.table(mnli, mnli.train), mnli).fingerprint() == check_rows(demo.table(mnli, mnli.train), mnli).fingerprint()
+    )
+
+
+def test_mismatched_split_is_harder(mnli):
+    def share_of_two(split):
+        premises = demo.table(mnli, split).columns["premise"]
+        return sum(" and " in premise for premise in premises) / len(premises)
+
+    matched, mismatched = (share_of_two(split) for split in mnli.evals)
+    assert mismatched > matched + 0.3
+
+
+def test_labels_cannot_be_read_off_the_hypothesis_alone(mnli):
+    """Without a denial, the best guess from the hypothesis is right less than half of the time."""
+    by_hypothesis = {}
+    for _, hypothesis, label in rows(demo.table(mnli, mnli.train)):
+        if not re.search(r"\b(not|never)\b", hypothesis):
+            by_hypothesis.setdefault(hypothesis, []).append(label)
+    right = sum(max(map(labels.count, set(labels))) for labels in by_hypothesis.values())
+    assert right / sum(map(len, by_hypothesis.values())) < 0.6
+
+
+def test_model_directory_is_made_once_and_is_a_deberta_v2_with_its_own_spm_model(demo_model):
+    assert demo.model_directory() == demo_model
+    assert {path.name for path in demo_model.iterdir()} == {"config.json", "spm.model"}
+
+
+def test_task_without_demo_rows_is_an_input_error(mnli):
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="there is no demo data for cola"):
+        demo.table(replace(mnli, name="cola", text_keys=("sentence",)), mnli.train)

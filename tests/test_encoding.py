@@ -1,0 +1,112 @@
+"""Token ids of pairs: truncation against transformers' own, the cache against itself."""
+
+import numpy as np
+import pytest
+from conftest import random_texts, table_of
+
+from debft.data import encoding
+from debft.data.checks import check_rows
+from debft.data.encoding import encode, longest_first, random_ends
+from debft.models import ModelFiles, build_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(demo_model):
+    return build_tokenizer(ModelFiles(name="demo", path=demo_model))
+
+
+@pytest.fixture
+def examples(mnli):
+    premises, hypotheses = random_texts(300, seed=1), random_texts(300, seed=2)
+    return check_rows(table_of(premise=premises, hypothesis=hypotheses, label=[0] * 300), mnli)
+
+
+def run(examples, tokenizer, **changes):
+    options = {"max_seq_length": 32, "truncation": "longest_first", "seed": 0, "what": "test"} | changes
+    return encode(examples, tokenizer, **options)
+
+
+@pytest.mark.parametrize("max_seq_length", [8, 9, 32, 33, 100])
+def test_features_equal_transformers_own_truncation(examples, tokenizer, max_seq_length):
+    ours = run(examples, tokenizer, max_seq_length=max_seq_length)
+    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=max_seq_length)
+    for i in range(len(examples)):
+        ids, types = ours.example(i)
+        assert ids.tolist() == theirs["input_ids"][i]
+        assert types.tolist() == theirs["token_type_ids"][i]
+
+
+def test_real_pairs_equal_transformers_own_truncation(shared, mnli, tmp_path):
+    from debft.data import load_table
+
+    (tmp_path / "spm.model").write_bytes((shared / "tokenizer" / "deberta-v3" / "spm.model").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
+    examples = check_rows(load_table(mnli, mnli.evals[0], str(shared)), mnli)
+    ours = run(examples, tokenizer, max_seq_length=48)
+    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=48)["input_ids"]
+    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs
+    assert ours.truncated > 100
+
+
+def test_longest_first_hand_made_cases():
+    assert longest_first([10, 4], 20) == [10, 4]
+    assert longest_first([10, 4], 10) == [6, 4]
+    assert longest_first([4, 10], 10) == [4, 6]
+    assert longest_first([9, 9], 9) == [4, 5]
+    assert longest_first([30], 10) == [10]
+
+
+def test_random_ends_drops_from_the_longer_text_at_both_ends():
+    dropped = [random_ends([30, 4], 20, np.random.default_rng(seed)) for seed in range(200)]
+    assert all(sum(pair[0]) == 14 and pair[1] == (0, 0) for pair in dropped)
+    fronts = [pair[0][0] for pair in dropped]
+    assert 6 < np.mean(fronts) < 8  # a fair coin: mean 7, standard error 0.13
+    assert len(set(fronts)) > 5
+
+
+def test_random_ends_keeps_a_contiguous_piece_and_is_repeatable(examples, tokenizer):
+    whole = run(examples, tokenizer, max_seq_length=200)
+    cut = run(examples, tokenizer, truncation="random_ends")
+    again = encoding._encode(examples, tokenizer, 32, "random_ends", 0, "test", False)
+    assert np.array_equal(cut.ids_T, again["ids"])
+    for i in range(len(examples)):
+        text, part = whole.example(i)[0].tolist(), cut.example(i)[0].tolist()
+        assert len(part) <= 32
+        first = part[1 : part.index(2)]
+        assert any(text[k : k + len(first)] == first for k in range(len(text)))
+
+
+def test_seed_moves_random_ends_and_not_longest_first(examples, tokenizer):
+    assert not np.array_equal(run(examples, tokenizer, truncation="random_ends", seed=1).ids_T,
+                              run(examples, tokenizer, truncation="random_ends", seed=2).ids_T)  # fmt: skip
+    assert np.array_equal(run(examples, tokenizer, seed=1).ids_T, run(examples, tokenizer, seed=2).ids_T)
+
+
+def test_special_token_in_a_text_is_text(mnli, tokenizer):
+    examples = check_rows(table_of(premise=["the fox [SEP] slept"], hypothesis=["[CLS]"], label=[0]), mnli)
+    assert run(examples, tokenizer).ids_T.tolist().count(2) == 2
+
+
+def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
+    first = run(examples, tokenizer, max_seq_length=31)
+    monkeypatch.setattr(encoding, "_encode", lambda *_: pytest.fail("encoded twice"))
+    assert np.array_equal(run(examples, tokenizer, max_seq_length=31).ids_T, first.ids_T)
+
+
+def test_changed_text_is_encoded_anew(mnli, tokenizer):
+    one = check_rows(table_of(premise=["the fox"], hypothesis=["slept"], label=[0]), mnli)
+    two = check_rows(table_of(premise=["the owl"], hypothesis=["slept"], label=[0]), mnli)
+    assert not np.array_equal(run(one, tokenizer).ids_T, run(two, tokenizer).ids_T)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damage, capsys):
+    first = run(examples, tokenizer, max_seq_length=30 + len(damage))
+    path = max((encoding.cache_directory() / "encoded").iterdir(), key=lambda p: p.stat().st_mtime_ns)
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-5])
+    assert np.array_equal(run(examples, tokenizer, max_seq_length=30 + len(damage)).ids_T, first.ids_T)
+    assert "is damaged; encoding again" in capsys.readouterr().err

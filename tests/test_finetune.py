@@ -1,0 +1,305 @@
+"""Whole runs on tiny data: the run directory, resume, interruption, several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_mnli, write_model_config
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from debft.data import load_table
+from debft.errors import InputError, Interrupted
+from debft.finetune import finetune
+from debft.recipe import load_recipe, recipe_path
+from debft.results import RunDirectory
+
+
+def tiny_recipe(data, **changes):
+    settings = {"data": str(data), "train.num_train_epochs": 2, "train.train_batch_size": 16, "runtime.micro_batch_tokens": 200}
+    return load_recipe(recipe_path("mnli/demo"), settings | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run of 14 steps: 100 rows, 2 epochs, steps of 16."""
+    root = tmp_path_factory.mktemp("finished")
+    recipe = tiny_recipe(write_mnli(root / "data"), **{"runtime.save_steps": 5, "train.eval_steps": 6})
+    return finetune(recipe, root / "run"), RunDirectory(root / "run"), recipe
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_run_directory_holds_what_the_contract_says(finished):
+    result, run, recipe = finished
+    assert {p.name for p in run.path.iterdir()} == {
+        "recipe.yaml", "result.json", "steps.jsonl", "evaluations.jsonl", "predictions", "model", "checkpoints",
+    }  # fmt: skip
+    assert run.recipe() == recipe
+    assert run.result() == result
+    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["step-000005", "step-000010"]
+
+
+def test_result_has_every_field_of_the_contract(finished):
+    content = json.loads((finished[1].path / "result.json").read_text())
+    assert set(content) >= {
+        "format_version", "task", "model", "status", "scores", "published", "num_examples", "num_train_examples", "num_tokens", "steps",
+        "timing", "peak_memory_bytes", "data", "recipe", "environment",
+    }  # fmt: skip
+    assert set(content["timing"]) == {"train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second"}
+    assert set(content["scores"]) == {"validation_matched/accuracy", "validation_mismatched/accuracy"}
+    assert all(0 <= score <= 100 for score in content["scores"].values())
+    assert (content["status"], content["steps"], content["num_train_examples"]) == ("complete", 14, 100)
+    assert content["num_examples"] == {"validation_matched": 20, "validation_mismatched": 20}
+    assert set(content["data"]["fingerprints"]) == {"train", "validation_matched", "validation_mismatched"}
+    assert content["published"] == []
+    assert "random weights" in content["not_compared"]
+
+
+def test_steps_file_has_one_line_per_optimizer_step(finished):
+    logs = lines(finished[1].path / "steps.jsonl")
+    assert [log["step"] for log in logs] == list(range(1, 15))
+    assert set(logs[0]) >= {"step", "epoch", "loss", "learning_rate", "grad_norm", "num_tokens", "seconds"}
+    assert [log["num_examples"] for log in logs] == [16] * 6 + [4] + [16] * 6 + [4]
+    assert logs[-1]["epoch"] == 2.0
+    assert sum(log["num_tokens"] for log in logs) == finished[0].num_tokens
+
+
+def test_both_dev_sets_are_evaluated_during_and_after_training(finished):
+    evaluations = lines(finished[1].path / "evaluations.jsonl")
+    assert [e["step"] for e in evaluations] == [6, 12, 14]
+    assert all(set(e["scores"]) == set(finished[0].scores) for e in evaluations)
+    assert evaluations[-1]["scores"] == finished[0].scores
+
+
+def test_predictions_have_every_example_once_and_give_the_score(finished, mnli):
+    result, run, recipe = finished
+    for split in mnli.evals:
+        rows = lines(run.path / "predictions" / f"{split.name}.jsonl")
+        assert [row["id"] for row in rows] == [str(i) for i in range(20)]
+        assert [row["label"] for row in rows] == load_table(mnli, split, recipe.data).columns["label"]
+        right = sum(row["label"] == row["prediction"] for row in rows)
+        assert 100 * right / 20 == pytest.approx(result.scores[f"{split.name}/accuracy"])
+        assert all(row["prediction"] == max(row["scores"], key=row["scores"].get) for row in rows)
+        assert all(sum(row["scores"].values()) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_saved_model_gives_the_same_logits_with_plain_transformers(finished, mnli):
+    """Through AutoTokenizer and AutoModel alone, one example at a time."""
+    _, run, recipe = finished
+    model = AutoModelForSequenceClassification.from_pretrained(run.model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    assert model.dtype == torch.float32
+    columns = load_table(mnli, mnli.evals[0], recipe.data).columns
+    rows = lines(run.path / "predictions" / "validation_matched.jsonl")
+    for premise, hypothesis, row in zip(columns["premise"], columns["hypothesis"], rows, strict=True):
+        logits = model(**tokenizer(premise, hypothesis, return_tensors="pt")).logits[0]
+        scores = logits.softmax(-1).tolist()
+        ours = [row["scores"][model.config.id2label[i]] for i in range(3)]
+        assert scores == pytest.approx(ours, abs=1.5e-6)  # the file has six digits
+
+
+def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
+    """The model in memory at the end of training against the one read back."""
+    from debft.data.batches import Collator
+    from debft.devices import build_accelerator
+    from debft.evaluation import predict
+    from debft.models import ModelFiles, build_model, build_tokenizer
+    from debft.plan import make_plan
+
+    _, run, recipe = finished
+    files = ModelFiles(name="saved", path=run.model)
+    ours = build_model(files, mnli, from_scratch=False, head_dropout=None, seed=0, quiet=True)
+    plain = AutoModelForSequenceClassification.from_pretrained(run.model)
+    accelerator, _ = build_accelerator(recipe.runtime)
+    from debft.data.encoding import encode
+
+    tokenizer = build_tokenizer(files)
+    examples = make_plan(recipe).examples["validation_matched"]
+    split = encode(examples, tokenizer, max_seq_length=64, truncation="longest_first", seed=0, what="x", show=False)
+    collate = Collator(pad_id=0, names=tuple(tokenizer.model_input_names), device=accelerator.device)
+    logits = [
+        predict(accelerator, m, split, collate=collate, micro_batch_tokens=t, what="x") for m, t in ((ours, 1), (plain, 10_000))
+    ]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
+
+
+def test_second_run_into_the_same_directory_is_refused(finished):
+    _, run, recipe = finished
+    with pytest.raises(InputError, match="holds a run already; --resume continues it"):
+        finetune(recipe, run.path)
+
+
+def test_complete_run_is_returned_at_once(finished):
+    result, run, recipe = finished
+    started = time.monotonic()
+    assert finetune(recipe, run.path, resume=True) == result
+    assert time.monotonic() - started < 1
+
+
+def test_directory_of_a_different_run_is_refused_even_with_resume(finished):
+    _, run, recipe = finished
+    from debft.recipe import with_train
+
+    with pytest.raises(InputError, match=r"holds a different run: train\.learning_rate is 0\.002 there and 0\.1 here"):
+        finetune(with_train(recipe, learning_rate=0.1), run.path, resume=True)
+
+
+def test_directory_with_other_files_is_refused_and_left_alone(tmp_path, tiny_data):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="expected an empty directory or a run, got other files"):
+        finetune(tiny_recipe(tiny_data), tmp_path / "out", resume=True)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def dropout_model(demo_model, directory):
+    return str(write_model_config(directory, demo_model, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2))
+
+
+def weights(run):
+    return load_file(run.path / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("stop_after", [3, 7, 9])
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, monkeypatch, stop_after):
+    """With dropout, in the middle of an epoch and at its end; the best checkpoint included."""
+    recipe = tiny_recipe(
+        tiny_data, **{"model": dropout_model(demo_model, tmp_path / "m"), "train.checkpoint": "best", "train.eval_steps": 2}
+    )
+    through, broken = RunDirectory(tmp_path / "through"), RunDirectory(tmp_path / "broken")
+    expected = finetune(recipe, through.path)
+    from debft.finetune import _Run
+
+    note = _Run._note
+
+    def note_and_raise_signal(self, log, progress):
+        note(self, log, progress)
+        if log.step == stop_after:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_Run, "_note", note_and_raise_signal)
+    with pytest.raises(Interrupted, match=f"interrupted after step {stop_after} of 14; continue with") as error:
+        finetune(recipe, broken.path)
+    assert error.value.exit_code == 143
+    monkeypatch.setattr(_Run, "_note", note)
+    assert broken.result() is None
+    result = finetune(recipe, broken.path, resume=True)
+    assert result.scores == expected.scores
+    assert all(torch.equal(weights(through)[name], tensor) for name, tensor in weights(broken).items())
+    without_time = [[{**log, "seconds": 0} for log in lines(run.path / "steps.jsonl")] for run in (through, broken)]
+    assert without_time[0] == without_time[1]
+    assert lines(through.path / "evaluations.jsonl") == lines(broken.path / "evaluations.jsonl")
+    assert (result.num_tokens, result.steps) == (expected.num_tokens, expected.steps)
+
+
+def test_resume_on_other_rows_is_refused(tmp_path, tiny_data, monkeypatch):
+    recipe = tiny_recipe(tiny_data, **{"runtime.save_steps": 5})
+    finetune(recipe, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    path = tiny_data / "mnli" / "train.tsv"
+    path.write_text(path.read_text().replace("fox", "owl"))
+    with pytest.raises(InputError, match="was trained on other rows of train"):
+        finetune(recipe, tmp_path / "run", resume=True)
+
+
+def test_best_checkpoint_is_saved_and_reported(tmp_path, tiny_data, mnli):
+    result = finetune(tiny_recipe(tiny_data, **{"train.checkpoint": "best", "train.eval_steps": 1}), tmp_path / "run")
+    evaluations = lines(tmp_path / "run" / "evaluations.jsonl")
+    best = max(evaluations, key=lambda e: (mnli.selection_score(e["scores"]), -e["step"]))
+    assert result.scores == best["scores"]
+    kept = load_file(next((tmp_path / "run" / "checkpoints").glob("best-*")) / "model.safetensors")
+    saved = weights(RunDirectory(tmp_path / "run"))
+    assert all(torch.equal(kept[name], saved[name]) for name in saved)
+
+
+def test_labels_go_through_a_model_with_its_own_order(tmp_path, tiny_data, demo_model):
+    """The same data through a model whose outputs are contradiction, neutral, entailment."""
+    names = {"0": "contradiction", "1": "neutral", "2": "entailment"}
+    model = write_model_config(tmp_path / "m", demo_model, id2label=names, label2id={v: int(k) for k, v in names.items()})
+    finetune(tiny_recipe(tiny_data, model=str(model), **{"train.num_train_epochs": 1}), tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["id2label"] == names
+    rows = lines(tmp_path / "run" / "predictions" / "validation_matched.jsonl")
+    table = (tiny_data / "mnli" / "validation_matched.tsv").read_text().splitlines()[1:]
+    assert [row["label"] for row in rows] == [line.split("\t")[2] for line in table]
+
+
+def test_bad_data_leaves_nothing_behind(tmp_path, tiny_data):
+    path = tiny_data / "mnli" / "validation_mismatched.tsv"
+    path.write_text(path.read_text().replace("\tneutral\n", "\tmaybe\n", 1))
+    with pytest.raises(InputError, match=r"validation_mismatched\.tsv:\d+: label: expected"):
+        finetune(tiny_recipe(tiny_data), tmp_path / "deep" / "run")
+    assert not (tmp_path / "deep").exists()
+
+
+def command(*arguments, cwd=None, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "debft", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
+
+
+def test_two_processes_equal_one(tmp_path, tiny_data, finished):
+    """Same losses and weights as one process; 100 rows in steps of 16 and 3 end with an uneven share."""
+    recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
+    finetune(recipe, tmp_path / "one")
+    process = command(
+        "mnli", "--recipe", "demo", "--data", tiny_data, "--num-processes", 2, "--output", tmp_path / "two", "--json",
+        "--num-train-epochs", 1, "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["environment"]["num_processes"] == 2
+    one, two = (lines(tmp_path / name / "steps.jsonl") for name in ("one", "two"))
+    assert [log["loss"] for log in two] == pytest.approx([log["loss"] for log in one], rel=1e-5)
+    assert [log["learning_rate"] for log in two] == [log["learning_rate"] for log in one]  # trap 4: warm-up per update
+    for name, tensor in weights(RunDirectory(tmp_path / "one")).items():
+        torch.testing.assert_close(weights(RunDirectory(tmp_path / "two"))[name], tensor, rtol=1e-4, atol=1e-6)
+    assert result["scores"] == json.loads((tmp_path / "one" / "result.json").read_text())["scores"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_the_command_after_a_checkpoint(tmp_path, tiny_data, number, code):
+    arguments = ("mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--num-train-epochs", 500)
+    process = command(*arguments)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "steps.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert "--resume" in err
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_loss_that_is_not_finite_ends_with_exit_code_3(tmp_path, tiny_data):
+    process = command(
+        "mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--learning-rate", "1e30", *TINY
+    )
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert "expected a finite" in err.splitlines()[-1]
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_demo_is_learned(tmp_path):
+    """The README's main job: well above 90 % matched, and the mismatched split is harder."""
+    result = finetune(load_recipe(recipe_path("mnli/demo")), tmp_path / "run")
+    assert result.scores["validation_matched/accuracy"] > 93
+    assert 60 < result.scores["validation_mismatched/accuracy"] < result.scores["validation_matched/accuracy"] - 5
+    assert result.data["source"] == "demo"
+    assert result.published == []

@@ -1,0 +1,78 @@
+"""The hub's code on local directories, and its absence within three seconds."""
+
+import http.server
+import threading
+import time
+from dataclasses import replace
+
+import datasets
+import pytest
+
+from debft import hub
+from debft.data import hub_datasets
+from debft.data.checks import check_rows
+from debft.errors import InputError
+from debft.models import find_model
+
+
+@pytest.fixture
+def local_glue(tmp_path):
+    """A directory laid out as the hub's repository: a README with configurations, a folder of Parquet files each."""
+    root = tmp_path / "glue"
+    (root / "mnli").mkdir(parents=True)
+    splits = ("train", "validation_matched", "validation_mismatched")
+    for i, split in enumerate(splits):
+        rows = {"premise": ["None", '"a'], "hypothesis": ["x", f"y{i}"], "label": [0, 2], "idx": [0, 1]}
+        features = datasets.Features({
+            "premise": datasets.Value("string"), "hypothesis": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["entailment", "neutral", "contradiction"]), "idx": datasets.Value("int32"),
+        })  # fmt: skip
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(root / "mnli" / f"{split}-00000-of-00001.parquet")
+    files = "".join(f"  - split: {split}\n    path: mnli/{split}-*\n" for split in splits)
+    (root / "README.md").write_text(f"---\nconfigs:\n- config_name: mnli\n  data_files:\n{files}---\n")
+    return root
+
+
+def test_hub_schema_becomes_rows(local_glue, mnli):
+    task = replace(mnli, dataset=str(local_glue))
+    examples = check_rows(hub_datasets.table(task, task.evals[1]), task)
+    assert examples.texts == [("None", "x"), ('"a', "y2")]
+    assert examples.labels.tolist() == [0, 2]
+
+
+def test_unreachable_hub_is_a_clear_error_in_under_three_seconds(mnli):
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"did not answer in 2 s; use --data DIR .* or --data demo"):
+        hub_datasets.table(mnli, mnli.train)
+    with pytest.raises(InputError, match=r"--model microsoft/deberta-v3-small: not in the cache"):
+        find_model("deberta-v3-small", from_scratch=False)
+    assert time.monotonic() - started < 3 * 2
+
+
+def test_hub_that_accepts_but_never_answers_is_given_up(monkeypatch):
+    listener = __import__("socket").create_server(("127.0.0.1", 0))
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    started = time.monotonic()
+    assert not hub.reachable()
+    assert time.monotonic() - started < 3
+    listener.close()
+
+
+def test_hub_that_refuses_a_head_request_is_reachable(monkeypatch):
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # answers 501
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    assert hub.reachable()
+    server.server_close()
+
+
+def test_offline_mode_is_said(monkeypatch, mnli):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
+        hub_datasets.table(mnli, mnli.train)
+
+
+@pytest.mark.hub
+def test_published_row_counts_are_on_the_hub(mnli):
+    for split in mnli.splits:
+        assert len(hub_datasets.table(mnli, split)) == split.num_rows

@@ -1,0 +1,38 @@
+"""The tables against the cards' own text, cell by cell."""
+
+from pathlib import Path
+
+import pytest
+
+from debft import yaml12
+from debft.published import DIRECTORY, published_scores
+
+CARDS = Path(__file__).parent / "cards"
+
+
+def test_table_has_every_cell_of_the_card_verbatim():
+    lines = [line for line in (CARDS / "deberta-v3.md").read_text().splitlines() if line.startswith("|")]
+    card = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line][1:]
+    table = yaml12.load(DIRECTORY / "deberta-v3.yaml")
+    ours = [[str(row[key]) for key in ("row", "vocabulary_k", "backbone_params_m", "squad2", "mnli")] for row in table["rows"]]
+    assert ours == card
+
+
+def test_scores_of_a_row_are_the_parts_of_its_cell():
+    matched, mismatched = published_scores("deberta-v3-xsmall", "mnli")
+    assert (matched.score, matched.value) == ("validation_matched/accuracy", 88.1)
+    assert (mismatched.score, mismatched.value) == ("validation_mismatched/accuracy", 88.3)
+    assert matched.cell == "88.1/88.3"
+
+
+def test_sift_row_is_another_row():
+    assert published_scores("deberta-v3-xsmall", "mnli", sift=True)[0].value == 88.4
+
+
+@pytest.mark.parametrize("model", ["roberta-base", "electra-base"])
+def test_cell_without_a_mismatched_score_has_no_value(model):
+    assert published_scores(model, "mnli")[1].value is None
+
+
+def test_unknown_model_has_no_published_scores():
+    assert published_scores("my-model", "mnli") == ()
