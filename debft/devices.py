@@ -19,6 +19,7 @@ def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
+    _quiet_libraries()
     precision = _precision(runtime.precision)
     AcceleratorState._reset_state()  # it would keep the precision of an earlier run in this Python process
     accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
@@ -29,6 +30,16 @@ def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
             "on a CPU set ACCELERATE_USE_CPU=true, or let debft start them"
         )
     return accelerator, precision
+
+
+def _quiet_libraries() -> None:
+    """Bars and advice of the libraries, between ours; their errors stay."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
 
 
 def _precision(asked: str) -> str:

@@ -107,11 +107,7 @@ def _tokens(files) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
+    from debft.models import stored_dtypes
 
-    file = path / "model.safetensors"
-    if not file.is_file():
-        return _finding("weights", "ok", "pytorch_model.bin, read with weights_only and as float32")
-    with safe_open(file, framework="pt") as tensors:
-        kinds = sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
-    return _finding("weights", "ok", f"{', '.join(kinds)} in the file; trained in float32")
+    found = stored_dtypes(path)
+    return _finding("weights", "ok", f"{', '.join(found) or 'pytorch_model.bin (read with weights_only)'}; trained in float32")

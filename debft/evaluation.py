@@ -44,14 +44,15 @@ def predict(
     return logits_NC
 
 
-def scores(task: Task, logits: dict[str, np.ndarray], splits: dict[str, EncodedSplit]) -> dict[str, float]:
+def scores_of(task: Task, logits: dict[str, np.ndarray], splits: dict[str, EncodedSplit]) -> dict[str, float]:
     """`<split>/<metric>` -> percent. Raises ValueError for logits that are not finite: their argmax means nothing."""
     found = {}
     for name, logits_NC in logits.items():
         if not np.isfinite(logits_NC).all():
             raise ValueError(f"{name}: the logits are not finite")
         for metric in task.metrics:
-            found[f"{name}/{metric}"] = 100.0 * metrics.compute(metric, logits_NC.argmax(axis=1), splits[name].labels_N)
+            score = metrics.compute(metric, logits_NC.argmax(axis=1), splits[name].labels_N)
+            found[f"{name}/{metric}"] = round(100.0 * score, 10)  # 30.35, not 30.349999999999998
     return found
 
 

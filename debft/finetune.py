@@ -1,22 +1,25 @@
-"""One run from recipe to result: check, encode, build, train, evaluate, save."""
+"""One run from recipe to result: check, build, train, evaluate, save."""
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
-from debft.errors import InputError, Interrupted
-from debft.models import build_model, build_tokenizer, model_labels
-from debft.plan import Plan, check_output, describe, make_plan
+from debft.data.batches import steps_per_epoch
+from debft.errors import Interrupted
+from debft.plan import check_output, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult, environment, peak_memory_bytes
 from debft.signals import StopRequest, stop_requested
 
 if TYPE_CHECKING:
-    from debft.data.encoding import EncodedSplit
+    import numpy as np
+
+    from debft.session import Session, TrainState
+    from debft.train import StepLog
 
 
 def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult:
@@ -30,273 +33,203 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
     if done is not None:
         return done
     plan = make_plan(recipe)
-    return _Run(plan, run).execute(resume)
+    from debft.session import open_session
+
+    session, state = open_session(plan, run, resume=resume)
+    with stop_requested(session.speaks) as stop:
+        train(session, state, stop)
+        scores, logits = final_evaluation(session, state, stop)
+    return write_result(session, state, scores, logits)
 
 
-class _Run:
-    """The state of one run while it goes: what is built, what was best, what was spent."""
+def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
+    """The steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
+    from debft.session import save
+    from debft.train import optimizer_steps
 
-    def __init__(self, plan: Plan, run: RunDirectory) -> None:
-        from debft.data.batches import Collator
-        from debft.devices import build_accelerator, micro_batch_tokens
+    plan, total = session.plan, session.plan.total_steps
+    if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
+        evaluate(session, state, stop)  # the run was interrupted before it
+    steps = optimizer_steps(
+        session.accelerator,
+        session.model,
+        session.optimizer,
+        session.splits[plan.task.train.name],
+        plan.recipe.train,
+        collate=session.collate,
+        micro_batch_tokens=session.micro_batch_tokens,
+        total_steps=total,
+        first_step=state.step,
+    )
+    with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
+        for log in steps:
+            record(session, state, log, progress)
+            if _stop_agreed(session, stop):
+                leave(session, state, stop)
+            if log.step < total and _evaluation_due(session, state):
+                evaluate(session, state, stop)
+            if log.step < total and _due(log.step, plan.recipe.runtime.save_steps):
+                save(session, state)
 
-        self.plan, self.run = plan, run
-        self.config = plan.recipe.train
-        self.accelerator, self.precision = build_accelerator(plan.recipe.runtime)
-        self.speaks = self.accelerator.is_main_process
-        self.micro_batch_tokens = micro_batch_tokens(plan.recipe.runtime, self.accelerator.device)
-        self.tokenizer = build_tokenizer(plan.files)
-        self.splits = self._encode()
-        self.collate: Collator = Collator(
-            pad_id=self.tokenizer.pad_token_id, names=tuple(self.tokenizer.model_input_names), device=self.accelerator.device,
-            left=self.tokenizer.padding_side == "left",
-        )  # fmt: skip
-        self.best: dict[str, Any] = {"step": 0, "score": None}
-        self.seconds = {"train": 0.0, "eval": 0.0}
-        self.num_tokens = self.num_examples = 0
 
-    def _encode(self) -> "dict[str, EncodedSplit]":
-        """Labels in the order of the model's outputs; one process encodes, the others read its cache."""
-        import numpy as np
+def record(session: "Session", state: "TrainState", log: "StepLog", progress: Meter) -> None:
+    """Count a step, write its line, move the bar."""
+    state.step = log.step
+    state.num_examples += log.num_examples
+    state.num_tokens += log.num_tokens
+    state.train_seconds += log.seconds
+    if session.speaks:
+        session.run.append("steps.jsonl", asdict(log))
+    speed = state.num_examples / state.train_seconds
+    progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
 
-        from debft.data.encoding import encode
 
-        labels = model_labels(self.plan.files, self.plan.task)
-        order = np.array([labels.index(label) for label in self.plan.task.labels])
-        splits = {}
-        with self.accelerator.main_process_first():
-            for name, examples in self.plan.examples.items():
-                split = encode(
-                    examples, self.tokenizer, max_seq_length=self.config.max_seq_length, truncation=self.config.truncation,
-                    seed=self.config.seed, what=name, show=self.speaks,
-                )  # fmt: skip
-                splits[name] = replace(split, labels_N=order[split.labels_N])
-        return splits
+def evaluate(session: "Session", state: "TrainState", stop: StopRequest) -> "tuple[dict[str, float], dict[str, np.ndarray]]":
+    """(scores in percent, logits by split) of the weights as they are; keeps them if they are the best and the recipe asks."""
+    from debft.evaluation import scores_of
+    from debft.session import save_best
 
-    def execute(self, resume: bool) -> RunResult:
-        from debft.optimization import build_optimizer
+    started = time.perf_counter()
+    logits = _logits(session, state, stop)
+    scores = scores_of(session.plan.task, logits, session.splits)
+    state.eval_seconds += time.perf_counter() - started
+    state.evaluated = state.step
+    if session.speaks:
+        session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
+        say(f"step {state.step:,}  " + "  ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+    score = session.plan.task.selection_score(scores)
+    if session.plan.recipe.train.checkpoint == "best" and (state.best_score is None or score > state.best_score):
+        state.best_step, state.best_score = state.step, score
+        save_best(session, state, scores)
+    return scores, logits
 
-        recipe, task = self.plan.recipe, self.plan.task
-        describe(self.plan, self.splits, self.accelerator, self.precision) if self.speaks else None
-        model = build_model(
-            self.plan.files, task, from_scratch=self.config.from_scratch, head_dropout=self.config.head_dropout,
-            seed=self.config.seed, quiet=not self.speaks,
-        )  # fmt: skip
-        optimizer = build_optimizer(model, self.config)
-        first_step = self._restore(model, optimizer) if resume else 0
-        if self.speaks and not self.run.exists():
-            self.run.create(recipe)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        with stop_requested(self.speaks) as stop:
-            self._train(first_step, stop)
-            return self._finish(stop)
 
-    def _restore(self, model, optimizer) -> int:
-        from debft.checkpoint import load_newest, restore_optimizer
+def final_evaluation(
+    session: "Session", state: "TrainState", stop: StopRequest
+) -> "tuple[dict[str, float], dict[str, np.ndarray]]":
+    """Of the last step, or of the best where the recipe says so; the model is left with the weights that were scored."""
+    from debft.evaluation import scores_of
+    from debft.session import load_best
 
-        found = load_newest(self.run.checkpoints)
-        if found is None:
-            if self.speaks and self.run.exists():
-                self.run.rewind(0)
-            return 0
-        fingerprints = self.plan.fingerprints
-        if found.state["fingerprints"] != fingerprints:
-            changed = [name for name in fingerprints if found.state["fingerprints"].get(name) != fingerprints[name]]
-            raise InputError(
-                f"--output {self.run.path}: was trained on other rows of {', '.join(changed)}; choose another --output"
-            )
-        model.load_state_dict(found.weights)
-        restore_optimizer(model, optimizer, found.moments)
-        self.best, self.seconds = found.state["best"], found.state["seconds"]
-        self.num_tokens, self.num_examples = found.state["num_tokens"], found.state["num_examples"]
-        if "loss_scale" in found.state and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(found.state["loss_scale"])
-        if self.speaks:
-            self.run.rewind(found.step)
-            say(f"resuming after step {found.step:,} of {self.plan.total_steps:,}")
-        return found.step
+    scores, logits = evaluate(session, state, stop)
+    if session.plan.recipe.train.checkpoint == "best" and state.best_step != state.step:
+        load_best(session, state)
+        if session.speaks:
+            say(f"best step: {state.best_step:,} of {state.step:,}")
+        logits = _logits(session, state, stop)
+        scores = scores_of(session.plan.task, logits, session.splits)
+    return scores, logits
 
-    def _train(self, first_step: int, stop: StopRequest) -> None:
-        from debft.data.batches import steps_per_epoch
-        from debft.train import optimizer_steps
 
-        runtime, total = self.plan.recipe.runtime, self.plan.total_steps
-        per_epoch = steps_per_epoch(len(self.plan.train), self.config.train_batch_size)
-        with meter("train", total, "steps", done=first_step, show=self.speaks) as progress:
-            steps = optimizer_steps(
-                self.accelerator,
-                self.model,
-                self.optimizer,
-                self.splits[self.plan.task.train.name],
-                self.config,
-                collate=self.collate,
-                micro_batch_tokens=self.micro_batch_tokens,
-                total_steps=total,
-                first_step=first_step,
-            )
-            for log in steps:
-                self._note(log, progress)
-                last = log.step == total
-                if self._agreed(stop):
-                    self._save(log.step)
-                    self._leave(stop, log.step)
-                if not last and (self._due(log.step, self.config.eval_steps)
-                                 or (self.config.eval_each_epoch and log.step % per_epoch == 0)):  # fmt: skip
-                    self._evaluate(log.step, stop)
-                if not last and self._due(log.step, runtime.save_steps):
-                    self._save(log.step)
+def write_result(session: "Session", state: "TrainState", scores: dict[str, float], logits: "dict[str, np.ndarray]") -> RunResult:
+    """Model, predictions and, last, result.json: a run without it is not complete."""
+    plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
+    num_rows = {name: len(examples) for name, examples in plan.examples.items()}
+    reason = why_not_compared(recipe, task, num_rows)
+    result = RunResult(
+        task=task.name,
+        model=recipe.model or "",
+        status="complete",
+        scores=scores,
+        published=[] if reason else beside_published(recipe, task, scores),
+        not_compared=reason,
+        num_examples={split.name: num_rows[split.name] for split in task.evals},
+        num_train_examples=len(plan.train),
+        num_tokens=state.num_tokens,
+        steps=state.step,
+        timing={
+            "train_seconds": state.train_seconds,
+            "eval_seconds": state.eval_seconds,
+            "examples_per_second": state.num_examples / state.train_seconds,
+            "tokens_per_second": state.num_tokens / state.train_seconds,
+        },
+        peak_memory_bytes=peak_memory_bytes(),
+        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints},
+        recipe=asdict(recipe),
+        environment=environment(
+            str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision
+        ),
+    )
+    if session.speaks:
+        save_model(session)
+        for split, logits_NC in logits.items():
+            session.run.write_predictions(split, _prediction_rows(session, split, logits_NC))
+        session.run.write_result(result)
+    session.accelerator.wait_for_everyone()
+    return result
 
-    @staticmethod
-    def _due(step: int, every: int | None) -> bool:
-        return every is not None and step % every == 0
 
-    def _note(self, log, progress: Meter) -> None:
-        self.seconds["train"] += log.seconds
-        self.num_tokens += log.num_tokens
-        self.num_examples += log.num_examples
-        if self.speaks:
-            self.run.append("steps.jsonl", asdict(log))
-        speed = self.num_examples / self.seconds["train"]
-        progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
+def save_model(session: "Session") -> None:
+    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens."""
+    session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False).save_pretrained(session.run.model)
+    session.tokenizer.save_pretrained(session.run.model)
 
-    def _agreed(self, stop: StopRequest) -> bool:
-        """Whether any process was told to stop: all leave after the same step."""
-        if self.accelerator.num_processes == 1:
-            return bool(stop)
+
+def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
+    """Save a checkpoint and raise Interrupted."""
+    from debft.session import save
+
+    save(session, state)
+    raise Interrupted(
+        stop.number,
+        f"interrupted after step {state.step:,} of {session.plan.total_steps:,}; "
+        f"the same command with --output {session.run.path} --resume goes on",
+    )
+
+
+def _logits(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, np.ndarray]":
+    from debft.evaluation import predict
+
+    def leave_if_alone() -> None:  # with several processes all leave together, after the next step
+        if stop and session.accelerator.num_processes == 1:
+            leave(session, state, stop)
+
+    return {
+        split.name: predict(
+            session.accelerator,
+            session.model,
+            session.splits[split.name],
+            collate=session.collate,
+            micro_batch_tokens=4 * session.micro_batch_tokens,
+            what=split.name,
+            check=leave_if_alone,
+        )
+        for split in session.plan.task.evals
+    }
+
+
+def _prediction_rows(session: "Session", split: str, logits_NC: "np.ndarray") -> list[dict]:
+    """id, label and prediction by name, probability by label name, in the order of the data."""
+    from debft.evaluation import probabilities
+
+    return [
+        {
+            "id": identity,
+            "label": session.labels[label],
+            "prediction": session.labels[row.argmax()],
+            "scores": {name: round(float(p), 6) for name, p in zip(session.labels, row, strict=True)},
+        }
+        for identity, label, row in zip(
+            session.plan.examples[split].ids, session.splits[split].labels_N, probabilities(logits_NC), strict=True
+        )
+    ]
+
+
+def _evaluation_due(session: "Session", state: "TrainState") -> bool:
+    config = session.plan.recipe.train
+    end_of_epoch = state.step % steps_per_epoch(len(session.plan.train), config.train_batch_size) == 0
+    return _due(state.step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
+
+
+def _stop_agreed(session: "Session", stop: StopRequest) -> bool:
+    """Whether any process was told to stop: all leave after the same step."""
+    if session.accelerator.num_processes > 1:
         import torch
 
-        flag = torch.tensor(stop.number, device=self.accelerator.device)
-        stop.number = int(self.accelerator.gather(flag.reshape(1)).max())
-        return bool(stop)
-
-    def _save(self, step: int) -> None:
-        from debft.checkpoint import keep_newest, save_checkpoint
-
-        self.accelerator.wait_for_everyone()
-        if self.speaks:
-            state = {
-                "fingerprints": self.plan.fingerprints, "best": self.best, "seconds": self.seconds,
-                "num_tokens": self.num_tokens, "num_examples": self.num_examples,
-            }  # fmt: skip
-            if self.accelerator.scaler is not None:
-                state["loss_scale"] = self.accelerator.scaler.state_dict()
-            plain = self.accelerator.unwrap_model(self.model)
-            save_checkpoint(self.run.checkpoints, f"step-{step:06d}", step, plain, self.optimizer, state)
-            keep_newest(self.run.checkpoints, self.plan.recipe.runtime.keep_checkpoints)
-        self.accelerator.wait_for_everyone()
-
-    def _leave(self, stop: StopRequest, step: int) -> None:
-        raise Interrupted(
-            stop.number,
-            f"interrupted after step {step:,} of {self.plan.total_steps:,}; continue with --output {self.run.path} --resume",
-        )
-
-    def _logits(self, step: int, stop: StopRequest):
-        from debft.evaluation import predict
-
-        def check() -> None:
-            if stop and self.accelerator.num_processes == 1:
-                self._save(step)
-                self._leave(stop, step)
-
-        return {
-            split.name: predict(
-                self.accelerator, self.model, self.splits[split.name], collate=self.collate, what=split.name,
-                micro_batch_tokens=4 * self.micro_batch_tokens, check=check,
-            )
-            for split in self.plan.task.evals
-        }  # fmt: skip
-
-    def _evaluate(self, step: int, stop: StopRequest) -> dict[str, Any]:
-        """Score all eval splits after `step`; keeps the weights if they are the best so far and the recipe wants that."""
-        from debft.checkpoint import keep_newest, save_checkpoint
-        from debft.evaluation import scores
-
-        started = time.perf_counter()
-        logits = self._logits(step, stop)
-        found = scores(self.plan.task, logits, self.splits)
-        self.seconds["eval"] += time.perf_counter() - started
-        score = self.plan.task.selection_score(found)
-        if self.speaks:
-            self.run.append("evaluations.jsonl", {"step": step, "scores": found})
-            say(f"step {step:,}  " + "  ".join(f"{name} {value:.2f}" for name, value in found.items()))
-        if self.config.checkpoint == "best" and (self.best["score"] is None or score > self.best["score"]):
-            self.best = {"step": step, "score": score}
-            if self.speaks:
-                plain = self.accelerator.unwrap_model(self.model)
-                save_checkpoint(self.run.checkpoints, f"best-{step:06d}", step, plain, None, {"scores": found})
-                keep_newest(self.run.checkpoints, 1, prefix="best-")
-        return {"scores": found, "logits": logits}
-
-    def _finish(self, stop: StopRequest) -> RunResult:
-        """Evaluate the last step, go back to the best where the recipe says so, write everything."""
-        total = self.plan.total_steps
-        outcome = self._evaluate(total, stop)
-        self.accelerator.wait_for_everyone()
-        if self.config.checkpoint == "best" and self.best["step"] != total:
-            outcome = self._back_to_best(stop)
-        result = self._result(outcome["scores"])
-        if self.speaks:
-            plain = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-            save_model(plain, self.tokenizer, self.run.model)
-            self._write_predictions(outcome["logits"])
-            self.run.write_result(result)
-        self.accelerator.wait_for_everyone()
-        return result
-
-    def _back_to_best(self, stop: StopRequest) -> dict[str, Any]:
-        from debft.checkpoint import load_newest
-        from debft.evaluation import scores
-
-        found = load_newest(self.run.checkpoints, prefix="best-")
-        if found is None or found.step != self.best["step"]:
-            raise InputError(
-                f"{self.run.checkpoints}: the best checkpoint, of step {self.best['step']}, is gone or damaged; train again"
-            )
-        self.accelerator.unwrap_model(self.model).load_state_dict(found.weights)
-        if self.speaks:
-            say(f"best step: {found.step:,} of {self.plan.total_steps:,}")
-        logits = self._logits(self.plan.total_steps, stop)
-        return {"scores": scores(self.plan.task, logits, self.splits), "logits": logits}
-
-    def _result(self, scores: dict[str, float]) -> RunResult:
-        recipe, task = self.plan.recipe, self.plan.task
-        num_rows = {name: len(examples) for name, examples in self.plan.examples.items()}
-        reason = why_not_compared(recipe, task, num_rows)
-        train_seconds = self.seconds["train"]
-        return RunResult(
-            task=task.name, model=recipe.model or "", status="complete", scores=scores,
-            published=[] if reason else beside_published(recipe, task, scores), not_compared=reason,
-            num_examples={split.name: num_rows[split.name] for split in task.evals}, num_train_examples=len(self.plan.train),
-            num_tokens=self.num_tokens, steps=self.plan.total_steps,
-            timing={
-                "train_seconds": train_seconds, "eval_seconds": self.seconds["eval"],
-                "examples_per_second": self.num_examples / train_seconds, "tokens_per_second": self.num_tokens / train_seconds,
-            },
-            peak_memory_bytes=peak_memory_bytes(),
-            data={"source": source_kind(recipe.data), "fingerprints": self.plan.fingerprints}, recipe=asdict(recipe),
-            environment=environment(
-                str(self.accelerator.device), self.precision, self.accelerator.num_processes, self.plan.files.revision
-            ),
-        )  # fmt: skip
-
-    def _write_predictions(self, logits: dict[str, Any]) -> None:
-        from debft.evaluation import probabilities
-
-        names = list(model_labels(self.plan.files, self.plan.task))
-        for split, logits_NC in logits.items():
-            labels = self.splits[split].labels_N
-            rows = [
-                {
-                    "id": i, "label": names[label], "prediction": names[row.argmax()],
-                    "scores": {name: round(float(p), 6) for name, p in zip(names, row, strict=True)},
-                }
-                for i, label, row in zip(self.plan.examples[split].ids, labels, probabilities(logits_NC), strict=True)
-            ]  # fmt: skip
-            self.run.write_predictions(split, rows)
-
-
-def save_model(model, tokenizer, directory: Path) -> None:
-    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens."""
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+        told = torch.tensor([stop.number], device=session.accelerator.device)
+        stop.number = int(session.accelerator.gather(told).max())
+    return bool(stop)

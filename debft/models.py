@@ -165,6 +165,8 @@ def build_model(
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
     torch.manual_seed(seed)
     if from_scratch:
+        if not quiet:
+            say(f"weights random, float32   labels {', '.join(labels)}")
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager")
     model, info = AutoModelForSequenceClassification.from_pretrained(
         files.path, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
@@ -176,8 +178,20 @@ def build_model(
     if lost:
         raise InputError(f"{files.path}: expected the weights of the encoder, {len(lost)} are missing, {lost[0]} first")
     if not quiet:
-        say(f"head: {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}   labels {', '.join(labels)}")
+        say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
+        say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
     return model
+
+
+def stored_dtypes(path: Path) -> list[str]:
+    """The dtypes in `model.safetensors`, [] where the weights are in another form."""
+    from safetensors import safe_open
+
+    file = path / "model.safetensors"
+    if not file.is_file():
+        return []
+    with safe_open(file, framework="np") as tensors:
+        return sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
 
 
 def _require(path: Path, names: tuple[str, ...], what: str) -> None:

@@ -2,22 +2,15 @@
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from debft.checks import check_recipe, check_schedule
 from debft.data import load_table
 from debft.data.checks import Examples, check_rows
 from debft.errors import InputError
 from debft.models import ModelFiles, check_model_name, find_model
-from debft.progress import say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
 from debft.tasks import TASKS, Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from debft.data.encoding import EncodedSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +67,3 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
             f"--output {run.path}: holds a different run: {name} is {theirs!r} there and {here!r} here; choose another --output"
         )
     return run.result()
-
-
-def describe(plan: Plan, splits: "dict[str, EncodedSplit]", accelerator: "Accelerator", precision: str) -> None:
-    """What is about to run, in three lines."""
-    recipe = plan.recipe
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
-    say(
-        f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
-    )
-    say(
-        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {recipe.train.train_batch_size} sequences per step   "
-        f"{plan.total_steps:,} steps   weights float32"
-    )
-    if cut := sum(split.truncated for split in splits.values()):
-        total = sum(map(len, splits.values()))
-        say(f"{cut:,} of {total:,} examples are longer than {recipe.train.max_seq_length} tokens and were cut")
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")

@@ -99,13 +99,13 @@ class RunDirectory:
         with (self.path / file).open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
 
-    def rewind(self, step: int) -> None:
-        """Drop what was logged after optimizer step `step`, before a resumed run logs it again."""
-        for file in ("steps.jsonl", "evaluations.jsonl"):
+    def rewind(self, step: int, evaluated: int) -> None:
+        """Drop what was logged after optimizer step `step` and evaluation `evaluated`, before a resumed run logs it again."""
+        for file, last in (("steps.jsonl", step), ("evaluations.jsonl", evaluated)):
             path = self.path / file
             if path.is_file():
                 lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-                kept = [line for line in lines if json.loads(line)["step"] <= step]
+                kept = [line for line in lines if json.loads(line)["step"] <= last]
                 write_atomically(path, "".join(kept).encode())
 
 

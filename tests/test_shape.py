@@ -17,6 +17,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"report", "finetune", "doctor"},
+    {"session"},
     {"plan", "comparison"},
     {"train", "evaluation", "optimization"},
     {"checks", "models"},

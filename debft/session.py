@@ -1,0 +1,186 @@
+"""What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from debft import checkpoint
+from debft.data.batches import Collator
+from debft.data.encoding import EncodedSplit, encode
+from debft.devices import build_accelerator, micro_batch_tokens
+from debft.errors import InputError
+from debft.models import build_model, build_tokenizer, model_labels
+from debft.optimization import build_optimizer
+from debft.plan import Plan
+from debft.progress import say
+from debft.results import RunDirectory
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass
+class TrainState:
+    """step: optimizer steps done; evaluated: the last step that was; seconds: of training and evaluation alone."""
+
+    step: int = 0
+    evaluated: int = 0
+    best_step: int = 0
+    best_score: float | None = None
+    num_examples: int = 0
+    num_tokens: int = 0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """The parts of one run, built once. labels: names in the order of the model's outputs."""
+
+    plan: Plan
+    run: RunDirectory
+    accelerator: "Accelerator"
+    precision: str
+    micro_batch_tokens: int
+    tokenizer: "PreTrainedTokenizerFast"
+    labels: tuple[str, ...]
+    splits: dict[str, EncodedSplit]
+    collate: Collator
+    model: "PreTrainedModel"
+    optimizer: "torch.optim.Optimizer"
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is the one that prints and writes."""
+        return self.accelerator.is_main_process
+
+    @property
+    def plain_model(self) -> "PreTrainedModel":
+        """The model without the wrapper for several processes."""
+        return self.accelerator.unwrap_model(self.model)
+
+
+def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
+    """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
+    config, files = plan.recipe.train, plan.files
+    accelerator, precision = build_accelerator(plan.recipe.runtime)
+    tokenizer = build_tokenizer(files)
+    labels = model_labels(files, plan.task)
+    splits = _encode(plan, accelerator, tokenizer, labels)
+    if accelerator.is_main_process:
+        describe(plan, splits, accelerator, precision)
+    model = build_model(
+        files,
+        plan.task,
+        from_scratch=config.from_scratch,
+        head_dropout=config.head_dropout,
+        seed=config.seed,
+        quiet=not accelerator.is_main_process,
+    )
+    optimizer = build_optimizer(model, config)
+    state = _restore(plan, run, accelerator, model, optimizer) if resume else TrainState()
+    if accelerator.is_main_process and not run.exists():
+        run.create(plan.recipe)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    collate = Collator(
+        pad_id=tokenizer.pad_token_id,
+        names=tuple(tokenizer.model_input_names),
+        device=accelerator.device,
+        left=tokenizer.padding_side == "left",
+    )
+    tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
+    session = Session(
+        plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
+        labels=labels, splits=splits, collate=collate, model=model, optimizer=optimizer,
+    )  # fmt: skip
+    return session, state
+
+
+def describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
+    """What is about to run, in a few lines."""
+    recipe, dev = plan.recipe, " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
+    tokens = "spm.model" if (plan.files.path / "spm.model").is_file() else "as transformers loads them"
+    say(
+        f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
+    )
+    say(
+        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {recipe.train.train_batch_size} sequences per step   "
+        f"{plan.total_steps:,} steps   tokens {tokens}"
+    )
+    if cut := sum(split.truncated for split in splits.values()):
+        total = sum(map(len, splits.values()))
+        say(f"{cut:,} of {total:,} examples are longer than {recipe.train.max_seq_length} tokens and were cut")
+    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
+        say(f"{empty:,} empty texts in the data, kept")
+
+
+def save(session: Session, state: TrainState) -> None:
+    """A checkpoint of this step; every process waits until it is on disk."""
+    session.accelerator.wait_for_everyone()
+    if session.speaks:
+        content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+        if session.accelerator.scaler is not None:
+            content["loss_scale"] = session.accelerator.scaler.state_dict()
+        directory = session.run.checkpoints
+        checkpoint.save_checkpoint(directory, f"step-{state.step:06d}", state.step, session.plain_model, session.optimizer, content)
+        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints)
+    session.accelerator.wait_for_everyone()
+
+
+def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+    """The weights alone, in place of the best before."""
+    if session.speaks:
+        directory = session.run.checkpoints
+        checkpoint.save_checkpoint(directory, f"best-{state.step:06d}", state.step, session.plain_model, None, {"scores": scores})
+        checkpoint.keep_newest(directory, 1, prefix="best-")
+
+
+def load_best(session: Session, state: TrainState) -> None:
+    """Put the best weights into the model. Raises InputError where they are gone or damaged."""
+    session.accelerator.wait_for_everyone()
+    found = checkpoint.load_newest(session.run.checkpoints, prefix="best-")
+    if found is None or found.step != state.best_step:
+        raise InputError(
+            f"{session.run.checkpoints}: the best checkpoint, of step {state.best_step}, is gone or damaged; train again"
+        )
+    session.plain_model.load_state_dict(found.weights)
+
+
+def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict[str, EncodedSplit]:
+    """Labels in the order of the model's outputs; one process encodes, the others read its cache."""
+    config = plan.recipe.train
+    order = np.array([labels.index(label) for label in plan.task.labels])
+    splits = {}
+    with accelerator.main_process_first():
+        for name, examples in plan.examples.items():
+            split = encode(
+                examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
+                what=name, show=accelerator.is_main_process,
+            )  # fmt: skip
+            splits[name] = replace(split, labels_N=order[split.labels_N])
+    return splits
+
+
+def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> TrainState:
+    """The state of the newest valid checkpoint, a fresh one where there is none."""
+    found = checkpoint.load_newest(run.checkpoints)
+    state = TrainState()
+    if found is not None:
+        content = dict(found.state)
+        before = content.pop("fingerprints")
+        changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
+        if changed:
+            raise InputError(f"--output {run.path}: was trained on other rows of {', '.join(changed)}; choose another --output")
+        loss_scale = content.pop("loss_scale", None)
+        if loss_scale is not None and accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(loss_scale)
+        model.load_state_dict(found.weights)
+        checkpoint.restore_optimizer(model, optimizer, found.moments)
+        state = TrainState(**content)
+    if accelerator.is_main_process and run.exists():
+        run.rewind(state.step, state.evaluated)
+        say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
+    return state
