@@ -179,7 +179,7 @@ def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> Tr
             accelerator.scaler.load_state_dict(loss_scale)
         model.load_state_dict(found.weights)
         checkpoint.restore_optimizer(model, optimizer, found.moments)
-        state = TrainState(**content)
+        state = TrainState(step=found.step, **content)
     if accelerator.is_main_process and run.exists():
         run.rewind(state.step, state.evaluated)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
