@@ -122,9 +122,7 @@ def _check_before_launch(recipe, output: Path, resume: bool) -> None:
 def _show_plan(plan, output: Path, as_json: bool) -> None:
     from debft.report import plan_dict, print_plan
 
-    print_plan(plan, output)
-    if as_json:
-        _print_json(plan_dict(plan, output))
+    _print_json(plan_dict(plan, output)) if as_json else print_plan(plan, output)
 
 
 def _show_result(result, output: Path, as_json: bool) -> None:
@@ -169,9 +167,7 @@ def check(
 
     found = load_recipe(recipe_path(recipe), None)
     check_recipe(found if found.model else load_recipe(recipe_path(recipe), {"model": canonical_name(DEFAULT_MODEL)}))
-    say(f"{recipe}: ok")
-    if as_json:
-        _print_json(to_dict(found))
+    _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft doctor --model path/to/model")
@@ -184,9 +180,7 @@ def doctor(
     from debft.report import print_findings
 
     findings = examine(model)
-    print_findings(findings)
-    if as_json:
-        _print_json({"findings": findings})
+    _print_json({"findings": findings}) if as_json else print_findings(findings)
     if any(finding["state"] == "bad" for finding in findings):
         raise typer.Exit(2)
 

@@ -1,9 +1,10 @@
-"""What people see: plans, results beside the published cell, recipes, findings. All of it on stderr."""
+"""What people see: results beside the published cell on stderr; recipes, plans and findings, which are asked for, on stdout."""
 
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table as RichTable
 
 from debft.progress import clock, console, say
@@ -15,7 +16,7 @@ def print_result(result: RunResult, output: Path) -> None:
     """The summary of a run: our score(s), the published ones or why there is no comparison, where everything is."""
     published = {row["score"]: row for row in result.published}
     table = RichTable(box=None, pad_edge=False)
-    for header, justify in (("", "left"), ("ours", "right"), ("published", "right"), ("diff", "right"), ("", "left")):
+    for header, justify in (("score", "left"), ("ours", "right"), ("published", "right"), ("diff", "right"), ("", "left")):
         table.add_column(header, justify=justify, no_wrap=True)
     for name, value in result.scores.items():
         row = published.get(name)
@@ -50,8 +51,8 @@ def plan_dict(plan, output: Path) -> dict[str, Any]:
 def print_plan(plan, output: Path) -> None:
     print_recipe(plan.recipe)
     for name, examples in plan.examples.items():
-        say(f"{name:<24} {len(examples):>9,} rows   fingerprint {examples.fingerprint()}")
-    say(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
+        print(f"{name:<24} {len(examples):>9,} rows   fingerprint {examples.fingerprint()}")
+    print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
 
 
 def recipes_list() -> list[dict[str, Any]]:
@@ -77,24 +78,24 @@ def print_recipes(rows: list[dict[str, Any]]) -> None:
             row["name"], row["dialect"], f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", f"{row['learning_rate']:g}",
             str(row["train_batch_size"]), row["source"],
         )  # fmt: skip
-    console.print(table)
+    Console(highlight=False).print(table)
 
 
 def print_recipe(recipe: Recipe) -> None:
     """Every value; what differs from the defaults is marked."""
     for name in ("task", "model", "data", "dialect", "reproduces", "source", "note"):
         if getattr(recipe, name):
-            say(f"{name:<11} {getattr(recipe, name)}")
+            print(f"{name:<11} {getattr(recipe, name)}")
     for section, defaults in (("train", TrainConfig()), ("runtime", RuntimeConfig())):
-        say(f"{section}:")
+        print(f"{section}:")
         for f in fields(defaults):
             value = getattr(getattr(recipe, section), f.name)
             mark = "" if value == getattr(defaults, f.name) else "   *"
-            say(f"  {f.name:<20} {'null' if value is None else value}{mark}")
+            print(f"  {f.name:<20} {'null' if value is None else value}{mark}")
 
 
 def print_findings(findings: list[dict[str, Any]]) -> None:
     colour = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
-        console.print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
-        say(finding["found"])
+        Console(highlight=False).print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
+        print(finding["found"])
