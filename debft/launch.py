@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from debft.errors import InputError
+
 SECONDS_TO_END = 30.0
 
 
@@ -35,6 +37,11 @@ def count(num_processes: int | None) -> int:
 
 def start_processes(number: int) -> int:
     """Run this command `number` times and return the first exit code that is not 0, or 0."""
+    if os.path.exists("/dev/nvidia0"):
+        import torch
+
+        if number > torch.cuda.device_count():
+            raise InputError(f"--num-processes: expected at most one per GPU, {torch.cuda.device_count()}, got {number}")
     common = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number),

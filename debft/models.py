@@ -4,13 +4,14 @@ Nothing here imports torch or transformers before it builds something, so that a
 """
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debft import hub
 from debft.data import demo
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError, did_you_mean, one_of
 from debft.progress import say
 from debft.tasks import Task
 
@@ -127,11 +128,23 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
     return task.labels
 
 
+def longest_input(config: dict[str, Any]) -> int | None:
+    """Tokens that the model has positions for; None where positions are relative."""
+    if config["model_type"] in ("deberta-v2", "deberta", "xlnet") and not config.get("position_biased_input", False):
+        return None
+    reserved = 2 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+    positions = config.get("max_position_embeddings")
+    return None if positions is None else positions - reserved
+
+
 def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
     """The checkpoint's own tokens: `spm.model` where there is one, else what transformers loads."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     config = read_config(files.path)
+    if config["model_type"] not in CONFIG_MAPPING_NAMES:
+        raise InputError(f"{files.path / 'config.json'}: transformers knows no model_type '{config['model_type']}'")
     if config["model_type"] == "deberta-v2" and (files.path / "spm.model").is_file():
         from debft.tokenization import special_tokens, tokenizer_from_spm
 
@@ -154,10 +167,14 @@ def build_model(
     Raises InputError where the file lacks weights of the encoder: they would be random without a word.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     labels = model_labels(files, task)
     config = AutoConfig.from_pretrained(files.path)
+    if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
+        known = one_of(HEAD_DROPOUT)
+        raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.problem_type = "single_label_classification"
@@ -168,10 +185,15 @@ def build_model(
         if not quiet:
             say(f"weights random, float32   labels {', '.join(labels)}")
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager")
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        files.path, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )  # fmt: skip
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            files.path, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise InputError(
+            f"--model {files.path}: the weights cannot be read: {str(error).splitlines()[0]}; copy the file again"
+        ) from None
     encoder = model.base_model_prefix + "."
     new = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
     lost = [key for key in new if key.startswith(encoder) and ".pooler." not in key]

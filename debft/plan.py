@@ -7,7 +7,7 @@ from debft.checks import check_recipe, check_schedule
 from debft.data import load_table
 from debft.data.checks import Examples, check_rows
 from debft.errors import InputError
-from debft.models import ModelFiles, check_model_name, find_model
+from debft.models import ModelFiles, check_model_name, find_model, longest_input, read_config
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
 from debft.tasks import TASKS, Task
@@ -45,6 +45,11 @@ def make_plan(recipe: Recipe) -> Plan:
         for split in task.splits
     }
     files = find_model(recipe.model or "", config.from_scratch)
+    longest = longest_input(read_config(files.path))
+    if longest is not None and config.max_seq_length > longest:
+        raise InputError(
+            f"train.max_seq_length: expected at most the {longest} positions of {files.name}, got {config.max_seq_length}"
+        )
     total_steps = check_schedule(config, len(examples[task.train.name]))
     return Plan(recipe=recipe, task=task, files=files, examples=examples, total_steps=total_steps)
 

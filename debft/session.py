@@ -10,7 +10,7 @@ from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit, encode
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError
-from debft.models import build_model, build_tokenizer, model_labels
+from debft.models import build_model, build_tokenizer, model_labels, read_config
 from debft.optimization import build_optimizer
 from debft.plan import Plan
 from debft.progress import say
@@ -160,6 +160,12 @@ def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict
                 examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
                 what=name, show=accelerator.is_main_process,
             )  # fmt: skip
+            largest, rows = int(split.ids_T.max()), read_config(plan.files.path).get("vocab_size")
+            if rows is not None and largest >= rows:
+                raise InputError(
+                    f"--model {plan.files.path}: the tokenizer gives token {largest}, config.json has vocab_size {rows}; "
+                    "they belong to different models"
+                )
             splits[name] = replace(split, labels_N=order[split.labels_N])
     return splits
 

@@ -240,6 +240,13 @@ def test_bad_data_leaves_nothing_behind(tmp_path, tiny_data):
     assert not (tmp_path / "deep").exists()
 
 
+def test_tokenizer_of_another_model_is_an_input_error(tmp_path, tiny_data, demo_model):
+    model = write_model_config(tmp_path / "m", demo_model, vocab_size=300)
+    with pytest.raises(InputError, match=r"the tokenizer gives token \d+, config.json has vocab_size 300"):
+        finetune(tiny_recipe(tiny_data, model=str(model)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def command(*arguments, cwd=None, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "debft", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
@@ -294,7 +301,6 @@ def test_loss_that_is_not_finite_ends_with_exit_code_3(tmp_path, tiny_data):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-@pytest.mark.slow
 def test_demo_is_learned(tmp_path):
     """The README's main job: well above 90 % matched, and the mismatched split is harder."""
     result = finetune(load_recipe(recipe_path("mnli/demo")), tmp_path / "run")

@@ -17,6 +17,7 @@ from debft.models import (
     build_tokenizer,
     canonical_name,
     find_model,
+    longest_input,
     model_labels,
     short_name,
 )
@@ -164,3 +165,50 @@ def test_saved_tokenizer_json_without_spm_model_is_read_as_it_was_saved(demo_mod
     again = build_tokenizer(ModelFiles(name="again", path=tmp_path))
     texts = ["the fox slept", "ﬁ ＡＢ e\u0301 我", "a[SEP]b"]
     assert again(texts)["input_ids"] == original(texts)["input_ids"]
+
+
+def test_weights_that_cannot_be_read_are_an_input_error(saved, mnli):
+    path = saved.path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="the weights cannot be read: .*; copy the file again"):
+        load(saved, mnli)
+
+
+def test_pickle_with_code_is_refused(saved, mnli):
+    """pytorch_model.bin is read with weights_only: what it would run does not run."""
+    (saved.path / "model.safetensors").unlink()
+    marker = saved.path / "ran"
+
+    class Harmful:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    torch.save({"x": Harmful()}, saved.path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="the weights cannot be read"):
+        load(saved, mnli)
+    assert not marker.exists()
+
+
+def test_unknown_model_type_is_an_input_error(saved):
+    edit_config(saved, model_type="deberta-v9")
+    with pytest.raises(InputError, match=r"config\.json: transformers knows no model_type 'deberta-v9'"):
+        build_tokenizer(saved)
+
+
+def test_head_dropout_of_an_unknown_architecture_is_an_input_error(saved, mnli):
+    edit_config(saved, model_type="distilbert")
+    with pytest.raises(InputError, match=r"train\.head_dropout: expected a model of type deberta-v2, .*, got distilbert"):
+        load(saved, mnli, head_dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        ({"model_type": "deberta-v2", "max_position_embeddings": 512}, None),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "electra", "max_position_embeddings": 512}, 512),
+        ({"model_type": "xlnet"}, None),
+    ],
+)
+def test_longest_input_is_what_the_model_has_positions_for(config, longest):
+    assert longest_input(config) == longest

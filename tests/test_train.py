@@ -62,7 +62,9 @@ def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=
 def relative_difference(ours, theirs):
     """The largest over the tensors of |ours - theirs| / |theirs|, as norms."""
     return max(
-        float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(ours, theirs, strict=True) if b.norm() > 0
+        float((a.double() - b.double()).norm().detach() / b.double().norm().detach())
+        for a, b in zip(ours, theirs, strict=True)
+        if b.norm() > 0
     )
 
 
