@@ -170,7 +170,7 @@ def test_saved_tokenizer_json_without_spm_model_is_read_as_it_was_saved(demo_mod
 def test_weights_that_cannot_be_read_are_an_input_error(saved, mnli):
     path = saved.path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="the weights cannot be read: .*; copy the file again"):
+    with pytest.raises(InputError, match=r"the weights cannot be read: .*; copy the file again"):
         load(saved, mnli)
 
 
