@@ -8,6 +8,8 @@ from debft.tasks import TASKS
 
 def check_recipe(recipe: Recipe) -> None:
     """Raises InputError for what the types cannot say."""
+    if recipe.task is None:
+        raise InputError("task: expected a task, the recipe names none")
     if recipe.task not in TASKS:
         raise InputError(f"task: unknown task '{recipe.task}'{did_you_mean(recipe.task, TASKS)}")
     if recipe.model is None:

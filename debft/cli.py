@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,7 @@ def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.data import demo
     from debft.models import canonical_name
-    from debft.recipe import default_recipe_path, load_recipe, parse_set, recipe_path
+    from debft.recipe import default_recipe_path, display, load_recipe, parse_set, recipe_path
 
     model = canonical_name(given["model"]) if given["model"] else None
     if given["recipe"]:
@@ -97,10 +98,12 @@ def _resolve(task: str, given: dict[str, Any]):
     assigned = parse_set(given["set"] or [])
     origins = {dotted: "--" + dotted.rpartition(".")[2].replace("_", "-") for dotted in overrides}
     recipe = load_recipe(path, overrides | assigned, origins | {dotted: f"--set {dotted}" for dotted in assigned})
+    if recipe.task is None:
+        recipe = replace(recipe, task=task)
     if recipe.task != task:
         raise InputError(f"--recipe {given['recipe']}: expected a recipe of {task}, got one of {recipe.task}")
     if path.stem == "default":
-        say(f"no published recipe for {recipe.model} on {task}: recipes/{task}/default.yaml is used")
+        say(f"no published recipe for {recipe.model} on {task}: {display(path)} is used")
     return recipe
 
 
@@ -162,11 +165,11 @@ def check(
 ) -> None:
     """Validate a recipe without training; every problem is reported at once."""
     from debft.checks import check_recipe
-    from debft.models import canonical_name
     from debft.recipe import load_recipe, recipe_path, to_dict
+    from debft.tasks import TASKS
 
-    found = load_recipe(recipe_path(recipe), None)
-    check_recipe(found if found.model else load_recipe(recipe_path(recipe), {"model": canonical_name(DEFAULT_MODEL)}))
+    found = load_recipe(recipe_path(recipe))
+    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL))
     _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 
@@ -217,7 +220,8 @@ def _add_task_commands() -> None:
     from debft.tasks import TASKS
 
     for name, task in TASKS.items():
-        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {', '.join(task.labels)}."
+        gives = ", ".join(task.labels) or f"a score from {task.value_range[0]:g} to {task.value_range[1]:g}"
+        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {gives}."
         app.command(name, help=words, rich_help_panel="Tasks", epilog=f"Example: debft {name} --model {DEFAULT_MODEL}")(
             _task_command(name)
         )

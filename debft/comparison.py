@@ -1,6 +1,6 @@
 """Whether a run may stand beside a published number, and the number."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from debft.data import source_kind
@@ -29,12 +29,10 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
     """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one."""
-    names = [name for name in recipe_names() if name.startswith(f"{task.name}/")]
-    packaged = [load_recipe(recipe_path(name), {"model": recipe.model} if name.endswith("/default") else None) for name in names]
+    packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
     own = [p for p in packaged if p.model == recipe.model and p.reproduces]
     if not own:
-        path = default_recipe_path(task.name, recipe.model or "")
-        return [f"recipe {path.stem}"]
+        return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
     differences = [
         [
             f"train.{f.name}"
@@ -57,7 +55,3 @@ def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> li
             "table": cell.table, "row": cell.row, "cell": cell.cell, "source": cell.source, "note": cell.note,
         })  # fmt: skip
     return rows
-
-
-def without_seed(recipe: Recipe) -> Recipe:
-    return replace(recipe, train=replace(recipe.train, seed=0))

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from debft import metrics
 from debft.data.batches import Collator, by_length, micro_batches
 from debft.data.encoding import EncodedSplit
+from debft.errors import NotFiniteError
 from debft.progress import meter
 from debft.tasks import Task
 
@@ -44,14 +45,24 @@ def predict(
     return logits_NC
 
 
-def scores_of(task: Task, logits: dict[str, np.ndarray], splits: dict[str, EncodedSplit]) -> dict[str, float]:
-    """`<split>/<metric>` -> percent. Raises ValueError for logits that are not finite: their argmax means nothing."""
+def scores_of(
+    task: Task, labels: tuple[str, ...], logits: dict[str, np.ndarray], splits: dict[str, EncodedSplit]
+) -> dict[str, float]:
+    """`<split>/<metric>` -> percent. `labels`: names in the order of the model's outputs and of the splits' labels.
+
+    Raises NotFiniteError for logits that are not finite: their argmax means nothing.
+    """
     found = {}
     for name, logits_NC in logits.items():
         if not np.isfinite(logits_NC).all():
-            raise ValueError(f"{name}: the logits are not finite")
+            raise NotFiniteError(f"{name}: expected finite logits, got NaN or infinity; train with a lower --learning-rate")
+        if task.is_regression:
+            predictions, references = logits_NC[:, 0], splits[name].labels_N
+        else:  # by the task's order: F1 is that of the task's label 1 whatever the model calls its outputs
+            of_task = np.array([task.labels.index(label) for label in labels])
+            predictions, references = of_task[logits_NC.argmax(axis=1)], of_task[splits[name].labels_N]
         for metric in task.metrics:
-            score = metrics.compute(metric, logits_NC.argmax(axis=1), splits[name].labels_N)
+            score = metrics.compute(metric, predictions, references)
             found[f"{name}/{metric}"] = round(100.0 * score, 10)  # 30.35, not 30.349999999999998
     return found
 

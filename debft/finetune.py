@@ -9,6 +9,7 @@ from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
 from debft.errors import Interrupted
+from debft.models import SCORE_LABEL
 from debft.plan import check_output, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
@@ -45,7 +46,7 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     """The steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
     from debft.session import save
-    from debft.train import optimizer_steps
+    from debft.train import classification_loss, optimizer_steps, regression_loss
 
     plan, total = session.plan, session.plan.total_steps
     if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
@@ -60,6 +61,7 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         micro_batch_tokens=session.micro_batch_tokens,
         total_steps=total,
         first_step=state.step,
+        loss_fn=regression_loss if plan.task.is_regression else classification_loss,
     )
     with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
         for log in steps:
@@ -91,7 +93,7 @@ def evaluate(session: "Session", state: "TrainState", stop: StopRequest) -> "tup
 
     started = time.perf_counter()
     logits = _logits(session, state, stop)
-    scores = scores_of(session.plan.task, logits, session.splits)
+    scores = scores_of(session.plan.task, session.labels, logits, session.splits)
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
     if session.speaks:
@@ -117,7 +119,7 @@ def final_evaluation(
         if session.speaks:
             say(f"best step: {state.best_step:,} of {state.step:,}")
         logits = _logits(session, state, stop)
-        scores = scores_of(session.plan.task, logits, session.splits)
+        scores = scores_of(session.plan.task, session.labels, logits, session.splits)
     return scores, logits
 
 
@@ -199,9 +201,15 @@ def _logits(session: "Session", state: "TrainState", stop: StopRequest) -> "dict
 
 
 def _prediction_rows(session: "Session", split: str, logits_NC: "np.ndarray") -> list[dict]:
-    """id, label and prediction by name, probability by label name, in the order of the data."""
+    """id, label and prediction by name, probability by label name, in the order of the data; numbers for a regression."""
     from debft.evaluation import probabilities
 
+    ids, labels_N = session.plan.examples[split].ids, session.splits[split].labels_N
+    if session.plan.task.is_regression:
+        return [
+            {"id": identity, "label": float(label), "prediction": float(row[0]), "scores": {SCORE_LABEL: float(row[0])}}
+            for identity, label, row in zip(ids, labels_N, logits_NC, strict=True)
+        ]
     return [
         {
             "id": identity,
@@ -209,9 +217,7 @@ def _prediction_rows(session: "Session", split: str, logits_NC: "np.ndarray") ->
             "prediction": session.labels[row.argmax()],
             "scores": {name: round(float(p), 6) for name, p in zip(session.labels, row, strict=True)},
         }
-        for identity, label, row in zip(
-            session.plan.examples[split].ids, session.splits[split].labels_N, probabilities(logits_NC), strict=True
-        )
+        for identity, label, row in zip(ids, labels_N, probabilities(logits_NC), strict=True)
     ]
 
 

@@ -43,6 +43,7 @@ MODELS = {
     )
 }
 
+SCORE_LABEL = "score"  # the name of a regression's only output
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.
@@ -115,11 +116,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
-    """The label names in the order of the model's outputs.
+    """The label names in the order of the model's outputs; `score` alone for a regression.
 
     A fine-tuned checkpoint that names the task's labels in another order keeps its order; every other model gets
     the task's. Source of the trap: huggingface/transformers issues 10401, 12822.
     """
+    if task.is_regression:
+        return (SCORE_LABEL,)
     id2label = read_config(files.path).get("id2label") or {}
     names = [str(id2label[key]) for key in sorted(id2label, key=int)]
     by_lower = {label.lower(): label for label in task.labels}
@@ -177,7 +180,7 @@ def build_model(
         raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
+    config.problem_type = "regression" if task.is_regression else "single_label_classification"
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
     torch.manual_seed(seed)

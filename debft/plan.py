@@ -35,7 +35,7 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
     check_recipe(recipe)
-    task = TASKS[recipe.task]
+    task = TASKS[recipe.task or ""]
     config = recipe.train
     check_model_name(recipe.model or "")
     examples = {

@@ -110,12 +110,12 @@ DIALECTS: dict[str, dict[str, Any]] = {
 class Recipe:
     """One run.
 
-    model: alias, hub id or directory; null: given on the command line
+    task, model: a name; an alias, hub id or directory. null: given on the command line
     data: `hub`, `demo` or a directory
     reproduces: the published cell(s), `table/row/task`; source: where the hyper-parameters come from
     """
 
-    task: str
+    task: str | None = None
     model: str | None = None
     data: str = "hub"
     dialect: Literal["card", "repo"] = "card"
@@ -133,7 +133,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
     Raises InputError with one line per problem of the file and of the overrides.
     """
     content = yaml12.load(path)
-    where = _display(path)
+    where = display(path)
     problems: list[str] = []
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.rpartition(".")
@@ -168,21 +168,21 @@ def recipe_path(name: str, task: str | None = None) -> Path:
         if not path.is_file():
             raise InputError(f"--recipe {name}: expected a YAML file, found none; `debft recipes` lists the packaged ones")
         return path
-    full = name if "/" in name or task is None else f"{task}/{name}"
-    path = RECIPES_DIR / f"{full}.yaml"
-    if not path.is_file():
-        raise InputError(f"--recipe {name}: no such recipe{did_you_mean(full, recipe_names())}")
-    return path
+    for full in (name if task is None or "/" in name else f"{task}/{name}", name):
+        if (path := RECIPES_DIR / f"{full}.yaml").is_file():
+            return path
+    raise InputError(f"--recipe {name}: no such recipe{did_you_mean(name if '/' in name else f'{task}/{name}', recipe_names())}")
 
 
 def default_recipe_path(task: str, model: str) -> Path:
-    """The published recipe of this model and task, or the task's `default.yaml` where none was published."""
-    path = RECIPES_DIR / task / f"{model}.yaml"
-    return path if path.is_file() else RECIPES_DIR / task / "default.yaml"
+    """The published recipe of this model and task, else the task's default, else the default of all tasks."""
+    candidates = (f"{task}/{model}", model if model == "demo" else "", f"{task}/default", "default")
+    return next(path for name in candidates if name and (path := RECIPES_DIR / f"{name}.yaml").is_file())
 
 
 def recipe_names() -> list[str]:
-    return sorted(path.relative_to(RECIPES_DIR).with_suffix("").as_posix() for path in RECIPES_DIR.glob("*/*.yaml"))
+    """`mnli/deberta-v3-small`; without a task: `default`, `demo`."""
+    return sorted(path.relative_to(RECIPES_DIR).with_suffix("").as_posix() for path in RECIPES_DIR.rglob("*.yaml"))
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, train=replace(recipe.train, **changes))
 
 
-def _display(path: Path) -> str:
+def display(path: Path) -> str:
     """Packaged recipes are named as in the repository, whatever directory they are installed in."""
     return f"recipes/{path.relative_to(RECIPES_DIR).as_posix()}" if path.is_relative_to(RECIPES_DIR) else str(path)
 

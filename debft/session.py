@@ -152,7 +152,7 @@ def load_best(session: Session, state: TrainState) -> None:
 def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict[str, EncodedSplit]:
     """Labels in the order of the model's outputs; one process encodes, the others read its cache."""
     config = plan.recipe.train
-    order = np.array([labels.index(label) for label in plan.task.labels])
+    order = np.array([labels.index(label) for label in plan.task.labels], dtype=np.int64)
     splits = {}
     with accelerator.main_process_first():
         for name, examples in plan.examples.items():
@@ -166,7 +166,7 @@ def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict
                     f"--model {plan.files.path}: the tokenizer gives token {largest}, config.json has vocab_size {rows}; "
                     "they belong to different models"
                 )
-            splits[name] = replace(split, labels_N=order[split.labels_N])
+            splits[name] = replace(split, labels_N=split.labels_N if plan.task.is_regression else order[split.labels_N])
     return splits
 
 

@@ -42,7 +42,7 @@ def test_demo_subset_and_unknown_models_are_not_compared(recipe, mnli):
 
 
 def test_default_recipe_is_not_a_published_one(mnli):
-    recipe = load_recipe(recipe_path("mnli/default"), {"model": "roberta-base"})
+    recipe = load_recipe(recipe_path("default"), {"model": "roberta-base"})
     assert why_not_compared(recipe, mnli, ALL_ROWS) == "not the published recipe: recipe default differs"
 
 

@@ -2,11 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from debft.data import demo
 from debft.data.checks import check_rows
-from debft.errors import InputError
+from debft.tasks import TASKS
 
 
 @pytest.fixture(params=["train", "validation_matched", "validation_mismatched"])
@@ -39,7 +40,7 @@ def test_every_label_follows_from_its_text(mnli, split):
 def test_rows_are_the_same_every_time_and_labels_balanced(mnli, split):
     table = demo.table(mnli, split)
     assert rows(table) == rows(demo.table(mnli, split))
-    assert len(table) == demo.ROWS[split.name]
+    assert len(table) == (6000 if split is mnli.train else 600)
     assert {label: table.columns["label"].count(label) for label in mnli.labels} == dict.fromkeys(mnli.labels, len(table) // 3)
 
 
@@ -73,8 +74,11 @@ def test_model_directory_is_made_once_and_is_a_deberta_v2_with_its_own_spm_model
     assert {path.name for path in demo_model.iterdir()} == {"config.json", "spm.model"}
 
 
-def test_task_without_demo_rows_is_an_input_error(mnli):
-    from dataclasses import replace
-
-    with pytest.raises(InputError, match="there is no demo data for cola"):
-        demo.table(replace(mnli, name="cola", text_keys=("sentence",)), mnli.train)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_task_has_rows_that_pass_its_own_checks(task):
+    for split in task.splits:
+        examples = check_rows(demo.table(task, split), task)
+        assert len(examples) == (demo.TRAIN_ROWS if split is task.train else demo.DEV_ROWS)
+        counts = np.unique(examples.labels, return_counts=True)[1]
+        assert len(counts) == (5 if task.is_regression else len(task.labels))
+        assert counts.max() - counts.min() < (0.1 * len(examples) if task.is_regression else 1)

@@ -1,12 +1,18 @@
 """Scores against scikit-learn, loaded as evaluate modules without a network."""
 
+from dataclasses import replace
+
 import evaluate
 import numpy as np
 import pytest
+import scipy.stats
+import sklearn.metrics
 from sklearn.metrics import accuracy_score
 
 from debft import metrics
-from debft.evaluation import probabilities
+from debft.data.encoding import EncodedSplit
+from debft.evaluation import probabilities, scores_of
+from debft.tasks import TASKS
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -18,7 +24,40 @@ def test_accuracy_equals_scikit_learn(seed):
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_module_loads_offline_with_evaluate_itself(name):
-    assert evaluate.load(metrics.path(name)).compute(predictions=[1, 0], references=[1, 1]) == {name: 0.5}
+    found = evaluate.load(metrics.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
+    correlation = 1 / 3**0.5
+    by_hand = {"accuracy": 0.75, "f1": 0.8, "matthews_correlation": correlation, "pearson": correlation, "spearmanr": correlation}
+    assert found == {name: pytest.approx(by_hand[name])}
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearmanr"])
+def test_correlation_equals_scipy_and_is_zero_for_a_constant(name):
+    rng = np.random.default_rng(0)
+    predictions, references = rng.normal(size=99), rng.integers(0, 6, 99).astype(float)
+    oracle = {"pearson": scipy.stats.pearsonr, "spearmanr": scipy.stats.spearmanr}[name](predictions, references).statistic
+    assert metrics.compute(name, predictions, references) == pytest.approx(oracle, rel=1e-12)
+    assert metrics.compute(name, np.ones(99), references) == 0.0
+
+
+@pytest.mark.parametrize("name", ["f1", "matthews_correlation"])
+def test_binary_score_equals_scikit_learn(name):
+    rng = np.random.default_rng(0)
+    predictions, references = rng.integers(0, 2, 99), rng.integers(0, 2, 99)
+    oracle = {"f1": sklearn.metrics.f1_score, "matthews_correlation": sklearn.metrics.matthews_corrcoef}[name](
+        references, predictions
+    )
+    assert metrics.compute(name, predictions, references) == oracle
+
+
+def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
+    """The same predictions from a model whose first output is `equivalent`."""
+    mrpc = TASKS["mrpc"]
+    logits = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=np.float32)
+    split = EncodedSplit(ids_T=None, types_T=None, ends_N=None, labels_N=np.array([1, 0, 0, 1]), truncated=0)
+    swapped = replace(split, labels_N=1 - split.labels_N)
+    ours = scores_of(mrpc, mrpc.labels, {"validation": logits}, {"validation": split})
+    theirs = scores_of(mrpc, mrpc.labels[::-1], {"validation": logits[:, ::-1]}, {"validation": swapped})
+    assert ours == theirs == {"validation/accuracy": 75.0, "validation/f1": 80.0}
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():

@@ -169,7 +169,7 @@ def test_bad_file_is_one_clear_line(tmp_path, name, content, message):
 
 
 def test_directory_without_the_split_says_what_was_looked_for(tmp_path, mnli):
-    with pytest.raises(InputError, match=r"expected mnli/train\.tsv .* or MNLI/train\.tsv, found neither"):
+    with pytest.raises(InputError, match=r"expected mnli/train\.tsv .* or MNLI/train\.tsv, found none"):
         load_table(mnli, mnli.train, str(tmp_path))
 
 

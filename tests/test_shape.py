@@ -99,5 +99,5 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     assert done.returncode == 0, done.stderr
     where, names, model, scores, metric = json.loads(done.stdout)
     assert where.startswith(str(site))
-    assert len(names) == len(list((PACKAGE.parent / "recipes").glob("*/*.yaml")))
+    assert len(names) == len(list((PACKAGE.parent / "recipes").rglob("*.yaml")))
     assert (model, scores, metric) == ("deberta-v3-base", 2, True)

@@ -11,11 +11,12 @@ from debft.errors import InputError, one_of
 from debft.tasks import Task
 
 PROBLEMS_SHOWN = 3
+HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """texts[i]: one or two strings; labels: (N,) int64 in the task's order; ids[i]: the row, from 0, as text."""
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0, as text."""
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray
@@ -51,9 +52,11 @@ def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
     problems.raise_any()
     kept = len(table) if limit is None else min(limit, len(table))
     return Examples(
-        texts=texts[:kept], labels=np.array(labels[:kept], dtype=np.int64), ids=[str(i) for i in range(kept)],
+        texts=texts[:kept],
+        labels=np.array(labels[:kept], dtype=np.float32 if task.is_regression else np.int64),
+        ids=[str(i) for i in range(kept)],
         empty_texts=sum(not text.strip() for pair in texts[:kept] for text in pair),
-    )  # fmt: skip
+    )
 
 
 class Problems:
@@ -87,9 +90,13 @@ def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
 
 
-def _labels(column: list, task: Task, problems: Problems) -> list[int]:
+def _labels(column: list, task: Task, problems: Problems) -> list[int] | list[float]:
+    return _scores(column, task.value_range, problems) if task.value_range else _classes(column, task, problems)
+
+
+def _classes(column: list, task: Task, problems: Problems) -> list[int]:
     """Label names or the hub's integers as integers. A file that mixes both is refused."""
-    by_name = {name: i for i, name in enumerate(task.labels)}
+    by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
     by_number: dict[object, int] = {i: i for i in range(len(task.labels))} | {str(i): i for i in range(len(task.labels))}
     counts = Counter(label for label in column if isinstance(label, (str, int)) and not isinstance(label, bool))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
@@ -100,7 +107,22 @@ def _labels(column: list, task: Task, problems: Problems) -> list[int]:
         usable = isinstance(label, (str, int)) and not isinstance(label, bool)
         number = lookup.get(label) if usable else None
         if number is None:
-            advice = "; -1 marks a hidden test label, which can be neither trained on nor scored" if label in (-1, "-1") else ""
+            advice = HIDDEN if label in (-1, "-1") else ""
             problems.add(row, f"label: expected {expected}, got {label!r}{advice}")
         labels.append(-1 if number is None else number)
     return labels
+
+
+def _scores(column: list, value_range: tuple[float, float], problems: Problems) -> list[float]:
+    lowest, highest = value_range
+    scores = []
+    for row, label in enumerate(column):
+        try:
+            score = float(label) if isinstance(label, (str, int, float)) and not isinstance(label, bool) else float("nan")
+        except ValueError:
+            score = float("nan")
+        if not lowest <= score <= highest:
+            advice = HIDDEN if score == -1 else ""
+            problems.add(row, f"label: expected a number from {lowest:g} to {highest:g}, got {label!r}{advice}")
+        scores.append(score)
+    return scores

@@ -1,9 +1,11 @@
-"""Built-in MNLI-shaped rows, a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded.
+"""Built-in rows for every task, a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded.
 
 A premise tells of one animal or of two; a hypothesis claims one thing about one of them. What the premise says
-is entailed, its opposite or a denial is a contradiction, what it leaves open is neutral. The mismatched split
-is harder: nearly always two animals, so that the model must keep apart who did what, and the order of the words
-in a clause is one that the training rows use rarely.
+is entailed, its opposite or a denial is a contradiction, what it leaves open is neutral. MNLI's mismatched split is
+harder: nearly always two animals, so that the model must keep apart who did what, and the order of the words in a
+clause is one that the training rows use rarely. The rows of other tasks derive from their columns and labels: two labels
+for a pair are entailed or not, a score for a pair is the share of facts that agree, two labels for one sentence are
+whether the animal slept.
 """
 
 import hashlib
@@ -11,15 +13,16 @@ import json
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from debft.data.files import Table
-from debft.errors import InputError
 from debft.tasks import Split, Task
 
 MODEL_NAME = "demo"
 ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
+NLI = ("entailment", "neutral", "contradiction")
 # A value and its opposite.
 SLOTS = {
     "colour": ("white", "black"),
@@ -27,29 +30,68 @@ SLOTS = {
     "time": ("morning", "evening"),
     "action": ("slept", "worked"),
 }
-ROWS = {"train": 6000, "validation_matched": 600, "validation_mismatched": 600}
-TWO_ANIMALS = {"train": 0.15, "validation_matched": 0.15, "validation_mismatched": 0.9}
-TIME_FIRST = {"train": 0.1, "validation_matched": 0.1, "validation_mismatched": 0.5}
+TRAIN_ROWS, DEV_ROWS = 6000, 600
+HARDER = "validation_mismatched"
+TWO_ANIMALS, TWO_ANIMALS_HARDER = 0.15, 0.9
+TIME_FIRST, TIME_FIRST_HARDER = 0.1, 0.5
 DENIED = 0.3  # of the contradictions
 VOCABULARY = 400
 
 
 def table(task: Task, split: Split) -> Table:
-    """The demo rows of a split. Raises InputError for a task without demo data."""
-    if task.text_keys != ("premise", "hypothesis"):
-        raise InputError(f"--data demo: there is no demo data for {task.name}; use --data DIR")
-    rows = [_row(random.Random(f"{split.name}/{i}"), split.name, task.labels[i % 3]) for i in range(ROWS[split.name])]
+    """The demo rows of a split, labels balanced."""
+    make = _maker(task)
+    count = TRAIN_ROWS if split is task.train else DEV_ROWS
+    rows = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
     random.Random(split.name).shuffle(rows)
-    premises, hypotheses, labels = zip(*rows, strict=True)
-    columns = {"premise": list(premises), "hypothesis": list(hypotheses), "label": list(labels)}
+    columns = dict(zip((*task.text_keys, "label"), map(list, zip(*rows, strict=True)), strict=True))
     return Table(columns=columns, path=f"demo/{task.name}/{split.name}", lines=range(1, len(rows) + 1))
 
 
-def _row(rng: random.Random, split: str, label: str) -> tuple[str, str, str]:
-    animals = rng.sample(ANIMALS, 2 if rng.random() < TWO_ANIMALS[split] else 1)
-    facts = [{slot: rng.choice(SLOTS[slot]) for slot in ("action", *rng.sample(("colour", "place", "time"), rng.choice((1, 2))))}
-             for _ in animals]  # fmt: skip
-    clauses = [_clause(animal, known, rng.random() < TIME_FIRST[split]) for animal, known in zip(animals, facts, strict=True)]
+def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
+    """(rng, number of the row, harder) -> the texts and the label of a row."""
+    if task.is_regression:
+        return lambda rng, i, harder: _similar_pair(rng, task.value_range[1])
+    if len(task.text_keys) == 1:
+        return lambda rng, i, harder: _sentence(rng, task.labels, i % 2)
+    if len(task.labels) == 3:
+        return lambda rng, i, harder: _pair(rng, harder, NLI[i % 3])
+    return lambda rng, i, harder: _entailed_or_not(rng, task, i % 2)
+
+
+def _entailed_or_not(rng: random.Random, task: Task, label: int) -> tuple[str, str, str]:
+    """The label that is no `not_...` is entailed; a question comes before what may answer it."""
+    entailed = not task.labels[label].startswith("not_")
+    premise, claim, _ = _pair(rng, False, "entailment" if entailed else rng.choice(("neutral", "contradiction")))
+    return (claim, premise, task.labels[label]) if task.text_keys[0] == "question" else (premise, claim, task.labels[label])
+
+
+def _sentence(rng: random.Random, labels: tuple[str, ...], label: int) -> tuple[str, str]:
+    """Label 1: the animal slept."""
+    known = {slot: rng.choice(SLOTS[slot]) for slot in rng.sample(("colour", "place", "time"), 2)}
+    known["action"] = SLOTS["action"][1 - label]
+    return _clause(rng.choice(ANIMALS), known, rng.random() < 0.5) + " .", labels[label]
+
+
+def _similar_pair(rng: random.Random, highest: float) -> tuple[str, str, float]:
+    """Two clauses about one animal; the score is the share of their four facts that agree."""
+    animal = rng.choice(ANIMALS)
+    one = {slot: rng.choice(values) for slot, values in SLOTS.items()}
+    differ = rng.sample(list(SLOTS), rng.randint(0, len(SLOTS)))
+    other = {slot: _opposite(slot, value) if slot in differ else value for slot, value in one.items()}
+    score = highest * (len(SLOTS) - len(differ)) / len(SLOTS)
+    return _clause(animal, one, False) + " .", _clause(animal, other, False) + " .", score
+
+
+def _pair(rng: random.Random, harder: bool, label: str) -> tuple[str, str, str]:
+    """A premise, a claim and the NLI label that holds between them."""
+    animals = rng.sample(ANIMALS, 2 if rng.random() < (TWO_ANIMALS_HARDER if harder else TWO_ANIMALS) else 1)
+    facts = [
+        {slot: rng.choice(SLOTS[slot]) for slot in ("action", *rng.sample(("colour", "place", "time"), rng.choice((1, 2))))}
+        for _ in animals
+    ]
+    time_first = TIME_FIRST_HARDER if harder else TIME_FIRST
+    clauses = [_clause(animal, known, rng.random() < time_first) for animal, known in zip(animals, facts, strict=True)]
     about = rng.randrange(len(animals))
     known = facts[about]
     denied = label == "contradiction" and rng.random() < DENIED
@@ -117,8 +159,7 @@ def _config() -> dict:
 @cache
 def _corpus() -> str:
     rng = random.Random("tokenizer")
-    labels = ("entailment", "neutral", "contradiction")
-    return "\n".join(text for i in range(2000) for text in _row(rng, "train", labels[i % 3])[:2])
+    return "\n".join(text for i in range(2000) for text in _pair(rng, False, NLI[i % 3])[:2])
 
 
 @cache

@@ -29,14 +29,18 @@ class Table:
         return f"{self.path}:{self.lines[row]}"
 
 
-def read_table(path: Path) -> Table:
-    """The table in `path`, by its ending. Raises InputError with file and line."""
+def read_table(path: Path, header: tuple[str, ...] | None = None) -> Table:
+    """The table in `path`, by its ending. `header`: the columns of a TSV or CSV file without a header line.
+
+    Raises InputError with file and line.
+    """
     if path.suffix == ".parquet":
         return _parquet(path)
-    readers: dict[str, Callable[[Path, str], Table]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".json": _json}
+    readers: dict[str, Callable[..., Table]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".json": _json}
     if path.suffix not in readers:
         raise InputError(f"{path}: expected a file ending in {one_of([*readers, '.parquet'])}, got '{path.suffix}'")
-    return readers[path.suffix](path, _text(path))
+    text = _text(path)
+    return readers[path.suffix](path, text) if header is None else readers[path.suffix](path, text, header)
 
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
@@ -55,26 +59,14 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _tsv(path: Path, text: str) -> Table:
+def _tsv(path: Path, text: str, header: tuple[str, ...] | None = None) -> Table:
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
-    if not lines:
-        raise InputError(f"{path}: expected a header line, got an empty file")
-    header = _header(path, lines[0].split("\t"))
-    columns: list[list[str]] = [[] for _ in header]
-    for number, line in enumerate(lines[1:], start=2):
-        cells = line.split("\t")
-        if len(cells) != len(header):
-            raise InputError(
-                f"{path}:{number}: expected {len(header)} tab-separated columns ({', '.join(header[:6])}), got {len(cells)}"
-            )
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(cell)
-    return Table(columns=dict(zip(header, columns, strict=True)), path=str(path), lines=range(2, len(lines) + 1))
+    return _from_rows(path, [line.split("\t") for line in lines], list(range(1, len(lines) + 1)), header, "tab-separated columns")
 
 
-def _csv(path: Path, text: str) -> Table:
+def _csv(path: Path, text: str, header: tuple[str, ...] | None = None) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, start = [], [], 1
     try:
@@ -85,13 +77,23 @@ def _csv(path: Path, text: str) -> Table:
             start = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{start}: expected CSV, got {error}; is a quote left open?") from None
-    if not rows:
-        raise InputError(f"{path}: expected a header line, got an empty file")
-    header = _header(path, rows[0])
-    for line, row in zip(lines[1:], rows[1:], strict=True):
+    return _from_rows(path, rows, lines, header, "columns")
+
+
+def _from_rows(path: Path, rows: list[list[str]], lines: list[int], header: tuple[str, ...] | None, what: str) -> Table:
+    """`rows` as columns; the first one is the header unless it is given."""
+    if header is None:
+        if not rows:
+            raise InputError(f"{path}: expected a header line, got an empty file")
+        header, rows, lines = tuple(rows[0]), rows[1:], lines[1:]
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}:1: expected each column once, got '{twice}' twice")
+    for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
-            raise InputError(f"{path}:{line}: expected {len(header)} columns ({', '.join(header[:6])}), got {len(row)}")
-    return Table(columns={name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}, path=str(path), lines=lines[1:])
+            raise InputError(f"{path}:{line}: expected {len(header)} {what} ({', '.join(header[:6])}), got {len(row)}")
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
+    return Table(columns=dict(zip(header, columns, strict=True)), path=str(path), lines=lines)
 
 
 def _jsonl(path: Path, text: str) -> Table:
@@ -142,10 +144,3 @@ def _parquet(path: Path) -> Table:
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: expected a Parquet file, got {str(error).splitlines()[0]}") from None
     return Table(columns=table.to_pydict(), path=str(path), lines=range(1, table.num_rows + 1))
-
-
-def _header(path: Path, names: list[str]) -> list[str]:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path}:1: expected each column once, got '{twice}' twice")
-    return names

@@ -6,7 +6,7 @@ Every score is a fraction here and in percent in results.
 from pathlib import Path
 from typing import Any
 
-METRICS = ("accuracy",)
+METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
 
 
 def path(name: str) -> str:
@@ -15,7 +15,7 @@ def path(name: str) -> str:
 
 
 def compute(name: str, predictions: Any, references: Any) -> float:
-    """One score of predicted against true label ids; both (N,)."""
+    """One score of predicted against true label ids, or scores; both (N,)."""
     import evaluate
 
     module = evaluate.load(path(name), keep_in_memory=True)

@@ -1,18 +1,81 @@
-"""The GLUE tasks. `revision` is the commit of nyu-mll/glue that every run reads."""
+"""The GLUE tasks. `revision` is the commit of nyu-mll/glue that every run reads.
 
-from debft.tasks.classification import Split, TextClassification
+Source of row counts and label order: the dataset card of nyu-mll/glue.
+"""
 
-REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+from typing import Any
+
+from debft.tasks.classification import Layout, Split, TextClassification
+
+DEV = {"train": "train.tsv", "validation": "dev.tsv"}
+
+
+def _glue(name: str, train_rows: int, dev_rows: int, **entry: Any) -> TextClassification:
+    """A task with one training and one dev split of the same name on the hub."""
+    return TextClassification(
+        name=name, dataset="nyu-mll/glue", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+        train=Split("train", name, "train", train_rows),
+        evals=entry.pop("evals", (Split("validation", name, "validation", dev_rows),)), **entry,
+    )  # fmt: skip
+
 
 GLUE = (
-    TextClassification(
-        name="mnli", dataset="nyu-mll/glue", revision=REVISION,
-        train=Split("train", "mnli", "train", "train.tsv", 392_702),
+    _glue(
+        "mnli", 392_702, 9_815,
         evals=(
-            Split("validation_matched", "mnli", "validation_matched", "dev_matched.tsv", 9_815),
-            Split("validation_mismatched", "mnli", "validation_mismatched", "dev_mismatched.tsv", 9_832),
+            Split("validation_matched", "mnli", "validation_matched", 9_815),
+            Split("validation_mismatched", "mnli", "validation_mismatched", 9_832),
         ),
         text_keys=("premise", "hypothesis"), labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
-        benchmark_dir="MNLI", benchmark_columns={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+        layouts=(Layout(
+            "MNLI", {"train": "train.tsv", "validation_matched": "dev_matched.tsv", "validation_mismatched": "dev_mismatched.tsv"},
+            {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+        ),),
+    ),
+    _glue(
+        "cola", 8_551, 1_043,
+        text_keys=("sentence",), labels=("unacceptable", "acceptable"), metrics=("matthews_correlation",),
+        layouts=(Layout("CoLA", DEV, header=("source", "label", "mark", "sentence")),),
+    ),
+    _glue(
+        "sst2", 67_349, 872,
+        text_keys=("sentence",), labels=("negative", "positive"), metrics=("accuracy",),
+        layouts=(Layout("SST-2", DEV),),
+    ),
+    _glue(
+        "mrpc", 3_668, 408,
+        text_keys=("sentence1", "sentence2"), labels=("not_equivalent", "equivalent"), metrics=("accuracy", "f1"),
+        layouts=(Layout("MRPC", DEV, {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),),
+    ),
+    _glue(
+        "stsb", 5_749, 1_500,
+        text_keys=("sentence1", "sentence2"), value_range=(0.0, 5.0), metrics=("pearson", "spearmanr"),
+        layouts=(
+            Layout("STS-B", DEV, {"score": "label"}),
+            Layout(
+                "stsb", {"train": "stsb-en-train.csv", "validation": "stsb-en-dev.csv"},
+                header=("sentence1", "sentence2", "label"),
+            ),
+        ),
+    ),
+    _glue(
+        "qqp", 363_846, 40_430,
+        text_keys=("question1", "question2"), labels=("not_duplicate", "duplicate"), metrics=("accuracy", "f1"),
+        layouts=(Layout("QQP", DEV, {"is_duplicate": "label"}),),
+    ),
+    _glue(
+        "qnli", 104_743, 5_463,
+        text_keys=("question", "sentence"), labels=("entailment", "not_entailment"), metrics=("accuracy",),
+        layouts=(Layout("QNLI", DEV),),
+    ),
+    _glue(
+        "rte", 2_490, 277,
+        text_keys=("sentence1", "sentence2"), labels=("entailment", "not_entailment"), metrics=("accuracy",),
+        layouts=(Layout("RTE", DEV),),
+    ),
+    _glue(
+        "wnli", 635, 71,
+        text_keys=("sentence1", "sentence2"), labels=("not_entailment", "entailment"), metrics=("accuracy",),
+        layouts=(Layout("WNLI", DEV),),
     ),
 )  # fmt: skip

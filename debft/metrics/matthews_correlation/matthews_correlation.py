@@ -1,0 +1,13 @@
+"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.matthews_correlation."""
+
+import evaluate
+
+from debft.metrics import scores
+
+
+class MatthewsCorrelation(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return scores.info(scores.matthews_correlation.__doc__, "int64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return {"matthews_correlation": scores.matthews_correlation(references, predictions)}

@@ -1,0 +1,13 @@
+"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.spearmanr."""
+
+import evaluate
+
+from debft.metrics import scores
+
+
+class Spearmanr(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return scores.info(scores.spearmanr.__doc__, "float64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return {"spearmanr": scores.spearmanr(references, predictions)}
