@@ -4,11 +4,19 @@ import os
 import tempfile
 from pathlib import Path
 
+from debft.errors import InputError
+
 
 def cache_directory() -> Path:
     """`$DEBFT_CACHE`, or `debft` in the user's cache directory."""
+    chosen = os.environ.get("DEBFT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(os.environ.get("DEBFT_CACHE") or os.path.join(base, "debft"))
+    directory = Path(chosen or os.path.join(base, "debft"))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: the cache cannot be made: {error.strerror}; set DEBFT_CACHE to a directory") from None
+    return directory
 
 
 def write_atomically(path: Path, content: bytes) -> None:

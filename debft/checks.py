@@ -6,12 +6,12 @@ from debft.schedule import num_steps
 from debft.tasks import TASKS
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raises InputError for what the types cannot say."""
+def check_recipe(recipe: Recipe, where: str = "") -> None:
+    """Raises InputError for what the types cannot say. `where`: the file, for the error line."""
     if recipe.task is None:
-        raise InputError("task: expected a task, the recipe names none")
+        raise InputError(f"{where}task: expected a task, the recipe names none")
     if recipe.task not in TASKS:
-        raise InputError(f"task: unknown task '{recipe.task}'{did_you_mean(recipe.task, TASKS)}")
+        raise InputError(f"{where}task: unknown task '{recipe.task}'{did_you_mean(recipe.task, TASKS)}")
     if recipe.model is None:
         raise InputError("--model: expected a model, the recipe names none; give --model")
     config = recipe.train

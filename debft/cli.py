@@ -63,18 +63,27 @@ def _fine_tune(
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft import launch
-    from debft.finetune import finetune
-    from debft.plan import make_plan
+    from debft.devices import check_precision
+    from debft.plan import check_output, make_plan
+    from debft.results import RunDirectory
 
     given = locals()
+    for name in ("model", "recipe", "data", "output"):
+        if given[name] is not None and str(given[name]) in ("", "."):
+            raise InputError(f"--{name}: expected a name or path, got '{given[name]}'")
     resolved = _resolve(task, given)
     out = output or _default_output(resolved)
     if dry_run:
+        check_precision(resolved.runtime.precision)
+        check_output(RunDirectory(out), resolved, resume)
         _show_plan(make_plan(resolved), out, as_json)
         return
     if launch.is_parent(num_processes):
         _check_before_launch(resolved, out, resume)
         raise typer.Exit(launch.start_processes(launch.count(num_processes)))
+    launch.follow_parent()
+    from debft.finetune import finetune
+
     result = finetune(resolved, out, resume=resume)
     if launch.is_main_process():
         _show_result(result, out, as_json)
@@ -96,6 +105,8 @@ def _resolve(task: str, given: dict[str, Any]):
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
     overrides |= {name: value for name, value in (("model", model), ("data", given["data"])) if value is not None}
     assigned = parse_set(given["set"] or [])
+    if twice := next((dotted for dotted in assigned if dotted in overrides), None):
+        raise InputError(f"--set {twice}: is given as an option as well; give it once")
     origins = {dotted: "--" + dotted.rpartition(".")[2].replace("_", "-") for dotted in overrides}
     recipe = load_recipe(path, overrides | assigned, origins | {dotted: f"--set {dotted}" for dotted in assigned})
     if recipe.task is None:
@@ -169,7 +180,7 @@ def check(
     from debft.tasks import TASKS
 
     found = load_recipe(recipe_path(recipe))
-    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL))
+    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), f"{recipe}: ")
     _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 
@@ -236,6 +247,8 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False) or 0
+        if code == 130:  # typer's own answer to Ctrl-C, which a run takes over at its first step
+            say("interrupted before the first training step")
     except DebftError as error:
         if launch.is_main_process():
             for problem in error.problems:
@@ -246,6 +259,6 @@ def main() -> None:
         say(f"{where}: {error.format_message()}")
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        say("interrupted before the first training step; nothing was written")
+        say("interrupted before the first training step")
         code = 130
     sys.exit(code)

@@ -20,7 +20,7 @@ def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
     from accelerate.state import AcceleratorState
 
     _quiet_libraries()
-    precision = _precision(runtime.precision)
+    precision = check_precision(runtime.precision)
     AcceleratorState._reset_state()  # it would keep the precision of an earlier run in this Python process
     accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
     asked = int(os.environ.get("WORLD_SIZE", "1"))
@@ -42,7 +42,8 @@ def _quiet_libraries() -> None:
     datasets.disable_progress_bars()
 
 
-def _precision(asked: str) -> str:
+def check_precision(asked: str) -> str:
+    """The precision that `asked` means here. Raises InputError where the hardware lacks it."""
     import torch
 
     on_gpu = torch.cuda.is_available()

@@ -9,6 +9,7 @@ from typing import Any
 from debft import __version__, hub
 from debft.cache import cache_directory
 from debft.errors import InputError
+from debft.models import WEIGHT_FILES, read_config, stored_dtypes
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
@@ -69,18 +70,22 @@ def _cache() -> dict[str, Any]:
 
 
 def _model(model: str) -> list[dict[str, Any]]:
-    from debft.models import WEIGHT_FILES, find_model, read_config
+    """Files, configuration, tokens, weights; the first thing that is broken ends the list."""
+    from debft.models import build_tokenizer, find_model, load_config
 
     try:
         files = find_model(model, from_scratch=True)
+        kind = load_config(files.path).model_type
+        tokenizer = build_tokenizer(files)
     except InputError as error:
         return [_finding("model", "bad", str(error))]
-    findings = [_finding("model", "ok", f"{files.path}, {read_config(files.path)['model_type']}")]
+    findings = [_finding("model", "ok", f"{files.path}, {kind}")]
+    rows, used = read_config(files.path).get("vocab_size"), len(tokenizer)
+    if rows is not None and used > rows:
+        findings.append(_finding("vocabulary", "bad", f"{used} tokens, but config.json has vocab_size {rows}"))
     if (files.path / "spm.model").is_file():
         findings.append(_tokens(files))
-    if any((files.path / name).is_file() for name in WEIGHT_FILES):
-        findings.append(_weights(files.path))
-    return findings
+    return [*findings, _weights(files.path)]
 
 
 def _tokens(files) -> dict[str, Any]:
@@ -107,7 +112,15 @@ def _tokens(files) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    from debft.models import stored_dtypes
+    from safetensors import SafetensorError
 
-    found = stored_dtypes(path)
-    return _finding("weights", "ok", f"{', '.join(found) or 'pytorch_model.bin (read with weights_only)'}; trained in float32")
+    if (path / "model.safetensors").is_file():
+        try:
+            return _finding("weights", "ok", f"{', '.join(stored_dtypes(path))} in the file; trained in float32")
+        except (SafetensorError, OSError) as error:
+            return _finding("weights", "bad", f"{path / 'model.safetensors'} cannot be read: {error}; copy it again")
+    if any((path / name).is_file() for name in WEIGHT_FILES):
+        return _finding(
+            "weights", "note", "not model.safetensors: they are read with weights_only when a run starts, and not before"
+        )
+    return _finding("weights", "note", "none: a run needs --from-scratch")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
+from debft.devices import check_precision
 from debft.errors import Interrupted
+from debft.launch import is_main_process
 from debft.models import SCORE_LABEL
-from debft.plan import check_output, make_plan
+from debft.plan import check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult, environment, peak_memory_bytes
@@ -33,14 +35,20 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
     done = check_output(run, recipe, resume)
     if done is not None:
         return done
+    if recipe.runtime.precision != "auto":
+        check_precision(recipe.runtime.precision)
     plan = make_plan(recipe)
+    if is_main_process():
+        describe(plan)
     from debft.session import open_session
 
-    session, state = open_session(plan, run, resume=resume)
-    with stop_requested(session.speaks) as stop:
+    with run.lock(), stop_requested(is_main_process()) as stop:
+        session, state = open_session(plan, run, resume=resume)
+        if stop:
+            raise Interrupted(stop.number, "interrupted before the first training step")
         train(session, state, stop)
         scores, logits = final_evaluation(session, state, stop)
-    return write_result(session, state, scores, logits)
+        return write_result(session, state, scores, logits)  # a signal does not keep a finished run from being written
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
@@ -63,6 +71,8 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         first_step=state.step,
         loss_fn=regression_loss if plan.task.is_regression else classification_loss,
     )
+    if session.speaks:
+        say(f"training from step {state.step + 1:,}")
     with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
         for log in steps:
             record(session, state, log, progress)

@@ -8,20 +8,27 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from debft.errors import InputError
 
 SECONDS_TO_END = 30.0
+PARENT = "DEBFT_PARENT"
 
 
 def is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    return not _in_a_group() or os.environ.get("RANK") == "0"
+
+
+def _in_a_group() -> bool:
+    """Whether this process was started as one of several, by us or by torchrun or accelerate."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_parent(num_processes: int | None) -> bool:
     """Whether this command is to start others: more than one is wanted and nobody (torchrun, accelerate) has yet."""
-    return "RANK" not in os.environ and count(num_processes) > 1
+    return not _in_a_group() and count(num_processes) > 1
 
 
 def count(num_processes: int | None) -> int:
@@ -44,7 +51,7 @@ def start_processes(number: int) -> int:
             raise InputError(f"--num-processes: expected at most one per GPU, {torch.cuda.device_count()}, got {number}")
     common = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number),
+        "LOCAL_WORLD_SIZE": str(number), PARENT: str(os.getpid()),
     }  # fmt: skip
     if not os.path.exists("/dev/nvidia0"):
         # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.
@@ -52,13 +59,32 @@ def start_processes(number: int) -> int:
         common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
     command = [sys.executable, "-m", "debft", *sys.argv[1:]]
     children = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
+        subprocess.Popen(
+            command,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         for rank in range(number)
     ]  # fmt: skip
-    # Ctrl-C reaches the children themselves (one process group); SIGTERM is passed on.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: [child.send_signal(number) for child in children])
+    # The children have a session of their own, so that a signal reaches them once: from here.
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda number, _: [child.send_signal(number) for child in children])
     return _wait(children)
+
+
+def follow_parent() -> None:
+    """In a child: when the parent dies, kill -9 included, end as on SIGTERM, with a checkpoint."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _wait(children: list[subprocess.Popen]) -> int:

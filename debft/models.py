@@ -110,9 +110,28 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path / 'config.json'}: expected JSON, got {error}") from None
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise InputError(f"{path / 'config.json'}: expected a transformers configuration with a 'model_type', found none")
+    where = path / "config.json"
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
+    names = config.get("id2label") or {}
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+        raise InputError(f"{where}: id2label: expected label names by number, got {names!r}")
     return config
+
+
+def load_config(path: Path):
+    """transformers' configuration object. Raises InputError where transformers refuses the file."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE
+
+    kind = read_config(path)["model_type"]
+    if kind not in USABLE:
+        raise InputError(f"{path / 'config.json'}: model_type: expected one that transformers can classify with, got '{kind}'")
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise InputError(f"{path / 'config.json'}: transformers refuses it: {_first_line(error)}") from None
 
 
 def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
@@ -133,7 +152,9 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
 
 def longest_input(config: dict[str, Any]) -> int | None:
     """Tokens that the model has positions for; None where positions are relative."""
-    if config["model_type"] in ("deberta-v2", "deberta", "xlnet") and not config.get("position_biased_input", False):
+    if config["model_type"] in ("deberta-v2", "deberta", "xlnet") and not config.get(
+        "position_biased_input", config["model_type"] != "xlnet"
+    ):
         return None
     reserved = 2 if config["model_type"] in ("roberta", "xlm-roberta") else 0
     positions = config.get("max_position_embeddings")
@@ -143,11 +164,9 @@ def longest_input(config: dict[str, Any]) -> int | None:
 def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
     """The checkpoint's own tokens: `spm.model` where there is one, else what transformers loads."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     config = read_config(files.path)
-    if config["model_type"] not in CONFIG_MAPPING_NAMES:
-        raise InputError(f"{files.path / 'config.json'}: transformers knows no model_type '{config['model_type']}'")
+    load_config(files.path)
     if config["model_type"] == "deberta-v2" and (files.path / "spm.model").is_file():
         from debft.tokenization import special_tokens, tokenizer_from_spm
 
@@ -158,8 +177,14 @@ def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
         )  # fmt: skip
     if config["model_type"] == "deberta-v2":
         _require(files.path, ("tokenizer.json",), "spm.model or tokenizer.json")
-        return PreTrainedTokenizerFast.from_pretrained(files.path)  # AutoTokenizer would rebuild it without its character map
-    return AutoTokenizer.from_pretrained(files.path)
+    try:
+        if config["model_type"] == "deberta-v2":  # AutoTokenizer would rebuild it without its character map
+            return PreTrainedTokenizerFast.from_pretrained(files.path)
+        return AutoTokenizer.from_pretrained(files.path)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"--model {files.path}: the tokenizer cannot be read: {_first_line(error)}; copy its files again"
+        ) from None
 
 
 def build_model(
@@ -171,10 +196,10 @@ def build_model(
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     labels = model_labels(files, task)
-    config = AutoConfig.from_pretrained(files.path)
+    config = load_config(files.path)
     if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
         known = one_of(HEAD_DROPOUT)
         raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
@@ -184,19 +209,19 @@ def build_model(
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
     torch.manual_seed(seed)
-    if from_scratch:
-        if not quiet:
-            say(f"weights random, float32   labels {', '.join(labels)}")
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    if from_scratch and not quiet:
+        say(f"weights random, float32   labels {', '.join(labels)}")
+    options = {"dtype": torch.float32, "attn_implementation": "eager"}
     try:
+        if from_scratch:
+            return AutoModelForSequenceClassification.from_config(config, **options)
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            files.path, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )  # fmt: skip
+            files.path, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise InputError(
-            f"--model {files.path}: the weights cannot be read: {str(error).splitlines()[0]}; copy the file again"
-        ) from None
+        raise InputError(f"--model {files.path}: the weights cannot be read: {_first_line(error)}; copy the file again") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{files.path / 'config.json'}: transformers cannot build this model: {_first_line(error)}") from None
     encoder = model.base_model_prefix + "."
     new = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
     lost = [key for key in new if key.startswith(encoder) and ".pooler." not in key]
@@ -217,6 +242,10 @@ def stored_dtypes(path: Path) -> list[str]:
         return []
     with safe_open(file, framework="np") as tensors:
         return sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _require(path: Path, names: tuple[str, ...], what: str) -> None:

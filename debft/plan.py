@@ -1,13 +1,15 @@
 """Everything about a run that can be known, and wrong, before weights are loaded."""
 
+import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 from debft.checks import check_recipe, check_schedule
-from debft.data import load_table
+from debft.data import SOURCES, load_table
 from debft.data.checks import Examples, check_rows
 from debft.errors import InputError
 from debft.models import ModelFiles, check_model_name, find_model, longest_input, read_config
+from debft.progress import say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
 from debft.tasks import TASKS, Task
@@ -55,20 +57,42 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """The result of a complete run to return as it is. Raises InputError where `output` holds something else."""
+    """The result of a complete run, to return as it is.
+
+    Raises InputError where `output` holds something else or cannot be written.
+    """
+    where = f"--output {run.path}"
+    existing = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"{where}: expected a directory that can be written, got {existing}; choose another --output")
     if not run.occupied():
         return None
     if not run.exists():
-        raise InputError(f"--output {run.path}: expected an empty directory or a run, got other files; choose another --output")
+        raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
     if not resume:
-        raise InputError(f"--output {run.path}: holds a run already; --resume continues it, or choose another --output")
-    there = run.recipe()
-    differ = [f"train.{f.name}" for f in fields(recipe.train) if getattr(there.train, f.name) != getattr(recipe.train, f.name)]
-    differ += [name for name in ("task", "model", "data") if getattr(there, name) != getattr(recipe, name)]
-    if differ:
-        name = differ[0]
-        here, theirs = (getattr(r.train, name[6:]) if name.startswith("train.") else getattr(r, name) for r in (recipe, there))
-        raise InputError(
-            f"--output {run.path}: holds a different run: {name} is {theirs!r} there and {here!r} here; choose another --output"
-        )
-    return run.result()
+        raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
+    _check_same_run(where, run.recipe(), recipe)
+    result = run.result()
+    if result is not None and not (run.model / "config.json").is_file():
+        raise InputError(f"{where}: the run is complete but its model/ is gone; choose another --output")
+    return result
+
+
+def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
+    """Raises InputError naming the first thing that moves the score and differs."""
+    pairs = [("task", there.task, here.task), ("model", there.model, here.model)]
+    pairs.append(("data", *(r.data if r.data in SOURCES else os.path.realpath(r.data) for r in (there, here))))
+    pairs += [(f"train.{f.name}", getattr(there.train, f.name), getattr(here.train, f.name)) for f in fields(here.train)]
+    for name, old, new in pairs:
+        if old != new:
+            raise InputError(f"{where}: holds a different run: {name} is {old!r} there and {new!r} here; choose another --output")
+
+
+def describe(plan: Plan) -> None:
+    """What is about to run, in a line or two; said before torch is imported."""
+    recipe = plan.recipe
+    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
+    rows = f"{len(plan.train):,} train   {dev} dev"
+    say(f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {rows}")
+    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
+        say(f"{empty:,} empty texts in the data, kept")

@@ -30,14 +30,13 @@ class Meter:
                 TimeRemainingColumn(compact=True), console=console, transient=True,
             )  # fmt: skip
             self.bar_task = self.bar.add_task(what, total=total, completed=done, unit=unit, note="")
+            self.bar.start()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more; `note` is shown behind the counter (loss, learning rate, examples/s)."""
         self.done += count
         now = time.monotonic()
         if self.bar:
-            if not self.bar.live.is_started and now - self.started > 0.5:
-                self.bar.start()
             self.bar.update(self.bar_task, completed=self.done, note=note)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
@@ -46,7 +45,7 @@ class Meter:
             console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
 
     def close(self) -> None:
-        if self.bar and self.bar.live.is_started:
+        if self.bar:
             self.bar.stop()
 
 

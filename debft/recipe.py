@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -141,7 +142,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
         if isinstance(target, dict):
             target[key] = value
     dialect = content.get("dialect", "card")
-    if dialect in DIALECTS and isinstance(content.get("train", {}), dict):
+    if isinstance(dialect, str) and dialect in DIALECTS and isinstance(content.get("train", {}), dict):
         content["train"] = {**DIALECTS[dialect], **content.get("train", {})}
     recipe = _build(Recipe, content, where, "", problems)
     if problems:
@@ -157,6 +158,8 @@ def parse_set(assignments: list[str]) -> dict[str, Any]:
         section, _, name = key.partition(".")
         if not equals or section not in ("train", "runtime") or not name:
             raise InputError(f"--set {text}: expected train.KEY=VALUE or runtime.KEY=VALUE, got '{text}'")
+        if key in overrides:
+            raise InputError(f"--set {text}: {key} is set twice; give it once")
         overrides[key] = yaml12.parse(value, f"--set {text}")
     return overrides
 
@@ -255,11 +258,11 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str, problem
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             problems.append(f"{where}: expected one of {one_of(choices)}, got {value!r}")
         return value
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     fits = {int: number and value == int(value) if number and abs(value) < 1e18 else False, float: number}.get(
         hint, isinstance(value, hint)
     )

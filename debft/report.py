@@ -51,7 +51,7 @@ def plan_dict(plan, output: Path) -> dict[str, Any]:
 def print_plan(plan, output: Path) -> None:
     print_recipe(plan.recipe)
     for name, examples in plan.examples.items():
-        print(f"{name:<24} {len(examples):>9,} rows   fingerprint {examples.fingerprint()}")
+        print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
     print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
 
 
@@ -70,15 +70,13 @@ def recipes_list() -> list[dict[str, Any]]:
 
 
 def print_recipes(rows: list[dict[str, Any]]) -> None:
-    table = RichTable(box=None, pad_edge=False)
-    for header in ("recipe", "dialect", "epochs", "warm-up", "learning rate", "batch", "source"):
-        table.add_column(header, overflow="fold" if header == "source" else "ellipsis", no_wrap=header != "source")
+    """One line each; `debft recipes NAME` has the rest."""
+    print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6}")
     for row in rows:
-        table.add_row(
-            row["name"], row["dialect"], f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", f"{row['learning_rate']:g}",
-            str(row["train_batch_size"]), row["source"],
-        )  # fmt: skip
-    Console(highlight=False).print(table)
+        print(
+            f"{row['name']:<30} {row['dialect']:<8} {row['num_train_epochs']:>6g} {row['warmup_steps']:>8g} "
+            f"{row['learning_rate']:>14g} {row['train_batch_size']:>6}"
+        )
 
 
 def print_recipe(recipe: Recipe) -> None:

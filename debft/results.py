@@ -3,18 +3,24 @@
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from debft import __version__, yaml12
 from debft.cache import write_atomically
 from debft.errors import InputError
+from debft.launch import is_main_process
+from debft.progress import say
 from debft.recipe import Recipe, from_dict, to_dict
 
 FORMAT_VERSION = 1
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class RunResult:
     environment: dict[str, Any]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,29 @@ class RunDirectory:
 
     def occupied(self) -> bool:
         """Whether anything is there that a run would mix with."""
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        return self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Only one run at a time writes here; the lock goes with the process, kill -9 included. Held by the main process."""
+        if not is_main_process():
+            yield
+            return
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(f"--output {self.path}: another process is training into it; wait for it or end it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+            (self.path / LOCK).unlink(missing_ok=True)
+            for path in made:  # where nothing was begun, nothing stays
+                if not any(path.iterdir()):
+                    path.rmdir()
 
     def create(self, recipe: Recipe) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -83,10 +111,9 @@ class RunDirectory:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return RunResult(**content)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: expected the result of a run, got {error}") from None
+            return RunResult(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(f"{path}: expected the result of a run, got something else; choose another --output") from None
 
     def write_result(self, result: RunResult) -> None:
         write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())
@@ -104,9 +131,18 @@ class RunDirectory:
         for file, last in (("steps.jsonl", step), ("evaluations.jsonl", evaluated)):
             path = self.path / file
             if path.is_file():
-                lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-                kept = [line for line in lines if json.loads(line)["step"] <= last]
-                write_atomically(path, "".join(kept).encode())
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                steps = [(line, _logged_step(line)) for line in lines]
+                if broken := sum(step is None for _, step in steps):
+                    say(f"{path}: {broken} lines cannot be read and were dropped")
+                write_atomically(path, "".join(f"{line}\n" for line, step in steps if step is not None and step <= last).encode())
+
+
+def _logged_step(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def environment(device: str, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     labels = model_labels(files, plan.task)
     splits = _encode(plan, accelerator, tokenizer, labels)
     if accelerator.is_main_process:
-        describe(plan, splits, accelerator, precision)
+        _describe(plan, splits, accelerator, precision)
     model = build_model(
         files,
         plan.task,
@@ -99,22 +99,17 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     return session, state
 
 
-def describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
-    """What is about to run, in a few lines."""
-    recipe, dev = plan.recipe, " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
+def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
+    """Where and how the plan is about to run."""
+    config = plan.recipe.train
     tokens = "spm.model" if (plan.files.path / "spm.model").is_file() else "as transformers loads them"
     say(
-        f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
-    )
-    say(
-        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {recipe.train.train_batch_size} sequences per step   "
+        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {config.train_batch_size} sequences per step   "
         f"{plan.total_steps:,} steps   tokens {tokens}"
     )
     if cut := sum(split.truncated for split in splits.values()):
         total = sum(map(len, splits.values()))
-        say(f"{cut:,} of {total:,} examples are longer than {recipe.train.max_seq_length} tokens and were cut")
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")
+        say(f"{cut:,} of {total:,} examples are longer than {config.max_seq_length} tokens and were cut")
 
 
 def save(session: Session, state: TrainState) -> None:

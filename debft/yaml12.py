@@ -19,6 +19,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' occurs twice", key_node.start_mark)
@@ -52,6 +54,8 @@ def load(path: Path) -> dict[str, Any]:
 def parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:  # a tag, key or nesting that PyYAML chokes on
+        raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -73,6 +73,14 @@ BAD = {
     "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected train.KEY=VALUE"),
     "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
     "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
+    "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
+    "infinite epochs": (["--data", "good", "--num-train-epochs", "inf"], "--num-train-epochs: expected a number, got inf"),
+    "empty model": (["--data", "good", "--model", ""], "--model: expected a name or path, got ''"),
+    "given twice": (["--data", "good", "--seed", "1", "--set", "train.seed=2"], "--set train.seed: is given as an option as well"),
+    "set twice": (["--data", "good", "--set", "train.seed=2", "--set", "train.seed=3"], "train.seed is set twice; give it once"),
+    "output is a file": (["--data", "good", "--output", "recipe.yaml"], "expected a directory that can be written, got"),
+    "output below a file": (["--data", "good", "--output", "recipe.yaml/x"], "expected a directory that can be written, got"),
+    "data is a file": (["--data", "recipe.yaml"], "expected 'hub', 'demo' or a directory, found a file"),
     "not a number": (["--seed", "x"], "Invalid value for '--seed'"),
 }
 
@@ -80,7 +88,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(places, name):
     arguments, message = BAD[name]
-    arguments = [str(places / a) if (places / a).exists() else a for a in arguments]
+    arguments = [str(places / a) if a and (places / a.split("/")[0]).exists() else a for a in arguments]
     if "--output" not in arguments:
         arguments += ["--output", str(places / "out")]
     done = run(
@@ -182,3 +190,42 @@ def test_plain_lines_instead_of_a_bar_when_stderr_is_no_terminal(places, tmp_pat
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run")
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
+
+
+DRY = {
+    "a finished run": (["--output", "done"], "holds a run already"),
+    "a file": (["--output", "recipe.yaml"], "expected a directory that can be written"),
+    "precision": (["--precision", "fp16"], "expected a CUDA GPU"),
+}
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_dry_run_refuses_what_the_run_would_refuse(places, name):
+    (places / "done").mkdir(exist_ok=True)
+    (places / "done" / "recipe.yaml").write_text("task: mnli\n")
+    arguments = [str(places / a) if (places / a).exists() else a for a in DRY[name][0]]
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--dry-run", *arguments)
+    assert done.returncode == 2
+    assert DRY[name][1] in done.stderr
+
+
+def test_rank_in_the_environment_alone_does_not_silence_the_command():
+    assert "no such recipe" in run("check", "nope", RANK="1").stderr
+
+
+def test_cache_that_cannot_be_made_is_one_line(places):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", places / "out", DEBFT_CACHE="/proc/nowhere")
+    assert done.returncode == 2
+    assert "the cache cannot be made" in done.stderr.splitlines()[-1]
+
+
+def test_doctor_finds_damaged_weights_and_a_vocabulary_that_does_not_fit(tmp_path, demo_model):
+    for file in demo_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    done = run("doctor", "--model", tmp_path, "--json", HF_ENDPOINT="http://127.0.0.1:9")
+    states = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 2
+    assert (states["weights"], states["vocabulary"]) == ("bad", "bad")

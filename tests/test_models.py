@@ -191,7 +191,9 @@ def test_pickle_with_code_is_refused(saved, mnli):
 
 def test_unknown_model_type_is_an_input_error(saved):
     edit_config(saved, model_type="deberta-v9")
-    with pytest.raises(InputError, match=r"config\.json: transformers knows no model_type 'deberta-v9'"):
+    with pytest.raises(
+        InputError, match=r"config\.json: model_type: expected one that transformers can classify with, got 'deberta-v9'"
+    ):
         build_tokenizer(saved)
 
 
@@ -204,7 +206,8 @@ def test_head_dropout_of_an_unknown_architecture_is_an_input_error(saved, mnli):
 @pytest.mark.parametrize(
     ("config", "longest"),
     [
-        ({"model_type": "deberta-v2", "max_position_embeddings": 512}, None),
+        ({"model_type": "deberta-v2", "max_position_embeddings": 512, "position_biased_input": False}, None),
+        ({"model_type": "deberta-v2", "max_position_embeddings": 512}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
         ({"model_type": "electra", "max_position_embeddings": 512}, 512),
         ({"model_type": "xlnet"}, None),
@@ -212,3 +215,28 @@ def test_head_dropout_of_an_unknown_architecture_is_an_input_error(saved, mnli):
 )
 def test_longest_input_is_what_the_model_has_positions_for(config, longest):
     assert longest_input(config) == longest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "vit"}, "model_type: expected one that transformers can classify with, got 'vit'"),
+        ({"model_type": 5}, "expected a transformers configuration with a 'model_type', found none"),
+        ({"hidden_size": "64"}, "transformers refuses it: .*hidden_size"),
+        ({"num_attention_heads": 7}, "transformers cannot build this model: The hidden size"),
+        ({"id2label": {"a": "x", "b": "y"}}, "id2label: expected label names by number"),
+        ({"id2label": ["x"]}, "id2label: expected label names by number"),
+    ],
+)
+def test_bad_configuration_is_one_line_that_names_the_file(saved, mnli, changes, message):
+    edit_config(saved, **changes)
+    with pytest.raises(InputError, match=rf"config\.json: {message}"):
+        load(saved, mnli, from_scratch=True)
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_damaged_tokenizer_json_is_an_input_error(demo_model, tmp_path, content):
+    (tmp_path / "config.json").write_bytes((demo_model / "config.json").read_bytes())
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"the tokenizer cannot be read: .*; copy its files again"):
+        build_tokenizer(ModelFiles(name="x", path=tmp_path))

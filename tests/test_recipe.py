@@ -138,3 +138,16 @@ def test_hash_moves_with_what_moves_the_score_alone():
 def test_every_train_key_is_documented():
     undocumented = [name for name in TrainConfig.__dataclass_fields__ if not re.search(rf"\b{name}\b", TrainConfig.__doc__)]
     assert undocumented == [name for name in undocumented if name.startswith("adam_")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["dialect: [card]\n", "? [a]\n: 1\n", "task: !!int x\n", "task: !!timestamp x\n", "train:\n  seed: " + "9" * 5000, "a: " + "[" * 3000,
+     "train:\n  learning_rate: .nan\n", "train:\n  learning_rate: 1e999\n"],
+    ids=range(8),
+)  # fmt: skip
+def test_odd_yaml_is_an_input_error(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        load_recipe(path)

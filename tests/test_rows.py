@@ -11,6 +11,7 @@ from debft.data import load_table
 from debft.data.checks import check_rows
 from debft.data.files import read_table
 from debft.errors import InputError
+from debft.tasks import TASKS
 
 ROWS = [("A man sleeps.", "He rests.", "entailment"), ("A dog.", "A cat.", "contradiction"), ("It rains.", "It is May.", "neutral")]
 HEADER = ["premise", "hypothesis", "label"]
@@ -156,6 +157,9 @@ BAD_FILES = [
     ("t.csv", b'a,b\n"1,2\n', r"t\.csv:2: expected CSV, .* is a quote left open\?"),
     ("t.csv", b"a,b\n1\n", r"t\.csv:2: expected 2 columns \(a, b\), got 1"),
     ("t.parquet", b"PAR1 but no", r"t\.parquet: expected a Parquet file"),
+    ("t.tsv", b"a\tb\r1\t2\r", r"t\.tsv: expected lines that end in .* alone; convert the line ends"),
+    ("t.json", b"[" * 3000, r"t\.json: expected a JSON list of objects, got maximum recursion"),
+    ("t.jsonl", b'{"a": ' + b"9" * 5000 + b"}", r"t\.jsonl:1: expected one JSON object per line, got Exceeds the limit"),
     ("t.xlsx", b"", r"expected a file ending in .tsv, .csv, .jsonl, .json, .parquet, got '.xlsx'"),
 ]
 
@@ -186,3 +190,30 @@ def test_fingerprint_follows_texts_labels_and_order(mnli):
     assert base == check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=["0", "1"]), mnli).fingerprint()
     assert base != check_rows(table_of(premise=["b", "a"], hypothesis=["d", "c"], label=[1, 0]), mnli).fingerprint()
     assert base != check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 2]), mnli).fingerprint()
+
+
+def test_long_csv_field_is_no_error(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "x" * 200_000 + ",1\n")
+    assert len(read_table(tmp_path / "t.csv").columns["a"][0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "dev"),
+    [("cola", 8_551, 1_043), ("rte", 2_490, 277), ("mrpc", 3_668, 408), ("sst2", 20_000, 872), ("stsb", 5_749, 1_500)],
+)
+def test_real_glue_files_lose_no_row(shared, task, train, dev):
+    """CoLA has no header, MRPC a byte order mark and unpaired quotes, STS-B commas in quotes."""
+    found = TASKS[task]
+    assert [len(check_rows(load_table(found, split, str(shared)), found)) for split in found.splits] == [train, dev]
+
+
+def test_score_outside_its_range_is_one_line():
+    table = table_of(sentence1=["a", "b"], sentence2=["c", "d"], label=["2.5", "5.5"])
+    with pytest.raises(InputError, match=r"rows\.tsv:3: label: expected a number from 0 to 5, got '5\.5'$"):
+        check_rows(table, TASKS["stsb"])
+
+
+@pytest.mark.parametrize("label", ["nan", "", "high", None, True, float("inf")])
+def test_score_that_is_no_number_is_one_line(label):
+    with pytest.raises(InputError, match=r"rows\.tsv:2: label: expected a number from 0 to 5, got"):
+        check_rows(table_of(sentence1=["a"], sentence2=["c"], label=[label]), TASKS["stsb"])

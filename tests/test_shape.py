@@ -23,10 +23,10 @@ LAYERS = [
     {"checks", "models"},
     {"schedule", "devices", "checkpoint"},
     {"data"},
-    {"results", "signals", "launch"},
+    {"results", "signals"},
     {"hub", "tasks", "metrics", "published", "tokenization"},
     {"recipe"},
-    {"yaml12", "cache", "progress"},
+    {"yaml12", "cache", "progress", "launch"},
     {"errors"},
 ]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "tokenizers", "huggingface_hub", "pyarrow"}

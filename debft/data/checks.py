@@ -16,12 +16,15 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0, as text."""
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0;
+    source: the file.
+    """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray
     ids: list[str]
     empty_texts: int
+    source: str
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -55,6 +58,7 @@ def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
         texts=texts[:kept],
         labels=np.array(labels[:kept], dtype=np.float32 if task.is_regression else np.int64),
         ids=[str(i) for i in range(kept)],
+        source=table.path,
         empty_texts=sum(not text.strip() for pair in texts[:kept] for text in pair),
     )
 

@@ -13,7 +13,8 @@ def table(task: Task, split: Split, directory: Path) -> Table:
     Raises InputError where nothing fits, or two files do.
     """
     if not directory.is_dir():
-        raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found no such directory")
+        found = "a file" if directory.exists() else "no such directory"
+        raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {found}")
     hub_schema = [path for suffix in SUFFIXES if (path := directory / task.name / f"{split.name}{suffix}").is_file()]
     if len(hub_schema) > 1:
         raise InputError(f"--data {directory}: expected one file for {split.name}, got {hub_schema[0]} and {hub_schema[1]}")

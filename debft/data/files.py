@@ -56,7 +56,10 @@ def _text(path: Path) -> str:
         raise InputError(
             f"{path}:{line}: expected UTF-8 text, got byte 0x{raw[error.start]:02x}; convert the file to UTF-8"
         ) from None
-    return text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n")
+    if "\r" in text and "\n" not in text:
+        raise InputError(f"{path}: expected lines that end in \\n, got \\r alone; convert the line ends")
+    return text
 
 
 def _tsv(path: Path, text: str, header: tuple[str, ...] | None = None) -> Table:
@@ -67,6 +70,7 @@ def _tsv(path: Path, text: str, header: tuple[str, ...] | None = None) -> Table:
 
 
 def _csv(path: Path, text: str, header: tuple[str, ...] | None = None) -> Table:
+    csv.field_size_limit(2**31 - 1)  # its default of 131,072 characters is no limit of ours
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, start = [], [], 1
     try:
@@ -103,10 +107,8 @@ def _jsonl(path: Path, text: str) -> Table:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{number}: expected one JSON object per line, got {error.msg} at column {error.colno}; is the line cut off?"
-            ) from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: expected one JSON object per line, got {error}; is the line cut off?") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}:{number}: expected one JSON object per line, got {line[:40]!r}")
         rows.append(row)
@@ -117,8 +119,9 @@ def _jsonl(path: Path, text: str) -> Table:
 def _json(path: Path, text: str) -> Table:
     try:
         rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: expected a JSON list of objects, got {error.msg}; is the file cut off?") from None
+    except (ValueError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{path}{line}: expected a JSON list of objects, got {error}; is the file cut off?") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a JSON list of objects, one per row")
     return _from_objects(path, rows, list(range(1, len(rows) + 1)))
@@ -141,6 +144,7 @@ def _parquet(path: Path) -> Table:
 
     try:
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: expected a Parquet file, got {str(error).splitlines()[0]}") from None
-    return Table(columns=table.to_pydict(), path=str(path), lines=range(1, table.num_rows + 1))
+        columns = table.to_pydict()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {str(error).splitlines()[0]}") from None
+    return Table(columns=columns, path=str(path), lines=range(1, table.num_rows + 1))
