@@ -42,13 +42,12 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
         describe(plan)
     from debft.session import open_session
 
-    with run.lock(), stop_requested(is_main_process()) as stop:
+    with run.lock():
         session, state = open_session(plan, run, resume=resume)
-        if stop:
-            raise Interrupted(stop.number, "interrupted before the first training step")
-        train(session, state, stop)
-        scores, logits = final_evaluation(session, state, stop)
-        return write_result(session, state, scores, logits)  # a signal does not keep a finished run from being written
+        with stop_requested(session.speaks) as stop:
+            train(session, state, stop)
+            scores, logits = final_evaluation(session, state, stop)
+            return write_result(session, state, scores, logits)  # a signal does not keep a finished run from being written
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:

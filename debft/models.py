@@ -161,6 +161,11 @@ def longest_input(config: dict[str, Any]) -> int | None:
     return None if positions is None else positions - reserved
 
 
+def token_file(files: ModelFiles) -> str:
+    """The file that the tokens come from."""
+    return next(name for name in TOKENIZER_FILES if (files.path / name).is_file())
+
+
 def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
     """The checkpoint's own tokens: `spm.model` where there is one, else what transformers loads."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast

@@ -43,6 +43,7 @@ class TrainConfig:
     head_dropout: probability before the classifier; null leaves the model's own
     truncation: `longest_first` cuts the end of the longer text (transformers); `random_ends` drops tokens one by
         one from the front or the back of the longer text, by a coin (the DeBERTa repository)
+    swap_texts: the second text of a pair goes first (the DeBERTa repository feeds QNLI as sentence, question)
     steps: `up` counts a part of a batch as a step; `down` is floor(sequences x epochs / train_batch_size)
     checkpoint: which weights are saved and reported: of the `last` step, or the `best` by the task's dev scores
     eval_steps: evaluate every so many optimizer steps; null: not during the run
@@ -67,6 +68,7 @@ class TrainConfig:
     max_grad_norm: float = _bound(1.0, above=0)
     head_dropout: float | None = _bound(None, least=0, below=1)
     truncation: Literal["longest_first", "random_ends"] = "longest_first"
+    swap_texts: bool = False
     steps: Literal["up", "down"] = "up"
     checkpoint: Literal["last", "best"] = "last"
     eval_steps: int | None = _bound(1000, least=1)

@@ -10,7 +10,7 @@ from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit, encode
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError
-from debft.models import build_model, build_tokenizer, model_labels, read_config
+from debft.models import build_model, build_tokenizer, model_labels, read_config, token_file
 from debft.optimization import build_optimizer
 from debft.plan import Plan
 from debft.progress import say
@@ -102,10 +102,9 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
 def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
     """Where and how the plan is about to run."""
     config = plan.recipe.train
-    tokens = "spm.model" if (plan.files.path / "spm.model").is_file() else "as transformers loads them"
     say(
         f"{accelerator.device} x {accelerator.num_processes}   {precision}   {config.train_batch_size} sequences per step   "
-        f"{plan.total_steps:,} steps   tokens {tokens}"
+        f"{plan.total_steps:,} steps   tokens {token_file(plan.files)}"
     )
     if cut := sum(split.truncated for split in splits.values()):
         total = sum(map(len, splits.values()))
@@ -153,7 +152,7 @@ def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict
         for name, examples in plan.examples.items():
             split = encode(
                 examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
-                what=name, show=accelerator.is_main_process,
+                swap_texts=config.swap_texts, what=name, show=accelerator.is_main_process,
             )  # fmt: skip
             largest, rows = int(split.ids_T.max()), read_config(plan.files.path).get("vocab_size")
             if rows is not None and largest >= rows:

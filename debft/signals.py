@@ -27,7 +27,7 @@ def stop_requested(show: bool) -> Iterator[StopRequest]:
             signal.raise_signal(number)
         request.number = number
         if show:
-            say(f"{signal.Signals(number).name}: saving a checkpoint; once more to stop without it")
+            say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; once more to stop at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

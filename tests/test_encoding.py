@@ -110,3 +110,9 @@ def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damag
     path.write_bytes(content if damage == "flip" else content[:-5])
     assert np.array_equal(run(examples, tokenizer, max_seq_length=30 + len(damage)).ids_T, first.ids_T)
     assert "is damaged; encoding again" in capsys.readouterr().err
+
+
+def test_swapped_texts_equal_transformers_on_the_swapped_pair(examples, tokenizer):
+    ours = run(examples, tokenizer, swap_texts=True)
+    theirs = tokenizer([t[1] for t in examples.texts], [t[0] for t in examples.texts], truncation=True, max_length=32)
+    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs["input_ids"]

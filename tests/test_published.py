@@ -6,6 +6,7 @@ import pytest
 
 from debft import yaml12
 from debft.published import DIRECTORY, published_scores
+from debft.tasks import TASKS
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -36,3 +37,13 @@ def test_cell_without_a_mismatched_score_has_no_value(model):
 
 def test_unknown_model_has_no_published_scores():
     assert published_scores("my-model", "mnli") == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "value"),
+    [("sst2", 96.9), ("qnli", 96.0), ("cola", 75.3), ("rte", 92.7), ("mrpc", 92.2), ("qqp", 93.0), ("stsb", 93.0)],
+)
+def test_glue_cells_are_scores_of_their_task(task, value):
+    (cell,) = published_scores("deberta-v3-large", task)
+    assert cell.value == value
+    assert cell.score in TASKS[task].score_names()

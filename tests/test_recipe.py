@@ -44,6 +44,37 @@ def test_packaged_recipe_is_valid_and_names_its_source(name):
     assert from_dict(to_dict(recipe), "x") == recipe
 
 
+# length / epochs / warm-up / learning rate / batch / head dropout
+GLUE = {
+    "deberta-v3-large": {
+        "cola": (64, 10, 50, 5.5e-6, 32, 0.10), "sst2": (128, 8, 500, 6e-6, 32, 0.10), "mrpc": (128, 6, 50, 6e-6, 32, 0.20),
+        "qnli": (512, 6, 200, 7e-6, 64, 0.20), "qqp": (320, 6, 1000, 1e-5, 64, 0.20), "rte": (320, 6, 50, 1e-5, 32, 0.30),
+        "stsb": (128, 4, 50, 7e-6, 32, 0.10),
+    },
+    "deberta-base": {
+        "cola": (64, 6, 100, 2e-5, 32, 0.15), "sst2": (128, 6, 500, 2e-5, 32, 0.15), "mrpc": (128, 6, 50, 2e-5, 32, 0.15),
+        "qnli": (512, 4, 500, 2e-5, 32, 0.15), "qqp": (320, 8, 500, 2e-5, 64, 0.15), "rte": (320, 6, 100, 2e-5, 32, 0.20),
+        "stsb": (128, 6, 100, 2e-5, 32, 0.15),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "task"), [(model, task) for model, tasks in GLUE.items() for task in tasks])
+def test_published_glue_recipe_has_the_published_values(model, task):
+    recipe = load_recipe(default_recipe_path(task, model))
+    train = recipe.train
+    found = (
+        train.max_seq_length,
+        train.num_train_epochs,
+        train.warmup_steps,
+        train.learning_rate,
+        train.train_batch_size,
+        train.head_dropout,
+    )
+    assert found == GLUE[model][task]
+    assert (recipe.dialect, train.swap_texts) == ("repo", task == "qnli")
+
+
 @pytest.mark.parametrize(("name", "published"), [*REPO.items(), *CARD.items()])
 def test_published_recipe_has_the_published_values(name, published):
     recipe = load_recipe(recipe_path(f"mnli/{name}"))

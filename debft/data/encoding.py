@@ -5,7 +5,7 @@ Legend: N examples, T tokens of all examples together.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,12 +45,14 @@ class EncodedSplit:
 
 def encode(
     examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, truncation: str, seed: int, what: str,
-    show: bool = True,
+    swap_texts: bool = False, show: bool = True,
 ) -> EncodedSplit:  # fmt: skip
     """Token ids of every example, from the cache where the same content was encoded before.
 
-    `truncation` as in TrainConfig; `seed` matters for `random_ends` alone.
+    `truncation` and `swap_texts` as in TrainConfig; `seed` matters for `random_ends` alone.
     """
+    if swap_texts:
+        examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])
     path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, max_seq_length, truncation, seed)}.safetensors"
     arrays = _read_cache(path) if path.is_file() else None
     if arrays is None:

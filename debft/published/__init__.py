@@ -1,4 +1,4 @@
-"""The model cards' tables, cell by cell as printed, with source and notes."""
+"""The published tables, cell by cell as printed, with source and notes."""
 
 from dataclasses import dataclass
 from pathlib import Path
