@@ -6,6 +6,7 @@ from functools import cache
 from debft import hub
 from debft.data.files import Table
 from debft.errors import InputError
+from debft.progress import say
 from debft.tasks import Split, Task
 
 
@@ -23,8 +24,12 @@ def table(task: Task, split: Split) -> Table:
 
 @cache
 def _load(dataset: str, config: str, revision: str):
-    if not os.path.isdir(dataset) and not _cached(dataset, config, revision):
-        hub.require_hub(f"--data hub: {dataset}", "use --data DIR with the files of the task, or --data demo")
+    if not os.path.isdir(dataset):
+        if not _cached(dataset, config, revision):
+            hub.require_hub(f"--data hub: {dataset}", "use --data DIR with the files of the task, or --data demo")
+        elif not hub.offline() and not hub.reachable():  # `datasets` would retry for 23 s before it looks into its cache
+            say(f"{hub.endpoint()} does not answer: {dataset} at {revision[:8]} comes from the cache")
+            os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
     try:
