@@ -153,6 +153,53 @@ def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+_RUN_OR_MODEL = typer.Argument(help="A run directory, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL")
+_TASK = typer.Option(help="The task of a model that is no run directory.", show_default=False)
+_PRECISION = typer.Option(help="auto, fp32, bf16 or fp16.")
+_DATA = typer.Option(help="hub, demo or a directory (default: that of the run).", show_default=False)
+_MAX_EVAL_SAMPLES = typer.Option(min=1, help="Only the first rows of each split.", show_default=False)
+
+
+@app.command(rich_help_panel="Use", epilog="Example: debft evaluate runs/mnli-demo/seed-42 --data demo")
+def evaluate(
+    run_or_model: Annotated[str, _RUN_OR_MODEL],
+    task: Annotated[str | None, _TASK] = None,
+    data: Annotated[
+        str | None, typer.Option(help="hub, demo or a directory (default: that of the run).", show_default=False)
+    ] = None,
+    max_eval_samples: Annotated[
+        int | None, typer.Option(min=1, help="Only the first rows of each split.", show_default=False)
+    ] = None,
+    precision: Annotated[str, _PRECISION] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Score a fine-tuned model on the dev splits of its task."""
+    from debft import inference
+
+    result = inference.evaluate(inference.load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    if as_json:
+        _print_json(result)
+    else:
+        for name, score in result["scores"].items():
+            print(f"{name:<32} {score:6.2f}   {result['num_examples'][name.partition('/')[0]]:,} rows")
+
+
+@app.command(rich_help_panel="Use", epilog="Example: debft predict runs/mnli-demo/seed-42 pairs.jsonl")
+def predict(
+    run_or_model: Annotated[str, _RUN_OR_MODEL],
+    file: Annotated[str, typer.Argument(help="JSONL, TSV, CSV or Parquet with the task's columns; - for stdin.")] = "-",
+    task: Annotated[str | None, _TASK] = None,
+    precision: Annotated[str, _PRECISION] = "auto",
+) -> None:
+    """Label texts: one JSON line per row on stdout, with the label's name and the probability of each."""
+    import json
+
+    from debft import inference
+
+    for row in inference.label(inference.load_predictor(run_or_model, task, precision), file):
+        print(json.dumps(row, ensure_ascii=False))
+
+
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one.")] = None,

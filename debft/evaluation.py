@@ -4,6 +4,7 @@ Legend: N examples, C labels.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from debft.progress import meter
 from debft.tasks import Task
 
 
-def predict(
+def predict_logits(
     accelerator: Accelerator, model: torch.nn.Module, split: EncodedSplit, *, collate: Collator, micro_batch_tokens: int,
     what: str, check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:  # fmt: skip
@@ -71,3 +72,18 @@ def probabilities(logits_NC: np.ndarray) -> np.ndarray:
     """Softmax over the labels, (N, C) float64."""
     shifted = np.exp(logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def prediction_rows(
+    task: Task, labels: tuple[str, ...], ids: list[str], logits_NC: np.ndarray, labels_N: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """id, label (where `labels_N` is given) and prediction by name, probability by label name; numbers for a regression."""
+    rows = []
+    for i, (identity, row) in enumerate(zip(ids, logits_NC if task.is_regression else probabilities(logits_NC), strict=True)):
+        entry: dict[str, Any] = {"id": identity}
+        if labels_N is not None:
+            entry["label"] = float(labels_N[i]) if task.is_regression else labels[labels_N[i]]
+        entry["prediction"] = float(row[0]) if task.is_regression else labels[row.argmax()]
+        entry["scores"] = {name: round(float(p), 6) for name, p in zip(labels, row, strict=True)}
+        rows.append(entry)
+    return rows

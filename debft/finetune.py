@@ -11,7 +11,6 @@ from debft.data.batches import steps_per_epoch
 from debft.devices import check_precision
 from debft.errors import Interrupted
 from debft.launch import is_main_process
-from debft.models import SCORE_LABEL
 from debft.plan import check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
@@ -134,6 +133,8 @@ def final_evaluation(
 
 def write_result(session: "Session", state: "TrainState", scores: dict[str, float], logits: "dict[str, np.ndarray]") -> RunResult:
     """Model, predictions and, last, result.json: a run without it is not complete."""
+    from debft.evaluation import prediction_rows
+
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
     reason = why_not_compared(recipe, task, num_rows)
@@ -164,7 +165,8 @@ def write_result(session: "Session", state: "TrainState", scores: dict[str, floa
     if session.speaks:
         save_model(session)
         for split, logits_NC in logits.items():
-            session.run.write_predictions(split, _prediction_rows(session, split, logits_NC))
+            ids, labels_N = plan.examples[split].ids, session.splits[split].labels_N
+            session.run.write_predictions(split, prediction_rows(task, session.labels, ids, logits_NC, labels_N))
         session.run.write_result(result)
     session.accelerator.wait_for_everyone()
     return result
@@ -189,14 +191,14 @@ def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
 
 
 def _logits(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, np.ndarray]":
-    from debft.evaluation import predict
+    from debft.evaluation import predict_logits
 
     def leave_if_alone() -> None:  # with several processes all leave together, after the next step
         if stop and session.accelerator.num_processes == 1:
             leave(session, state, stop)
 
     return {
-        split.name: predict(
+        split.name: predict_logits(
             session.accelerator,
             session.model,
             session.splits[split.name],
@@ -207,27 +209,6 @@ def _logits(session: "Session", state: "TrainState", stop: StopRequest) -> "dict
         )
         for split in session.plan.task.evals
     }
-
-
-def _prediction_rows(session: "Session", split: str, logits_NC: "np.ndarray") -> list[dict]:
-    """id, label and prediction by name, probability by label name, in the order of the data; numbers for a regression."""
-    from debft.evaluation import probabilities
-
-    ids, labels_N = session.plan.examples[split].ids, session.splits[split].labels_N
-    if session.plan.task.is_regression:
-        return [
-            {"id": identity, "label": float(label), "prediction": float(row[0]), "scores": {SCORE_LABEL: float(row[0])}}
-            for identity, label, row in zip(ids, labels_N, logits_NC, strict=True)
-        ]
-    return [
-        {
-            "id": identity,
-            "label": session.labels[label],
-            "prediction": session.labels[row.argmax()],
-            "scores": {name: round(float(p), 6) for name, p in zip(session.labels, row, strict=True)},
-        }
-        for identity, label, row in zip(ids, labels_N, probabilities(logits_NC), strict=True)
-    ]
 
 
 def _evaluation_due(session: "Session", state: "TrainState") -> bool:

@@ -193,11 +193,13 @@ def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
 
 
 def build_model(
-    files: ModelFiles, task: Task, *, from_scratch: bool, head_dropout: float | None, seed: int, quiet: bool = False
-) -> "PreTrainedModel":
+    files: ModelFiles, task: Task, *, from_scratch: bool, head_dropout: float | None, seed: int, quiet: bool = False,
+    new_head: bool = True,
+) -> "PreTrainedModel":  # fmt: skip
     """The model with the task's head, every weight float32 whatever the file holds.
 
-    Raises InputError where the file lacks weights of the encoder: they would be random without a word.
+    Raises InputError where the file lacks weights of the encoder: they would be random without a word; and, without
+    `new_head`, where it lacks those of the head.
     """
     import torch
     from safetensors import SafetensorError
@@ -232,6 +234,8 @@ def build_model(
     lost = [key for key in new if key.startswith(encoder) and ".pooler." not in key]
     if lost:
         raise InputError(f"{files.path}: expected the weights of the encoder, {len(lost)} are missing, {lost[0]} first")
+    if new and not new_head:
+        raise InputError(f"{files.path}: expected a model fine-tuned for {task.name}, its head lacks {new[0]}; fine-tune it first")
     if not quiet:
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")

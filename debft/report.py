@@ -32,7 +32,7 @@ def print_result(result: RunResult, output: Path) -> None:
         f"{result.steps:,} steps in {clock(timing['train_seconds'])}, {timing['examples_per_second']:,.0f} examples/s; "
         f"evaluation {clock(timing['eval_seconds'])}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
     )
-    say(f"{output}   model/  result.json  predictions/  steps.jsonl")
+    say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
 
 
 def _beside(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,9 +1,7 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from debft import checkpoint
 from debft.data.batches import Collator
@@ -146,7 +144,6 @@ def load_best(session: Session, state: TrainState) -> None:
 def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict[str, EncodedSplit]:
     """Labels in the order of the model's outputs; one process encodes, the others read its cache."""
     config = plan.recipe.train
-    order = np.array([labels.index(label) for label in plan.task.labels], dtype=np.int64)
     splits = {}
     with accelerator.main_process_first():
         for name, examples in plan.examples.items():
@@ -160,7 +157,7 @@ def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict
                     f"--model {plan.files.path}: the tokenizer gives token {largest}, config.json has vocab_size {rows}; "
                     "they belong to different models"
                 )
-            splits[name] = replace(split, labels_N=split.labels_N if plan.task.is_regression else order[split.labels_N])
+            splits[name] = split if plan.task.is_regression else split.with_labels(plan.task.labels, labels)
     return splits
 
 

@@ -174,7 +174,7 @@ def test_doctor_ends_with_2_where_something_is_bad(places):
     assert run("doctor", "--model", places / "no-tokenizer", HF_ENDPOINT="http://127.0.0.1:9").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["mnli", "recipes", "check", "doctor"])
+@pytest.mark.parametrize("command", ["mnli", "stsb", "evaluate", "predict", "recipes", "check", "doctor"])
 def test_every_help_has_an_example(command):
     done = run(command, "--help")
     assert done.returncode == 0

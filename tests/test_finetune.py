@@ -120,7 +120,7 @@ def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
     """The model in memory at the end of training against the one read back."""
     from debft.data.batches import Collator
     from debft.devices import build_accelerator
-    from debft.evaluation import predict
+    from debft.evaluation import predict_logits
     from debft.models import ModelFiles, build_model, build_tokenizer
     from debft.plan import make_plan
 
@@ -136,7 +136,8 @@ def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
     split = encode(examples, tokenizer, max_seq_length=64, truncation="longest_first", seed=0, what="x", show=False)
     collate = Collator(pad_id=0, names=tuple(tokenizer.model_input_names), device=accelerator.device)
     logits = [
-        predict(accelerator, m, split, collate=collate, micro_batch_tokens=t, what="x") for m, t in ((ours, 1), (plain, 10_000))
+        predict_logits(accelerator, m, split, collate=collate, micro_batch_tokens=t, what="x")
+        for m, t in ((ours, 1), (plain, 10_000))
     ]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
 

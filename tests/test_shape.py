@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "debft"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"report", "finetune", "doctor"},
+    {"report", "finetune", "doctor", "inference"},
     {"session"},
     {"plan", "comparison"},
     {"train", "evaluation", "optimization"},

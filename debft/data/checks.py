@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def part(self, start: int, end: int) -> "Examples":
+        """Rows `start` to `end`, as many as there are."""
+        return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
+
     def fingerprint(self) -> str:
         """Hex digest of texts and labels in their order."""
         digest = hashlib.sha256()
@@ -42,24 +46,44 @@ def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
 
     Raises InputError naming the first wrong row and how many more there are.
     """
-    wanted = (*task.text_keys, "label")
+    problems = _start(table, (*task.text_keys, "label"))
+    texts = _texts(table, task, problems)
+    labels = _labels(table.columns["label"], task, problems)
+    problems.raise_any()
+    kept = len(table) if limit is None else min(limit, len(table))
+    return _examples(table, task, texts[:kept], labels[:kept], [str(i) for i in range(kept)])
+
+
+def check_texts(table: Table, task: Task) -> Examples:
+    """The rows as examples without labels; ids are those of a column `id` or `idx` where there is one.
+
+    Raises InputError as `check_rows`.
+    """
+    problems = _start(table, task.text_keys)
+    texts = _texts(table, task, problems)
+    problems.raise_any()
+    ids = next((table.columns[name] for name in ("id", "idx") if name in table.columns), range(len(table)))
+    return _examples(table, task, texts, [0] * len(texts), [str(i) for i in ids])
+
+
+def _start(table: Table, wanted: tuple[str, ...]) -> "Problems":
+    """Raises InputError for a missing column or a table without rows."""
     lacking = [name for name in wanted if name not in table.columns]
     if lacking:
         have = ", ".join(list(table.columns)[:8])
         raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
     if not len(table):
         raise InputError(f"{table.path}: expected rows, got none")
-    problems = Problems(table)
-    texts = _texts(table, task, problems)
-    labels = _labels(table.columns["label"], task, problems)
-    problems.raise_any()
-    kept = len(table) if limit is None else min(limit, len(table))
+    return Problems(table)
+
+
+def _examples(table: Table, task: Task, texts: list, labels: list, ids: list[str]) -> Examples:
     return Examples(
-        texts=texts[:kept],
-        labels=np.array(labels[:kept], dtype=np.float32 if task.is_regression else np.int64),
-        ids=[str(i) for i in range(kept)],
+        texts=texts,
+        labels=np.array(labels, dtype=np.float32 if task.is_regression else np.int64),
+        ids=ids,
         source=table.path,
-        empty_texts=sum(not text.strip() for pair in texts[:kept] for text in pair),
+        empty_texts=sum(not text.strip() for pair in texts for text in pair),
     )
 
 

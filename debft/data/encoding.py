@@ -34,6 +34,11 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.ends_N)
 
+    def with_labels(self, task_labels: tuple[str, ...], model_labels: tuple[str, ...]) -> "EncodedSplit":
+        """The same examples, their labels counted in the order of the model's outputs instead of the task's."""
+        order = np.array([model_labels.index(label) for label in task_labels], dtype=np.int64)
+        return replace(self, labels_N=order[self.labels_N])
+
     def lengths(self) -> np.ndarray:
         return np.diff(self.ends_N, prepend=0)
 
@@ -45,19 +50,20 @@ class EncodedSplit:
 
 def encode(
     examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, truncation: str, seed: int, what: str,
-    swap_texts: bool = False, show: bool = True,
+    swap_texts: bool = False, cached: bool = True, show: bool = True,
 ) -> EncodedSplit:  # fmt: skip
-    """Token ids of every example, from the cache where the same content was encoded before.
+    """Token ids of every example, from the cache where the same content was encoded before (`cached=False`: without it).
 
     `truncation` and `swap_texts` as in TrainConfig; `seed` matters for `random_ends` alone.
     """
     if swap_texts:
         examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])
     path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, max_seq_length, truncation, seed)}.safetensors"
-    arrays = _read_cache(path) if path.is_file() else None
+    arrays = _read_cache(path) if cached and path.is_file() else None
     if arrays is None:
         arrays = _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show)
-        _write_cache(path, arrays)
+        if cached:
+            _write_cache(path, arrays)
     return EncodedSplit(
         ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=examples.labels,
         truncated=int(arrays["truncated"][0]),

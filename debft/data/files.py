@@ -34,21 +34,23 @@ def read_table(path: Path, header: tuple[str, ...] | None = None) -> Table:
 
     Raises InputError with file and line.
     """
-    if path.suffix == ".parquet":
-        return _parquet(path)
+    return _parquet(path) if path.suffix == ".parquet" else read_text(path, path.read_bytes(), path.suffix, header)
+
+
+def read_text(path: Path, raw: bytes, suffix: str, header: tuple[str, ...] | None = None) -> Table:
+    """The table in `raw`, a text in the format that `suffix` names; `path` is for the error lines."""
     readers: dict[str, Callable[..., Table]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".json": _json}
-    if path.suffix not in readers:
-        raise InputError(f"{path}: expected a file ending in {one_of([*readers, '.parquet'])}, got '{path.suffix}'")
-    text = _text(path)
-    return readers[path.suffix](path, text) if header is None else readers[path.suffix](path, text, header)
+    if suffix not in readers:
+        raise InputError(f"{path}: expected a file ending in {one_of([*readers, '.parquet'])}, got '{suffix}'")
+    text = _text(path, raw)
+    return readers[suffix](path, text) if header is None else readers[suffix](path, text, header)
 
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, raw: bytes) -> str:
     """The file as text, without its byte order mark; lines end in \\n."""
-    raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,0 +1,107 @@
+"""A fine-tuned model at work: the scores of its run again, labels by name, and one line for every mistake."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import write_mnli, write_tsv
+
+from debft import inference
+from debft.errors import InputError
+from debft.finetune import finetune
+from debft.recipe import load_recipe, recipe_path
+
+PAIRS = [
+    {"premise": "the white fox slept .", "hypothesis": "the fox was white .", "id": "p1"},
+    {"premise": "", "hypothesis": "é \u200b 我", "id": "p2"},
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run, its directory and its data."""
+    root = tmp_path_factory.mktemp("trained")
+    data = write_mnli(root / "data")
+    settings = {"task": "mnli", "data": str(data), "train.num_train_epochs": 2}
+    return finetune(load_recipe(recipe_path("demo"), settings), root / "run"), root / "run", data
+
+
+def command(*arguments, stdin=""):
+    return subprocess.run(
+        [sys.executable, "-m", "debft", *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120, env=os.environ
+    )  # fmt: skip
+
+
+def test_evaluate_gives_the_scores_of_the_run_again(trained):
+    result, run, data = trained
+    assert inference.evaluate(inference.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
+    by_model = inference.load_predictor(str(run / "model"), "mnli", "auto")
+    assert inference.evaluate(by_model, str(data))["scores"] == result.scores
+
+
+def test_evaluate_prints_json_alone(trained):
+    result, run, _ = trained
+    done = command("evaluate", run, "--json", "--max-eval-samples", 5)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_examples"] == {"validation_matched": 5, "validation_mismatched": 5}
+
+
+def test_predictions_of_the_dev_rows_are_those_of_the_run(trained):
+    _, run, data = trained
+    predictor = inference.load_predictor(str(run), None, "auto")
+    ours = list(inference.label(predictor, str(data / "mnli" / "validation_matched.tsv")))
+    of_run = [json.loads(line) for line in (run / "predictions" / "validation_matched.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["prediction"]) for row in ours] == [(row["id"], row["prediction"]) for row in of_run]
+    for a, b in zip(ours, of_run, strict=True):
+        assert a["scores"] == pytest.approx(b["scores"], abs=2e-6)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "tsv"])
+def test_stdin_is_labelled_line_by_line_without_labels_in_it(trained, form):
+    text = "".join(json.dumps(pair) + "\n" for pair in PAIRS)
+    if form == "tsv":
+        text = "premise\thypothesis\tid\n" + "".join(f"{p['premise']}\t{p['hypothesis']}\t{p['id']}\n" for p in PAIRS)
+    done = command("predict", trained[1], stdin=text)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["p1", "p2"]
+    assert all(
+        set(row["scores"]) == {"entailment", "neutral", "contradiction"} and row["prediction"] in row["scores"] for row in rows
+    )
+
+
+def test_own_texts_do_not_go_into_the_cache(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    write_tsv(tmp_path / "secret.tsv", ["premise", "hypothesis"], [("the fox", "slept")])
+    list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(tmp_path / "secret.tsv")))
+    assert not (tmp_path / "cache" / "encoded").exists()
+
+
+def test_model_without_a_head_for_the_task_is_an_error_and_not_random(trained):
+    with pytest.raises(InputError, match=r"expected a model fine-tuned for rte, its head lacks classifier"):
+        inference.load_predictor(str(trained[1] / "model"), "rte", "auto")
+
+
+MISTAKES = {
+    "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
+    "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
+    "another task": (["evaluate", "RUN", "--task", "rte"], "is a run of mnli; leave --task out"),
+    "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
+    "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file with the columns of the task, or - for stdin"),
+    "empty stdin": (["predict", "RUN"], "stdin: expected a header line, got an empty file"),
+    "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line_and_exit_code_2(trained, tmp_path, name):
+    write_tsv(tmp_path / "column.tsv", ["premise"], [("a",)])
+    places = {"MODEL": trained[1] / "model", "RUN": trained[1], "COLUMN": tmp_path / "column.tsv"}
+    arguments, message = MISTAKES[name]
+    done = command(*(places.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert done.stdout == ""
