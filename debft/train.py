@@ -82,7 +82,8 @@ def optimizer_steps(
             grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
             _require_finite(accelerator, step, loss_sum, grad_norm)
             optimizer.step()
-            applied = not getattr(optimizer, "step_was_skipped", False)
+            # Not accelerate's step_was_skipped: a fused optimizer is called on an overflow as well, and leaves the weights alone.
+            applied = math.isfinite(grad_norm)
             optimizer.zero_grad(set_to_none=True)
         yield StepLog(
             step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=loss_sum / len(indices), learning_rate=rate,

@@ -42,7 +42,7 @@ def test_evaluate_gives_the_scores_of_the_run_again(trained):
 
 
 def test_evaluate_prints_json_alone(trained):
-    result, run, _ = trained
+    _, run, _ = trained
     done = command("evaluate", run, "--json", "--max-eval-samples", 5)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["num_examples"] == {"validation_matched": 5, "validation_mismatched": 5}
