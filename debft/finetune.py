@@ -223,9 +223,12 @@ def _due(step: int, every: int | None) -> bool:
 
 def _stop_agreed(session: "Session", stop: StopRequest) -> bool:
     """Whether any process was told to stop: all leave after the same step."""
-    if session.accelerator.num_processes > 1:
-        import torch
+    if session.accelerator.num_processes == 1:
+        return bool(stop)
+    import torch
 
-        told = torch.tensor([stop.number], device=session.accelerator.device)
-        stop.number = int(session.accelerator.gather(told).max())
-    return bool(stop)
+    told = torch.tensor([stop.number], device=session.accelerator.device)
+    agreed = int(session.accelerator.gather(told).max())
+    if agreed:  # else a signal that arrived during the exchange stays for the next one
+        stop.number = agreed
+    return agreed != 0

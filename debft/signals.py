@@ -8,9 +8,10 @@ from debft.progress import say
 
 
 class StopRequest:
-    """`number` is the signal that arrived, 0 before."""
+    """`number` is the signal that arrived at this process or another one of the run, 0 before."""
 
     number = 0
+    arrived_here = False
 
     def __bool__(self) -> bool:
         return self.number != 0
@@ -22,9 +23,10 @@ def stop_requested(show: bool) -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, _frame) -> None:
-        if request:
+        if request.arrived_here:  # not `if request`: the others' signal may have been agreed on before ours arrives
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        request.arrived_here = True
         request.number = number
         if show:
             say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint; once more to stop at once")
