@@ -1,22 +1,48 @@
 """What is wrong with a recipe or its schedule, before anything expensive starts."""
 
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError
 from debft.recipe import Recipe, TrainConfig
 from debft.schedule import num_steps
-from debft.tasks import TASKS
+from debft.tasks import QuestionAnswering, Task, task_of
+
+SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
 
 
 def check_recipe(recipe: Recipe, where: str = "") -> None:
     """Raises InputError for what the types cannot say. `where`: the file, for the error line."""
     if recipe.task is None:
         raise InputError(f"{where}task: expected a task, the recipe names none")
-    if recipe.task not in TASKS:
-        raise InputError(f"{where}task: unknown task '{recipe.task}'{did_you_mean(recipe.task, TASKS)}")
+    task = task_of(recipe.task, recipe.train)
     if recipe.model is None:
         raise InputError("--model: expected a model, the recipe names none; give --model")
     config = recipe.train
     if config.warmup_steps >= 1 and config.warmup_steps != int(config.warmup_steps):
         raise InputError(f"train.warmup_steps: expected a whole number of steps or a fraction below 1, got {config.warmup_steps}")
+    _check_for_task(task, config, where)
+
+
+def _check_for_task(task: Task, config: TrainConfig, where: str) -> None:
+    """Raises InputError for a value that does nothing for this task, or cannot work."""
+    defaults = TrainConfig()
+    for_one_task = {
+        "xnli": ("train_language", "languages"),
+        "question answering": ("doc_stride", "max_question_length", "max_answer_length", "n_best_size"),
+    }
+    if not isinstance(task, QuestionAnswering):
+        for key in ("doc_stride", "max_question_length", "max_answer_length", "n_best_size"):
+            if getattr(config, key) != getattr(defaults, key):
+                raise InputError(f"{where}train.{key}: is for question answering, the task is {task.name}; leave it out")
+        return
+    if config.head_dropout is not None or config.swap_texts:
+        key = "swap_texts" if config.swap_texts else "head_dropout"
+        raise InputError(f"{where}train.{key}: is for classification, the task is {task.name}; leave it out")
+    least = config.max_question_length + config.doc_stride + SPECIAL_TOKENS + 1
+    if config.max_seq_length < least:
+        raise InputError(
+            f"{where}train.max_seq_length: expected at least {least} for windows that share {config.doc_stride} tokens "
+            f"(train.doc_stride) beside a question of {config.max_question_length} (train.max_question_length), "
+            f"got {config.max_seq_length}"
+        )
 
 
 def check_schedule(config: TrainConfig, num_examples: int) -> int:

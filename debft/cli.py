@@ -278,8 +278,7 @@ def _add_task_commands() -> None:
     from debft.tasks import TASKS
 
     for name, task in TASKS.items():
-        gives = ", ".join(task.labels) or f"a score from {task.value_range[0]:g} to {task.value_range[1]:g}"
-        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {gives}."
+        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {task.gives}."
         app.command(name, help=words, rich_help_panel="Tasks", epilog=f"Example: debft {name} --model {DEFAULT_MODEL}")(
             _task_command(name)
         )

@@ -16,10 +16,10 @@ from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult, environment, peak_memory_bytes
 from debft.signals import StopRequest, stop_requested
+from debft.tasks import Split, Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from debft.heads import Assessment
     from debft.session import Session, TrainState
     from debft.train import StepLog
 
@@ -45,18 +45,17 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
         session, state = open_session(plan, run, resume=resume)
         with stop_requested(session.speaks) as stop:
             train(session, state, stop)
-            scores, logits = final_evaluation(session, state, stop)
-            return write_result(session, state, scores, logits)  # a signal does not keep a finished run from being written
+            return write_result(session, state, final_evaluation(session, state, stop))  # a signal does not keep a finished run from being written
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     """The steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
     from debft.session import save
-    from debft.train import classification_loss, optimizer_steps, regression_loss
+    from debft.train import optimizer_steps
 
     plan, total = session.plan, session.plan.total_steps
     if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
-        evaluate(session, state, stop)  # the run was interrupted before it
+        evaluate(session, state, stop, plan.task.selection_evals)  # the run was interrupted before it
     steps = optimizer_steps(
         session.accelerator,
         session.model,
@@ -67,7 +66,7 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         micro_batch_tokens=session.micro_batch_tokens,
         total_steps=total,
         first_step=state.step,
-        loss_fn=regression_loss if plan.task.is_regression else classification_loss,
+        loss_fn=session.head.loss,
     )
     if session.speaks:
         say(f"training from step {state.step + 1:,}")
@@ -77,7 +76,7 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
             if _stop_agreed(session, stop):
                 leave(session, state, stop)
             if log.step < total and _evaluation_due(session, state):
-                evaluate(session, state, stop)
+                evaluate(session, state, stop, plan.task.selection_evals)
             if log.step < total and _due(log.step, plan.recipe.runtime.save_steps):
                 save(session, state)
 
@@ -94,48 +93,51 @@ def record(session: "Session", state: "TrainState", log: "StepLog", progress: Me
     progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
 
 
-def evaluate(session: "Session", state: "TrainState", stop: StopRequest) -> "tuple[dict[str, float], dict[str, np.ndarray]]":
-    """(scores in percent, logits by split) of the weights as they are; keeps them if they are the best and the recipe asks."""
+def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
+    """The weights as they are on `splits`; keeps them if they are the best and the recipe asks."""
     from debft.evaluation import scores_of
     from debft.session import save_best
 
     started = time.perf_counter()
-    logits = _logits(session, state, stop)
-    scores = scores_of(session.plan.task, session.labels, logits, session.splits)
+    assessed = _assess(session, state, stop, splits)
+    scores = scores_of(session.plan.task, assessed)
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
     if session.speaks:
         session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
-        say(f"step {state.step:,}  " + "  ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-    score = session.plan.task.selection_score(scores)
-    if session.plan.recipe.train.checkpoint == "best" and (state.best_score is None or score > state.best_score):
-        state.best_step, state.best_score = state.step, score
-        save_best(session, state, scores)
-    return scores, logits
+        say(f"step {state.step:,}  " + "  ".join(f"{name} {scores[name]:.2f}" for name in _headline(session.plan.task, scores)))
+    if session.plan.recipe.train.checkpoint == "best":
+        score = session.plan.task.selection_score(scores)
+        if state.best_score is None or score > state.best_score:
+            state.best_step, state.best_score = state.step, score
+            save_best(session, state, scores)
+    return assessed
 
 
-def final_evaluation(
-    session: "Session", state: "TrainState", stop: StopRequest
-) -> "tuple[dict[str, float], dict[str, np.ndarray]]":
+def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, Assessment]":
     """Of the last step, or of the best where the recipe says so; the model is left with the weights that were scored."""
-    from debft.evaluation import scores_of
     from debft.session import load_best
 
-    scores, logits = evaluate(session, state, stop)
-    if session.plan.recipe.train.checkpoint == "best" and state.best_step != state.step:
+    evals = session.plan.task.evals
+    if session.plan.recipe.train.checkpoint != "best":
+        return evaluate(session, state, stop, evals)
+    assessed = evaluate(session, state, stop, session.plan.task.selection_evals)
+    if state.best_step != state.step:
         load_best(session, state)
         if session.speaks:
             say(f"best step: {state.best_step:,} of {state.step:,}")
-        logits = _logits(session, state, stop)
-        scores = scores_of(session.plan.task, session.labels, logits, session.splits)
-    return scores, logits
+    elif len(assessed) == len(evals):
+        return assessed
+    return _assess(session, state, stop, evals)
 
 
-def write_result(session: "Session", state: "TrainState", scores: dict[str, float], logits: "dict[str, np.ndarray]") -> RunResult:
+def write_result(session: "Session", state: "TrainState", assessed: "dict[str, Assessment]") -> RunResult:
     """Model, predictions and, last, result.json: a run without it is not complete."""
-    from debft.evaluation import prediction_rows
+    from debft.evaluation import scores_of
+    from debft.session import save_model
 
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
+    scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
     reason = why_not_compared(recipe, task, num_rows)
     result = RunResult(
@@ -163,19 +165,12 @@ def write_result(session: "Session", state: "TrainState", scores: dict[str, floa
         ),
     )
     if session.speaks:
-        save_model(session)
-        for split, logits_NC in logits.items():
-            ids, labels_N = plan.examples[split].ids, session.splits[split].labels_N
-            session.run.write_predictions(split, prediction_rows(task, session.labels, ids, logits_NC, labels_N))
+        save_model(session, {key: value for found in assessed.values() for key, value in found.settings.items()})
+        for name, found in assessed.items():
+            session.run.write_predictions(name, found.rows, found.files)
         session.run.write_result(result)
     session.accelerator.wait_for_everyone()
     return result
-
-
-def save_model(session: "Session") -> None:
-    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens."""
-    session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False).save_pretrained(session.run.model)
-    session.tokenizer.save_pretrained(session.run.model)
 
 
 def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
@@ -190,30 +185,33 @@ def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     )
 
 
-def _logits(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, np.ndarray]":
+def _assess(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
     from debft.evaluation import predict_logits
 
     def leave_if_alone() -> None:  # with several processes all leave together, after the next step
         if stop and session.accelerator.num_processes == 1:
             leave(session, state, stop)
 
-    return {
-        split.name: predict_logits(
-            session.accelerator,
-            session.model,
-            session.splits[split.name],
-            collate=session.collate,
-            micro_batch_tokens=4 * session.micro_batch_tokens,
-            what=split.name,
-            check=leave_if_alone,
-        )
-        for split in session.plan.task.evals
-    }
+    found = {}
+    for split in splits:
+        encoded = session.splits[split.name]
+        logits = predict_logits(
+            session.accelerator, session.model, session.head, encoded, collate=session.collate,
+            micro_batch_tokens=4 * session.micro_batch_tokens, what=split.name, check=leave_if_alone,
+        )  # fmt: skip
+        found[split.name] = session.head.assess(logits, encoded, session.plan.examples[split.name])
+    return found
+
+
+def _headline(task: Task, scores: dict[str, float]) -> list[str]:
+    """The scores of one line: those of the task's metrics, of few splits."""
+    averages = [name for name in scores if name.partition("/")[0].endswith(".avg")]
+    return averages or [name for name in task.score_names() if name in scores]
 
 
 def _evaluation_due(session: "Session", state: "TrainState") -> bool:
     config = session.plan.recipe.train
-    end_of_epoch = state.step % steps_per_epoch(len(session.plan.train), config.train_batch_size) == 0
+    end_of_epoch = state.step % steps_per_epoch(len(session.splits[session.plan.task.train.name]), config.train_batch_size) == 0
     return _due(state.step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
 
 

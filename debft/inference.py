@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.data import load_table
+from debft.data import encode_split, load_table
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts
-from debft.data.encoding import EncodedSplit, encode
+from debft.data.encoding import EncodedSplit
 from debft.data.files import Table, read_table, read_text
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
-from debft.evaluation import predict_logits, prediction_rows, scores_of
-from debft.models import ModelFiles, build_model, build_tokenizer, find_model, longest_input, model_labels, read_config
+from debft.evaluation import predict_logits, scores_of
+from debft.heads import Head, head_of
+from debft.models import (
+    ModelFiles, build_model, build_tokenizer, check_vocabulary, find_model, model_labels, read_settings, use_config,
+)  # fmt: skip
 from debft.progress import say
-from debft.recipe import RuntimeConfig
+from debft.recipe import RuntimeConfig, TrainConfig
 from debft.results import RunDirectory
 from debft.tasks import TASKS, Task
 
@@ -26,33 +29,30 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-DEFAULT_LENGTH = 256
 ROWS_AT_ONCE = 1000  # of a file that is labelled: results come out while it is read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A fine-tuned model with all it takes to use it. labels: in the order of its outputs."""
+    """A fine-tuned model with all it takes to use it. data: what a run was trained on, None for a model."""
 
     task: Task
     files: ModelFiles
     data: str | None
-    max_seq_length: int
-    swap_texts: bool
-    labels: tuple[str, ...]
+    config: TrainConfig
+    head: Head
     accelerator: "Accelerator"
     tokenizer: "PreTrainedTokenizerFast"
     model: "PreTrainedModel"
     micro_batch_tokens: int
 
     def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
-        return encode(
-            examples, self.tokenizer, max_seq_length=self.max_seq_length, truncation="longest_first", seed=0, what=what,
-            swap_texts=self.swap_texts, cached=cached, show=cached,
-        )  # fmt: skip
+        split = encode_split(self.task, examples, self.tokenizer, self.config, what=what, cached=cached, show=cached)
+        check_vocabulary(self.files, int(split.ids_T.max()))
+        return split
 
-    def logits(self, split: EncodedSplit, what: str) -> np.ndarray:
-        """(N, C) float32 in the order of the split."""
+    def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
+        """Of every sequence, in the order of the split."""
         collate = Collator(
             pad_id=self.tokenizer.pad_token_id,
             names=tuple(self.tokenizer.model_input_names),
@@ -60,12 +60,12 @@ class Predictor:
             left=self.tokenizer.padding_side == "left",
         )
         return predict_logits(
-            self.accelerator, self.model, split, collate=collate, micro_batch_tokens=4 * self.micro_batch_tokens, what=what
+            self.accelerator, self.model, self.head, split, collate=collate, micro_batch_tokens=4 * self.micro_batch_tokens, what=what
         )
 
 
 def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> Predictor:
-    """From a run directory, which knows its task, or from a fine-tuned model and the name of a task.
+    """From a run directory, or from a fine-tuned model, whose config.json names its task, or else `task_name` does.
 
     Raises InputError where the task is not known or the model has no head for it.
     """
@@ -73,26 +73,27 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     recipe = run.recipe() if run.exists() else None
     if recipe is not None and not (run.model / "config.json").is_file():
         raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
-    if recipe is not None and task_name not in (None, recipe.task):
-        raise InputError(f"--task {task_name}: {run.path} is a run of {recipe.task}; leave --task out")
-    name = recipe.task if recipe is not None else task_name
+    files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
+    settings = read_settings(files)
+    own = settings.get("task")
+    if None not in (own, task_name) and own != task_name:
+        raise InputError(f"--task {task_name}: {run_or_model} is a model of {own}; leave --task out")
+    name = own or task_name
     if name is None:
         raise InputError(f"{run_or_model}: expected a run directory, or --task for a model; {did_you_mean('', TASKS)[2:]}")
     if name not in TASKS:
         raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
     task = TASKS[name]
-    files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
     runtime = RuntimeConfig(precision=precision)
     accelerator, _ = build_accelerator(runtime)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    length = recipe.train.max_seq_length if recipe is not None else longest_input(read_config(files.path)) or DEFAULT_LENGTH
+    config = use_config(files, settings)
     return Predictor(
         task=task,
         files=files,
         data=recipe.data if recipe is not None else None,
-        max_seq_length=length,
-        swap_texts=recipe.train.swap_texts if recipe is not None else False,
-        labels=model_labels(files, task),
+        config=config,
+        head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
         tokenizer=build_tokenizer(files),
         model=accelerator.prepare_model(model, evaluation_mode=True),
@@ -104,13 +105,15 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     """task, model, data, scores in percent by `<split>/<metric>`, num_examples by split; `data` as in a recipe."""
     task, source = predictor.task, data or predictor.data or "hub"
     examples = {split.name: check_rows(load_table(task, split, source), task, limit) for split in task.evals}
-    splits = {name: _in_model_order(predictor, predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
-    logits = {name: predictor.logits(split, name) for name, split in splits.items()}
+    assessed = {}
+    for name, rows in examples.items():
+        split = predictor.head.prepare(predictor.encode(rows, name, cached=True))
+        assessed[name] = predictor.head.assess(predictor.logits(split, name), split, rows)
     return {
         "task": task.name,
         "model": str(predictor.files.path),
         "data": source,
-        "scores": scores_of(task, predictor.labels, logits, splits),
+        "scores": scores_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
     }
 
@@ -121,12 +124,8 @@ def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     examples = check_texts(table, predictor.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
-        logits = predictor.logits(predictor.encode(part, "rows", cached=False), "rows")
-        yield from prediction_rows(predictor.task, predictor.labels, part.ids, logits)
-
-
-def _in_model_order(predictor: Predictor, split: EncodedSplit) -> EncodedSplit:
-    return split if predictor.task.is_regression else split.with_labels(predictor.task.labels, predictor.labels)
+        split = predictor.encode(part, "rows", cached=False)
+        yield from predictor.head.predict(predictor.logits(split, "rows"), split, part)
 
 
 def _file(path: Path) -> Table:

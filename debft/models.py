@@ -13,7 +13,8 @@ from debft import hub
 from debft.data import demo
 from debft.errors import InputError, did_you_mean, one_of
 from debft.progress import say
-from debft.tasks import Task
+from debft.recipe import TrainConfig, from_dict
+from debft.tasks import QuestionAnswering, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -43,6 +44,8 @@ MODELS = {
     )
 }
 
+SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
+DEFAULT_LENGTH = 256
 SCORE_LABEL = "score"  # the name of a regression's only output
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -135,11 +138,13 @@ def load_config(path: Path):
 
 
 def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
-    """The label names in the order of the model's outputs; `score` alone for a regression.
+    """The label names in the order of the model's outputs; `score` alone for a regression, `start` and `end` of a span.
 
     A fine-tuned checkpoint that names the task's labels in another order keeps its order; every other model gets
     the task's. Source of the trap: huggingface/transformers issues 10401, 12822.
     """
+    if isinstance(task, QuestionAnswering):
+        return ("start", "end")
     if task.is_regression:
         return (SCORE_LABEL,)
     id2label = read_config(files.path).get("id2label") or {}
@@ -148,6 +153,29 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
     if sorted(name.lower() for name in names) == sorted(by_lower):
         return tuple(by_lower[name.lower()] for name in names)
     return task.labels
+
+
+def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
+    """What it takes to use the model as it was trained, for its config.json."""
+    keys = ["max_seq_length"]
+    keys += ["doc_stride", "max_question_length", "max_answer_length"] if isinstance(task, QuestionAnswering) else ["swap_texts"]
+    return {"task": task.name} | {key: getattr(config, key) for key in keys}
+
+
+def read_settings(files: ModelFiles) -> dict[str, Any]:
+    """What `use_settings` left in the model's config.json, {} for a model of another program. Raises InputError."""
+    where, found = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
+    threshold = found.get("no_answer_threshold", 0.0) if isinstance(found, dict) else None
+    if not isinstance(threshold, (int, float)) or not isinstance(found.get("task", ""), str):
+        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {found!r}")
+    return found
+
+
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> TrainConfig:
+    """The settings as a TrainConfig; a model of another program is used with what its positions allow, 256 tokens without."""
+    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold")}
+    train.setdefault("max_seq_length", longest_input(read_config(files.path)) or DEFAULT_LENGTH)
+    return from_dict({"train": train}, f"{files.path / 'config.json'}: {SETTINGS}").train
 
 
 def longest_input(config: dict[str, Any]) -> int | None:
@@ -159,6 +187,16 @@ def longest_input(config: dict[str, Any]) -> int | None:
     reserved = 2 if config["model_type"] in ("roberta", "xlm-roberta") else 0
     positions = config.get("max_position_embeddings")
     return None if positions is None else positions - reserved
+
+
+def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
+    """Raises InputError where the tokenizer gives ids that the model has no embedding for."""
+    rows = read_config(files.path).get("vocab_size")
+    if rows is not None and largest_id >= rows:
+        raise InputError(
+            f"--model {files.path}: the tokenizer gives token {largest_id}, config.json has vocab_size {rows}; "
+            "they belong to different models"
+        )
 
 
 def token_file(files: ModelFiles) -> str:
@@ -203,26 +241,20 @@ def build_model(
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     labels = model_labels(files, task)
     config = load_config(files.path)
-    if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
-        known = one_of(HEAD_DROPOUT)
-        raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    config.problem_type = "regression" if task.is_regression else "single_label_classification"
-    if head_dropout is not None:
-        setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
+    auto = AutoModelForQuestionAnswering if isinstance(task, QuestionAnswering) else AutoModelForSequenceClassification
+    _set_head(config, task, labels, head_dropout)
     torch.manual_seed(seed)
     if from_scratch and not quiet:
         say(f"weights random, float32   labels {', '.join(labels)}")
     options = {"dtype": torch.float32, "attn_implementation": "eager"}
     try:
         if from_scratch:
-            return AutoModelForSequenceClassification.from_config(config, **options)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+            return auto.from_config(config, **options)
+        model, info = auto.from_pretrained(
             files.path, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
@@ -240,6 +272,21 @@ def build_model(
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
     return model
+
+
+def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float | None) -> None:
+    """Labels, kind of problem and dropout of the head, in transformers' configuration."""
+    if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
+        known = one_of(HEAD_DROPOUT)
+        raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    if isinstance(task, QuestionAnswering):
+        config.problem_type = None
+    else:
+        config.problem_type = "regression" if task.is_regression else "single_label_classification"
+    if head_dropout is not None:
+        setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
 
 
 def stored_dtypes(path: Path) -> list[str]:

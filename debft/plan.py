@@ -5,14 +5,15 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from debft.checks import check_recipe, check_schedule
-from debft.data import SOURCES, load_table
+from debft.data import SOURCES, encode_split, load_table, present
 from debft.data.checks import Examples, check_rows
 from debft.errors import InputError
-from debft.models import ModelFiles, check_model_name, find_model, longest_input, read_config
+from debft.launch import is_main_process
+from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.progress import say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
-from debft.tasks import TASKS, Task
+from debft.tasks import QuestionAnswering, Task, task_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,8 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
     check_recipe(recipe)
-    task = TASKS[recipe.task or ""]
     config = recipe.train
+    task = present(task_of(recipe.task or "", config), recipe.data)
     check_model_name(recipe.model or "")
     examples = {
         split.name: check_rows(
@@ -52,8 +53,15 @@ def make_plan(recipe: Recipe) -> Plan:
         raise InputError(
             f"train.max_seq_length: expected at most the {longest} positions of {files.name}, got {config.max_seq_length}"
         )
-    total_steps = check_schedule(config, len(examples[task.train.name]))
+    total_steps = check_schedule(config, _num_sequences(task, examples[task.train.name], files, config))
     return Plan(recipe=recipe, task=task, files=files, examples=examples, total_steps=total_steps)
+
+
+def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: TrainConfig) -> int:
+    """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
+    if not isinstance(task, QuestionAnswering):
+        return len(examples)
+    return len(encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process()))
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:

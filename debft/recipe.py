@@ -43,6 +43,9 @@ class TrainConfig:
     head_dropout: probability before the classifier; null leaves the model's own
     truncation: `longest_first` cuts the end of the longer text (transformers); `random_ends` drops tokens one by
         one from the front or the back of the longer text, by a coin (the DeBERTa repository)
+    train_language, languages: for XNLI. The language trained on; those evaluated, `fr,de`, null: all fifteen
+    doc_stride, max_question_length, max_answer_length, n_best_size: for question answering. Tokens that neighbouring
+        windows of a context share; tokens after which a question is cut; tokens of the longest answer; answers kept per question
     swap_texts: the second text of a pair goes first (the DeBERTa repository feeds QNLI as sentence, question)
     steps: `up` counts a part of a batch as a step; `down` is floor(sequences x epochs / train_batch_size)
     checkpoint: which weights are saved and reported: of the `last` step, or the `best` by the task's dev scores
@@ -69,6 +72,12 @@ class TrainConfig:
     head_dropout: float | None = _bound(None, least=0, below=1)
     truncation: Literal["longest_first", "random_ends"] = "longest_first"
     swap_texts: bool = False
+    train_language: str = "en"
+    languages: str | None = None
+    doc_stride: int = _bound(128, least=0)
+    max_question_length: int = _bound(64, least=1)
+    max_answer_length: int = _bound(30, least=1)
+    n_best_size: int = _bound(20, least=1)
     steps: Literal["up", "down"] = "up"
     checkpoint: Literal["last", "best"] = "last"
     eval_steps: int | None = _bound(1000, least=1)

@@ -118,9 +118,13 @@ class RunDirectory:
     def write_result(self, result: RunResult) -> None:
         write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())
 
-    def write_predictions(self, split: str, rows: list[dict[str, Any]]) -> None:
+    def write_predictions(self, split: str, rows: list[dict[str, Any]], files: dict[str, Any]) -> None:
+        """`predictions/<split>.jsonl`, and `predictions/<name>` for each of `files`."""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomically(self.path / "predictions" / f"{split}.jsonl", lines.encode("utf-8", "surrogatepass"))
+        for name, content in files.items():
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            write_atomically(self.path / "predictions" / name, text.encode("utf-8", "surrogatepass"))
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         with (self.path / file).open("a", encoding="utf-8") as out:

@@ -4,15 +4,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from debft import checkpoint
+from debft.data import encode_split
 from debft.data.batches import Collator
-from debft.data.encoding import EncodedSplit, encode
+from debft.data.encoding import EncodedSplit
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError
-from debft.models import build_model, build_tokenizer, model_labels, read_config, token_file
+from debft.heads import Head, head_of
+from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import Plan
 from debft.progress import say
 from debft.results import RunDirectory
+
+import numpy as np
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +40,7 @@ class TrainState:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """The parts of one run, built once. labels: names in the order of the model's outputs."""
+    """The parts of one run, built once."""
 
     plan: Plan
     run: RunDirectory
@@ -44,7 +48,7 @@ class Session:
     precision: str
     micro_batch_tokens: int
     tokenizer: "PreTrainedTokenizerFast"
-    labels: tuple[str, ...]
+    head: Head
     splits: dict[str, EncodedSplit]
     collate: Collator
     model: "PreTrainedModel"
@@ -66,8 +70,8 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     config, files = plan.recipe.train, plan.files
     accelerator, precision = build_accelerator(plan.recipe.runtime)
     tokenizer = build_tokenizer(files)
-    labels = model_labels(files, plan.task)
-    splits = _encode(plan, accelerator, tokenizer, labels)
+    head = head_of(plan.task, config, model_labels(files, plan.task))
+    splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
         _describe(plan, splits, accelerator, precision)
     model = build_model(
@@ -92,7 +96,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
     session = Session(
         plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
-        labels=labels, splits=splits, collate=collate, model=model, optimizer=optimizer,
+        head=head, splits=splits, collate=collate, model=model, optimizer=optimizer,
     )  # fmt: skip
     return session, state
 
@@ -104,9 +108,20 @@ def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Acceler
         f"{accelerator.device} x {accelerator.num_processes}   {precision}   {config.train_batch_size} sequences per step   "
         f"{plan.total_steps:,} steps   tokens {token_file(plan.files)}"
     )
-    if cut := sum(split.truncated for split in splits.values()):
-        total = sum(map(len, splits.values()))
-        say(f"{cut:,} of {total:,} examples are longer than {config.max_seq_length} tokens and were cut")
+    for name, split in splits.items():
+        median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
+        say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
+
+
+def save_model(session: Session, chosen: dict[str, float]) -> None:
+    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens.
+
+    Its config.json carries under `debft` what it takes to use the model; `chosen`: what was chosen on the dev data.
+    """
+    model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, session.plan.recipe.train) | chosen)
+    model.save_pretrained(session.run.model)
+    session.tokenizer.save_pretrained(session.run.model)
 
 
 def save(session: Session, state: TrainState) -> None:
@@ -141,23 +156,13 @@ def load_best(session: Session, state: TrainState) -> None:
     session.plain_model.load_state_dict(found.weights)
 
 
-def _encode(plan: Plan, accelerator, tokenizer, labels: tuple[str, ...]) -> dict[str, EncodedSplit]:
-    """Labels in the order of the model's outputs; one process encodes, the others read its cache."""
-    config = plan.recipe.train
+def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, EncodedSplit]:
     splits = {}
-    with accelerator.main_process_first():
-        for name, examples in plan.examples.items():
-            split = encode(
-                examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
-                swap_texts=config.swap_texts, what=name, show=accelerator.is_main_process,
-            )  # fmt: skip
-            largest, rows = int(split.ids_T.max()), read_config(plan.files.path).get("vocab_size")
-            if rows is not None and largest >= rows:
-                raise InputError(
-                    f"--model {plan.files.path}: the tokenizer gives token {largest}, config.json has vocab_size {rows}; "
-                    "they belong to different models"
-                )
-            splits[name] = split if plan.task.is_regression else split.with_labels(plan.task.labels, labels)
+    for name, examples in plan.examples.items():
+        show = accelerator.is_main_process
+        split = encode_split(plan.task, examples, tokenizer, plan.recipe.train, what=name, show=show)
+        check_vocabulary(plan.files, int(split.ids_T.max()))
+        splits[name] = head.prepare(split)
     return splits
 
 

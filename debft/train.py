@@ -42,23 +42,9 @@ class StepLog:
     seconds: float
 
 
-def classification_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy summed over the batch, in float32 whatever the precision of the model."""
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits = model(**inputs).logits.float()
-    return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
-
-
-def regression_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Squared error summed over the batch, in float32."""
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    scores = model(**inputs).logits.float().squeeze(-1)
-    return torch.nn.functional.mse_loss(scores, batch["labels"], reduction="sum")
-
-
 def optimizer_steps(
     accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer, split: EncodedSplit, config: TrainConfig,
-    *, collate: Collator, micro_batch_tokens: int, total_steps: int, first_step: int = 0, loss_fn: LossFn = classification_loss,
+    *, collate: Collator, micro_batch_tokens: int, total_steps: int, first_step: int = 0, loss_fn: LossFn,
 ) -> Iterator[StepLog]:  # fmt: skip
     """Steps `first_step` (from 0) to `total_steps` of the run.
 

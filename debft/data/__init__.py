@@ -1,10 +1,19 @@
 """Rows of a task from the hub, a directory or the built-in demo; checked, encoded, cut into batches."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from debft.data import demo, directory, hub_datasets
+from debft.data.checks import Examples
+from debft.data.encoding import EncodedSplit, encode
 from debft.data.files import Table
-from debft.tasks import Split, Task
+from debft.data.windows import encode_windows
+from debft.recipe import TrainConfig
+from debft.tasks import QuestionAnswering, Split, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SOURCES = ("hub", "demo")
 
@@ -21,6 +30,35 @@ def load_table(task: Task, split: Split, source: str) -> Table:
     return directory.table(task, split, Path(source))
 
 
+def present(task: Task, source: str) -> Task:
+    """The task with those of its eval splits that `source` has, where some suffice.
+
+    Raises InputError where it has none.
+    """
+    if not task.some_evals_suffice or source in SOURCES:
+        return task
+    found = tuple(split for split in task.evals if directory.find(task, split, Path(source)))
+    if not found:
+        directory.table(task, task.evals[0], Path(source))  # says what was expected
+    return replace(task, evals=found)
+
+
 def source_kind(source: str) -> str:
     """`hub`, `demo` or `directory`."""
     return source if source in SOURCES else "directory"
+
+
+def encode_split(
+    task: Task, examples: Examples, tokenizer: "PreTrainedTokenizerFast", config: TrainConfig, *, what: str, cached: bool = True,
+    show: bool = True,
+) -> EncodedSplit:  # fmt: skip
+    """The examples as token ids, with the lengths and the truncation of `config`."""
+    if isinstance(task, QuestionAnswering):
+        return encode_windows(
+            examples, tokenizer, max_seq_length=config.max_seq_length, doc_stride=config.doc_stride,
+            max_question_length=config.max_question_length, what=what, cached=cached, show=show,
+        )  # fmt: skip
+    return encode(
+        examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
+        swap_texts=config.swap_texts, what=what, cached=cached, show=show,
+    )  # fmt: skip

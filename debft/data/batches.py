@@ -59,7 +59,10 @@ def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Collator:
-    """Puts examples side by side: tensors `names` (B, L) and labels (B,) on `device`; `left` pads in front."""
+    """Puts examples side by side: tensors `names` (B, L) and labels on `device`; `left` pads in front.
+
+    Labels are (B,), or positions (B, 2), which move with the padding.
+    """
 
     pad_id: int
     names: tuple[str, ...]
@@ -79,4 +82,6 @@ class Collator:
                 if name in arrays:
                     arrays[name][row, place] = values
         arrays["labels"] = split.labels_N[indices]
+        if self.left and arrays["labels"].ndim == 2:
+            arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
         return {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}

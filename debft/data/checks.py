@@ -8,7 +8,7 @@ import numpy as np
 
 from debft.data.files import Table
 from debft.errors import InputError, one_of
-from debft.tasks import Task
+from debft.tasks import QuestionAnswering, Task
 
 PROBLEMS_SHOWN = 3
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
@@ -46,9 +46,13 @@ def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
 
     Raises InputError naming the first wrong row and how many more there are.
     """
-    problems = _start(table, (*task.text_keys, "label"))
+    problems = _start(table, (*task.text_keys, task.label_key))
     texts = _texts(table, task, problems)
-    labels = _labels(table.columns["label"], task, problems)
+    if isinstance(task, QuestionAnswering):
+        from debft.data.questions import check_answers
+        labels = check_answers(table, task, problems)
+    else:
+        labels = _labels(table.columns["label"], task, problems)
     problems.raise_any()
     kept = len(table) if limit is None else min(limit, len(table))
     return _examples(table, task, texts[:kept], labels[:kept], [str(i) for i in range(kept)])
@@ -78,9 +82,11 @@ def _start(table: Table, wanted: tuple[str, ...]) -> "Problems":
 
 
 def _examples(table: Table, task: Task, texts: list, labels: list, ids: list[str]) -> Examples:
+    if not isinstance(task, QuestionAnswering):
+        labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
     return Examples(
         texts=texts,
-        labels=np.array(labels, dtype=np.float32 if task.is_regression else np.int64),
+        labels=labels,
         ids=ids,
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),

@@ -12,6 +12,19 @@ def table(task: Task, split: Split, directory: Path) -> Table:
 
     Raises InputError where nothing fits, or two files do.
     """
+    found = find(task, split, directory)
+    if found is None:
+        own = "".join(
+            f" or {Path(layout.directory, layout.files[split.name])}" for layout in task.layouts if split.name in layout.files
+        )
+        endings = ", ".join(SUFFIXES[1:])
+        raise InputError(f"--data {directory}: expected {task.name}/{split.name}.tsv (or {endings}){own}, found none")
+    path, layout = found
+    return read_table(path) if layout is None else _as_hub_schema(read_table(path, layout.header), task, split, layout)
+
+
+def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None] | None:
+    """The file of `split` and the layout it is in, None for the hub's schema. Raises InputError where two files fit."""
     if not directory.is_dir():
         found = "a file" if directory.exists() else "no such directory"
         raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {found}")
@@ -19,19 +32,25 @@ def table(task: Task, split: Split, directory: Path) -> Table:
     if len(hub_schema) > 1:
         raise InputError(f"--data {directory}: expected one file for {split.name}, got {hub_schema[0]} and {hub_schema[1]}")
     if hub_schema:
-        return read_table(hub_schema[0])
+        return hub_schema[0], None
     for layout in task.layouts:
         for base in (directory, directory / "glue_data"):
-            if (path := base / layout.directory / layout.files[split.name]).is_file():
-                return _as_hub_schema(read_table(path, layout.header), task, layout)
-    own = " or ".join(f"{layout.directory}/{layout.files[split.name]}" for layout in task.layouts)
-    endings = ", ".join(SUFFIXES[1:])
-    raise InputError(f"--data {directory}: expected {task.name}/{split.name}.tsv (or {endings}) or {own}, found none")
+            if split.name in layout.files and (path := base / layout.directory / layout.files[split.name]).is_file():
+                return path, layout
+    return None
 
 
-def _as_hub_schema(found: Table, task: Task, layout: Layout) -> Table:
-    """The benchmark's column names as the task's; a file that has the task's own is left as it is."""
-    if all(name in found.columns for name in (*task.text_keys, "label")):
+def _as_hub_schema(found: Table, task: Task, split: Split, layout: Layout) -> Table:
+    """The benchmark's column names and labels as the task's; a file that has the task's own is left as it is."""
+    columns = found.columns
+    if not all(name in columns for name in (*task.text_keys, task.label_key)):
+        columns = {layout.columns.get(name, name): column for name, column in columns.items()}
+    if layout.labels and task.label_key in columns:
+        columns[task.label_key] = [layout.labels.get(label, label) for label in columns[task.label_key]]
+    found = Table(columns=columns, path=found.path, lines=found.lines)
+    if split.name not in layout.where:
         return found
-    columns = {layout.columns.get(name, name): column for name, column in found.columns.items()}
-    return Table(columns=columns, path=found.path, lines=found.lines)
+    column, value = layout.where[split.name]
+    if column not in columns:
+        raise InputError(f"{found.path}: expected a column '{column}' that says which rows are {split.name}, found none")
+    return found.rows([row for row, cell in enumerate(columns[column]) if cell == value])

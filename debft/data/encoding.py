@@ -5,10 +5,12 @@ Legend: N examples, T tokens of all examples together.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock
 
 from debft.cache import cache_directory, write_atomically
 from debft.data.checks import Examples
@@ -47,6 +49,10 @@ class EncodedSplit:
         start = self.ends_N[index - 1] if index else 0
         return self.ids_T[start : self.ends_N[index]], self.types_T[start : self.ends_N[index]]
 
+    def remarks(self) -> list[str]:
+        """What a reader should know before training."""
+        return [f"{self.truncated:,} of {len(self):,} are longer than the maximum and were cut"] if self.truncated else []
+
 
 def encode(
     examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, truncation: str, seed: int, what: str,
@@ -58,23 +64,48 @@ def encode(
     """
     if swap_texts:
         examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])
-    path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, max_seq_length, truncation, seed)}.safetensors"
-    arrays = _read_cache(path) if cached and path.is_file() else None
-    if arrays is None:
-        arrays = _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show)
-        if cached:
-            _write_cache(path, arrays)
+    draws = seed if truncation == "random_ends" else None
+    arrays = cached_arrays(
+        examples, tokenizer, [max_seq_length, truncation, draws],
+        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show), cached=cached,
+    )  # fmt: skip
     return EncodedSplit(
         ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=examples.labels,
         truncated=int(arrays["truncated"][0]),
     )  # fmt: skip
 
 
-def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -> dict[str, np.ndarray]:
+def cached_arrays(
+    examples: Examples, tokenizer: "PreTrainedTokenizerFast", settings: list, compute: Callable[[], dict[str, np.ndarray]], *,
+    cached: bool,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """What `compute` gives for these texts, this tokenizer and `settings`; from the cache where it was computed before.
+
+    One process computes, others that want the same wait for it.
+    """
+    if not cached:
+        return compute()
+    path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, settings)}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        arrays = _read_cache(path) if path.is_file() else None
+        if arrays is None:
+            arrays = compute()
+            _write_cache(path, arrays)
+    return arrays
+
+
+def set_up(tokenizer: "PreTrainedTokenizerFast"):
+    """The Rust tokenizer without padding and truncation; `[SEP]` in a text is text."""
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    backend.encode_special_tokens = True  # `[SEP]` in a text is text
+    backend.encode_special_tokens = True
+    return backend
+
+
+def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -> dict[str, np.ndarray]:
+    backend = set_up(tokenizer)
     ids, types, lengths, truncated = [], [], [], 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
@@ -137,10 +168,9 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
     return [(front, back) for front, back in dropped]
 
 
-def _key(examples: Examples, tokenizer, max_seq_length: int, truncation: str, seed: int) -> str:
+def _key(examples: Examples, tokenizer, settings: list) -> str:
     digest = hashlib.sha256()
-    draws = seed if truncation == "random_ends" else None
-    digest.update(json.dumps([FORMAT, max_seq_length, truncation, draws, len(examples)]).encode())
+    digest.update(json.dumps([FORMAT, *settings, len(examples)]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for texts in examples.texts:
         digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))

@@ -25,6 +25,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def rows(self, kept: list[int]) -> "Table":
+        """The table of these rows alone."""
+        columns = {name: [column[row] for row in kept] for name, column in self.columns.items()}
+        return Table(columns=columns, path=self.path, lines=[self.lines[row] for row in kept])
+
     def place(self, row: int) -> str:
         return f"{self.path}:{self.lines[row]}"
 
@@ -124,6 +129,9 @@ def _json(path: Path, text: str) -> Table:
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{path}{line}: expected a JSON list of objects, got {error}; is the file cut off?") from None
+    if isinstance(rows, dict) and "data" in rows:
+        from debft.data.questions import from_nested
+        return from_nested(path, rows)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a JSON list of objects, one per row")
     return _from_objects(path, rows, list(range(1, len(rows) + 1)))

@@ -5,7 +5,8 @@ Source of row counts and label order: the dataset card of nyu-mll/glue.
 
 from typing import Any
 
-from debft.tasks.classification import Layout, Split, TextClassification
+from debft.tasks.classification import TextClassification
+from debft.tasks.task import Layout, Split
 
 DEV = {"train": "train.tsv", "validation": "dev.tsv"}
 

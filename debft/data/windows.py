@@ -1,0 +1,193 @@
+"""Questions with their contexts become windows of token ids that overlap, with the character offsets of every token.
+
+Legend: F windows, T tokens of all windows together, L tokens of one context.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from debft.data.checks import Examples
+from debft.data.encoding import CHUNK, EncodedSplit, cached_arrays, set_up
+from debft.progress import meter
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedWindows(EncodedSplit):
+    """Each "example" of the split is a window; labels_N: (F, 2) int64, first and last token of the answer, or CLS twice.
+
+    offsets_T2: int32, characters of the context that a token covers, spaces trimmed; -1 where it is not of the context
+    question_N: the question of each window; cls_N: the place of CLS in it
+    cut_questions: how many questions were cut; `truncated`: how many contexts take more than one window
+    """
+
+    offsets_T2: np.ndarray
+    question_N: np.ndarray
+    cls_N: np.ndarray
+    cut_questions: int
+
+    def remarks(self) -> list[str]:
+        found = []
+        if self.truncated:
+            found.append(f"{self.truncated:,} contexts take more than one window, {len(self):,} windows in all")
+        if self.cut_questions:
+            found.append(f"{self.cut_questions:,} questions were cut")
+        return found
+
+
+def encode_windows(
+    examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, doc_stride: int, max_question_length: int,
+    what: str, cached: bool = True, show: bool = True,
+) -> EncodedWindows:  # fmt: skip
+    """Every context in windows of at most `max_seq_length` tokens, question and special tokens included.
+
+    Neighbouring windows share `doc_stride` tokens of the context. As in run_qa of transformers, a tokenizer that pads in
+    front (XLNet's) gets the context first; other than there, a question longer than `max_question_length` tokens is cut at
+    its end rather than refused, as BERT's run_squad.py does.
+    """
+    context_first = tokenizer.padding_side == "left"
+    sizes = (max_seq_length, doc_stride, max_question_length)
+    arrays = cached_arrays(
+        examples, tokenizer, ["windows", *sizes, context_first],
+        lambda: _encode(examples, tokenizer, *sizes, context_first, what, show), cached=cached,
+    )  # fmt: skip
+    windows = EncodedWindows(
+        ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=np.zeros((len(arrays["ends"]), 2), np.int64),
+        truncated=int(arrays["counts"][0]), offsets_T2=arrays["offsets"], question_N=arrays["questions"], cls_N=arrays["cls"],
+        cut_questions=int(arrays["counts"][1]),
+    )  # fmt: skip
+    return replace(windows, labels_N=answer_positions(windows, examples.labels))
+
+
+def answer_positions(windows: EncodedWindows, answers: list) -> np.ndarray:
+    """(F, 2): the first and the last token of the first gold answer of the window's question.
+
+    CLS twice where there is no answer, or not all of it lies in the window. `answers[i]`: ((text, start), ...) of question i.
+    """
+    positions = np.stack([windows.cls_N, windows.cls_N], axis=1).astype(np.int64)
+    begin = 0
+    for window, end in enumerate(windows.ends_N):
+        gold = answers[windows.question_N[window]]
+        if gold:
+            text, start = gold[0]
+            span = _span_of(windows.offsets_T2[begin:end], start, start + len(text))
+            if span is not None:
+                positions[window] = span
+        begin = end
+    return positions
+
+
+def _span_of(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int] | None:
+    """The tokens from the one that holds character `start` to the one that holds `end - 1`; None where either is not here."""
+    places = np.flatnonzero(offsets_L2[:, 1] > offsets_L2[:, 0])
+    starts, ends = offsets_L2[places, 0], offsets_L2[places, 1]
+    if not len(places) or start < starts[0] or end > ends[-1]:
+        return None
+    first = int(np.searchsorted(ends, start, side="right"))
+    last = int(np.searchsorted(starts, end, side="left")) - 1
+    return (int(places[first]), int(places[last])) if first <= last else None
+
+
+def _encode(examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show) -> dict[str, np.ndarray]:
+    backend = set_up(tokenizer)
+    frame = _Frame.of(backend, context_first)
+    room = max_seq_length - frame.num_special
+    ids, types, offsets, lengths, questions, cls, cut, several = [], [], [], [], [], [], 0, 0
+    with meter("tokens", len(examples), "questions", show=show) as progress:
+        for start in range(0, len(examples), CHUNK):
+            chunk = examples.texts[start : start + CHUNK]
+            contexts = _unique(backend, [context for _, context in chunk])
+            encoded = backend.encode_batch([question for question, _ in chunk], add_special_tokens=False)
+            for number, (question, (_, context)) in enumerate(zip(encoded, chunk, strict=True), start=start):
+                question_ids = np.array(question.ids[:max_question_length], dtype=np.int32)
+                cut += len(question.ids) > max_question_length
+                context_ids, context_offsets = contexts[context]
+                pieces = _pieces(len(context_ids), room - len(question_ids), doc_stride)
+                several += len(pieces) > 1
+                for begin, end in pieces:
+                    window = frame.fill(question_ids, context_ids[begin:end], context_offsets[begin:end])
+                    ids.append(window[0])
+                    types.append(window[1])
+                    offsets.append(window[2])
+                    lengths.append(len(window[0]))
+                    questions.append(number)
+                    cls.append(int(np.flatnonzero(window[0] == tokenizer.cls_token_id)[-1 if context_first else 0]))
+            progress.advance(len(chunk), what)
+    return {
+        "ids": np.concatenate(ids), "types": np.concatenate(types), "offsets": np.concatenate(offsets),
+        "ends": np.cumsum(lengths, dtype=np.int64), "questions": np.array(questions), "cls": np.array(cls),
+        "counts": np.array([several, cut]),
+    }  # fmt: skip
+
+
+def _unique(backend, contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(ids (L,), offsets (L, 2)) of each different context: SQuAD asks several questions of one."""
+    different = list(dict.fromkeys(contexts))
+    encoded = backend.encode_batch(different, add_special_tokens=False)
+    return {text: (np.array(e.ids, dtype=np.int32), trimmed_offsets(e, text)) for text, e in zip(different, encoded, strict=True)}
+
+
+def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
+    """(L, 2) int32: the characters of `text` under each token, without the spaces at either end; a space alone is empty.
+
+    SentencePiece's tokens take the space in front along, which would begin an answer with it.
+    """
+    trimmed = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+    for row, (start, end) in enumerate(encoding.offsets):
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        trimmed[row] = start, end
+    return trimmed
+
+
+def _pieces(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
+    """[start, end) of the windows over `length` tokens, `room` tokens each, `overlap` shared by neighbours."""
+    pieces = [(0, min(room, length))]
+    while pieces[-1][1] < length:
+        start = pieces[-1][0] + room - overlap
+        pieces.append((start, min(start + room, length)))
+    return pieces
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The special tokens of a pair: (ids, types) before, between and behind the texts, and the token type of either text."""
+
+    around: tuple[tuple[np.ndarray, np.ndarray], ...]
+    text_types: tuple[int, int]
+    context_first: bool
+
+    @classmethod
+    def of(cls, backend, context_first: bool) -> "_Frame":
+        """Read off a pair of one-word texts."""
+        one, two = backend.encode_batch(["a", "b"], add_special_tokens=False)
+        whole = backend.post_process(one, two)
+        sequence = [-1 if s is None else s for s in whole.sequence_ids]
+        edges = (0, sequence.index(0), len(sequence) - sequence[::-1].index(0), sequence.index(1),
+                 len(sequence) - sequence[::-1].index(1), len(sequence))  # fmt: skip
+        ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
+        around = tuple((ids[edges[k] : edges[k + 1]], types[edges[k] : edges[k + 1]]) for k in (0, 2, 4))
+        return cls(around, (int(types[edges[1]]), int(types[edges[3]])), context_first)
+
+    @property
+    def num_special(self) -> int:
+        return sum(len(ids) for ids, _ in self.around)
+
+    def fill(self, question_L: np.ndarray, context_L: np.ndarray, offsets_L2: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(ids, types, offsets) of one window."""
+        nothing = np.full((len(question_L), 2), -1, dtype=np.int32)
+        texts = [(question_L, nothing), (context_L, offsets_L2)]
+        parts = []
+        for k, (special, special_types) in enumerate(self.around):
+            parts.append((special, special_types, np.full((len(special), 2), -1, dtype=np.int32)))
+            if k < 2:
+                ids, offsets = texts[1 - k if self.context_first else k]
+                parts.append((ids, np.full(len(ids), self.text_types[k], dtype=np.int8), offsets))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

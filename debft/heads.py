@@ -1,0 +1,210 @@
+"""What a kind of task does with a model: its loss, the logits of one sequence, scores and predictions.
+
+Legend: B sequences in a batch, L its padded length, N examples, C labels, F windows.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from debft import metrics, spans
+from debft.data.checks import Examples
+from debft.data.encoding import EncodedSplit
+from debft.data.windows import EncodedWindows
+from debft.errors import NotFiniteError
+from debft.metrics import squad
+from debft.recipe import TrainConfig
+from debft.tasks import QuestionAnswering, Task, TextClassification
+
+DIGITS = 10  # of a score in percent: 30.35, not 30.349999999999998
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """Of one split. scores: by metric, in percent; rows: one per example; files: JSON beside the rows, by file name;
+    settings: what was chosen on this split and belongs to the model.
+    """
+
+    scores: dict[str, float]
+    rows: list[dict[str, Any]]
+    files: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
+
+
+class Head(Protocol):
+    """One per kind of task."""
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        """The split with its labels in the order of the model's outputs."""
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The SUM over the sequences of a batch, float32."""
+
+    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """What the model says of each sequence, without its padding. left: padding is in front."""
+
+    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
+        """Scores and predictions. Raises NotFiniteError for logits that are not: their argmax means nothing."""
+
+    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+        """Rows without labels. Raises NotFiniteError."""
+
+
+def head_of(task: Task, config: TrainConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
+    """labels: in the order of the model's outputs; threshold: of a model that is used, None for one that is trained."""
+    if isinstance(task, QuestionAnswering):
+        return SpanHead(task=task, config=config, threshold=threshold)
+    return ClassificationHead(task=task, labels=labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationHead:
+    """Labels or one score per example. labels: in the order of the model's outputs, which is that of the split's labels too."""
+
+    task: TextClassification
+    labels: tuple[str, ...]
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        """Labels counted in the order of the model's outputs."""
+        return split if self.task.is_regression else split.with_labels(self.task.labels, self.labels)
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy, or the squared error of a score."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        logits_BC = model(**inputs).logits.float()
+        if self.task.is_regression:
+            return torch.nn.functional.mse_loss(logits_BC.squeeze(-1), batch["labels"], reduction="sum")
+        return torch.nn.functional.cross_entropy(logits_BC, batch["labels"], reduction="sum")
+
+    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """(C,) of each sequence."""
+        return list(outputs.logits.float().cpu().numpy())
+
+    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
+        logits_NC = np.stack(_finite(logits))
+        if self.task.is_regression:
+            predictions, references = logits_NC[:, 0], split.labels_N
+        else:  # by the task's order: F1 is that of the task's label 1 whatever the model calls its outputs
+            of_task = np.array([self.task.labels.index(label) for label in self.labels])
+            predictions, references = of_task[logits_NC.argmax(axis=1)], of_task[split.labels_N]
+        scores = {name: round(100.0 * metrics.compute(name, predictions, references), DIGITS) for name in self.task.metrics}
+        return Assessment(scores=scores, rows=self._rows(logits_NC, examples, split.labels_N))
+
+    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+        return self._rows(np.stack(_finite(logits)), examples, None)
+
+    def _rows(self, logits_NC: np.ndarray, examples: Examples, labels_N: np.ndarray | None) -> list[dict[str, Any]]:
+        """id, label (where `labels_N` is given) and prediction by name, probability by label name; numbers for a score."""
+        score, rows = self.task.is_regression, []
+        for i, (identity, row) in enumerate(zip(examples.ids, logits_NC if score else probabilities(logits_NC), strict=True)):
+            entry: dict[str, Any] = {"id": identity}
+            if labels_N is not None:
+                entry["label"] = float(labels_N[i]) if score else self.labels[labels_N[i]]
+            entry["prediction"] = float(row[0]) if score else self.labels[row.argmax()]
+            entry["scores"] = {name: round(float(p), 6) for name, p in zip(self.labels, row, strict=True)}
+            rows.append(entry)
+        return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanHead:
+    """A start and an end in the context. threshold: of the no-answer score, above which a question has no answer; None: not
+    chosen yet, then it is the best for F1 on the split that is assessed, as the official scorer's best_f1_thresh.
+    """
+
+    task: QuestionAnswering
+    config: TrainConfig
+    threshold: float | None
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        return split
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The mean of the cross-entropies of start and end over the window's positions.
+
+        transformers lets padding compete as well, so that its loss depends on how far a batch is padded; here it is masked.
+        """
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        outputs, padding = model(**inputs), batch["attention_mask"] == 0
+        positions = batch["labels"].unbind(1)
+        both = [
+            torch.nn.functional.cross_entropy(logits.float().masked_fill(padding, -torch.inf), position, reduction="sum")
+            for logits, position in zip((outputs.start_logits, outputs.end_logits), positions, strict=True)
+        ]
+        return (both[0] + both[1]) / 2
+
+    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """(L, 2) of each window: start and end, without the padding."""
+        logits_BL2 = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float().cpu().numpy()
+        return [row[-length:] if left else row[:length] for row, length in zip(logits_BL2, lengths, strict=True)]
+
+    def assess(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> Assessment:
+        answers = self._decode(logits, split, examples)
+        gold = [tuple(text for text, _ in found) for found in examples.labels]
+        threshold, best = self.threshold, {}
+        if self.task.unanswerable:
+            no_answer_N = np.array([answer.no_answer_score for answer in answers])
+            has_answer_N = np.array([bool(texts) for texts in gold])
+            for name in self.task.metrics:
+                measure = getattr(squad, name)
+                if_answered_N = np.array([measure(answer.best, texts) for answer, texts in zip(answers, gold, strict=True)])
+                chosen, best[f"best_{name}"] = squad.best_threshold(no_answer_N, if_answered_N, has_answer_N)
+                threshold = chosen if threshold is None else threshold
+        said = self._texts(answers, threshold)
+        scores = squad.scores(dict(zip(examples.ids, said, strict=True)), dict(zip(examples.ids, gold, strict=True))) | best
+        rows = self._rows(answers, said, examples)
+        for row, texts in zip(rows, gold, strict=True):
+            row["label"] = list(texts)
+        files = {
+            "predictions.json": dict(zip(examples.ids, said, strict=True)),
+            "na_prob.json": {row["id"]: row["scores"]["no_answer"] for row in rows if self.task.unanswerable},
+            "nbest_predictions.json": {row["id"]: row["n_best"] for row in rows},
+        }
+        if not self.task.unanswerable:
+            del files["na_prob.json"]
+        settings = {"no_answer_threshold": float(threshold)} if self.task.unanswerable else {}
+        return Assessment(scores=scores, rows=rows, files=files, settings=settings)
+
+    def predict(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[dict[str, Any]]:
+        answers = self._decode(logits, split, examples)
+        return self._rows(answers, self._texts(answers, self.threshold or 0.0), examples)
+
+    def _decode(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[spans.Answers]:
+        return spans.decode(
+            np.concatenate(_finite(logits)), split.offsets_T2, split.ends_N, split.cls_N, split.question_N,
+            [context for _, context in examples.texts], max_answer_length=self.config.max_answer_length,
+            n_best_size=self.config.n_best_size, with_null=self.task.unanswerable,
+        )  # fmt: skip
+
+    def _texts(self, answers: list[spans.Answers], threshold: float | None) -> list[str]:
+        """The answer of each question, "" for none."""
+        answered = not self.task.unanswerable
+        return [answer.best if answered or answer.no_answer_score <= threshold else "" for answer in answers]
+
+    def _rows(self, answers: list[spans.Answers], said: list[str], examples: Examples) -> list[dict[str, Any]]:
+        """id, prediction, probabilities, and the n best spans with their characters in the context."""
+        rows = []
+        for identity, answer, text in zip(examples.ids, answers, said, strict=True):
+            scores = {"answer": answer.n_best[0].probability if answer.n_best else 0.0}
+            if self.task.unanswerable:
+                scores["no_answer"] = spans.no_answer_probability(answer.no_answer_score)
+            n_best = [
+                {"text": s.text, "start": s.start, "end": s.end, "score": s.score, "probability": s.probability}
+                for s in answer.n_best
+            ]
+            rows.append({"id": identity, "prediction": text, "scores": scores, "n_best": n_best})
+        return rows
+
+
+def probabilities(logits_NC: np.ndarray) -> np.ndarray:
+    """Softmax over the labels, (N, C) float64."""
+    shifted = np.exp(logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def _finite(logits: list[np.ndarray]) -> list[np.ndarray]:
+    if not all(np.isfinite(one).all() for one in logits):
+        raise NotFiniteError("expected finite logits, got NaN or infinity; train with a lower --learning-rate")
+    return logits
