@@ -1,0 +1,6 @@
+"""Built-in rows for every task, and a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded."""
+
+from debft.data.demo.model import MODEL_NAME, model_directory
+from debft.data.demo.pairs import ANIMALS, DEV_ROWS, SLOTS, TRAIN_ROWS, table
+
+__all__ = ["ANIMALS", "DEV_ROWS", "MODEL_NAME", "SLOTS", "TRAIN_ROWS", "model_directory", "table"]
