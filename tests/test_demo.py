@@ -1,12 +1,14 @@
 """The built-in data: deterministic, true to its own rule, harder where it says so."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
 
 from debft.data import demo
 from debft.data.checks import check_rows
+from debft.data.demo import languages
 from debft.tasks import TASKS
 
 
@@ -82,3 +84,52 @@ def test_every_task_has_rows_that_pass_its_own_checks(task):
         counts = np.unique(examples.labels, return_counts=True)[1]
         assert len(counts) == (5 if task.is_regression else len(task.labels))
         assert counts.max() - counts.min() < (0.1 * len(examples) if task.is_regression else 1)
+
+
+SCRIPTS = {
+    "el": "GREEK", "bg": "CYRILLIC", "ru": "CYRILLIC", "ar": "ARABIC", "ur": "ARABIC", "th": "THAI", "zh": "CJK", "hi": "DEVANAGARI",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_xnli_language_is_written_in_its_own_script(language):
+    texts = [text for row in languages.rows(f"validation.{language}") for text in row[:2]]
+    letters = {c for text in texts for word in text.split() if word not in languages.NAMES for c in word if c.isalpha()}
+    assert {unicodedata.name(c).split()[0] for c in letters} == {SCRIPTS.get(language, "LATIN")}
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_xnli_rows_are_parallel_and_labels_balanced(split):
+    rows = {language: languages.rows(f"{split}.{language}") for language in languages.LANGUAGES}
+
+    def content(text):
+        return [word for word in text.split() if word in (*languages.NAMES, *languages.HOURS)]
+
+    count = 6000 if split == "train" else 300
+    assert len(rows) == 15
+    for language, here in rows.items():
+        assert len(here) == count
+        assert [row[2] for row in here] == [row[2] for row in rows["en"]]
+        assert [[content(text) for text in row[:2]] for row in here] == [[content(text) for text in row[:2]] for row in rows["en"]]
+        assert {label: [row[2] for row in here].count(label) for label in languages.NLI} == dict.fromkeys(languages.NLI, count // 3)
+        assert len({row[:2] for row in here}) == len({row[:2] for row in rows["en"]}), language  # no two words fall together
+
+
+def test_xnli_rows_are_the_same_every_time_and_those_of_a_split_its_own():
+    assert languages.rows("validation.th") == languages.rows("validation.th")
+    assert languages.rows("validation.th") != languages.rows("test.th")
+
+
+def test_xnli_labels_follow_from_the_text():
+    """The rule, read off the English text by other means than the generator's."""
+    opposites = {"happy": "sad", "clean": "dirty", "garden": "kitchen"}
+    opposites |= {value: key for key, value in opposites.items()}
+    for premise, hypothesis, label in languages.rows("test.en"):
+        told, claim = premise.split(), hypothesis.split()
+        value = next(word for word in claim if word in (*opposites, *languages.HOURS))
+        others = {opposites[value]} if value in opposites else {*languages.HOURS} - {value}
+        if claim[0] != told[0] or not {value, *others} & {*told}:
+            expected = "neutral"
+        else:
+            expected = "entailment" if (value in told) != ("not" in claim) else "contradiction"
+        assert expected == label, (premise, hypothesis)

@@ -11,7 +11,6 @@ whether the animal slept.
 import random
 from collections.abc import Callable
 
-from debft.data.files import Table
 from debft.tasks import Split, Task
 
 ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
@@ -30,14 +29,13 @@ TIME_FIRST, TIME_FIRST_HARDER = 0.1, 0.5
 DENIED = 0.3  # of the contradictions
 
 
-def table(task: Task, split: Split) -> Table:
-    """The demo rows of a split, labels balanced."""
+def rows(task: Task, split: Split) -> list[tuple]:
+    """The texts and the label of every row, labels balanced."""
     make = _maker(task)
     count = TRAIN_ROWS if split is task.train else DEV_ROWS
-    rows = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
-    random.Random(split.name).shuffle(rows)
-    columns = dict(zip((*task.text_keys, "label"), map(list, zip(*rows, strict=True)), strict=True))
-    return Table(columns=columns, path=f"demo/{task.name}/{split.name}", lines=range(1, len(rows) + 1))
+    made = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
+    random.Random(split.name).shuffle(made)
+    return made
 
 
 def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
