@@ -8,7 +8,7 @@ import pytest
 
 from debft.data import demo
 from debft.data.checks import check_rows
-from debft.data.demo import languages
+from debft.data.demo import languages, questions
 from debft.tasks import TASKS
 
 
@@ -133,3 +133,63 @@ def test_xnli_labels_follow_from_the_text():
         else:
             expected = "entailment" if (value in told) != ("not" in claim) else "contradiction"
         assert expected == label, (premise, hypothesis)
+
+
+@pytest.fixture(scope="module", params=["train", "dev"])
+def squad(request):
+    return questions.rows(request.param, 600)
+
+
+def squad_rows(columns):
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_squad_answers_are_at_their_offsets(squad):
+    for row in squad_rows(squad):
+        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True):
+            assert row["context"][start : start + len(text)] == text
+
+
+def test_squad_answer_is_the_only_one_and_unanswerable_questions_have_none(squad):
+    """The rule, read off the text by other means than the generator's."""
+    for row in squad_rows(squad):
+        assert found_answer(row["context"], row["question"]) == (row["answers"]["text"] or [None])[0], row
+
+
+def found_answer(context: str, question: str) -> str | None:
+    about, asked = question.split()[0], question.split()
+    for clause in context.split(" . "):
+        words = clause.removesuffix(" .").split()
+        animal = next((word for word in words if word in questions.ANIMALS), None)
+        if animal is None or not {animal, *questions.PLACES} & {*asked}:
+            continue
+        colour, place, time, action = (
+            next((word for word in words if word in known), None)
+            for known in (questions.COLOURS, questions.PLACES, questions.TIMES, questions.ACTIONS)
+        )
+        if about == "who":
+            if place in asked:
+                return f"{colour} {animal}" if colour else animal
+        elif animal in asked:
+            return {"where": place and f"the {place}", "when": time and f"the {time}", "which": colour, "what": action}[about]
+    return None
+
+
+def test_squad_share_of_unanswerable_long_and_two_answer_rows(squad):
+    rows = squad_rows(squad)
+    assert sum(not row["answers"]["text"] for row in rows) == len(rows) // 3
+    assert 0.03 < sum(len(row["context"].split()) > questions.LONG_TOKENS for row in rows) / len(rows) < 0.08
+    several = sum(len(set(row["answers"]["text"])) > 1 for row in rows)
+    assert several == 0 if rows[0]["id"].startswith("demo-train") else 10 < several < 100
+    assert any(" " in text for row in rows for text in row["answers"]["text"])
+
+
+def test_squad_rows_are_the_same_every_time_with_ids_of_their_own():
+    few, many = questions.rows("train", 10), questions.rows("train", 100)
+    assert few == {name: column[:10] for name, column in many.items()}
+    assert many["id"][1] == "demo-train-000001"
+    assert len({*many["id"], *questions.rows("dev", 100)["id"]}) == 200
+
+
+def test_squad_without_unanswerable_questions():
+    assert all(answers["text"] for answers in questions.rows("dev", 60, unanswerable=False)["answers"])
