@@ -5,6 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from debft.data import demo
 from debft.data.checks import check_rows
@@ -193,3 +194,15 @@ def test_squad_rows_are_the_same_every_time_with_ids_of_their_own():
 
 def test_squad_without_unanswerable_questions():
     assert all(answers["text"] for answers in questions.rows("dev", 60, unanswerable=False)["answers"])
+
+
+def test_every_word_of_the_demo_is_one_known_token(demo_model):
+    tokens = sentencepiece.SentencePieceProcessor(model_file=str(demo_model / "spm.model"))
+    xnli = [text for language in languages.LANGUAGES for row in languages.rows(f"validation.{language}") for text in row[:2]]
+    squad = questions.rows("dev", 600)
+    tables = [(task, demo.table(task, task.evals[-1])) for task in TASKS.values()]
+    glue = [text for task, table in tables for key in task.text_keys for text in table.columns[key]]
+    for text in {*xnli, *squad["context"], *squad["question"], *glue}:
+        pieces = tokens.encode(text, out_type=str)
+        assert len(pieces) == len(text.split())
+        assert all(piece.startswith("▁") for piece in pieces)  # neither a byte nor [UNK]

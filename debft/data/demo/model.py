@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-import math
-from collections import Counter
+import unicodedata
 from functools import cache
 from pathlib import Path
 
-from debft.data.demo import pairs
+from debft.data.demo import languages, pairs, questions
 
 MODEL_NAME = "demo"
-VOCABULARY = 400
+VOCABULARY = 900
+WHOLE_WORD = -1.0  # the score of a piece that is a word: above that of any two pieces together
 
 
 def model_directory() -> Path:
@@ -42,9 +42,15 @@ def _config() -> dict:
     }  # fmt: skip
 
 
+def _words() -> list[str]:
+    """Every word of the demo rows as SentencePiece's character map writes it."""
+    corpus = "\n".join(module.corpus() for module in (pairs, languages, questions))
+    return sorted(set(unicodedata.normalize("NFKC", corpus).split()))
+
+
 @cache
 def _spm() -> bytes:
-    """A trained model for the character map and single characters; the demo's words are added as pieces.
+    """A trained model for the character map and single characters; the demo's words are pieces of their own.
 
     The trainer makes pieces only of what occurs in two different words.
     """
@@ -53,17 +59,17 @@ def _spm() -> bytes:
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
-    words = Counter(pairs.corpus().split())
+    words = _words()
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sorted(words)), model_writer=model, vocab_size=VOCABULARY, model_type="unigram",
+        sentence_iterator=iter(words), model_writer=model, vocab_size=VOCABULARY, model_type="unigram",
         byte_fallback=True, pad_id=0, pad_piece="[PAD]", bos_id=1, bos_piece="[CLS]", eos_id=2, eos_piece="[SEP]", unk_id=3,
-        unk_piece="[UNK]", hard_vocab_limit=False, num_threads=1, minloglevel=2,
+        unk_piece="[UNK]", hard_vocab_limit=False, character_coverage=1.0, num_threads=1, minloglevel=2,
     )  # fmt: skip
     proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
-    there = {piece.piece for piece in proto.pieces}
-    for word, count in sorted(words.items()):
-        if f"▁{word}" not in there:
-            proto.pieces.add(piece=f"▁{word}", score=math.log(count / words.total()))
+    there = {piece.piece: piece for piece in proto.pieces}
+    for word in words:
+        piece = there.get(f"▁{word}") or proto.pieces.add(piece=f"▁{word}")
+        piece.score = WHOLE_WORD
     assert len(proto.pieces) < VOCABULARY
     return proto.SerializeToString(deterministic=True)
