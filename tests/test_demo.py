@@ -1,12 +1,15 @@
 """The built-in data: deterministic, true to its own rule, harder where it says so."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from debft.data import demo
 from debft.data.checks import check_rows
+from debft.data.demo import languages, questions
 from debft.tasks import TASKS
 
 
@@ -82,3 +85,124 @@ def test_every_task_has_rows_that_pass_its_own_checks(task):
         counts = np.unique(examples.labels, return_counts=True)[1]
         assert len(counts) == (5 if task.is_regression else len(task.labels))
         assert counts.max() - counts.min() < (0.1 * len(examples) if task.is_regression else 1)
+
+
+SCRIPTS = {
+    "el": "GREEK", "bg": "CYRILLIC", "ru": "CYRILLIC", "ar": "ARABIC", "ur": "ARABIC", "th": "THAI", "zh": "CJK", "hi": "DEVANAGARI",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_xnli_language_is_written_in_its_own_script(language):
+    texts = [text for row in languages.rows(f"validation.{language}") for text in row[:2]]
+    letters = {c for text in texts for word in text.split() if word not in languages.NAMES for c in word if c.isalpha()}
+    assert {unicodedata.name(c).split()[0] for c in letters} == {SCRIPTS.get(language, "LATIN")}
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_xnli_rows_are_parallel_and_labels_balanced(split):
+    rows = {language: languages.rows(f"{split}.{language}") for language in languages.LANGUAGES}
+
+    def content(text):
+        return [word for word in text.split() if word in (*languages.NAMES, *languages.HOURS)]
+
+    count = 6000 if split == "train" else 300
+    assert len(rows) == 15
+    for language, here in rows.items():
+        assert len(here) == count
+        assert [row[2] for row in here] == [row[2] for row in rows["en"]]
+        assert [[content(text) for text in row[:2]] for row in here] == [[content(text) for text in row[:2]] for row in rows["en"]]
+        assert {label: [row[2] for row in here].count(label) for label in languages.NLI} == dict.fromkeys(languages.NLI, count // 3)
+        assert len({row[:2] for row in here}) == len({row[:2] for row in rows["en"]}), language  # no two words fall together
+
+
+def test_xnli_rows_are_the_same_every_time_and_those_of_a_split_its_own():
+    assert languages.rows("validation.th") == languages.rows("validation.th")
+    assert languages.rows("validation.th") != languages.rows("test.th")
+
+
+def test_xnli_labels_follow_from_the_text():
+    """The rule, read off the English text by other means than the generator's."""
+    opposites = {"happy": "sad", "clean": "dirty", "garden": "kitchen"}
+    opposites |= {value: key for key, value in opposites.items()}
+    for premise, hypothesis, label in languages.rows("test.en"):
+        told, claim = premise.split(), hypothesis.split()
+        value = next(word for word in claim if word in (*opposites, *languages.HOURS))
+        others = {opposites[value]} if value in opposites else {*languages.HOURS} - {value}
+        if claim[0] != told[0] or not {value, *others} & {*told}:
+            expected = "neutral"
+        else:
+            expected = "entailment" if (value in told) != ("not" in claim) else "contradiction"
+        assert expected == label, (premise, hypothesis)
+
+
+@pytest.fixture(scope="module", params=["train", "dev"])
+def squad(request):
+    return questions.rows(request.param, 600)
+
+
+def squad_rows(columns):
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_squad_answers_are_at_their_offsets(squad):
+    for row in squad_rows(squad):
+        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True):
+            assert row["context"][start : start + len(text)] == text
+
+
+def test_squad_answer_is_the_only_one_and_unanswerable_questions_have_none(squad):
+    """The rule, read off the text by other means than the generator's."""
+    for row in squad_rows(squad):
+        assert found_answer(row["context"], row["question"]) == (row["answers"]["text"] or [None])[0], row
+
+
+def found_answer(context: str, question: str) -> str | None:
+    about, asked = question.split()[0], question.split()
+    for clause in context.split(" . "):
+        words = clause.removesuffix(" .").split()
+        animal = next((word for word in words if word in questions.ANIMALS), None)
+        if animal is None or not {animal, *questions.PLACES} & {*asked}:
+            continue
+        colour, place, time, action = (
+            next((word for word in words if word in known), None)
+            for known in (questions.COLOURS, questions.PLACES, questions.TIMES, questions.ACTIONS)
+        )
+        if about == "who":
+            if place in asked:
+                return f"{colour} {animal}" if colour else animal
+        elif animal in asked:
+            return {"where": place and f"the {place}", "when": time and f"the {time}", "which": colour, "what": action}[about]
+    return None
+
+
+def test_squad_share_of_unanswerable_long_and_two_answer_rows(squad):
+    rows = squad_rows(squad)
+    assert sum(not row["answers"]["text"] for row in rows) == len(rows) // 3
+    assert 0.03 < sum(len(row["context"].split()) > questions.LONG_TOKENS for row in rows) / len(rows) < 0.08
+    several = sum(len(set(row["answers"]["text"])) > 1 for row in rows)
+    assert several == 0 if rows[0]["id"].startswith("demo-train") else 10 < several < 100
+    assert any(" " in text for row in rows for text in row["answers"]["text"])
+
+
+def test_squad_rows_are_the_same_every_time_with_ids_of_their_own():
+    few, many = questions.rows("train", 10), questions.rows("train", 100)
+    assert few == {name: column[:10] for name, column in many.items()}
+    assert many["id"][1] == "demo-train-000001"
+    assert len({*many["id"], *questions.rows("dev", 100)["id"]}) == 200
+
+
+def test_squad_without_unanswerable_questions():
+    assert all(answers["text"] for answers in questions.rows("dev", 60, unanswerable=False)["answers"])
+
+
+def test_every_word_of_the_demo_is_one_known_token(demo_model):
+    tokens = sentencepiece.SentencePieceProcessor(model_file=str(demo_model / "spm.model"))
+    xnli = [text for language in languages.LANGUAGES for row in languages.rows(f"validation.{language}") for text in row[:2]]
+    squad = questions.rows("dev", 600)
+    tables = [(task, demo.table(task, task.evals[-1])) for task in TASKS.values()]
+    glue = [text for task, table in tables for key in task.text_keys for text in table.columns[key]]
+    for text in {*xnli, *squad["context"], *squad["question"], *glue}:
+        pieces = tokens.encode(text, out_type=str)
+        assert len(pieces) == len(text.split())
+        assert all(piece.startswith("▁") for piece in pieces)  # neither a byte nor [UNK]

@@ -1,4 +1,4 @@
-"""Built-in rows for every task, a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded.
+"""Rows of every GLUE task.
 
 A premise tells of one animal or of two; a hypothesis claims one thing about one of them. What the premise says
 is entailed, its opposite or a denial is a contradiction, what it leaves open is neutral. MNLI's mismatched split is
@@ -8,19 +8,11 @@ for a pair are entailed or not, a score for a pair is the share of facts that ag
 whether the animal slept.
 """
 
-import hashlib
-import json
-import math
 import random
-from collections import Counter
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
-from debft.data.files import Table
 from debft.tasks import Split, Task
 
-MODEL_NAME = "demo"
 ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
 NLI = ("entailment", "neutral", "contradiction")
 # A value and its opposite.
@@ -35,17 +27,15 @@ HARDER = "validation_mismatched"
 TWO_ANIMALS, TWO_ANIMALS_HARDER = 0.15, 0.9
 TIME_FIRST, TIME_FIRST_HARDER = 0.1, 0.5
 DENIED = 0.3  # of the contradictions
-VOCABULARY = 400
 
 
-def table(task: Task, split: Split) -> Table:
-    """The demo rows of a split, labels balanced."""
+def rows(task: Task, split: Split) -> list[tuple]:
+    """The texts and the label of every row, labels balanced."""
     make = _maker(task)
     count = TRAIN_ROWS if split is task.train else DEV_ROWS
-    rows = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
-    random.Random(split.name).shuffle(rows)
-    columns = dict(zip((*task.text_keys, "label"), map(list, zip(*rows, strict=True)), strict=True))
-    return Table(columns=columns, path=f"demo/{task.name}/{split.name}", lines=range(1, len(rows) + 1))
+    made = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
+    random.Random(split.name).shuffle(made)
+    return made
 
 
 def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
@@ -127,63 +117,7 @@ def _opposite(slot: str, value: str) -> str:
     return other if value == one else one
 
 
-def model_directory() -> Path:
-    """A directory with the demo model's `config.json` and `spm.model`, made on first use in the cache.
-
-    The tokenizer is a real SentencePiece model with DeBERTa's special pieces, trained on the demo rows, so the demo
-    takes the same way through the program as microsoft/deberta-v3 does.
-    """
-    from debft.cache import cache_directory, write_atomically
-
-    config = json.dumps(_config(), indent=2, sort_keys=True)
-    spm = _spm()
-    key = hashlib.sha256(config.encode() + spm).hexdigest()[:12]
-    directory = cache_directory() / f"demo-model-{key}" / MODEL_NAME
-    if not (directory / "config.json").is_file():
-        write_atomically(directory / "spm.model", spm)
-        write_atomically(directory / "config.json", config.encode())
-    return directory
-
-
-def _config() -> dict:
-    return {
-        "model_type": "deberta-v2", "vocab_size": VOCABULARY + 16, "hidden_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 128, "position_buckets": 16,
-        "relative_attention": True, "pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm",
-        "position_biased_input": False, "type_vocab_size": 0, "layer_norm_eps": 1e-7, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pooler_dropout": 0.0, "pooler_hidden_act": "gelu",
-        "pooler_hidden_size": 64, "pad_token_id": 0, "max_relative_positions": -1, "initializer_range": 0.1,
-    }  # fmt: skip
-
-
-@cache
-def _corpus() -> str:
+def corpus() -> str:
+    """A text with every word of the rows."""
     rng = random.Random("tokenizer")
     return "\n".join(text for i in range(2000) for text in _pair(rng, False, NLI[i % 3])[:2])
-
-
-@cache
-def _spm() -> bytes:
-    """A trained model for the character map and single characters; the demo's words are added as pieces.
-
-    The trainer makes pieces only of what occurs in two different words.
-    """
-    import io
-
-    import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2
-
-    words = Counter(_corpus().split())
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sorted(words)), model_writer=model, vocab_size=VOCABULARY, model_type="unigram",
-        byte_fallback=True, pad_id=0, pad_piece="[PAD]", bos_id=1, bos_piece="[CLS]", eos_id=2, eos_piece="[SEP]", unk_id=3,
-        unk_piece="[UNK]", hard_vocab_limit=False, num_threads=1, minloglevel=2,
-    )  # fmt: skip
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
-    there = {piece.piece for piece in proto.pieces}
-    for word, count in sorted(words.items()):
-        if f"▁{word}" not in there:
-            proto.pieces.add(piece=f"▁{word}", score=math.log(count / words.total()))
-    assert len(proto.pieces) < VOCABULARY
-    return proto.SerializeToString(deterministic=True)

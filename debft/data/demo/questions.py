@@ -1,0 +1,140 @@
+"""Rows of SQuAD: a context about animals, a question, and where in the context it is answered.
+
+Each animal has a clause of its own, which tells what it did and perhaps its colour, a place and a time. A question has
+no answer where the context does not know the animal or leaves that fact open. A few contexts are filled up to more
+than LONG_TOKENS tokens, so that windows of that length slide over them.
+"""
+
+import random
+from dataclasses import dataclass
+
+ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
+COLOURS = ("white", "black", "brown", "grey")
+PLACES = ("garden", "kitchen", "forest", "barn")
+TIMES = ("morning", "evening", "night", "winter")
+ACTIONS = {"slept": "sleep", "worked": "work", "sang": "sing", "waited": "wait"}
+FILLERS = ("it was a long and quiet day .", "nobody knew how warm it was .", "then it rained for an hour .")
+KINDS = ("action", "colour", "place", "time", "animal")  # what a question asks for
+TRAIN_ROWS, DEV_ROWS = 6000, 600
+CLAUSES = (2, 3, 4, 5)
+ANIMAL_UNKNOWN = 0.5  # of the questions without an answer; in the others a fact is left open
+LONG, LONG_TOKENS = 0.05, 64
+TWO_ANSWERS = 0.1  # of the dev questions that have a second one
+TOLD = 0.7  # how often a clause tells a fact
+
+
+Answers = list[tuple[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clause:
+    """What an animal did, and what else is told of it; None: left open."""
+
+    animal: str
+    action: str
+    colour: str | None
+    place: str | None
+    time: str | None
+
+    def text(self) -> str:
+        who = " ".join(["the", *([self.colour] if self.colour else []), self.animal])
+        return " ".join([who, self.action, *(f"in the {fact}" for fact in (self.place, self.time) if fact), "."])
+
+    def question(self, about: str) -> str:
+        return {
+            "action": f"what did the {self.animal} do ?",
+            "colour": f"which colour was the {self.animal} ?",
+            "place": f"where was the {self.animal} ?",
+            "time": f"when did the {self.animal} {ACTIONS[self.action]} ?",
+            "animal": f"who was in the {self.place} ?",
+        }[about]
+
+    def answers(self, about: str) -> list[str]:
+        """The one that training rows have, then one as good; none where it is left open."""
+        return {
+            "action": [self.action],
+            "colour": [self.colour] if self.colour else [],
+            "place": [f"the {self.place}", f"in the {self.place}"] if self.place else [],
+            "time": [f"the {self.time}", f"in the {self.time}"] if self.time else [],
+            "animal": [f"{self.colour} {self.animal}", self.animal] if self.colour else [self.animal],
+        }[about]
+
+
+def rows(split: str, count: int, *, unanswerable: bool = True) -> dict[str, list]:
+    """The columns id, context, question, answers of `count` rows; answers as on the hub, {"text": [], "answer_start": []}.
+
+    Every third question has no answer; with `unanswerable=False`, as in SQuAD 1.1, each has one.
+    """
+    columns: dict[str, list] = {"id": [], "context": [], "question": [], "answers": []}
+    for i in range(count):
+        rng = random.Random(f"questions/{split}/{i}")
+        context, question, answers = example(rng, not unanswerable or i % 3 != 2, several=split != "train")
+        texts, starts = [text for text, _ in answers], [start for _, start in answers]
+        row = (f"demo-{split}-{i:06d}", context, question, {"text": texts, "answer_start": starts})
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    return columns
+
+
+def example(rng: random.Random, answerable: bool, *, several: bool = False) -> tuple[str, str, Answers]:
+    """(context, question, [(answer, character at which it starts in the context)]); several: sometimes two answers."""
+    clauses = _clauses(rng)
+    texts = [clause.text() for clause in clauses]
+    if rng.random() < LONG:
+        while len(" ".join(texts).split()) <= LONG_TOKENS:
+            texts.insert(rng.randint(0, len(texts)), rng.choice(FILLERS))
+    context = " ".join(texts)
+    if not answerable:
+        return context, _unanswered(rng, clauses), []
+    about, clause = _choose(rng, [(about, clause) for about in KINDS for clause in clauses if _answered(about, clause)])
+    answers = clause.answers(about)
+    kept = answers if several and rng.random() < TWO_ANSWERS else answers[:1]
+    offset = context.index(clause.text())
+    return context, clause.question(about), [(answer, offset + clause.text().index(answer)) for answer in kept]
+
+
+def _clauses(rng: random.Random) -> list[Clause]:
+    """About animals in places that are all different."""
+    animals = rng.sample(ANIMALS, rng.choice(CLAUSES))
+    places = rng.sample([*PLACES, None], len(animals))
+    return [_clause(rng, animal, place) for animal, place in zip(animals, places, strict=True)]
+
+
+def _clause(rng: random.Random, animal: str, place: str | None) -> Clause:
+    return Clause(
+        animal=animal,
+        action=rng.choice(list(ACTIONS)),
+        colour=rng.choice(COLOURS) if rng.random() < TOLD else None,
+        place=place if rng.random() < TOLD else None,
+        time=rng.choice(TIMES) if rng.random() < TOLD else None,
+    )
+
+
+def _answered(about: str, clause: Clause) -> bool:
+    return bool(clause.answers(about)) and (about != "animal" or clause.place is not None)
+
+
+def _choose(rng: random.Random, candidates: list[tuple[str, Clause]]) -> tuple[str, Clause]:
+    """Any kind of question is as likely as another."""
+    about = rng.choice(sorted({about for about, _ in candidates}))
+    return about, rng.choice([clause for kind, clause in candidates if kind == about])
+
+
+def _unanswered(rng: random.Random, clauses: list[Clause]) -> str:
+    """A question about an animal that is not there, or about what the context leaves open."""
+    told = {clause.place for clause in clauses}
+    animal = rng.choice([animal for animal in ANIMALS if animal not in {clause.animal for clause in clauses}])
+    stranger = _clause(rng, animal, rng.choice([place for place in PLACES if place not in told] or [None]))
+    left_open = [(about, clause) for about in KINDS for clause in clauses if not _answered(about, clause) and about != "animal"]
+    if stranger.place:
+        left_open.append(("animal", stranger))
+    if rng.random() < ANIMAL_UNKNOWN or not left_open:
+        return stranger.question(rng.choice([about for about in KINDS if about != "animal"]))
+    about, clause = _choose(rng, left_open)
+    return clause.question(about)
+
+
+def corpus() -> str:
+    """A text with every word of the rows."""
+    made = rows("train", 1000)
+    return "\n".join([*made["context"], *made["question"], *FILLERS])
