@@ -1,11 +1,12 @@
 """The scores, each an `evaluate` module in a folder of its own, so that nothing is fetched: `evaluate.load(path("accuracy"))`.
 
-Every score is a fraction here and in percent in results.
+Every score is a fraction here and in percent in results, save that `squad_v2` gives the official scorer's percent.
 """
 
 from pathlib import Path
 from typing import Any
 
+# Of label ids or numbers, one score each; squad_v2 scores answer texts.
 METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
 
 
