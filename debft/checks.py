@@ -23,21 +23,17 @@ def check_recipe(recipe: Recipe, where: str = "") -> None:
 
 def _check_for_task(task: Task, config: TrainConfig, where: str) -> None:
     """Raises InputError for a value that does nothing for this task, or cannot work."""
-    defaults = TrainConfig()
-    for_one_task = {
-        "xnli": ("train_language", "languages"),
-        "question answering": ("doc_stride", "max_question_length", "max_answer_length", "n_best_size"),
-    }
-    if not isinstance(task, QuestionAnswering):
-        for key in ("doc_stride", "max_question_length", "max_answer_length", "n_best_size"):
-            if getattr(config, key) != getattr(defaults, key):
-                raise InputError(f"{where}train.{key}: is for question answering, the task is {task.name}; leave it out")
-        return
-    if config.head_dropout is not None or config.swap_texts:
-        key = "swap_texts" if config.swap_texts else "head_dropout"
-        raise InputError(f"{where}train.{key}: is for classification, the task is {task.name}; leave it out")
+    answers = isinstance(task, QuestionAnswering)
+    for kind, used, keys in (
+        ("XNLI", task.name == "xnli", ("train_language", "languages")),
+        ("question answering", answers, ("doc_stride", "max_question_length", "max_answer_length", "n_best_size")),
+        ("classification", not answers, ("head_dropout", "swap_texts")),
+    ):
+        for key in keys:
+            if not used and getattr(config, key) != getattr(TrainConfig(), key):
+                raise InputError(f"{where}train.{key}: is for {kind}, the task is {task.name}; leave it out")
     least = config.max_question_length + config.doc_stride + SPECIAL_TOKENS + 1
-    if config.max_seq_length < least:
+    if answers and config.max_seq_length < least:
         raise InputError(
             f"{where}train.max_seq_length: expected at least {least} for windows that share {config.doc_stride} tokens "
             f"(train.doc_stride) beside a question of {config.max_question_length} (train.max_question_length), "

@@ -45,7 +45,9 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
         session, state = open_session(plan, run, resume=resume)
         with stop_requested(session.speaks) as stop:
             train(session, state, stop)
-            return write_result(session, state, final_evaluation(session, state, stop))  # a signal does not keep a finished run from being written
+            return write_result(
+                session, state, final_evaluation(session, state, stop)
+            )  # a signal does not keep a finished run from being written
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:

@@ -172,10 +172,10 @@ class SpanHead:
         return self._rows(answers, self._texts(answers, self.threshold or 0.0), examples)
 
     def _decode(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[spans.Answers]:
+        windows = spans.Windows(offsets_T2=split.offsets_T2, ends_F=split.ends_N, cls_F=split.cls_N, example_F=split.question_N)
         return spans.decode(
-            np.concatenate(_finite(logits)), split.offsets_T2, split.ends_N, split.cls_N, split.question_N,
-            [context for _, context in examples.texts], max_answer_length=self.config.max_answer_length,
-            n_best_size=self.config.n_best_size, with_null=self.task.unanswerable,
+            np.concatenate(_finite(logits)), windows, [context for _, context in examples.texts],
+            with_null=self.task.unanswerable, max_answer_length=self.config.max_answer_length, n_best_size=self.config.n_best_size,
         )  # fmt: skip
 
     def _texts(self, answers: list[spans.Answers], threshold: float | None) -> list[str]:

@@ -18,7 +18,14 @@ from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Head, head_of
 from debft.models import (
-    ModelFiles, build_model, build_tokenizer, check_vocabulary, find_model, model_labels, read_settings, use_config,
+    ModelFiles,
+    build_model,
+    build_tokenizer,
+    check_vocabulary,
+    find_model,
+    model_labels,
+    read_settings,
+    use_config,
 )  # fmt: skip
 from debft.progress import say
 from debft.recipe import RuntimeConfig, TrainConfig
@@ -60,7 +67,13 @@ class Predictor:
             left=self.tokenizer.padding_side == "left",
         )
         return predict_logits(
-            self.accelerator, self.model, self.head, split, collate=collate, micro_batch_tokens=4 * self.micro_batch_tokens, what=what
+            self.accelerator,
+            self.model,
+            self.head,
+            split,
+            collate=collate,
+            micro_batch_tokens=4 * self.micro_batch_tokens,
+            what=what,
         )
 
 

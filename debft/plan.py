@@ -11,7 +11,7 @@ from debft.errors import InputError
 from debft.launch import is_main_process
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.progress import say
-from debft.recipe import Recipe
+from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
 from debft.tasks import QuestionAnswering, Task, task_of
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from debft import checkpoint
 from debft.data import encode_split
 from debft.data.batches import Collator
@@ -15,8 +17,6 @@ from debft.optimization import build_optimizer
 from debft.plan import Plan
 from debft.progress import say
 from debft.results import RunDirectory
-
-import numpy as np
 
 if TYPE_CHECKING:
     import torch

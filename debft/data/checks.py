@@ -50,6 +50,7 @@ def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
     texts = _texts(table, task, problems)
     if isinstance(task, QuestionAnswering):
         from debft.data.questions import check_answers
+
         labels = check_answers(table, task, problems)
     else:
         labels = _labels(table.columns["label"], task, problems)

@@ -131,6 +131,7 @@ def _json(path: Path, text: str) -> Table:
         raise InputError(f"{path}{line}: expected a JSON list of objects, got {error}; is the file cut off?") from None
     if isinstance(rows, dict) and "data" in rows:
         from debft.data.questions import from_nested
+
         return from_nested(path, rows)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a JSON list of objects, one per row")

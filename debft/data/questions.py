@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from debft.data.files import Table
 from debft.data.checks import Problems
+from debft.data.files import Table
 from debft.errors import InputError
 from debft.tasks import QuestionAnswering
 

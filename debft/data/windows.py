@@ -93,7 +93,9 @@ def _span_of(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int] | 
     return (int(places[first]), int(places[last])) if first <= last else None
 
 
-def _encode(examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show) -> dict[str, np.ndarray]:
+def _encode(
+    examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show
+) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
     frame = _Frame.of(backend, context_first)
     room = max_seq_length - frame.num_special
@@ -169,9 +171,9 @@ class _Frame:
         """Read off a pair of one-word texts."""
         one, two = backend.encode_batch(["a", "b"], add_special_tokens=False)
         whole = backend.post_process(one, two)
-        sequence = [-1 if s is None else s for s in whole.sequence_ids]
-        edges = (0, sequence.index(0), len(sequence) - sequence[::-1].index(0), sequence.index(1),
-                 len(sequence) - sequence[::-1].index(1), len(sequence))  # fmt: skip
+        special = np.array(whole.special_tokens_mask)
+        edges = [0, *(np.flatnonzero(np.diff(special)) + 1), len(special)]
+        assert special[0] == special[-1] == 1 and len(edges) == 6, "expected special tokens around, and between, two texts"
         ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
         around = tuple((ids[edges[k] : edges[k + 1]], types[edges[k] : edges[k + 1]]) for k in (0, 2, 4))
         return cls(around, (int(types[edges[1]]), int(types[edges[3]])), context_first)

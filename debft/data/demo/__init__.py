@@ -1,16 +1,22 @@
 """Built-in rows for every task, and a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded."""
 
-from debft.data.demo import languages, pairs
+from debft.data.demo import languages, pairs, questions
 from debft.data.demo.model import MODEL_NAME, model_directory
 from debft.data.demo.pairs import ANIMALS, DEV_ROWS, SLOTS, TRAIN_ROWS
 from debft.data.files import Table
-from debft.tasks import Split, Task
+from debft.tasks import QuestionAnswering, Split, Task
 
 __all__ = ["ANIMALS", "DEV_ROWS", "MODEL_NAME", "SLOTS", "TRAIN_ROWS", "model_directory", "table"]
 
 
 def table(task: Task, split: Split) -> Table:
     """The demo rows of a split, labels balanced. A split that ends in a language, as `validation.fr`, has XNLI's rows."""
+    path = f"demo/{task.name}/{split.name}"
+    if isinstance(task, QuestionAnswering):
+        count = questions.TRAIN_ROWS if split is task.train else questions.DEV_ROWS
+        return Table(
+            columns=questions.rows(split.name, count, unanswerable=task.unanswerable), path=path, lines=range(1, count + 1)
+        )
     rows = languages.rows(split.name) if split.name.rpartition(".")[2] in languages.LANGUAGES else pairs.rows(task, split)
     columns = dict(zip((*task.text_keys, "label"), map(list, zip(*rows, strict=True)), strict=True))
-    return Table(columns=columns, path=f"demo/{task.name}/{split.name}", lines=range(1, len(rows) + 1))
+    return Table(columns=columns, path=path, lines=range(1, len(rows) + 1))
