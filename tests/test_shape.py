@@ -24,7 +24,7 @@ LAYERS = [
     {"schedule", "devices", "checkpoint"},
     {"data"},
     {"results", "signals"},
-    {"hub", "tasks", "metrics", "published", "tokenization"},
+    {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
     {"recipe"},
     {"yaml12", "cache", "progress", "launch"},
     {"errors"},
