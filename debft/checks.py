@@ -3,7 +3,7 @@
 from debft.errors import InputError
 from debft.recipe import Recipe, TrainConfig
 from debft.schedule import num_steps
-from debft.tasks import QuestionAnswering, Task, task_of
+from debft.tasks import TEXT, QuestionAnswering, Task, task_of
 
 SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
 
@@ -26,6 +26,7 @@ def _check_for_task(task: Task, config: TrainConfig, where: str) -> None:
     answers = isinstance(task, QuestionAnswering)
     for kind, used, keys in (
         ("XNLI", task.name == "xnli", ("train_language", "languages")),
+        ("own data", task is TEXT, ("text_columns", "label_column", "problem")),
         ("question answering", answers, ("doc_stride", "max_question_length", "max_answer_length", "n_best_size")),
         ("classification", not answers, ("head_dropout", "swap_texts")),
     ):

@@ -21,10 +21,14 @@ app = typer.Typer(
 # typer brings its own copy of click from 0.26 on.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+# Options of one task alone.
+ONLY_FOR = {
+    "train_language": "xnli", "languages": "xnli", "text_columns": "text", "label_column": "text", "problem": "text",
+}  # fmt: skip
 # Task commands: option -> key of the recipe.
 TRAIN_OPTIONS = (
     "seed", "from_scratch", "max_steps", "max_train_samples", "max_eval_samples", "learning_rate", "num_train_epochs",
-    "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps",
+    "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps", *ONLY_FOR,
 )  # fmt: skip
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
@@ -41,6 +45,7 @@ def _fine_tune(
     ] = None,
     recipe: Annotated[str | None, _panel("Run", "Name or YAML file (default: the published recipe of model and task).")] = None,
     data: Annotated[str | None, _panel("Run", "hub, demo or a directory (default: hub).")] = None,
+    init_from: Annotated[str | None, _panel("Score", "Start from the weights of this run, such as an MNLI run for RTE.")] = None,
     output: Annotated[Path | None, _panel("Run", "Run directory (default: runs/TASK-MODEL/seed-SEED).")] = None,
     resume: Annotated[bool, _panel("Run", "Continue the newest valid checkpoint of --output.", "--resume")] = False,
     dry_run: Annotated[bool, _panel("Run", "Check everything, show the plan, train nothing.", "--dry-run")] = False,
@@ -60,6 +65,13 @@ def _fine_tune(
     weight_decay: Annotated[float | None, _panel("Score", "Not on biases and LayerNorm weights.")] = None,
     max_seq_length: Annotated[int | None, _panel("Score", "Tokens, special ones included.")] = None,
     eval_steps: Annotated[int | None, _panel("Score", "Optimizer steps between evaluations.")] = None,
+    train_language: Annotated[str | None, _panel("Score", "XNLI: the language trained on (default: en).")] = None,
+    languages: Annotated[
+        str | None, _panel("Score", "XNLI: those evaluated, such as fr,de (default: all 15).", "--language")
+    ] = None,
+    text_columns: Annotated[str | None, _panel("Run", "The column of the texts, or A,B for pairs (default: detected).")] = None,
+    label_column: Annotated[str | None, _panel("Run", "The column of the labels (default: detected).")] = None,
+    problem: Annotated[str | None, _panel("Run", "classification or regression (default: detected).")] = None,
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft import launch
@@ -68,9 +80,9 @@ def _fine_tune(
     from debft.results import RunDirectory
 
     given = locals()
-    for name in ("model", "recipe", "data", "output"):
+    for name in ("model", "recipe", "data", "init_from", "output"):
         if given[name] is not None and str(given[name]) in ("", "."):
-            raise InputError(f"--{name}: expected a name or path, got '{given[name]}'")
+            raise InputError(f"{_option(name)}: expected a name or path, got '{given[name]}'")
     resolved = _resolve(task, given)
     out = output or _default_output(resolved)
     if dry_run:
@@ -103,11 +115,15 @@ def _resolve(task: str, given: dict[str, Any]):
         path = default_recipe_path(task, model)
     overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
-    overrides |= {name: value for name, value in (("model", model), ("data", given["data"])) if value is not None}
+    overrides |= {
+        name: value
+        for name, value in (("model", model), ("data", given["data"]), ("init_from", given["init_from"]))
+        if value is not None
+    }
     assigned = parse_set(given["set"] or [])
     if twice := next((dotted for dotted in assigned if dotted in overrides), None):
         raise InputError(f"--set {twice}: is given as an option as well; give it once")
-    origins = {dotted: "--" + dotted.rpartition(".")[2].replace("_", "-") for dotted in overrides}
+    origins = {dotted: _option(dotted.rpartition(".")[2]) for dotted in overrides}
     recipe = load_recipe(path, overrides | assigned, origins | {dotted: f"--set {dotted}" for dotted in assigned})
     if recipe.task is None:
         recipe = replace(recipe, task=task)
@@ -116,6 +132,11 @@ def _resolve(task: str, given: dict[str, Any]):
     if path.stem == "default":
         say(f"no published recipe for {recipe.model} on {task}: {display(path)} is used")
     return recipe
+
+
+def _option(key: str) -> str:
+    """What the user typed for a key of the recipe."""
+    return "--language" if key == "languages" else "--" + key.replace("_", "-")
 
 
 def _default_output(recipe) -> Path:
@@ -164,12 +185,8 @@ _MAX_EVAL_SAMPLES = typer.Option(min=1, help="Only the first rows of each split.
 def evaluate(
     run_or_model: Annotated[str, _RUN_OR_MODEL],
     task: Annotated[str | None, _TASK] = None,
-    data: Annotated[
-        str | None, typer.Option(help="hub, demo or a directory (default: that of the run).", show_default=False)
-    ] = None,
-    max_eval_samples: Annotated[
-        int | None, typer.Option(min=1, help="Only the first rows of each split.", show_default=False)
-    ] = None,
+    data: Annotated[str | None, _DATA] = None,
+    max_eval_samples: Annotated[int | None, _MAX_EVAL_SAMPLES] = None,
     precision: Annotated[str, _PRECISION] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
@@ -190,14 +207,32 @@ def predict(
     file: Annotated[str, typer.Argument(help="JSONL, TSV, CSV or Parquet with the task's columns; - for stdin.")] = "-",
     task: Annotated[str | None, _TASK] = None,
     precision: Annotated[str, _PRECISION] = "auto",
+    form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
-    """Label texts: one JSON line per row on stdout, with the label's name and the probability of each."""
-    import json
-
+    """Label texts, or answer questions: one line per row on stdout, with names and probabilities."""
     from debft import inference
 
-    for row in inference.label(inference.load_predictor(run_or_model, task, precision), file):
-        print(json.dumps(row, ensure_ascii=False))
+    if form not in inference.FORMATS:
+        raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
+    rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
+    for line in inference.FORMATS[form](rows):
+        print(line)
+
+
+@app.command(rich_help_panel="Use", epilog="Example: debft submit runs/rte-deberta-v3-large/seed-42 --output submission")
+def submit(
+    runs: Annotated[list[str], typer.Argument(help="GLUE runs, one per task, or one SQuAD run.", metavar="RUN...")],
+    data: Annotated[str | None, _DATA] = None,
+    output: Annotated[Path, typer.Option(help="An empty or new directory.")] = Path("submission"),
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write it even if rows are missing, which the leaderboard refuses.")
+    ] = False,
+    precision: Annotated[str, _PRECISION] = "auto",
+) -> None:
+    """Write the files that the GLUE and SQuAD leaderboards take, checked against their rules."""
+    from debft.submit import print_submission, submit
+
+    print_submission(submit(runs, data, output, partial=partial, precision=precision))
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")
@@ -266,22 +301,27 @@ def _task_command(task: str) -> Callable[..., None]:
 
     @functools.wraps(_fine_tune)
     def command(**options: Any) -> None:
-        _fine_tune(task, **options)
+        _fine_tune(task, **dict.fromkeys(ONLY_FOR) | options)
 
     signature = inspect.signature(_fine_tune)
-    command.__signature__ = signature.replace(parameters=[p for name, p in signature.parameters.items() if name != "task"])
+    kept = [p for name, p in signature.parameters.items() if name != "task" and ONLY_FOR.get(name, task) == task]
+    command.__signature__ = signature.replace(parameters=kept)
     del command.__wrapped__
     return command
 
 
 def _add_task_commands() -> None:
-    from debft.tasks import TASKS
+    from debft.tasks import TASKS, TEXT
 
     for name, task in TASKS.items():
-        words = f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {task.gives}."
-        app.command(name, help=words, rich_help_panel="Tasks", epilog=f"Example: debft {name} --model {DEFAULT_MODEL}")(
-            _task_command(name)
-        )
+        if task is TEXT:
+            words, example = "Fine-tune on your own texts or pairs: labels or a score.", "debft text --data DIR"
+        else:
+            words, example = (
+                f"Fine-tune and evaluate {name.upper()}: {', '.join(task.text_keys)} -> {task.gives}.",
+                f"debft {name} --model {DEFAULT_MODEL}",
+            )
+        app.command(name, help=words, rich_help_panel="Tasks", epilog=f"Example: {example}")(_task_command(name))
 
 
 _add_task_commands()

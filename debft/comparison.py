@@ -23,7 +23,7 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
     for split in task.splits:
         if num_rows[split.name] != split.num_rows:
             return f"{split.name} has {num_rows[split.name]:,} rows, the published benchmark {split.num_rows:,}"
-    changed = changed_keys(recipe, task)
+    changed = [*(["init_from"] if recipe.init_from else []), *changed_keys(recipe, task)]
     return f"not the published recipe: {', '.join(changed)} differs" if changed else None
 
 
@@ -37,7 +37,7 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
         [
             f"train.{f.name}"
             for f in fields(recipe.train)
-            if f.name != "seed" and getattr(p.train, f.name) != getattr(recipe.train, f.name)
+            if f.name not in ("seed", "languages") and getattr(p.train, f.name) != getattr(recipe.train, f.name)
         ]
         for p in own
     ]
@@ -48,7 +48,8 @@ def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> li
     """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
     rows = []
     for cell in published_scores(recipe.model or "", task.name):
-        ours = scores.get(cell.score)
+        of_some_languages = cell.score.partition("/")[0].endswith(".avg") and recipe.train.languages is not None
+        ours = None if of_some_languages else scores.get(cell.score)
         difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
         rows.append({
             "score": cell.score, "ours": ours, "value": cell.value, "difference": difference, "verdict": "indicative (1 seed)",

@@ -160,7 +160,9 @@ class SpanHead:
         files = {
             "predictions.json": dict(zip(examples.ids, said, strict=True)),
             "na_prob.json": {row["id"]: row["scores"]["no_answer"] for row in rows if self.task.unanswerable},
-            "nbest_predictions.json": {row["id"]: row["n_best"] for row in rows},
+            "nbest_predictions.json": {
+                identity: [_span_row(span) for span in answer.n_best] for identity, answer in zip(examples.ids, answers, strict=True)
+            },
         }
         if not self.task.unanswerable:
             del files["na_prob.json"]
@@ -181,21 +183,26 @@ class SpanHead:
     def _texts(self, answers: list[spans.Answers], threshold: float | None) -> list[str]:
         """The answer of each question, "" for none."""
         answered = not self.task.unanswerable
-        return [answer.best if answered or answer.no_answer_score <= threshold else "" for answer in answers]
+        return [answer.best.strip() if answered or answer.no_answer_score <= threshold else "" for answer in answers]
 
     def _rows(self, answers: list[spans.Answers], said: list[str], examples: Examples) -> list[dict[str, Any]]:
-        """id, prediction, probabilities, and the n best spans with their characters in the context."""
+        """id, prediction with its characters in the context (null where there is none), probabilities."""
         rows = []
         for identity, answer, text in zip(examples.ids, answers, said, strict=True):
             scores = {"answer": answer.n_best[0].probability if answer.n_best else 0.0}
             if self.task.unanswerable:
                 scores["no_answer"] = spans.no_answer_probability(answer.no_answer_score)
-            n_best = [
-                {"text": s.text, "start": s.start, "end": s.end, "score": s.score, "probability": s.probability}
-                for s in answer.n_best
-            ]
-            rows.append({"id": identity, "prediction": text, "scores": scores, "n_best": n_best})
+            best = _span_row(answer.n_best[0]) if text else {}
+            place = {"start": best.get("start"), "end": best.get("end")}
+            rows.append({"id": identity, "prediction": text, **place, "scores": scores})
         return rows
+
+
+def _span_row(span: spans.Span) -> dict[str, Any]:
+    """Without the space at the edge that a token of nothing else leaves."""
+    text = span.text.strip()
+    start = span.start + len(span.text) - len(span.text.lstrip())
+    return {"text": text, "start": start, "end": start + len(text), "score": span.score, "probability": span.probability}
 
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:

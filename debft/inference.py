@@ -1,5 +1,6 @@
 """A fine-tuned model at work: score the dev splits, label new texts. No training, no run directory is changed."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.data import encode_split, load_table
+from debft.data import encode_split, load_table, present
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.encoding import EncodedSplit
 from debft.data.files import Table, read_table, read_text
+from debft.data.own import own_task_of_model
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
-from debft.heads import Head, head_of
+from debft.heads import Assessment, Head, head_of
 from debft.models import (
     ModelFiles,
     build_model,
@@ -24,13 +26,14 @@ from debft.models import (
     check_vocabulary,
     find_model,
     model_labels,
+    model_names,
     read_settings,
     use_config,
 )  # fmt: skip
 from debft.progress import say
 from debft.recipe import RuntimeConfig, TrainConfig
 from debft.results import RunDirectory
-from debft.tasks import TASKS, Task
+from debft.tasks import TASKS, TEXT, Task, task_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -96,11 +99,15 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         raise InputError(f"{run_or_model}: expected a run directory, or --task for a model; {did_you_mean('', TASKS)[2:]}")
     if name not in TASKS:
         raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
-    task = TASKS[name]
+    config = use_config(files, settings)
+    task = (
+        own_task_of_model(config, model_names(files))
+        if name == TEXT.name and own
+        else task_of(name, recipe.train if recipe else config)
+    )
     runtime = RuntimeConfig(precision=precision)
     accelerator, _ = build_accelerator(runtime)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    config = use_config(files, settings)
     return Predictor(
         task=task,
         files=files,
@@ -117,11 +124,9 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
     """task, model, data, scores in percent by `<split>/<metric>`, num_examples by split; `data` as in a recipe."""
     task, source = predictor.task, data or predictor.data or "hub"
-    examples = {split.name: check_rows(load_table(task, split, source), task, limit) for split in task.evals}
-    assessed = {}
-    for name, rows in examples.items():
-        split = predictor.head.prepare(predictor.encode(rows, name, cached=True))
-        assessed[name] = predictor.head.assess(predictor.logits(split, name), split, rows)
+    evals = present(task, source).evals
+    examples = {split.name: check_rows(load_table(task, split, source), task, limit) for split in evals}
+    assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
     return {
         "task": task.name,
         "model": str(predictor.files.path),
@@ -131,14 +136,43 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     }
 
 
+def assess(predictor: Predictor, examples: Examples, what: str) -> Assessment:
+    """Scores and predictions of rows with labels."""
+    split = predictor.head.prepare(predictor.encode(examples, what, cached=True))
+    return predictor.head.assess(predictor.logits(split, what), split, examples)
+
+
+def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[str, Any]]:
+    """Predictions of rows without labels."""
+    split = predictor.encode(examples, what, cached=False)
+    return predictor.head.predict(predictor.logits(split, what), split, examples)
+
+
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """id, prediction and scores of each row of a JSONL or other table, or of stdin (`-`); the label is not needed."""
     table = _stdin() if file == "-" else _file(Path(file))
     examples = check_texts(table, predictor.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
-        split = predictor.encode(part, "rows", cached=False)
-        yield from predictor.head.predict(predictor.logits(split, "rows"), split, part)
+        yield from predict(predictor, part, "rows")
+
+
+def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False)
+
+
+def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """A header, then a line per row; a score has a column of its own. A tab or line end in a text is written as \\t or \\n."""
+    for number, row in enumerate(rows):
+        flat = {key: value for key, value in row.items() if key != "scores"} | row["scores"]
+        if not number:
+            yield "\t".join(flat)
+        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for value in flat.values())
+
+
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
+FORMATS = {"jsonl": _json_lines, "tsv": _tsv_lines}
 
 
 def _file(path: Path) -> Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from debft import hub
 from debft.data import demo
+from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of
 from debft.progress import say
 from debft.recipe import TrainConfig, from_dict
@@ -147,19 +148,26 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
         return ("start", "end")
     if task.is_regression:
         return (SCORE_LABEL,)
-    id2label = read_config(files.path).get("id2label") or {}
-    names = [str(id2label[key]) for key in sorted(id2label, key=int)]
+    names = list(model_names(files))
     by_lower = {label.lower(): label for label in task.labels}
+    if len(by_lower) < len(task.labels):  # own labels that differ in case alone
+        return tuple(names) if sorted(names) == sorted(task.labels) else task.labels
     if sorted(name.lower() for name in names) == sorted(by_lower):
         return tuple(by_lower[name.lower()] for name in names)
     return task.labels
+
+
+def model_names(files: ModelFiles) -> tuple[str, ...]:
+    """The names of the outputs as config.json has them, () where it names none."""
+    id2label = read_config(files.path).get("id2label") or {}
+    return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
 
 
 def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
     """What it takes to use the model as it was trained, for its config.json."""
     keys = ["max_seq_length"]
     keys += ["doc_stride", "max_question_length", "max_answer_length"] if isinstance(task, QuestionAnswering) else ["swap_texts"]
-    return {"task": task.name} | {key: getattr(config, key) for key in keys}
+    return {"task": task.name} | {key: getattr(config, key) for key in keys} | (settings_of(task) if task.name == "text" else {})
 
 
 def read_settings(files: ModelFiles) -> dict[str, Any]:
@@ -261,17 +269,40 @@ def build_model(
         raise InputError(f"--model {files.path}: the weights cannot be read: {_first_line(error)}; copy the file again") from None
     except (ValueError, TypeError) as error:
         raise InputError(f"{files.path / 'config.json'}: transformers cannot build this model: {_first_line(error)}") from None
-    encoder = model.base_model_prefix + "."
     new = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
-    lost = [key for key in new if key.startswith(encoder) and ".pooler." not in key]
+    lost = [key for key in new if key.startswith(model.base_model_prefix + ".") and ".pooler." not in key]
     if lost:
         raise InputError(f"{files.path}: expected the weights of the encoder, {len(lost)} are missing, {lost[0]} first")
+    if others := _labels_of_another_task(files, labels):
+        if not new_head:
+            raise InputError(f"{files.path}: expected a head for {', '.join(labels)}, it has one for {', '.join(others)}")
+        new = sorted({*new, *_renew_head(model, auto.from_config(config, **options))})
     if new and not new_head:
         raise InputError(f"{files.path}: expected a model fine-tuned for {task.name}, its head lacks {new[0]}; fine-tune it first")
     if not quiet:
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
     return model
+
+
+def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The label names of the checkpoint where they are real names and not the task's: its head would be of no use."""
+    names = model_names(files)
+    given = any(name != f"LABEL_{i}" for i, name in enumerate(names))
+    same = sorted(name.lower() for name in names) == sorted(label.lower() for label in labels)
+    return names if given and not same else ()
+
+
+def _renew_head(model: "PreTrainedModel", fresh: "PreTrainedModel") -> list[str]:
+    """Put the random weights of `fresh` behind the encoder and its pooler; returns their names."""
+    import torch
+
+    new = [key for key, _ in model.named_parameters() if not key.startswith((model.base_model_prefix + ".", "pooler."))]
+    source = dict(fresh.named_parameters())
+    with torch.no_grad():
+        for key in new:
+            model.get_parameter(key).copy_(source[key])
+    return new
 
 
 def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float | None) -> None:

@@ -1,11 +1,14 @@
 """Everything about a run that can be known, and wrong, before weights are loaded."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
+
+import numpy as np
 
 from debft.checks import check_recipe, check_schedule
-from debft.data import SOURCES, encode_split, load_table, present
+from debft.data import SOURCES, encode_split, load_table, task_for
 from debft.data.checks import Examples, check_rows
 from debft.errors import InputError
 from debft.launch import is_main_process
@@ -13,7 +16,9 @@ from debft.models import ModelFiles, build_tokenizer, check_model_name, find_mod
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
-from debft.tasks import QuestionAnswering, Task, task_of
+from debft.tasks import QuestionAnswering, Task, TextClassification
+
+MOST_SHOWN = 8  # labels or splits in one line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,25 @@ class Plan:
     def train(self) -> Examples:
         return self.examples[self.task.train.name]
 
+    def remarks(self) -> list[str]:
+        """What the data decided: columns, labels and how many rows of each, where the rows come from."""
+        task, lines = self.task, []
+        if task.name == "text":
+            lines.append(f"texts {', '.join(task.text_keys)}   label {task.label_key}")
+        if task.name == "xnli":
+            lines.append(f"train on {self.train.source}")
+        if isinstance(task, TextClassification):
+            lines.append(self._labels())
+        return lines
+
+    def _labels(self) -> str:
+        labels_N = self.train.labels
+        if self.task.is_regression:
+            return f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"
+        counts = np.bincount(labels_N, minlength=len(self.task.labels))
+        shown = [f"{label} {count:,}" for label, count in zip(self.task.labels, counts, strict=True)]
+        return "   ".join(["labels", *shown[:MOST_SHOWN], *([f"... ({len(shown)} in all)"] if len(shown) > MOST_SHOWN else [])])
+
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
@@ -39,7 +63,7 @@ def make_plan(recipe: Recipe) -> Plan:
     """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
     check_recipe(recipe)
     config = recipe.train
-    task = present(task_of(recipe.task or "", config), recipe.data)
+    task = task_for(recipe)
     check_model_name(recipe.model or "")
     examples = {
         split.name: check_rows(
@@ -47,7 +71,7 @@ def make_plan(recipe: Recipe) -> Plan:
         )
         for split in task.splits
     }
-    files = find_model(recipe.model or "", config.from_scratch)
+    files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
     if longest is not None and config.max_seq_length > longest:
         raise InputError(
@@ -55,6 +79,21 @@ def make_plan(recipe: Recipe) -> Plan:
         )
     total_steps = check_schedule(config, _num_sequences(task, examples[task.train.name], files, config))
     return Plan(recipe=recipe, task=task, files=files, examples=examples, total_steps=total_steps)
+
+
+def _find_weights(recipe: Recipe) -> ModelFiles:
+    """The files that training starts from: the model's, or those of the run in `init_from`."""
+    model = recipe.model or ""
+    if recipe.init_from is None:
+        return find_model(model, recipe.train.from_scratch)
+    where, run = f"--init-from {recipe.init_from}", RunDirectory(Path(recipe.init_from))
+    if recipe.train.from_scratch:
+        raise InputError(f"{where}: expected weights to start from, --from-scratch asks for random ones; give one of the two")
+    if not run.exists() or run.result() is None:
+        raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
+    if (there := run.recipe().model) != model:
+        raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
+    return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
 def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: TrainConfig) -> int:
@@ -88,7 +127,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
     """Raises InputError naming the first thing that moves the score and differs."""
-    pairs = [("task", there.task, here.task), ("model", there.model, here.model)]
+    pairs = [("task", there.task, here.task), ("model", there.model, here.model), ("init_from", there.init_from, here.init_from)]
     pairs.append(("data", *(r.data if r.data in SOURCES else os.path.realpath(r.data) for r in (there, here))))
     pairs += [(f"train.{f.name}", getattr(there.train, f.name), getattr(here.train, f.name)) for f in fields(here.train)]
     for name, old, new in pairs:
@@ -98,9 +137,17 @@ def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
 
 def describe(plan: Plan) -> None:
     """What is about to run, in a line or two; said before torch is imported."""
-    recipe = plan.recipe
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in plan.task.evals)
-    rows = f"{len(plan.train):,} train   {dev} dev"
-    say(f"{plan.task.name}   {recipe.model}   dialect {recipe.dialect}   data {recipe.data}   {rows}")
+    recipe, task = plan.recipe, plan.task
+    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
+    if more := len(task.evals) - MOST_SHOWN:
+        dev += f" + ... ({more} more splits)" if more > 0 else ""
+    start = f"   from {recipe.init_from}" if recipe.init_from else ""
+    say(
+        f"{task.name}   {recipe.model}{start}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
+    )
+    if recipe.note:
+        say(f"note on the recipe: {recipe.note}")
+    for line in plan.remarks():
+        say(line)
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
         say(f"{empty:,} empty texts in the data, kept")

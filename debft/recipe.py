@@ -44,6 +44,7 @@ class TrainConfig:
     truncation: `longest_first` cuts the end of the longer text (transformers); `random_ends` drops tokens one by
         one from the front or the back of the longer text, by a coin (the DeBERTa repository)
     train_language, languages: for XNLI. The language trained on; those evaluated, `fr,de`, null: all fifteen
+    text_columns, label_column, problem: for own data. `a` or `a,b`, one or two columns; null: found in the file
     doc_stride, max_question_length, max_answer_length, n_best_size: for question answering. Tokens that neighbouring
         windows of a context share; tokens after which a question is cut; tokens of the longest answer; answers kept per question
     swap_texts: the second text of a pair goes first (the DeBERTa repository feeds QNLI as sentence, question)
@@ -74,6 +75,9 @@ class TrainConfig:
     swap_texts: bool = False
     train_language: str = "en"
     languages: str | None = None
+    text_columns: str | None = None
+    label_column: str | None = None
+    problem: Literal["auto", "classification", "regression"] = "auto"
     doc_stride: int = _bound(128, least=0)
     max_question_length: int = _bound(64, least=1)
     max_answer_length: int = _bound(30, least=1)
@@ -124,12 +128,15 @@ class Recipe:
 
     task, model: a name; an alias, hub id or directory. null: given on the command line
     data: `hub`, `demo` or a directory
+    init_from: a run, or a fine-tuned model directory, whose weights the training starts from; its head stays only where it has
+        the task's labels
     reproduces: the published cell(s), `table/row/task`; source: where the hyper-parameters come from
     """
 
     task: str | None = None
     model: str | None = None
     data: str = "hub"
+    init_from: str | None = None
     dialect: Literal["card", "repo"] = "card"
     train: TrainConfig = TrainConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -213,8 +220,8 @@ def from_dict(content: dict[str, Any], where: str) -> Recipe:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Hex digest of what moves the score: model, task, data and `train`."""
-    content = json.dumps([recipe.model, recipe.task, recipe.data, asdict(recipe.train)], sort_keys=True)
+    """Hex digest of what moves the score: model, task, data, the weights it starts from and `train`."""
+    content = json.dumps([recipe.model, recipe.task, recipe.data, recipe.init_from, asdict(recipe.train)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -14,15 +14,8 @@ from debft.results import RunResult
 
 def print_result(result: RunResult, output: Path) -> None:
     """The summary of a run: our score(s), the published ones or why there is no comparison, where everything is."""
-    published = {row["score"]: row for row in result.published}
-    table = RichTable(box=None, pad_edge=False)
-    for header, justify in (("score", "left"), ("ours", "right"), ("published", "right"), ("diff", "right"), ("", "left")):
-        table.add_column(header, justify=justify, no_wrap=True)
-    for name, value in result.scores.items():
-        row = published.get(name)
-        shown = ("-", "", "not compared") if row is None else _beside(row)
-        table.add_row(name, f"{value:.2f}", *shown)
-    console.print(table)
+    languages = {name.partition("/")[0].partition(".")[2] for name in result.scores} - {""}
+    console.print(_language_table(result) if languages else _score_table(result))
     if result.not_compared:
         say(f"not compared: {result.not_compared}")
     for note in {row["note"] for row in result.published if row["note"]}:
@@ -33,6 +26,38 @@ def print_result(result: RunResult, output: Path) -> None:
         f"evaluation {clock(timing['eval_seconds'])}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
     )
     say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
+
+
+def _score_table(result: RunResult) -> RichTable:
+    published = {row["score"]: row for row in result.published}
+    table = _table("score", "ours", "published", "diff", "")
+    for name, value in result.scores.items():
+        row = published.get(name)
+        table.add_row(
+            name, f"{value:.2f}", *(("-", "", "" if result.published else "not compared") if row is None else _beside(row))
+        )
+    return table
+
+
+def _language_table(result: RunResult) -> RichTable:
+    """A line per language, the average last; the published row stands beside our scores on test."""
+    published = {row["score"]: row for row in result.published}
+    metric = next(iter(result.scores)).partition("/")[2]
+    parts = dict.fromkeys(name.partition(".")[0] for name in result.scores)
+    table = _table("language", *parts, "published", "diff", "")
+    for language in dict.fromkeys(name.partition("/")[0].partition(".")[2] for name in result.scores):
+        ours = [result.scores.get(f"{part}.{language}/{metric}") for part in parts]
+        row = published.get(f"test.{language}/{metric}")
+        shown = ("-", "", "not compared") if row is None or row["ours"] is None else _beside(row)
+        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), *shown)
+    return table
+
+
+def _table(*headers: str) -> RichTable:
+    table = RichTable(box=None, pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number in (0, len(headers) - 1) else "right", no_wrap=True)
+    return table
 
 
 def _beside(row: dict[str, Any]) -> tuple[str, str, str]:

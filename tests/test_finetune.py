@@ -121,6 +121,7 @@ def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
     from debft.data.batches import Collator
     from debft.devices import build_accelerator
     from debft.evaluation import predict_logits
+    from debft.heads import head_of
     from debft.models import ModelFiles, build_model, build_tokenizer
     from debft.plan import make_plan
 
@@ -135,8 +136,9 @@ def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
     examples = make_plan(recipe).examples["validation_matched"]
     split = encode(examples, tokenizer, max_seq_length=64, truncation="longest_first", seed=0, what="x", show=False)
     collate = Collator(pad_id=0, names=tuple(tokenizer.model_input_names), device=accelerator.device)
+    head = head_of(mnli, recipe.train, mnli.labels)
     logits = [
-        predict_logits(accelerator, m, split, collate=collate, micro_batch_tokens=t, what="x")
+        predict_logits(accelerator, m, head, split, collate=collate, micro_batch_tokens=t, what="x")
         for m, t in ((ours, 1), (plain, 10_000))
     ]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)

@@ -10,8 +10,9 @@ import sklearn.metrics
 from sklearn.metrics import accuracy_score
 
 from debft import metrics
+from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit
-from debft.evaluation import probabilities, scores_of
+from debft.heads import ClassificationHead, probabilities
 from debft.tasks import TASKS
 
 
@@ -26,8 +27,8 @@ def test_accuracy_equals_scikit_learn(seed):
 def test_module_loads_offline_with_evaluate_itself(name):
     found = evaluate.load(metrics.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
     correlation = 1 / 3**0.5
-    by_hand = {"accuracy": 0.75, "f1": 0.8, "matthews_correlation": correlation, "pearson": correlation, "spearmanr": correlation}
-    assert found == {name: pytest.approx(by_hand[name])}
+    by_hand = {"accuracy": 0.75, "f1": 0.8, "macro_f1": (0.8 + 2 / 3) / 2}
+    assert found == {name: pytest.approx(by_hand.get(name, correlation))}
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearmanr"])
@@ -37,6 +38,14 @@ def test_correlation_equals_scipy_and_is_zero_for_a_constant(name):
     oracle = {"pearson": scipy.stats.pearsonr, "spearmanr": scipy.stats.spearmanr}[name](predictions, references).statistic
     assert metrics.compute(name, predictions, references) == pytest.approx(oracle, rel=1e-12)
     assert metrics.compute(name, np.ones(99), references) == 0.0
+
+
+def test_macro_f1_equals_scikit_learn():
+    rng = np.random.default_rng(0)
+    predictions, references = rng.integers(0, 5, 99), rng.integers(0, 5, 99)
+    assert metrics.compute("macro_f1", predictions, references) == sklearn.metrics.f1_score(
+        references, predictions, average="macro"
+    )
 
 
 @pytest.mark.parametrize("name", ["f1", "matthews_correlation"])
@@ -55,9 +64,11 @@ def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=np.float32)
     split = EncodedSplit(ids_T=None, types_T=None, ends_N=None, labels_N=np.array([1, 0, 0, 1]), truncated=0)
     swapped = replace(split, labels_N=1 - split.labels_N)
-    ours = scores_of(mrpc, mrpc.labels, {"validation": logits}, {"validation": split})
-    theirs = scores_of(mrpc, mrpc.labels[::-1], {"validation": logits[:, ::-1]}, {"validation": swapped})
-    assert ours == theirs == {"validation/accuracy": 75.0, "validation/f1": 80.0}
+    examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_N, ids=list("0123"), empty_texts=0, source="rows.tsv")
+    ours = ClassificationHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
+    theirs = ClassificationHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
+    assert ours.scores == theirs.scores == {"accuracy": 75.0, "f1": 80.0}
+    assert [row["prediction"] for row in ours.rows] == [row["prediction"] for row in theirs.rows]
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():

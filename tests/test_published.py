@@ -6,7 +6,7 @@ import pytest
 
 from debft import yaml12
 from debft.published import DIRECTORY, published_scores
-from debft.tasks import TASKS
+from debft.tasks import LANGUAGES, TASKS
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -17,6 +17,26 @@ def test_table_has_every_cell_of_the_card_verbatim():
     table = yaml12.load(DIRECTORY / "deberta-v3.yaml")
     ours = [[str(row[key]) for key in ("row", "vocabulary_k", "backbone_params_m", "squad2", "mnli")] for row in table["rows"]]
     assert ours == card
+
+
+def test_xnli_table_has_every_cell_of_the_card_verbatim():
+    lines = [line for line in (CARDS / "mdeberta-v3.md").read_text().splitlines() if line.startswith("|")]
+    header, *card = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+    table = yaml12.load(DIRECTORY / "mdeberta-v3.yaml")
+    assert [[str(row[key]) for key in ("row", *header[1:])] for row in table["rows"]] == card
+    assert list(table["columns"]) == header[1:] == ["avg", *LANGUAGES]
+
+
+@pytest.mark.parametrize("model", ["mdeberta-v3-base", "xlm-roberta-base"])
+def test_xnli_average_is_the_mean_of_its_columns_as_rounded_on_the_card(model):
+    average, *languages = published_scores(model, "xnli")
+    assert [cell.score for cell in languages] == [f"test.{language}/accuracy" for language in LANGUAGES]
+    assert abs(sum(cell.value for cell in languages) / 15 - average.value) <= 0.05
+
+
+def test_spread_of_a_cell_is_read_beside_its_value():
+    average = published_scores("mdeberta-v3-base", "xnli")[0]
+    assert (average.value, average.spread, average.cell) == (79.8, 0.2, "79.8+/-0.2")
 
 
 def test_scores_of_a_row_are_the_parts_of_its_cell():

@@ -16,10 +16,12 @@ PACKAGE = Path(__file__).parent.parent / "debft"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"report", "finetune", "doctor", "inference"},
+    {"report", "finetune", "doctor", "submit"},
+    {"inference"},
     {"session"},
     {"plan", "comparison"},
     {"train", "evaluation", "optimization"},
+    {"heads"},
     {"checks", "models"},
     {"schedule", "devices", "checkpoint"},
     {"data"},

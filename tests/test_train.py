@@ -13,10 +13,14 @@ from debft.data.checks import check_rows
 from debft.data.encoding import encode
 from debft.devices import build_accelerator
 from debft.errors import NotFiniteError
+from debft.heads import ClassificationHead
 from debft.models import ModelFiles, build_model, build_tokenizer
 from debft.optimization import build_optimizer
 from debft.recipe import RuntimeConfig, TrainConfig
-from debft.train import classification_loss, optimizer_steps, step_seed
+from debft.tasks import TASKS
+from debft.train import optimizer_steps, step_seed
+
+HEAD = ClassificationHead(task=TASKS["mnli"], labels=TASKS["mnli"].labels)
 
 STEPS, BATCH, ROWS = 50, 8, 100  # 100 rows in steps of 8: the last step of an epoch has 4
 CONFIG = TrainConfig(learning_rate=1e-3, warmup_steps=10, train_batch_size=BATCH, max_steps=STEPS, seed=5)
@@ -32,16 +36,12 @@ def files(demo_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def split(files):
-    from debft.tasks import TASKS
-
     labels = np.random.default_rng(0).integers(0, 3, ROWS).tolist()
     examples = check_rows(table_of(premise=random_texts(ROWS, 3), hypothesis=random_texts(ROWS, 4), label=labels), TASKS["mnli"])
     return encode(examples, build_tokenizer(files), max_seq_length=64, truncation="longest_first", seed=0, what="test", show=False)
 
 
 def new_model(files, seed=1):
-    from debft.tasks import TASKS
-
     return build_model(files, TASKS["mnli"], from_scratch=True, head_dropout=None, seed=seed, quiet=True)
 
 
@@ -54,7 +54,7 @@ def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=
     model, optimizer = accelerator.prepare(model, options.pop("optimizer", None) or build_optimizer(model, config))
     steps = optimizer_steps(
         accelerator, model, optimizer, split, config, collate=collator(), micro_batch_tokens=micro_batch_tokens,
-        total_steps=config.max_steps, first_step=first_step, **options,
+        total_steps=config.max_steps, first_step=first_step, **{"loss_fn": HEAD.loss} | options,
     )  # fmt: skip
     return [log for log in steps if last_step is None or log.step <= last_step]
 
@@ -203,7 +203,17 @@ def test_step_that_overflows_is_tried_again_with_the_same_sequences_and_masks(fi
     step = optimizer.step
     optimizer.step = lambda: step() if all(p.grad.isfinite().all() for p in bumpy.parameters()) else None
     logs = list(
-        optimizer_steps(accelerator, bumpy, optimizer, split, config, collate=collator(), micro_batch_tokens=10_000, total_steps=6)
+        optimizer_steps(
+            accelerator,
+            bumpy,
+            optimizer,
+            split,
+            config,
+            collate=collator(),
+            micro_batch_tokens=10_000,
+            total_steps=6,
+            loss_fn=HEAD.loss,
+        )
     )
     assert accelerator.passes == 7
     assert [log.loss for log in logs] == [log.loss for log in expected]
@@ -216,7 +226,7 @@ def test_not_finite_stops_before_the_weights_are_touched(files, split, kind):
     before = [p.detach().clone() for p in model.parameters()]
 
     def poisoned(model, batch):
-        loss = classification_loss(model, batch)
+        loss = HEAD.loss(model, batch)
         if kind == "loss":
             return loss * float("nan")
         loss.register_hook(lambda grad: grad * float("inf"))

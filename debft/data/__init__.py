@@ -8,9 +8,11 @@ from debft.data import demo, directory, hub_datasets
 from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit, encode
 from debft.data.files import Table
+from debft.data.own import own_task
 from debft.data.windows import encode_windows
-from debft.recipe import TrainConfig
-from debft.tasks import QuestionAnswering, Split, Task
+from debft.errors import InputError
+from debft.recipe import Recipe, TrainConfig
+from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,8 +28,18 @@ def load_table(task: Task, split: Split, source: str) -> Table:
     if source == "demo":
         return demo.table(task, split)
     if source == "hub":
+        if not task.dataset:
+            raise InputError(f"--data hub: {task.name} reads your own files; give --data DIR with train and validation files")
         return hub_datasets.table(task, split)
     return directory.table(task, split, Path(source))
+
+
+def task_for(recipe: Recipe) -> Task:
+    """The task as this data has it: own data's columns and labels, and those of the eval splits that are there."""
+    task = task_of(recipe.task or "", recipe.train)
+    if task is TEXT:
+        return own_task(recipe.train, load_table(task, task.train, recipe.data))
+    return present(task, recipe.data)
 
 
 def present(task: Task, source: str) -> Task:

@@ -18,7 +18,8 @@ def table(task: Task, split: Split, directory: Path) -> Table:
             f" or {Path(layout.directory, layout.files[split.name])}" for layout in task.layouts if split.name in layout.files
         )
         endings = ", ".join(SUFFIXES[1:])
-        raise InputError(f"--data {directory}: expected {task.name}/{split.name}.tsv (or {endings}){own}, found none")
+        place = split.name if task.in_root else f"{task.name}/{split.name}"
+        raise InputError(f"--data {directory}: expected {place}.tsv (or {endings}){own}, found none")
     path, layout = found
     return read_table(path) if layout is None else _as_hub_schema(read_table(path, layout.header), task, split, layout)
 
@@ -28,7 +29,8 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None
     if not directory.is_dir():
         found = "a file" if directory.exists() else "no such directory"
         raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {found}")
-    hub_schema = [path for suffix in SUFFIXES if (path := directory / task.name / f"{split.name}{suffix}").is_file()]
+    bases = (directory / task.name, directory) if task.in_root else (directory / task.name,)
+    hub_schema = [path for base in bases for suffix in SUFFIXES if (path := base / f"{split.name}{suffix}").is_file()]
     if len(hub_schema) > 1:
         raise InputError(f"--data {directory}: expected one file for {split.name}, got {hub_schema[0]} and {hub_schema[1]}")
     if hub_schema:

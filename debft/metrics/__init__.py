@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Of label ids or numbers, one score each; squad_v2 scores answer texts.
-METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
+METRICS = ("accuracy", "f1", "macro_f1", "matthews_correlation", "pearson", "spearmanr")
 
 
 def path(name: str) -> str:

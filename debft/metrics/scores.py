@@ -21,6 +21,11 @@ def f1(references: Sequence[int], predictions: Sequence[int]) -> float:
     return float(sklearn.metrics.f1_score(references, predictions, zero_division=0))
 
 
+def macro_f1(references: Sequence[int], predictions: Sequence[int]) -> float:
+    """The mean over the labels of their F1, each 0 where the label is neither predicted nor true."""
+    return float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0))
+
+
 def matthews_correlation(references: Sequence[int], predictions: Sequence[int]) -> float:
     """Matthews' correlation of label ids."""
     return float(sklearn.metrics.matthews_corrcoef(references, predictions))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from debft import yaml12
 
@@ -13,7 +14,7 @@ class PublishedScore:
     """One number of a table.
 
     score: our name of it, `validation_matched/accuracy`; cell: the whole cell verbatim, `88.1/88.3`;
-    value: percent, None where the cell prints none for this score
+    value: percent, None where the cell prints none for this score; spread: the `0.2` of `79.8+/-0.2`
     """
 
     table: str
@@ -21,6 +22,7 @@ class PublishedScore:
     score: str
     cell: str
     value: float | None
+    spread: float | None
     source: str
     note: str | None
 
@@ -34,21 +36,24 @@ def published_scores(model: str, task: str, sift: bool = False) -> tuple[Publish
     found = []
     for name in table_names():
         table = yaml12.load(DIRECTORY / f"{name}.yaml")
-        column = table["columns"].get(task)
+        columns = {key: column for key, column in table["columns"].items() if column.get("task", key) == task}
         for row in table["rows"]:
-            if column is None or row["model"] != model or row.get("sift", False) != sift:
+            if row["model"] != model or row.get("sift", False) != sift:
                 continue
-            for score, text in zip(column["scores"], str(row[task]).split("/"), strict=True):
-                value = float(text) if text not in ("-", "") else None
-                found.append(
-                    PublishedScore(
-                        table=name,
-                        row=row["row"],
-                        score=score,
-                        cell=str(row[task]),
-                        value=value,
-                        source=table["source"],
-                        note=row.get("note"),
-                    )
-                )
+            found += [cell for key, column in columns.items() if key in row for cell in _cells(table, row, str(row[key]), column)]
     return tuple(found)
+
+
+def _cells(table: dict[str, Any], row: dict[str, Any], cell: str, column: dict[str, Any]) -> list[PublishedScore]:
+    """The scores that one cell prints, `88.1/88.3` or `79.8+/-0.2`."""
+    parts = [cell] if len(column["scores"]) == 1 else cell.split("/")
+    found = []
+    for score, text in zip(column["scores"], parts, strict=True):
+        number, _, spread = text.partition("+/-")
+        found.append(
+            PublishedScore(
+                table=table["name"], row=row["row"], score=score, cell=cell, value=float(number) if number not in ("-", "") else None,
+                spread=float(spread) if spread else None, source=table["source"], note=row.get("note") or table.get("note"),
+            )
+        )  # fmt: skip
+    return found

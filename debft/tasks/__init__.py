@@ -6,13 +6,14 @@ from debft.tasks.classification import TextClassification
 from debft.tasks.glue import GLUE
 from debft.tasks.squad import SQUAD, QuestionAnswering
 from debft.tasks.task import Layout, Split, Task
+from debft.tasks.text import TEXT
 from debft.tasks.xnli import LANGUAGES, xnli
 
-TASKS: dict[str, Task] = {task.name: task for task in (*GLUE, *SQUAD, xnli())}
+TASKS: dict[str, Task] = {task.name: task for task in (*GLUE, *SQUAD, xnli(), TEXT)}
 
 
 def task_of(name: str, config: TrainConfig) -> Task:
-    """The task with its languages as `config` has them. Raises InputError for an unknown task or language."""
+    """The task with its languages as `config` has them; `text` is only known once its data is read. Raises InputError for an unknown task or language."""
     if name not in TASKS:
         raise InputError(f"task: unknown task '{name}'{did_you_mean(name, TASKS)}")
     if name != "xnli":
@@ -24,4 +25,4 @@ def task_of(name: str, config: TrainConfig) -> Task:
     return xnli(config.train_language, tuple(language for language in LANGUAGES if language in languages))
 
 
-__all__ = ["LANGUAGES", "TASKS", "Layout", "QuestionAnswering", "Split", "Task", "TextClassification", "task_of"]
+__all__ = ["LANGUAGES", "TASKS", "TEXT", "Layout", "QuestionAnswering", "Split", "Task", "TextClassification", "task_of"]

@@ -41,6 +41,8 @@ class Task:
     text_keys: the columns that the model reads; label_key: what it learns
     metrics: names in debft.metrics; the first ones stand beside the published cell, in its order
     selection: names of the eval splits that are scored during training and choose the best checkpoint; () means all
+    test: splits without labels, for a leaderboard
+    in_root: the files may lie in the data directory itself, not only below the task's name
     some_evals_suffice: data that lacks some of the eval splits is evaluated on the others
     """
 
@@ -54,6 +56,8 @@ class Task:
     metrics: tuple[str, ...]
     layouts: tuple[Layout, ...] = ()
     selection: tuple[str, ...] = ()
+    test: tuple[Split, ...] = ()
+    in_root: bool = False
     some_evals_suffice: bool = False
 
     @property

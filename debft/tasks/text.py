@@ -1,0 +1,10 @@
+"""The user's own texts. Columns, labels and metrics are read off the data; these are the ones of the demo."""
+
+from debft.tasks.classification import TextClassification
+from debft.tasks.task import Split
+
+TEXT = TextClassification(
+    name="text", dataset="", revision="",
+    train=Split("train", "", "train"), evals=(Split("validation", "", "validation"),),
+    text_keys=("text",), labels=("negative", "positive"), numbered=False, metrics=("accuracy", "macro_f1"), in_root=True,
+)  # fmt: skip
