@@ -160,9 +160,7 @@ class SpanHead:
         files = {
             "predictions.json": dict(zip(examples.ids, said, strict=True)),
             "na_prob.json": {row["id"]: row["scores"]["no_answer"] for row in rows if self.task.unanswerable},
-            "nbest_predictions.json": {
-                identity: [_span_row(span) for span in answer.n_best] for identity, answer in zip(examples.ids, answers, strict=True)
-            },
+            "nbest_predictions.json": {row["id"]: [_span_row(s) for s in a.n_best] for row, a in zip(rows, answers, strict=True)},
         }
         if not self.task.unanswerable:
             del files["na_prob.json"]

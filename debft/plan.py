@@ -139,12 +139,10 @@ def describe(plan: Plan) -> None:
     """What is about to run, in a line or two; said before torch is imported."""
     recipe, task = plan.recipe, plan.task
     dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
-    if more := len(task.evals) - MOST_SHOWN:
-        dev += f" + ... ({more} more splits)" if more > 0 else ""
-    start = f"   from {recipe.init_from}" if recipe.init_from else ""
-    say(
-        f"{task.name}   {recipe.model}{start}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev"
-    )
+    if len(task.evals) > MOST_SHOWN:
+        dev += f" + ... ({len(task.evals)} splits)"
+    model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
+    say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
     if recipe.note:
         say(f"note on the recipe: {recipe.note}")
     for line in plan.remarks():

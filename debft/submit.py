@@ -171,7 +171,8 @@ def check_squad(predictions: dict[str, Any], na_prob: dict[str, Any] | None, ids
             lacking = [identity for identity in ids if identity not in content]
             detail = f"{len(lacking):,} are missing, {lacking[0]} first" if lacking else f"got {len(content):,}"
             wrong.append(f"{name}: expected each of {len(ids):,} questions once, {detail}")
-    wrong += [f"{PREDICTIONS}: {key}: expected text, got {text!r}" for key, text in predictions.items() if not isinstance(text, str)]
+    no_text = {key: said for key, said in predictions.items() if not isinstance(said, str)}
+    wrong += [f"{PREDICTIONS}: {key}: expected text, got {said!r}" for key, said in no_text.items()]
     wrong += [f"{NA_PROB}: {key}: expected 0 to 1, got {p!r}" for key, p in (na_prob or {}).items() if not 0 <= p <= 1]
     return wrong
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import write_mnli, write_tsv
@@ -79,15 +81,35 @@ def test_own_texts_do_not_go_into_the_cache(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "cache" / "encoded").exists()
 
 
-def test_model_without_a_head_for_the_task_is_an_error_and_not_random(trained):
-    with pytest.raises(InputError, match=r"expected a model fine-tuned for rte, its head lacks classifier"):
-        inference.load_predictor(str(trained[1] / "model"), "rte", "auto")
+def foreign(model: Path, directory: Path) -> Path:
+    """A copy of a fine-tuned model as another program would leave it: its config.json does not name the task."""
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    del config["debft"]
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def test_model_knows_its_task_and_how_to_be_used(trained):
+    config = json.loads((trained[1] / "model" / "config.json").read_text())
+    assert config["debft"] == {"task": "mnli", "max_seq_length": 64, "swap_texts": False}
+    assert inference.load_predictor(str(trained[1] / "model"), None, "auto").config.max_seq_length == 64
+
+
+def test_model_of_another_program_needs_its_task(trained, tmp_path):
+    predictor = inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
+    assert (predictor.task.name, predictor.config.max_seq_length) == ("mnli", 256)
+
+
+def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
+    with pytest.raises(InputError, match="expected a head for entailment, not_entailment, it has one for entailment, neutral"):
+        inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "rte", "auto")
 
 
 MISTAKES = {
     "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
     "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
-    "another task": (["evaluate", "RUN", "--task", "rte"], "is a run of mnli; leave --task out"),
+    "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
     "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
     "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file with the columns of the task, or - for stdin"),
     "empty stdin": (["predict", "RUN"], "stdin: expected a header line, got an empty file"),
@@ -98,7 +120,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistake_is_one_line_and_exit_code_2(trained, tmp_path, name):
     write_tsv(tmp_path / "column.tsv", ["premise"], [("a",)])
-    places = {"MODEL": trained[1] / "model", "RUN": trained[1], "COLUMN": tmp_path / "column.tsv"}
+    places = {"MODEL": foreign(trained[1] / "model", tmp_path / "m"), "RUN": trained[1], "COLUMN": tmp_path / "column.tsv"}
     arguments, message = MISTAKES[name]
     done = command(*(places.get(argument, argument) for argument in arguments))
     assert done.returncode == 2, done.stderr

@@ -244,7 +244,7 @@ def test_bf16_keeps_float32_weights_and_moments(files, split):
     optimizer = build_optimizer(model, CONFIG)
     model, optimizer = accelerator.prepare(model, optimizer)
     logs = list(optimizer_steps(accelerator, model, optimizer, split, replace(CONFIG, max_steps=3, warmup_steps=0), collate=collator(),
-                                micro_batch_tokens=500, total_steps=3))  # fmt: skip
+                                micro_batch_tokens=500, total_steps=3, loss_fn=HEAD.loss))  # fmt: skip
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {t.dtype for state in optimizer.state.values() for t in state.values()} == {torch.float32}
     assert all(np.isfinite(log.loss) for log in logs)

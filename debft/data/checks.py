@@ -129,6 +129,14 @@ def _labels(column: list, task: Task, problems: Problems) -> list[int] | list[fl
     return _scores(column, task.value_range, problems) if task.value_range else _classes(column, task, problems)
 
 
+def label_name(value: object) -> str | None:
+    """A label of own data as a name: `1`, `1.0` and "1" are the same; None for what is no label."""
+    if isinstance(value, float) and value == value and abs(value) < 1e15 and value == int(value):
+        value = int(value)
+    name = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return name if name.strip() else None
+
+
 def _classes(column: list, task: Task, problems: Problems) -> list[int]:
     """Label names or the hub's integers as integers. A file that mixes both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}

@@ -50,9 +50,10 @@ def _cells(table: dict[str, Any], row: dict[str, Any], cell: str, column: dict[s
     found = []
     for score, text in zip(column["scores"], parts, strict=True):
         number, _, spread = text.partition("+/-")
+        value = float(number) if number not in ("-", "") else None
         found.append(
             PublishedScore(
-                table=table["name"], row=row["row"], score=score, cell=cell, value=float(number) if number not in ("-", "") else None,
+                table=table["name"], row=row["row"], score=score, cell=cell, value=value,
                 spread=float(spread) if spread else None, source=table["source"], note=row.get("note") or table.get("note"),
             )
         )  # fmt: skip

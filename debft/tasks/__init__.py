@@ -13,7 +13,10 @@ TASKS: dict[str, Task] = {task.name: task for task in (*GLUE, *SQUAD, xnli(), TE
 
 
 def task_of(name: str, config: TrainConfig) -> Task:
-    """The task with its languages as `config` has them; `text` is only known once its data is read. Raises InputError for an unknown task or language."""
+    """The task with its languages as `config` has them; `text` is only known once its data is read.
+
+    Raises InputError for an unknown task or language.
+    """
     if name not in TASKS:
         raise InputError(f"task: unknown task '{name}'{did_you_mean(name, TASKS)}")
     if name != "xnli":
