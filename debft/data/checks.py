@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.data.files import Table
+from debft.data.problems import Problems, Skipped, shown
 from debft.errors import InputError, one_of
 from debft.tasks import Task
 
-PROBLEMS_SHOWN = 3
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
     """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0;
-    source: the file.
+    source: the file; skipped: the rows of it that were left out.
     """
 
     texts: list[tuple[str, ...]]
@@ -25,6 +25,7 @@ class Examples:
     ids: list[str]
     empty_texts: int
     source: str
+    skipped: Skipped
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -41,17 +42,17 @@ class Examples:
         return digest.hexdigest()[:16]
 
 
-def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
+def check_rows(table: Table, task: Task, limit: int | None = None, *, skip: bool = False) -> Examples:
     """The first `limit` rows as examples. Every row is checked all the same.
 
+    skip: bad rows are left out and counted; `limit` counts those that stay
     Raises InputError naming the first wrong row and how many more there are.
     """
-    problems = _start(table, (*task.text_keys, "label"))
+    problems = _start(table, (*task.text_keys, "label"), skip)
     texts = _texts(table, task, problems)
     labels = _labels(table.columns["label"], task, problems)
-    problems.raise_any()
-    kept = len(table) if limit is None else min(limit, len(table))
-    return _examples(table, task, texts[:kept], labels[:kept], [str(i) for i in range(kept)])
+    kept = problems.settle(skip)
+    return _examples(table, task, problems, kept[:limit], texts, labels, [str(i) for i in range(len(table))])
 
 
 def check_texts(table: Table, task: Task) -> Examples:
@@ -61,61 +62,49 @@ def check_texts(table: Table, task: Task) -> Examples:
     """
     problems = _start(table, task.text_keys)
     texts = _texts(table, task, problems)
-    problems.raise_any()
-    ids = next((table.columns[name] for name in ("id", "idx") if name in table.columns), range(len(table)))
-    return _examples(table, task, texts, [0] * len(texts), [str(i) for i in ids])
+    kept = problems.settle(skip=False)
+    column = next((table.columns[name] for name in ("id", "idx") if name in table.columns), range(len(table)))
+    return _examples(table, task, problems, kept, texts, [0] * len(texts), [str(i) for i in column])
 
 
-def _start(table: Table, wanted: tuple[str, ...]) -> "Problems":
+def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problems:
     """Raises InputError for a missing column or a table without rows."""
+    problems = Problems(table)
+    if not table.columns and not len(table):
+        problems.settle(skip)  # no row could be read: raises
     lacking = [name for name in wanted if name not in table.columns]
     if lacking:
-        have = ", ".join(list(table.columns)[:8])
+        have = ", ".join(list(table.columns)[:8]) or "no column"
         raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
     if not len(table):
-        raise InputError(f"{table.path}: expected rows, got none")
-    return Problems(table)
+        problems.settle(skip)
+    return problems
 
 
-def _examples(table: Table, task: Task, texts: list, labels: list, ids: list[str]) -> Examples:
+def _examples(table: Table, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]) -> Examples:
+    texts = [texts[row] for row in kept]
     return Examples(
         texts=texts,
-        labels=np.array(labels, dtype=np.float32 if task.is_regression else np.int64),
-        ids=ids,
+        labels=np.array([labels[row] for row in kept], dtype=np.float32 if task.is_regression else np.int64),
+        ids=[ids[row] for row in kept],
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
+        skipped=problems.skipped(),
     )
-
-
-class Problems:
-    """Collects what is wrong with which row."""
-
-    def __init__(self, table: Table) -> None:
-        self.table = table
-        self.rows: list[tuple[int, str]] = []
-
-    def add(self, row: int, what: str) -> None:
-        self.rows.append((row, what))
-
-    def raise_any(self) -> None:
-        if not self.rows:
-            return
-        self.rows.sort()
-        first, what = self.rows[0]
-        more = [str(self.table.lines[row]) for row, _ in self.rows[1 : 1 + PROBLEMS_SHOWN]]
-        others = len(self.rows) - 1
-        tail = f" (and {others:,} more: line {', '.join(more)}{', ...' if others > len(more) else ''})" if others else ""
-        raise InputError(f"{self.table.place(first)}: {what}{tail}")
 
 
 def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):
             if not isinstance(text, str):
-                problems.add(row, f"{key}: expected text, got {text!r}")
-            elif not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text):
+                problems.add(row, f"{key}: expected text, got {shown(text)}")
+            elif _half_surrogate(text):
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+
+
+def _half_surrogate(text: str) -> bool:
+    return not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 def _labels(column: list, task: Task, problems: Problems) -> list[int] | list[float]:
@@ -123,20 +112,19 @@ def _labels(column: list, task: Task, problems: Problems) -> list[int] | list[fl
 
 
 def _classes(column: list, task: Task, problems: Problems) -> list[int]:
-    """Label names or the hub's integers as integers. A file that mixes both is refused."""
+    """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
-    by_number: dict[object, int] = {i: i for i in range(len(task.labels))} | {str(i): i for i in range(len(task.labels))}
-    counts = Counter(label for label in column if isinstance(label, (str, int)) and not isinstance(label, bool))
+    by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
+    counts = Counter(label for label in column if _usable(label))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
     expected = one_of(task.labels) if lookup is by_name else f"0 to {len(task.labels) - 1} ({one_of(task.labels)})"
     labels = []
     for row, label in enumerate(column):
-        usable = isinstance(label, (str, int)) and not isinstance(label, bool)
-        number = lookup.get(label) if usable else None
+        number = lookup.get(label) if _usable(label) else None
         if number is None:
-            advice = HIDDEN if label in (-1, "-1") else ""
-            problems.add(row, f"label: expected {expected}, got {label!r}{advice}")
+            advice = HIDDEN if label in (-1, "-1", "-1.0") else ""
+            problems.add(row, f"label: expected {expected}, got {shown(label)}{advice}")
         labels.append(-1 if number is None else number)
     return labels
 
@@ -146,11 +134,15 @@ def _scores(column: list, value_range: tuple[float, float], problems: Problems) 
     scores = []
     for row, label in enumerate(column):
         try:
-            score = float(label) if isinstance(label, (str, int, float)) and not isinstance(label, bool) else float("nan")
-        except ValueError:
+            score = float(label) if _usable(label) else float("nan")
+        except (ValueError, OverflowError):
             score = float("nan")
         if not lowest <= score <= highest:
             advice = HIDDEN if score == -1 else ""
-            problems.add(row, f"label: expected a number from {lowest:g} to {highest:g}, got {label!r}{advice}")
+            problems.add(row, f"label: expected a number from {lowest:g} to {highest:g}, got {shown(label)}{advice}")
         scores.append(score)
     return scores
+
+
+def _usable(label: object) -> bool:
+    return isinstance(label, (str, int, float)) and not isinstance(label, bool)

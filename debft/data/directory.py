@@ -1,5 +1,6 @@
 """A split in a directory, in the hub's schema or as the benchmark ships it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from debft.data.files import SUFFIXES, Table, read_table
@@ -34,4 +35,4 @@ def _as_hub_schema(found: Table, task: Task, layout: Layout) -> Table:
     if all(name in found.columns for name in (*task.text_keys, "label")):
         return found
     columns = {layout.columns.get(name, name): column for name, column in found.columns.items()}
-    return Table(columns=columns, path=found.path, lines=found.lines)
+    return replace(found, columns=columns)
