@@ -1,6 +1,7 @@
 """Bad rows, one file each: the exact line without --skip-bad-rows, and exactly what is left out with it."""
 
 import json
+from itertools import pairwise
 
 import pyarrow
 import pyarrow.parquet
@@ -8,7 +9,7 @@ import pytest
 from conftest import table_of, write_tsv
 
 from debft.data import load_table
-from debft.data.checks import check_rows
+from debft.data.checks import check_rows, check_texts
 from debft.data.files import read_table
 from debft.errors import InputError
 from debft.tasks import TASKS
@@ -105,6 +106,7 @@ def test_bad_value_is_one_exact_line_or_one_row_less(tmp_path, task, column, val
     kept = read(tmp_path, task, skip=True)
     assert str(kept.skipped) == f"1 of 4 rows skipped: line 3 ({what})"
     assert [texts[-1] for texts in kept.texts] == [value for row, value in enumerate(GOOD[task][text]) if row != 2]
+    assert kept.ids == ["0", "1", "3"]
 
 
 @pytest.mark.parametrize("task", GOOD)
@@ -411,10 +413,54 @@ def test_float_that_is_no_label_is_refused(mnli, label):
     assert str(error.value) == f"rows.tsv:4: label: expected 0 to 2 (entailment, neutral, contradiction), got {label!r}"
 
 
+# id
+def rows_with_ids(task, name, ids):
+    columns = {key: values[: len(ids)] for key, values in GOOD[task].items()}
+    return table_of(**columns, **{name: ids})
+
+
+IDS = [
+    (["x", "y", "x", "z"], "NAME: expected each id once, got 'x' again, first in line 2"),
+    ([7, 8, 7, 9], "NAME: expected each id once, got 7 again, first in line 2"),
+    ([7, 8, "7", 9], "NAME: expected each id once, got '7' again, first in line 2"),
+    (["x", "y", None, "z"], "NAME: expected an id, got None"),
+    (["x", "y", "", "z"], "NAME: expected an id, got ''"),
+    ([1.0, 2.0, NAN, 4.0], "NAME: expected an id, got nan"),
+    (["x", "y", ["z"], "z"], "NAME: expected an id, got ['z']"),
+    (["x", "y", "\ud800", "z"], r"NAME: expected an id, got '\ud800'"),
+]
+
+
+@pytest.mark.parametrize("task", GOOD)
+@pytest.mark.parametrize("name", ["id", "idx"])
+@pytest.mark.parametrize(("ids", "what"), IDS)
+def test_bad_id_is_one_exact_line_or_one_row_less(task, name, ids, what):
+    table, what = rows_with_ids(task, name, ids), what.replace("NAME", name)
+    for check in (lambda: check_rows(table, TASKS[task]), lambda: check_texts(table, TASKS[task])):
+        with pytest.raises(InputError) as error:
+            check()
+        assert str(error.value) == f"rows.tsv:4: {what}"
+    kept = check_rows(table, TASKS[task], skip=True)
+    assert str(kept.skipped) == f"1 of 4 rows skipped: line 4 ({what})"
+    assert kept.ids == [str(ids[0]), str(ids[1]), str(ids[3])]
+
+
+def test_id_of_a_bad_row_may_come_again(mnli):
+    columns = {"premise": [None, "b", "c"], "hypothesis": ["e"] * 3, "label": [0, 1, 2], "id": ["x", "x", "y"]}
+    kept = check_rows(table_of(**columns), mnli, skip=True)
+    assert (kept.ids, [line for line, _ in kept.skipped.rows]) == (["x", "y"], [2])
+
+
+def test_rows_without_an_id_are_numbered_as_in_the_file(tmp_path):
+    write(tmp_path, MNLI, HEADER + b"c\nd\te\tneutral\n\xff\t\t\nf\tg\tmaybe\nh\ti\tentailment\n")
+    assert read(tmp_path, "mnli", skip=True).ids == ["1", "4"]
+
+
 def test_real_benchmark_rows_are_all_good(shared):
-    """Nothing that people train on is called bad: no row is left out."""
+    """Nothing that people train on is called bad: no id comes twice, no row is left out."""
     for name in ("mnli", "cola", "rte", "mrpc", "sst2", "stsb"):
         task = TASKS[name]
         for split in task.splits:
             kept = check_rows(load_table(task, split, str(shared)), task, skip=True)
             assert len(kept.skipped) == 0
+            assert all(int(a) < int(b) for a, b in pairwise(kept.ids))

@@ -1,6 +1,7 @@
 """Rows become examples, or one line that says which row is wrong and how."""
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -16,8 +17,8 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0;
-    source: the file; skipped: the rows of it that were left out.
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
+    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out.
     """
 
     texts: list[tuple[str, ...]]
@@ -51,20 +52,17 @@ def check_rows(table: Table, task: Task, limit: int | None = None, *, skip: bool
     problems = _start(table, (*task.text_keys, "label"), skip)
     texts = _texts(table, task, problems)
     labels = _labels(table.columns["label"], task, problems)
+    ids = _ids(table, problems)
     kept = problems.settle(skip)
-    return _examples(table, task, problems, kept[:limit], texts, labels, [str(i) for i in range(len(table))])
+    return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
 def check_texts(table: Table, task: Task) -> Examples:
-    """The rows as examples without labels; ids are those of a column `id` or `idx` where there is one.
-
-    Raises InputError as `check_rows`.
-    """
+    """The rows as examples without labels. Raises InputError as `check_rows`."""
     problems = _start(table, task.text_keys)
     texts = _texts(table, task, problems)
-    kept = problems.settle(skip=False)
-    column = next((table.columns[name] for name in ("id", "idx") if name in table.columns), range(len(table)))
-    return _examples(table, task, problems, kept, texts, [0] * len(texts), [str(i) for i in column])
+    ids = _ids(table, problems)
+    return _examples(table, task, problems, problems.settle(skip=False), texts, [0] * len(texts), ids)
 
 
 def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problems:
@@ -91,6 +89,26 @@ def _examples(table: Table, task: Task, problems: Problems, kept: list[int], tex
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
     )
+
+
+def _ids(table: Table, problems: Problems) -> list[str]:
+    """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
+    column = next((name for name in ("id", "idx") if name in table.columns), None)
+    if column is None:
+        unread = sorted(line for line, _ in table.unread)
+        return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
+    ids, first_line = [], {}
+    for row, value in enumerate(table.columns[column]):
+        usable = isinstance(value, (str, int, float)) and not isinstance(value, bool) and value == value and value != ""
+        ids.append(str(value))
+        if not usable or _half_surrogate(ids[-1]):
+            problems.add(row, f"{column}: expected an id, got {shown(value)}")
+        elif ids[-1] in first_line and row not in problems:
+            again = f"got {shown(value)} again, first in line {first_line[ids[-1]]}"
+            problems.add(row, f"{column}: expected each id once, {again}")
+        elif row not in problems:
+            first_line[ids[-1]] = table.lines[row]
+    return ids
 
 
 def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
