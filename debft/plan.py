@@ -42,7 +42,10 @@ def make_plan(recipe: Recipe) -> Plan:
     check_model_name(recipe.model or "")
     examples = {
         split.name: check_rows(
-            load_table(task, split, recipe.data), task, config.max_train_samples if split is task.train else config.max_eval_samples
+            load_table(task, split, recipe.data),
+            task,
+            config.max_train_samples if split is task.train else config.max_eval_samples,
+            train=split is task.train,
         )
         for split in task.splits
     }

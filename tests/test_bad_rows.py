@@ -83,7 +83,7 @@ def write_objects(path, rows):
 
 def read(root, task, *, skip):
     found = TASKS[task]
-    return check_rows(load_table(found, found.train, str(root)), found, skip=skip)
+    return check_rows(load_table(found, found.train, str(root)), found, train=True, skip=skip)
 
 
 def message_of(root, task, file, *, skip=False):
@@ -456,11 +456,40 @@ def test_rows_without_an_id_are_numbered_as_in_the_file(tmp_path):
     assert read(tmp_path, "mnli", skip=True).ids == ["1", "4"]
 
 
+# one label alone
+ALIKE = {
+    "names": ("mnli", {"label": ["neutral"] * 4}, "labels in the training rows, got 'neutral' in all 4; add rows of entailment or contradiction"),
+    "numbers": ("cola", {"label": [1, 1, 1, 1]}, "labels in the training rows, got 'acceptable' in all 4; add rows of unacceptable"),
+    "scores": ("stsb", {"label": [2.5, "2.5", "2.50", 2.5]}, "scores in the training rows, got 2.5 in all 4; add rows with other scores"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_training_rows_of_one_label_are_an_error_also_when_rows_are_skipped(name):
+    task, change, message = ALIKE[name]
+    table = table_of(**GOOD[task] | change)
+    for skip in (False, True):
+        with pytest.raises(InputError) as error:
+            check_rows(table, TASKS[task], train=True, skip=skip)
+        assert str(error.value) == f"rows.tsv: label: expected at least two {message}"
+    assert len(check_rows(table, TASKS[task])) == 4  # to evaluate on
+
+
+def test_label_that_is_alone_because_the_others_were_skipped_says_so(mnli):
+    table = table_of(premise=["a"] * 3, hypothesis=["b"] * 3, label=["neutral", "Neutral", "neutral"])
+    with pytest.raises(InputError, match=r"got 'neutral' in all 2 rows left of 3; add rows of entailment or contradiction$"):
+        check_rows(table, mnli, train=True, skip=True)
+
+
+def test_limit_that_leaves_one_label_is_no_error(mnli):
+    assert len(check_rows(table_of(**GOOD["mnli"]), mnli, 1, train=True)) == 1
+
+
 def test_real_benchmark_rows_are_all_good(shared):
     """Nothing that people train on is called bad: no id comes twice, no row is left out."""
     for name in ("mnli", "cola", "rte", "mrpc", "sst2", "stsb"):
         task = TASKS[name]
         for split in task.splits:
-            kept = check_rows(load_table(task, split, str(shared)), task, skip=True)
+            kept = check_rows(load_table(task, split, str(shared)), task, train=split is task.train, skip=True)
             assert len(kept.skipped) == 0
             assert all(int(a) < int(b) for a, b in pairwise(kept.ids))

@@ -43,9 +43,10 @@ class Examples:
         return digest.hexdigest()[:16]
 
 
-def check_rows(table: Table, task: Task, limit: int | None = None, *, skip: bool = False) -> Examples:
+def check_rows(table: Table, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
     """The first `limit` rows as examples. Every row is checked all the same.
 
+    train: rows that nothing can be learned from are an error as well
     skip: bad rows are left out and counted; `limit` counts those that stay
     Raises InputError naming the first wrong row and how many more there are.
     """
@@ -54,6 +55,8 @@ def check_rows(table: Table, task: Task, limit: int | None = None, *, skip: bool
     labels = _labels(table.columns["label"], task, problems)
     ids = _ids(table, problems)
     kept = problems.settle(skip)
+    if train:
+        _check_variety(table, task, [labels[row] for row in kept], problems.skipped())
     return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
@@ -88,6 +91,20 @@ def _examples(table: Table, task: Task, problems: Problems, kept: list[int], tex
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
+    )
+
+
+def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped) -> None:
+    """Raises InputError for training rows that are all alike: the model would learn to ignore the text."""
+    if len(set(labels)) > 1:
+        return
+    name = f"{labels[0]:g}" if task.is_regression else repr(task.labels[labels[0]])
+    others = [label for i, label in enumerate(task.labels) if i != labels[0]]
+    expected, advice = ("labels", f"rows of {' or '.join(others)}") if others else ("scores", "rows with other scores")
+    left = f" rows left of {skipped.num_rows:,}" if skipped else ""
+    raise InputError(
+        f"{table.path}: label: expected at least two {expected} in the training rows, got {name} in all {len(labels):,}{left}; "
+        f"add {advice}"
     )
 
 
