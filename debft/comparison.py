@@ -28,7 +28,10 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one."""
+    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one.
+
+    Whether bad rows may be left out does not count: the number of rows tells whether any was.
+    """
     packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
     own = [p for p in packaged if p.model == recipe.model and p.reproduces]
     if not own:
@@ -37,7 +40,7 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
         [
             f"train.{f.name}"
             for f in fields(recipe.train)
-            if f.name != "seed" and getattr(p.train, f.name) != getattr(recipe.train, f.name)
+            if f.name not in ("seed", "skip_bad_rows") and getattr(p.train, f.name) != getattr(recipe.train, f.name)
         ]
         for p in own
     ]

@@ -17,6 +17,7 @@ from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, prediction_rows, scores_of
 from debft.models import ModelFiles, build_model, build_tokenizer, find_model, longest_input, model_labels, read_config
+from debft.plan import say_skipped
 from debft.progress import say
 from debft.recipe import RuntimeConfig
 from debft.results import RunDirectory
@@ -32,11 +33,15 @@ ROWS_AT_ONCE = 1000  # of a file that is labelled: results come out while it is 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A fine-tuned model with all it takes to use it. labels: in the order of its outputs."""
+    """A fine-tuned model with all it takes to use it.
+
+    labels: in the order of its outputs; skip_bad_rows: as in the recipe of its run, for scoring alone
+    """
 
     task: Task
     files: ModelFiles
     data: str | None
+    skip_bad_rows: bool
     max_seq_length: int
     swap_texts: bool
     labels: tuple[str, ...]
@@ -90,6 +95,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         task=task,
         files=files,
         data=recipe.data if recipe is not None else None,
+        skip_bad_rows=recipe.train.skip_bad_rows if recipe is not None else False,
         max_seq_length=length,
         swap_texts=recipe.train.swap_texts if recipe is not None else False,
         labels=model_labels(files, task),
@@ -101,9 +107,11 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
-    """task, model, data, scores in percent by `<split>/<metric>`, num_examples by split; `data` as in a recipe."""
+    """task, model, data, scores in percent by `<split>/<metric>`, num_examples and skipped_rows by split; `data` as in a recipe."""
     task, source = predictor.task, data or predictor.data or "hub"
-    examples = {split.name: check_rows(load_table(task, split, source), task, limit) for split in task.evals}
+    skip = predictor.skip_bad_rows
+    examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in task.evals}
+    say_skipped(examples)
     splits = {name: _in_model_order(predictor, predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
     logits = {name: predictor.logits(split, name) for name, split in splits.items()}
     return {
@@ -112,6 +120,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         "data": source,
         "scores": scores_of(task, predictor.labels, logits, splits),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
+        "skipped_rows": {name: len(rows.skipped) for name, rows in examples.items()},
     }
 
 
