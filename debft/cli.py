@@ -27,8 +27,8 @@ ONLY_FOR = {
 }  # fmt: skip
 # Task commands: option -> key of the recipe.
 TRAIN_OPTIONS = (
-    "seed", "from_scratch", "max_steps", "max_train_samples", "max_eval_samples", "learning_rate", "num_train_epochs",
-    "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps", *ONLY_FOR,
+    "seed", "from_scratch", "max_steps", "max_train_samples", "max_eval_samples", "skip_bad_rows", "learning_rate",
+    "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps", *ONLY_FOR,
 )  # fmt: skip
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
@@ -58,6 +58,7 @@ def _fine_tune(
     max_steps: Annotated[int | None, _panel("Score", "Optimizer steps in all; the schedule ends there.")] = None,
     max_train_samples: Annotated[int | None, _panel("Score", "Only the first rows of the training split.")] = None,
     max_eval_samples: Annotated[int | None, _panel("Score", "Only the first rows of each eval split.")] = None,
+    skip_bad_rows: Annotated[bool | None, _panel("Score", "Leave bad rows out, count and name them.", "--skip-bad-rows")] = None,
     learning_rate: Annotated[float | None, _panel("Score", "The peak.")] = None,
     num_train_epochs: Annotated[float | None, _panel("Score", "Passes over the training data.")] = None,
     train_batch_size: Annotated[int | None, _panel("Score", "Sequences per optimizer step over all devices.")] = None,
@@ -76,7 +77,7 @@ def _fine_tune(
 ) -> None:
     from debft import launch
     from debft.devices import check_precision
-    from debft.plan import check_output, make_plan
+    from debft.plan import check_output, make_plan, say_skipped
     from debft.results import RunDirectory
 
     given = locals()
@@ -88,7 +89,9 @@ def _fine_tune(
     if dry_run:
         check_precision(resolved.runtime.precision)
         check_output(RunDirectory(out), resolved, resume)
-        _show_plan(make_plan(resolved), out, as_json)
+        plan = make_plan(resolved)
+        say_skipped(plan.examples)
+        _show_plan(plan, out, as_json)
         return
     if launch.is_parent(num_processes):
         _check_before_launch(resolved, out, resume)

@@ -8,6 +8,8 @@ from debft.published import published_scores
 from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_names, recipe_path
 from debft.tasks import Task
 
+NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
+
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
     """Why this run is not set beside a published number; None if it may be.
@@ -28,7 +30,10 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one."""
+    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one.
+
+    Whether bad rows may be left out does not count: the number of rows tells whether any was.
+    """
     packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
     own = [p for p in packaged if p.model == recipe.model and p.reproduces]
     if not own:
@@ -37,7 +42,7 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
         [
             f"train.{f.name}"
             for f in fields(recipe.train)
-            if f.name not in ("seed", "languages") and getattr(p.train, f.name) != getattr(recipe.train, f.name)
+            if f.name not in NOT_COMPARED and getattr(p.train, f.name) != getattr(recipe.train, f.name)
         ]
         for p in own
     ]

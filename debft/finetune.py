@@ -160,7 +160,7 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
             "tokens_per_second": state.num_tokens / state.train_seconds,
         },
         peak_memory_bytes=peak_memory_bytes(),
-        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints},
+        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows},
         recipe=asdict(recipe),
         environment=environment(
             str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision

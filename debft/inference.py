@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from debft.models import (
     read_settings,
     use_config,
 )  # fmt: skip
+from debft.plan import say_skipped
 from debft.progress import say
 from debft.recipe import RuntimeConfig, TrainConfig
 from debft.results import RunDirectory
@@ -105,6 +106,8 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         if name == TEXT.name and own
         else task_of(name, recipe.train if recipe else config)
     )
+    if recipe is not None:
+        config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
     runtime = RuntimeConfig(precision=precision)
     accelerator, _ = build_accelerator(runtime)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
@@ -122,10 +125,11 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
-    """task, model, data, scores in percent by `<split>/<metric>`, num_examples by split; `data` as in a recipe."""
+    """task, model, data, scores in percent by `<split>/<metric>`, num_examples and skipped_rows by split; `data` as in a recipe."""
     task, source = predictor.task, data or predictor.data or "hub"
-    evals = present(task, source).evals
-    examples = {split.name: check_rows(load_table(task, split, source), task, limit) for split in evals}
+    evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
+    examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
+    say_skipped(examples)
     assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
     return {
         "task": task.name,
@@ -133,6 +137,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         "data": source,
         "scores": scores_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
+        "skipped_rows": {name: len(rows.skipped) for name, rows in examples.items()},
     }
 
 

@@ -58,6 +58,10 @@ class Plan:
     def fingerprints(self) -> dict[str, str]:
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
 
+    @property
+    def skipped_rows(self) -> dict[str, int]:
+        return {name: len(examples.skipped) for name, examples in self.examples.items()}
+
 
 def make_plan(recipe: Recipe) -> Plan:
     """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
@@ -67,7 +71,11 @@ def make_plan(recipe: Recipe) -> Plan:
     check_model_name(recipe.model or "")
     examples = {
         split.name: check_rows(
-            load_table(task, split, recipe.data), task, config.max_train_samples if split is task.train else config.max_eval_samples
+            load_table(task, split, recipe.data),
+            task,
+            config.max_train_samples if split is task.train else config.max_eval_samples,
+            train=split is task.train,
+            skip=config.skip_bad_rows,
         )
         for split in task.splits
     }
@@ -149,3 +157,11 @@ def describe(plan: Plan) -> None:
         say(line)
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
         say(f"{empty:,} empty texts in the data, kept")
+    say_skipped(plan.examples)
+
+
+def say_skipped(examples: dict[str, Examples]) -> None:
+    """One line per split that rows were left out of: how many, which and why."""
+    for name, kept in examples.items():
+        if kept.skipped:
+            say(f"{name}: {kept.skipped}")

@@ -53,7 +53,8 @@ class TrainConfig:
     eval_steps: evaluate every so many optimizer steps; null: not during the run
     eval_each_epoch: evaluate at the end of each epoch as well
     from_scratch: random weights from the model's config instead of its pre-trained ones
-    max_train_samples, max_eval_samples: only the first so many rows of each split
+    max_train_samples, max_eval_samples: only the first so many rows of each split, of those that are kept
+    skip_bad_rows: leave out every row that cannot be read or is wrong, count and name it; false: the first one ends the run
     seed: of the head's initial weights, the data order and dropout
     """
 
@@ -89,6 +90,7 @@ class TrainConfig:
     from_scratch: bool = False
     max_train_samples: int | None = _bound(None, least=1)
     max_eval_samples: int | None = _bound(None, least=1)
+    skip_bad_rows: bool = False
     seed: int = _bound(42, least=0)
 
 

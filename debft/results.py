@@ -30,6 +30,7 @@ class RunResult:
     scores: `<split>/<metric>` in percent (0-100)
     published: one entry per score of the published cell, with our difference, or () and why in `not_compared`
     num_examples: evaluated, by split; num_tokens: trained on, without padding
+    data: source, fingerprints and skipped_rows, both by split
     timing: train_seconds, eval_seconds, examples_per_second, tokens_per_second (both of training alone)
     """
 

@@ -127,6 +127,19 @@ def test_json_is_alone_on_stdout(places, tmp_path):
     assert "not compared: random weights" in done.stderr
 
 
+def test_skipped_rows_are_said_on_stderr_and_counted_in_json(places, tmp_path):
+    write_mnli(tmp_path / "data")
+    with (tmp_path / "data" / "mnli" / "train.tsv").open("a") as train:
+        train.write("a\tb\tmaybe\n")
+    arguments = ("mnli", "--recipe", "demo", "--data", tmp_path / "data", "--output", tmp_path / "run", "--dry-run", "--json")
+    done = run(*arguments, "--skip-bad-rows")
+    assert done.returncode == 0, done.stderr
+    reason = "label: expected entailment, neutral, contradiction, got 'maybe'"
+    assert done.stderr == f"train: 1 of 101 rows skipped: line 102 ({reason})\n"
+    assert json.loads(done.stdout)["skipped_rows"] == {"train": 1, "validation_matched": 0, "validation_mismatched": 0}
+    assert run(*arguments).returncode == 2
+
+
 def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", tmp_path / "run", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr

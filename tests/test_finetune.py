@@ -69,6 +69,7 @@ def test_result_has_every_field_of_the_contract(finished):
     assert (content["status"], content["steps"], content["num_train_examples"]) == ("complete", 14, 100)
     assert content["num_examples"] == {"validation_matched": 20, "validation_mismatched": 20}
     assert set(content["data"]["fingerprints"]) == {"train", "validation_matched", "validation_mismatched"}
+    assert content["data"]["skipped_rows"] == {"train": 0, "validation_matched": 0, "validation_mismatched": 0}
     assert content["published"] == []
     assert "random weights" in content["not_compared"]
 

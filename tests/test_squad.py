@@ -122,11 +122,11 @@ def test_scores_are_those_of_the_written_predictions(windows, model):
 def test_model_that_has_a_threshold_uses_it_and_no_other(windows):
     examples, split = windows
     rng = np.random.default_rng(0)
-    logits = [rng.normal(size=(n, 2)).astype(np.float32) for n in split.lengths()]
-    never = replace(HEAD, threshold=1e6).assess(logits, split, examples)
-    always = replace(HEAD, threshold=-1e6).assess(logits, split, examples)
-    assert all(never.files["predictions.json"].values()) and not any(always.files["predictions.json"].values())
-    assert never.scores["best_f1"] == always.scores["best_f1"] > max(never.scores["f1"], always.scores["f1"])
+    logits = [one + rng.normal(size=one.shape).astype(np.float32) for one in perfect_logits(split)]
+    answered = replace(HEAD, threshold=1e6).assess(logits, split, examples)
+    silent = replace(HEAD, threshold=-1e6).assess(logits, split, examples)
+    assert all(answered.files["predictions.json"].values()) and not any(silent.files["predictions.json"].values())
+    assert answered.scores["best_f1"] == silent.scores["best_f1"] > max(answered.scores["f1"], silent.scores["f1"])
 
 
 def test_logits_that_are_not_finite_are_an_error(windows):
@@ -239,8 +239,8 @@ def test_real_files_are_read_whole(shared):
     ("key", "value", "message"),
     [
         ("max_seq_length", 40, "expected at least 45 for windows that share 24 tokens"),
-        ("head_dropout", 0.1, "train.head_dropout: is for classification, the task is squad2"),
-        ("swap_texts", True, "train.swap_texts: is for classification, the task is squad2"),
+        ("head_dropout", 0.1, r"train\.head_dropout: is for classification, the task is squad2"),
+        ("swap_texts", True, r"train\.swap_texts: is for classification, the task is squad2"),
     ],
 )
 def test_value_that_cannot_work_is_refused(key, value, message):
@@ -249,5 +249,5 @@ def test_value_that_cannot_work_is_refused(key, value, message):
 
 
 def test_window_sizes_are_refused_for_other_tasks():
-    with pytest.raises(InputError, match="train.doc_stride: is for question answering, the task is mnli; leave it out"):
+    with pytest.raises(InputError, match=r"train\.doc_stride: is for question answering, the task is mnli; leave it out"):
         make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "train.doc_stride": 64}))

@@ -1,23 +1,27 @@
 """Rows become examples, or one line that says which row is wrong and how."""
 
 import hashlib
+import math
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from debft.data.files import Table
+from debft.data.problems import Problems, Skipped, shown
+from debft.data.questions import check_answers, check_not_empty
 from debft.errors import InputError, one_of
-from debft.tasks import QuestionAnswering, Task
+from debft.tasks import QuestionAnswering, Task, TextClassification
 
-PROBLEMS_SHOWN = 3
+LABELS_SHOWN = 12
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: the row, from 0;
-    source: the file.
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
+    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out.
     """
 
     texts: list[tuple[str, ...]]
@@ -25,6 +29,7 @@ class Examples:
     ids: list[str]
     empty_texts: int
     source: str
+    skipped: Skipped
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -41,92 +46,116 @@ class Examples:
         return digest.hexdigest()[:16]
 
 
-def check_rows(table: Table, task: Task, limit: int | None = None) -> Examples:
+def check_rows(table: Table, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
     """The first `limit` rows as examples. Every row is checked all the same.
 
+    train: rows that nothing can be learned from are an error as well
+    skip: bad rows are left out and counted; `limit` counts those that stay
     Raises InputError naming the first wrong row and how many more there are.
     """
-    problems = _start(table, (*task.text_keys, task.label_key))
+    problems = _start(table, (*task.text_keys, task.label_key), skip)
     texts = _texts(table, task, problems)
-    if isinstance(task, QuestionAnswering):
-        from debft.data.questions import check_answers
-
-        labels = check_answers(table, task, problems)
-    else:
-        labels = _labels(table.columns["label"], task, problems)
-    problems.raise_any()
-    kept = len(table) if limit is None else min(limit, len(table))
-    return _examples(table, task, texts[:kept], labels[:kept], [str(i) for i in range(kept)])
+    labels = _labels(table, task, problems)
+    ids = _ids(table, problems)
+    kept = problems.settle(skip)
+    if train and isinstance(task, TextClassification):
+        _check_variety(table, task, [labels[row] for row in kept], problems.skipped())
+    return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
 def check_texts(table: Table, task: Task) -> Examples:
-    """The rows as examples without labels; ids are those of a column `id` or `idx` where there is one.
-
-    Raises InputError as `check_rows`.
-    """
+    """The rows as examples without labels. Raises InputError as `check_rows`."""
     problems = _start(table, task.text_keys)
     texts = _texts(table, task, problems)
-    problems.raise_any()
-    ids = next((table.columns[name] for name in ("id", "idx") if name in table.columns), range(len(table)))
-    return _examples(table, task, texts, [0] * len(texts), [str(i) for i in ids])
+    if isinstance(task, QuestionAnswering):
+        check_not_empty(table, task, problems)
+    ids = _ids(table, problems)
+    labels = [() if isinstance(task, QuestionAnswering) else 0] * len(texts)
+    return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
 
 
-def _start(table: Table, wanted: tuple[str, ...]) -> "Problems":
+def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problems:
     """Raises InputError for a missing column or a table without rows."""
+    problems = Problems(table)
+    if not table.columns and not len(table):
+        problems.settle(skip)  # no row could be read: raises
     lacking = [name for name in wanted if name not in table.columns]
     if lacking:
-        have = ", ".join(list(table.columns)[:8])
+        have = ", ".join(list(table.columns)[:8]) or "no column"
         raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
     if not len(table):
-        raise InputError(f"{table.path}: expected rows, got none")
-    return Problems(table)
+        problems.settle(skip)
+    return problems
 
 
-def _examples(table: Table, task: Task, texts: list, labels: list, ids: list[str]) -> Examples:
-    if not isinstance(task, QuestionAnswering):
+def _examples(table: Table, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]) -> Examples:
+    texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
+    if isinstance(task, TextClassification):
         labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
     return Examples(
         texts=texts,
         labels=labels,
-        ids=ids,
+        ids=[ids[row] for row in kept],
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
+        skipped=problems.skipped(),
     )
 
 
-class Problems:
-    """Collects what is wrong with which row."""
+def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped) -> None:
+    """Raises InputError for training rows that are all alike: the model would learn to ignore the text."""
+    if len(set(labels)) > 1:
+        return
+    name = f"{labels[0]:g}" if task.is_regression else repr(task.labels[labels[0]])
+    others = [label for i, label in enumerate(task.labels) if i != labels[0]]
+    expected, advice = ("labels", f"rows of {' or '.join(others)}") if others else ("scores", "rows with other scores")
+    left = f" rows left of {skipped.num_rows:,}" if skipped else ""
+    raise InputError(
+        f"{table.path}: label: expected at least two {expected} in the training rows, got {name} in all {len(labels):,}{left}; "
+        f"add {advice}"
+    )
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
-        self.rows: list[tuple[int, str]] = []
 
-    def add(self, row: int, what: str) -> None:
-        self.rows.append((row, what))
-
-    def raise_any(self) -> None:
-        if not self.rows:
-            return
-        self.rows.sort()
-        first, what = self.rows[0]
-        more = [str(self.table.lines[row]) for row, _ in self.rows[1 : 1 + PROBLEMS_SHOWN]]
-        others = len(self.rows) - 1
-        tail = f" (and {others:,} more: line {', '.join(more)}{', ...' if others > len(more) else ''})" if others else ""
-        raise InputError(f"{self.table.place(first)}: {what}{tail}")
+def _ids(table: Table, problems: Problems) -> list[str]:
+    """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
+    column = next((name for name in ("id", "idx") if name in table.columns), None)
+    if column is None:
+        unread = sorted(line for line, _ in table.unread)
+        return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
+    ids, first_line = [], {}
+    for row, value in enumerate(table.columns[column]):
+        usable = isinstance(value, (str, int, float)) and not isinstance(value, bool) and value == value and value != ""
+        ids.append(str(value))
+        if not usable or _half_surrogate(ids[-1]):
+            problems.add(row, f"{column}: expected an id, got {shown(value)}")
+        elif ids[-1] in first_line and row not in problems:
+            again = f"got {shown(value)} again, first in line {first_line[ids[-1]]}"
+            problems.add(row, f"{column}: expected each id once, {again}")
+        elif row not in problems:
+            first_line[ids[-1]] = table.lines[row]
+    return ids
 
 
 def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):
             if not isinstance(text, str):
-                problems.add(row, f"{key}: expected text, got {text!r}")
-            elif not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text):
+                problems.add(row, f"{key}: expected text, got {shown(text)}")
+            elif _half_surrogate(text):
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
 
 
-def _labels(column: list, task: Task, problems: Problems) -> list[int] | list[float]:
-    return _scores(column, task.value_range, problems) if task.value_range else _classes(column, task, problems)
+def _half_surrogate(text: str) -> bool:
+    return not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)
+
+
+def _labels(table: Table, task: Task, problems: Problems) -> list:
+    if isinstance(task, QuestionAnswering):
+        check_not_empty(table, task, problems)
+        return check_answers(table, task, problems)
+    check = _scores if task.is_regression else _classes
+    return check(table.columns[task.label_key], task, problems)
 
 
 def label_name(value: object) -> str | None:
@@ -137,35 +166,42 @@ def label_name(value: object) -> str | None:
     return name if name.strip() else None
 
 
-def _classes(column: list, task: Task, problems: Problems) -> list[int]:
-    """Label names or the hub's integers as integers. A file that mixes both is refused."""
+def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
+    """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
-    by_number: dict[object, int] = {i: i for i in range(len(task.labels))} | {str(i): i for i in range(len(task.labels))}
-    counts = Counter(label for label in column if isinstance(label, (str, int)) and not isinstance(label, bool))
+    by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
+    if not task.numbered:
+        column, by_number = [label if (name := label_name(label)) is None else name for label in column], {}
+    counts = Counter(label for label in column if _usable(label))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
-    expected = one_of(task.labels) if lookup is by_name else f"0 to {len(task.labels) - 1} ({one_of(task.labels)})"
+    allowed = one_of(task.labels[:LABELS_SHOWN]) + (", ..." if len(task.labels) > LABELS_SHOWN else "")
+    expected = allowed if lookup is by_name else f"0 to {len(task.labels) - 1} ({allowed})"
     labels = []
     for row, label in enumerate(column):
-        usable = isinstance(label, (str, int)) and not isinstance(label, bool)
-        number = lookup.get(label) if usable else None
+        number = lookup.get(label) if _usable(label) else None
         if number is None:
-            advice = HIDDEN if label in (-1, "-1") else ""
-            problems.add(row, f"label: expected {expected}, got {label!r}{advice}")
+            advice = HIDDEN if task.numbered and label in (-1, "-1", "-1.0") else ""
+            problems.add(row, f"{task.label_key}: expected {expected}, got {shown(label)}{advice}")
         labels.append(-1 if number is None else number)
     return labels
 
 
-def _scores(column: list, value_range: tuple[float, float], problems: Problems) -> list[float]:
-    lowest, highest = value_range
+def _scores(column: list, task: TextClassification, problems: Problems) -> list[float]:
+    lowest, highest = task.value_range
+    expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
     scores = []
     for row, label in enumerate(column):
         try:
-            score = float(label) if isinstance(label, (str, int, float)) and not isinstance(label, bool) else float("nan")
-        except ValueError:
-            score = float("nan")
-        if not lowest <= score <= highest:
+            score = float(label) if _usable(label) else math.nan
+        except (ValueError, OverflowError):
+            score = math.nan
+        if not lowest <= score <= highest or math.isinf(score):
             advice = HIDDEN if score == -1 else ""
-            problems.add(row, f"label: expected a number from {lowest:g} to {highest:g}, got {label!r}{advice}")
+            problems.add(row, f"{task.label_key}: {expected}, got {shown(label)}{advice}")
         scores.append(score)
     return scores
+
+
+def _usable(label: object) -> bool:
+    return isinstance(label, (str, int, float)) and not isinstance(label, bool)

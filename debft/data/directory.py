@@ -1,5 +1,6 @@
 """A split in a directory, in the hub's schema or as the benchmark ships it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from debft.data.files import SUFFIXES, Table, read_table
@@ -49,7 +50,7 @@ def _as_hub_schema(found: Table, task: Task, split: Split, layout: Layout) -> Ta
         columns = {layout.columns.get(name, name): column for name, column in columns.items()}
     if layout.labels and task.label_key in columns:
         columns[task.label_key] = [layout.labels.get(label, label) for label in columns[task.label_key]]
-    found = Table(columns=columns, path=found.path, lines=found.lines)
+    found = replace(found, columns=columns)
     if split.name not in layout.where:
         return found
     column, value = layout.where[split.name]
