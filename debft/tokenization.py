@@ -49,13 +49,15 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     controls = [piece.piece for piece in proto.pieces if piece.type in (piece.CONTROL, piece.UNKNOWN)]
     unknown = proto.trainer_spec.unk_id
-    steps = _normalizer_steps(proto.normalizer_spec)
+    settings = _settings(path)
+    lower = [normalizers.Lowercase()] if settings.get("do_lower_case") else []
+    steps = lower + _normalizer_steps(proto.normalizer_spec)
     if kind == "xlm-roberta":  # fairseq's dictionary puts four of its own in place of the first three
         pieces = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")] + pieces[3:]
         controls, unknown = [*controls, "<pad>"], 3
     if kind == "xlnet":
         pieces = [(_without_digit_comma(piece), score) for piece, score in pieces]
-        steps = _xlnet_steps() + steps
+        steps = _xlnet_steps(keep_accents=settings.get("keep_accents", False)) + steps
     backend = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=proto.trainer_spec.byte_fallback))
     backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = _pre_tokenizer(proto, controls)
@@ -162,15 +164,11 @@ def _normalizer_steps(spec) -> list[normalizers.Normalizer]:
     return steps
 
 
-def _xlnet_steps() -> list[normalizers.Normalizer]:
+def _xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
     """What XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
     spaces, combining = _spaces_and_marks()
-    return [
-        normalizers.Replace(Regex(f"[{spaces}]"), " "),
-        normalizers.Replace(Regex("``|''"), '"'),
-        normalizers.NFKD(),
-        normalizers.Replace(Regex(f"[{combining}]"), ""),
-    ]
+    steps = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
+    return steps if keep_accents else [*steps, normalizers.NFKD(), normalizers.Replace(Regex(f"[{combining}]"), "")]
 
 
 @cache

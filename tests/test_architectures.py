@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from architectures import ARCHITECTURES
+from architectures import ARCHITECTURES, processor, xlnet_spm
 from conftest import write_mnli
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -315,6 +315,24 @@ def test_lowercasing_a_cased_vocabulary_is_refused(tmp_path):
         InputError, match=r'vocab\.txt: has the piece \w+, so tokenizer_config\.json beside it must say "do_lower_case"'
     ):
         build_tokenizer(ModelFiles(name="m", path=path))
+
+
+@pytest.mark.parametrize("name", ["deberta-v3", "xlnet", "electra"])
+def test_lowercasing_is_taken_from_the_settings_of_the_tokenizer(name, tmp_path):
+    architecture = BY_NAME[name]
+    path = architecture.write(tmp_path / "m")
+    (path / "tokenizer.json").unlink(missing_ok=True)
+    (path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    tokenizer = build_tokenizer(ModelFiles(name="m", path=path))
+    assert tokenizer.encode("The ÉCLAIR", add_special_tokens=False) == architecture.ids("the éclair")
+
+
+def test_accents_stay_where_the_settings_of_xlnet_say_so(tmp_path):
+    path = BY_NAME["xlnet"].write(tmp_path / "m")
+    (path / "tokenizer_config.json").write_text('{"keep_accents": true}')
+    tokenizer = build_tokenizer(ModelFiles(name="m", path=path))
+    assert tokenizer.encode("a Café", add_special_tokens=False) == processor(xlnet_spm()).encode("a Café")
+    assert tokenizer.encode("a Café", add_special_tokens=False) != BY_NAME["xlnet"].ids("a Café")
 
 
 BROKEN = {
