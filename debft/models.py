@@ -13,6 +13,7 @@ from debft import hub
 from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of
+from debft.layouts import LAYOUTS
 from debft.progress import say
 from debft.recipe import TrainConfig, from_dict
 from debft.tasks import QuestionAnswering, Task
@@ -208,34 +209,46 @@ def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
 
 
 def token_file(files: ModelFiles) -> str:
-    """The file that the tokens come from."""
-    return next(name for name in TOKENIZER_FILES if (files.path / name).is_file())
+    """The file that the tokens come from. Raises InputError where the directory has none that its type of model takes."""
+    kind = read_config(files.path)["model_type"]
+    names = LAYOUTS[kind].files if kind in LAYOUTS else TOKENIZER_FILES
+    _require(files.path, names, f"a tokenizer of {kind} ({' or '.join(names)})")
+    return next(name for name in names if (files.path / name).is_file())
 
 
 def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
-    """The checkpoint's own tokens: `spm.model` where there is one, else what transformers loads."""
+    """The checkpoint's own tokens: from its vocabulary, or from its `tokenizer.json` as it stands.
+
+    AutoTokenizer takes a `tokenizer.json` apart and builds another tokenizer of its pieces, so it is asked only for the types
+    of model that LAYOUTS does not have.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    from debft.tokenization import tokenizer_from_vocabulary
 
     config = read_config(files.path)
     load_config(files.path)
-    if config["model_type"] == "deberta-v2" and (files.path / "spm.model").is_file():
-        from debft.tokenization import special_tokens, tokenizer_from_spm
-
-        return PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer_from_spm(files.path / "spm.model"), **special_tokens(), split_special_tokens=True,
-            model_max_length=config.get("max_position_embeddings", 512),
-            model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        )  # fmt: skip
-    if config["model_type"] == "deberta-v2":
-        _require(files.path, ("tokenizer.json",), "spm.model or tokenizer.json")
+    kind, source = config["model_type"], token_file(files)
+    longest = longest_input(config) or config.get("max_position_embeddings")
     try:
-        if config["model_type"] == "deberta-v2":  # AutoTokenizer would rebuild it without its character map
-            return PreTrainedTokenizerFast.from_pretrained(files.path)
-        return AutoTokenizer.from_pretrained(files.path)
+        if kind not in LAYOUTS:
+            return AutoTokenizer.from_pretrained(files.path)
+        layout = LAYOUTS[kind]
+        options = layout.options() | ({"model_max_length": longest} if longest else {})
+        if source != "tokenizer.json":
+            backend = tokenizer_from_vocabulary(files.path / source, kind)
+            return PreTrainedTokenizerFast(tokenizer_object=backend, **layout.special, **options)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(files.path, **options)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"--model {files.path}: the tokenizer cannot be read: {_first_line(error)}; copy its files again"
         ) from None
+    for name, token in layout.special.items():  # which some of the hub's files leave to the class
+        if getattr(tokenizer, name) is None and token in tokenizer.get_vocab():
+            setattr(tokenizer, name, token)
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"{files.path / source}: expected a token for padding, found none")
+    return tokenizer
 
 
 def build_model(

@@ -28,7 +28,7 @@ LAYERS = [
     {"results", "signals"},
     {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
     {"recipe"},
-    {"yaml12", "cache", "progress", "launch"},
+    {"yaml12", "cache", "progress", "launch", "layouts"},
     {"errors"},
 ]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "tokenizers", "huggingface_hub", "pyarrow"}

@@ -1,0 +1,70 @@
+"""How each type of model wants its texts: where the tokens come from, and what stands around them."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a type of model puts around its tokens.
+
+    files: where the tokens may come from, the best first; special: transformers' names of the special tokens; single, pair: the
+    templates, with token types; takes_types: whether the model is to be told them; left: whether it is padded in front.
+    """
+
+    files: tuple[str, ...]
+    special: dict[str, str]
+    single: str
+    pair: str
+    takes_types: bool = True
+    left: bool = False
+
+    def needed(self) -> list[str]:
+        """The special tokens that a vocabulary must have; the mask may be missing."""
+        return [token for name, token in self.special.items() if name != "mask_token"]
+
+    def options(self) -> dict:
+        """The keyword arguments of a transformers tokenizer, beside its special tokens."""
+        types = ["token_type_ids"] if self.takes_types else []
+        side = {"padding_side": "left"} if self.left else {}
+        return {"model_input_names": ["input_ids", *types, "attention_mask"], "split_special_tokens": True, **side}
+
+
+_BERT = Layout(
+    files=("tokenizer.json", "vocab.txt"),
+    special={"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"},
+    single="[CLS]:0 $A:0 [SEP]:0",
+    pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+)
+_DEBERTA = replace(
+    _BERT, files=("tokenizer.json", "vocab.json"), special={**_BERT.special, "bos_token": "[CLS]", "eos_token": "[SEP]"}
+)
+_ROBERTA = Layout(
+    files=("tokenizer.json", "vocab.json"),
+    special={
+        "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>",
+        "bos_token": "<s>", "eos_token": "</s>",
+    },
+    single="<s>:0 $A:0 </s>:0",
+    pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
+    takes_types=False,
+)  # fmt: skip
+# By model_type. Source: transformers 5.23 convert_slow_tokenizer.py, the converters of that name; DeBERTa's single [SEP]:
+# microsoft/DeBERTa DeBERTa/data/example.py example_to_feature at commit 009cc44, huggingface/transformers issue 15735.
+LAYOUTS = {
+    "deberta-v2": replace(_DEBERTA, files=("spm.model", "tokenizer.json")),
+    "deberta": _DEBERTA,
+    "bert": _BERT,
+    "electra": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": replace(_ROBERTA, files=("sentencepiece.bpe.model", "tokenizer.json")),
+    "xlnet": Layout(
+        files=("spiece.model", "tokenizer.json"),
+        special={
+            "pad_token": "<pad>", "cls_token": "<cls>", "sep_token": "<sep>", "unk_token": "<unk>", "mask_token": "<mask>",
+            "bos_token": "<s>", "eos_token": "</s>",
+        },
+        single="$A:0 <sep>:0 <cls>:2",
+        pair="$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2",
+        left=True,
+    ),
+}  # fmt: skip
