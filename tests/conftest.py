@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ["DEBFT_CACHE"] = tempfile.mkdtemp(prefix="debft-test-cache-")
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="debft-test-hf-")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small are slower with two, and far slower on a busy machine
 for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "RANK", "WORLD_SIZE", "HF_DATASETS_CACHE"):
     os.environ.pop(name, None)
 

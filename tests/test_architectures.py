@@ -11,19 +11,22 @@ import transformers
 from architectures import ARCHITECTURES, processor, xlnet_spm
 from conftest import write_mnli
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.finetune
 from debft import inference
+from debft.data import demo
 from debft.data.batches import Collator
-from debft.data.checks import check_texts
+from debft.data.checks import check_rows, check_texts
 from debft.data.encoding import encode
 from debft.data.files import Table, read_table
+from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.models import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
 from debft.recipe import load_recipe, recipe_path
 from debft.results import RunDirectory
+from debft.tasks import TASKS
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
 TEXTS = [
@@ -32,15 +35,6 @@ TEXTS = [
     "\t\n x\u00a0y\u200bz\u3000", "Он дома", "\x1cq\x85r",
 ]  # fmt: skip
 PAIRS = [("the fox slept .", "a cat"), (TEXTS[0] * 3, "the Fox"), ("É", TEXTS[0]), ("", "x"), ("the dog worked in the garden", "")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are slower with two, and far slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=ARCHITECTURES, ids=lambda a: a.name)
@@ -365,3 +359,69 @@ def test_directory_without_a_file_for_its_type_of_model_is_refused(tmp_path):
     (path / "vocab.txt").write_text("a\n")
     with pytest.raises(InputError, match=r"expected a tokenizer of xlnet \(spiece\.model or tokenizer\.json\) in the directory"):
         build_tokenizer(ModelFiles(name="m", path=path))
+
+
+SQUAD_SIZES = {"max_seq_length": 64, "doc_stride": 16, "max_question_length": 16}
+
+
+def squad_recipe(architecture, root):
+    overrides = {
+        "model": str(architecture.write(root / "model")), "train.max_steps": 30, "train.max_train_samples": 120,
+        "train.max_eval_samples": 30, "train.train_batch_size": 16, "train.learning_rate": 3e-3, "train.num_train_epochs": 5,
+        **{f"train.{key}": value for key, value in SQUAD_SIZES.items()},
+    }  # fmt: skip
+    return load_recipe(recipe_path("squad2/demo"), overrides)
+
+
+@pytest.fixture(scope="module")
+def squad_runs(tmp_path_factory):
+    finished = {}
+
+    def run_of(architecture):
+        if architecture.name not in finished:
+            root = tmp_path_factory.mktemp(f"squad-{architecture.name}")
+            finished[architecture.name] = finetune(squad_recipe(architecture, root), root / "run"), RunDirectory(root / "run")
+        return finished[architecture.name]
+
+    return run_of
+
+
+def test_squad_training_lowers_the_loss_and_gives_scores(architecture, squad_runs):
+    result, run = squad_runs(architecture)
+    losses = [log["loss"] for log in lines(run.path / "steps.jsonl")]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+    assert {"validation/f1", "validation/exact_match"} <= set(result.scores)
+
+
+def test_squad_answers_are_the_same_from_the_saved_model(architecture, squad_runs, tmp_path):
+    """Every kind of special tokens, token types and padding: the answers of the run from its model directory alone."""
+    _, run = squad_runs(architecture)
+    table = demo.table(TASKS["squad2"], TASKS["squad2"].evals[0])
+    rows = [{key: table.columns[key][i] for key in ("id", "question", "context")} for i in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(inference.label(inference.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
+    assert {row["id"]: row["prediction"] for row in found} == json.loads((run.path / "predictions/predictions.json").read_text())
+    for row, source in zip(found, rows, strict=True):
+        assert row["prediction"] == (source["context"][row["start"] : row["end"]] if row["prediction"] else "")
+    assert not AutoModelForQuestionAnswering.from_pretrained(run.model, output_loading_info=True)[1]["missing_keys"]
+
+
+def test_squad_windows_equal_those_of_the_plain_tokenizer(architecture, squad_runs):
+    """Special tokens, token types and windows against the saved tokenizer's own; XLNet's has the context first."""
+    _, run = squad_runs(architecture)
+    ours, plain = (build_tokenizer(ModelFiles(name="x", path=run.model)), AutoTokenizer.from_pretrained(run.model))
+    table = demo.table(TASKS["squad2"], TASKS["squad2"].evals[0])
+    examples = check_rows(table, TASKS["squad2"], limit=40)
+    windows = encode_windows(examples, ours, **SQUAD_SIZES, what="x", cached=False, show=False)
+    assert len(windows) > 40
+    theirs = []
+    for question, context in examples.texts:
+        pair, only = ((context, question), "only_first") if plain.padding_side == "left" else ((question, context), "only_second")
+        found = plain(*pair, truncation=only, max_length=64, stride=16, return_overflowing_tokens=True)
+        types = found.get("token_type_ids") or [None] * len(found["input_ids"])
+        theirs += list(zip(found["input_ids"], types, strict=True))
+    for index, (ids, types) in enumerate(theirs):
+        own_ids, own_types = windows.example(index)
+        assert own_ids.tolist() == ids and (types is None or own_types.tolist() == types)
+        assert own_ids[windows.cls_N[index]] == plain.cls_token_id
+    assert len(theirs) == len(windows)

@@ -152,3 +152,15 @@ def test_windows_come_from_the_cache_unchanged(tokenizer, demo_questions):
     for name in ("ids_T", "types_T", "ends_N", "labels_N", "offsets_T2", "question_N", "cls_N"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert (first.truncated, first.cut_questions) == (again.truncated, again.cut_questions)
+
+
+def test_answer_keeps_the_marks_that_the_tokenizer_composed(shared, tmp_path):
+    """Decomposed letters, Hangul jamo and Thai: the last token of a word covers all of its characters."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "max_position_embeddings": 512}))
+    (tmp_path / "spm.model").symlink_to(shared / "tokenizer" / "deberta-v3" / "spm.model")
+    tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
+    for word in ("cafe\u0301", "\u1112\u1161\u11ab", "ที่", "हिन्दी"):
+        context = f"the {word} was open"
+        windows = encoded(questions([("what ?", context)], [((word, 4),)]), tokenizer)
+        first, last = windows.labels_N[0]
+        assert context[windows.offsets_T2[first, 0] : windows.offsets_T2[last, 1]] == word

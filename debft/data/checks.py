@@ -29,7 +29,7 @@ class Examples:
     ids: list[str]
     empty_texts: int
     source: str
-    skipped: Skipped
+    skipped: Skipped = Skipped(rows=(), num_rows=0)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -157,7 +157,8 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
     """(tokens dropped in front, behind) of each text: one token at a time, of the longer one, by a coin.
 
     Source: microsoft/DeBERTa DeBERTa/data/example.py _truncate_segments. It draws anew whenever an example is read;
-    here the draw is fixed by seed and example, so that a run can be repeated and cached.
+    here the draw is fixed by seed and example, so that a run can be repeated and cached. It also hands truncated texts back
+    longest first, so that a premise may come second; here they keep their places.
     """
     left = list(lengths)
     dropped = [[0, 0] for _ in lengths]

@@ -3,6 +3,7 @@
 Legend: F windows, T tokens of all windows together, L tokens of one context.
 """
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,8 @@ def _unique(backend, contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndar
 def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
     """(L, 2) int32: the characters of `text` under each token, without the spaces at either end; a space alone is empty.
 
-    SentencePiece's tokens take the space in front along, which would begin an answer with it.
+    SentencePiece's tokens take the space in front along, which would begin an answer with it. Where the tokenizer composed
+    several characters (a letter and its mark, Hangul), it counts the first alone; here the others belong to the token too.
     """
     trimmed = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
     for row, (start, end) in enumerate(encoding.offsets):
@@ -145,8 +147,15 @@ def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
+        while start < end < len(text) and not text[end].isascii() and _goes_with_the_one_before(text[end]):
+            end += 1
         trimmed[row] = start, end
     return trimmed
+
+
+def _goes_with_the_one_before(character: str) -> bool:
+    """A combining mark, or a vowel or final of a Hangul syllable."""
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
 
 
 def _pieces(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
@@ -171,12 +180,12 @@ class _Frame:
         """Read off a pair of one-word texts."""
         one, two = backend.encode_batch(["a", "b"], add_special_tokens=False)
         whole = backend.post_process(one, two)
-        special = np.array(whole.special_tokens_mask)
-        edges = [0, *(np.flatnonzero(np.diff(special)) + 1), len(special)]
-        assert special[0] == special[-1] == 1 and len(edges) == 6, "expected special tokens around, and between, two texts"
+        change = np.diff([0, *(1 - np.array(whole.special_tokens_mask)), 0])
+        begins, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+        assert len(begins) == 2, "expected special tokens between two texts"
         ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
-        around = tuple((ids[edges[k] : edges[k + 1]], types[edges[k] : edges[k + 1]]) for k in (0, 2, 4))
-        return cls(around, (int(types[edges[1]]), int(types[edges[3]])), context_first)
+        around = tuple((ids[a:b], types[a:b]) for a, b in ((0, begins[0]), (ends[0], begins[1]), (ends[1], len(ids))))
+        return cls(around, (int(types[begins[0]]), int(types[begins[1]])), context_first)
 
     @property
     def num_special(self) -> int:
