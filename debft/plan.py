@@ -68,6 +68,11 @@ def make_plan(recipe: Recipe) -> Plan:
     check_recipe(recipe)
     config = recipe.train
     task = task_for(recipe)
+    if config.checkpoint == "best" and not task.selection_evals:
+        raise InputError(
+            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {config.train_language} to --language, "
+            "or its rows to the data"
+        )
     check_model_name(recipe.model or "")
     examples = {
         split.name: check_rows(

@@ -14,7 +14,7 @@ from debft.errors import InputError
 from debft.heads import Head, head_of
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
-from debft.plan import Plan
+from debft.plan import MOST_SHOWN, Plan
 from debft.progress import say
 from debft.results import RunDirectory
 
@@ -110,7 +110,8 @@ def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Acceler
     )
     for name, split in splits.items():
         median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
-        say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
+        if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
+            say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
 
 
 def save_model(session: Session, chosen: dict[str, float]) -> None:

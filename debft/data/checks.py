@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.data.files import Table
-from debft.data.problems import Problems, Skipped, shown
+from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped, shown
 from debft.data.questions import check_answers, check_not_empty
 from debft.errors import InputError, one_of
 from debft.tasks import QuestionAnswering, Task, TextClassification
@@ -29,7 +29,7 @@ class Examples:
     ids: list[str]
     empty_texts: int
     source: str
-    skipped: Skipped = Skipped(rows=(), num_rows=0)
+    skipped: Skipped = NOTHING_SKIPPED
 
     def __len__(self) -> int:
         return len(self.texts)

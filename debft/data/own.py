@@ -72,7 +72,8 @@ def _text_columns(config: TrainConfig, table: Table, label_key: str) -> tuple[st
         if not 1 <= len(names) <= 2 or label_key in names or len(set(names)) < len(names):
             raise InputError(f"--text-columns {config.text_columns}: expected one column, or two as A,B, and not the label")
         return tuple(_existing(table, name, "--text-columns") for name in names)
-    found = [name for name in table.columns if name != label_key and name.lower() not in NOT_TEXT]
+    others = [name for name in table.columns if name != label_key and name.lower() not in NOT_TEXT]
+    found = [name for name in others if any(_number(value) is None for value in table.columns[name])]
     if not 1 <= len(found) <= 2:
         what = f"{one_of(found)} could each be" if found else "none is left"
         raise InputError(f"{table.path}: expected one or two text columns, {what}; name them with --text-columns A or A,B")

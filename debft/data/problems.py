@@ -34,6 +34,9 @@ class Skipped:
         return f"{len(self.rows):,} of {self.num_rows:,} rows skipped: {reasons}{more}"
 
 
+NOTHING_SKIPPED = Skipped(rows=(), num_rows=0)
+
+
 class Problems:
     """Collects what is wrong with which row, beside the rows that could not be read. A row counts once, by what was found first."""
 

@@ -21,7 +21,7 @@ def task_of(name: str, config: TrainConfig) -> Task:
         raise InputError(f"task: unknown task '{name}'{did_you_mean(name, TASKS)}")
     if name != "xnli":
         return TASKS[name]
-    languages = tuple((config.languages or ",".join(LANGUAGES)).replace(" ", "").split(","))
+    languages = tuple((",".join(LANGUAGES) if config.languages is None else config.languages).replace(" ", "").split(","))
     for key, language in (("train_language", config.train_language), *(("languages", language) for language in languages)):
         if language not in LANGUAGES:
             raise InputError(f"train.{key}: expected {', '.join(LANGUAGES)}, got {language!r}")
