@@ -148,7 +148,7 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it.
+    """The recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it; a given `init_from` ends `from_scratch`.
 
     origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
     Raises InputError with one line per problem of the file and of the overrides.
@@ -156,7 +156,10 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
     content = yaml12.load(path)
     where = display(path)
     problems: list[str] = []
-    for dotted, value in (overrides or {}).items():
+    overrides = dict(overrides or {})
+    if overrides.get("init_from") is not None:
+        overrides.setdefault("train.from_scratch", False)
+    for dotted, value in overrides.items():
         section, _, key = dotted.rpartition(".")
         target = content.setdefault(section, {}) if section else content
         if isinstance(target, dict):
