@@ -148,7 +148,7 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it; a given `init_from` ends `from_scratch`.
+    """The recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it; an `init_from` ends its `from_scratch`.
 
     origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
     Raises InputError with one line per problem of the file and of the overrides.
