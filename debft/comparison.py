@@ -51,13 +51,14 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
 
 def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
     """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
+    verdict = "indicative (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "indicative (1 seed)"
     rows = []
     for cell in published_scores(recipe.model or "", task.name):
         of_some_languages = cell.score.partition("/")[0].endswith(".avg") and recipe.train.languages is not None
         ours = None if of_some_languages else scores.get(cell.score)
         difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
         rows.append({
-            "score": cell.score, "ours": ours, "value": cell.value, "difference": difference, "verdict": "indicative (1 seed)",
+            "score": cell.score, "ours": ours, "value": cell.value, "difference": difference, "verdict": verdict,
             "table": cell.table, "row": cell.row, "cell": cell.cell, "source": cell.source, "note": cell.note,
         })  # fmt: skip
     return rows

@@ -6,6 +6,7 @@ import pytest
 
 from debft.comparison import beside_published, why_not_compared
 from debft.recipe import load_recipe, recipe_path, with_train
+from debft.tasks import TASKS
 
 ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}
 
@@ -52,6 +53,15 @@ def test_difference_is_in_points(recipe, mnli):
     assert (matched["value"], matched["difference"], matched["cell"]) == (88.1, 0.1, "88.1/88.3")
     assert mismatched["difference"] == -0.3
     assert matched["verdict"] == "indicative (1 seed)"
+
+
+def test_squad_has_a_recipe_of_ours_which_is_said_beside_the_published_cell():
+    recipe = load_recipe(recipe_path("squad2/deberta-v3-xsmall"))
+    rows = {"train": 130_319, "validation": 11_873}
+    assert why_not_compared(recipe, TASKS["squad2"], rows) is None
+    f1, exact_match = beside_published(recipe, TASKS["squad2"], {"validation/f1": 84.0, "validation/exact_match": 82.0})
+    assert (f1["value"], f1["difference"], exact_match["difference"]) == (84.8, -0.8, 0.0)
+    assert f1["verdict"] == "indicative (1 seed, our recipe)"
 
 
 def test_score_that_the_card_does_not_print_has_no_difference(recipe, mnli):

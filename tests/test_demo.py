@@ -10,7 +10,7 @@ import sentencepiece
 from debft.data import demo
 from debft.data.checks import check_rows
 from debft.data.demo import languages, questions
-from debft.tasks import TASKS
+from debft.tasks import TASKS, TextClassification
 
 
 @pytest.fixture(params=["train", "validation_matched", "validation_mismatched"])
@@ -77,11 +77,21 @@ def test_model_directory_is_made_once_and_is_a_deberta_v2_with_its_own_spm_model
     assert {path.name for path in demo_model.iterdir()} == {"config.json", "spm.model"}
 
 
+CLASSIFICATION = [task for task in TASKS.values() if isinstance(task, TextClassification)]
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_every_task_has_rows_that_pass_its_own_checks(task):
+    for split in (*task.splits, *task.test):
+        examples = check_rows(demo.table(task, split), task, train=split is task.train)
+        rows = languages.EVAL_ROWS if task.name == "xnli" else demo.DEV_ROWS
+        assert len(examples) == (demo.TRAIN_ROWS if split is task.train else rows)
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION, ids=lambda task: task.name)
+def test_labels_are_balanced(task):
     for split in task.splits:
         examples = check_rows(demo.table(task, split), task)
-        assert len(examples) == (demo.TRAIN_ROWS if split is task.train else demo.DEV_ROWS)
         counts = np.unique(examples.labels, return_counts=True)[1]
         assert len(counts) == (5 if task.is_regression else len(task.labels))
         assert counts.max() - counts.min() < (0.1 * len(examples) if task.is_regression else 1)

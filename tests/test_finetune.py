@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.finetune
+import debft.session
 from debft.data import load_table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
@@ -344,8 +345,10 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
 
 
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
-    save_model = debft.finetune.save_model
-    monkeypatch.setattr(debft.finetune, "save_model", lambda session: (signal.raise_signal(signal.SIGINT), save_model(session)))
+    save_model = debft.session.save_model
+    monkeypatch.setattr(
+        debft.session, "save_model", lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))
+    )
     result = finetune(tiny_recipe(tiny_data), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").result() == result
 
