@@ -170,10 +170,10 @@ def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     """A header, then a line per row; a score has a column of its own. A tab or line end in a text is written as \\t or \\n."""
     for number, row in enumerate(rows):
-        flat = {key: value for key, value in row.items() if key != "scores"} | row["scores"]
+        cells = [*((key, value) for key, value in row.items() if key != "scores"), *row["scores"].items()]
         if not number:
-            yield "\t".join(flat)
-        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for value in flat.values())
+            yield "\t".join(name.translate(_ESCAPES) for name, _ in cells)
+        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for _, value in cells)
 
 
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
