@@ -228,7 +228,7 @@ def submit(
     data: Annotated[str | None, _DATA] = None,
     output: Annotated[Path, typer.Option(help="An empty or new directory.")] = Path("submission"),
     partial: Annotated[
-        bool, typer.Option("--partial", help="Write it even if rows are missing, which the leaderboard refuses.")
+        bool, typer.Option("--partial", help="Write it with other rows than the benchmark's too; the leaderboard refuses it.")
     ] = False,
     precision: Annotated[str, _PRECISION] = "auto",
 ) -> None:

@@ -32,7 +32,7 @@ from debft.models import (
 )  # fmt: skip
 from debft.plan import say_skipped
 from debft.progress import say
-from debft.recipe import RuntimeConfig, TrainConfig
+from debft.recipe import Recipe, RuntimeConfig, TrainConfig
 from debft.results import RunDirectory
 from debft.tasks import TASKS, TEXT, Task, task_of
 
@@ -81,15 +81,20 @@ class Predictor:
         )
 
 
+def recipe_of(run: RunDirectory) -> Recipe:
+    """Of a run that has come to its end. Raises InputError for one that has no model yet."""
+    if not (run.model / "config.json").is_file():
+        raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
+    return run.recipe()
+
+
 def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> Predictor:
     """From a run directory, or from a fine-tuned model, whose config.json names its task, or else `task_name` does.
 
     Raises InputError where the task is not known or the model has no head for it.
     """
     run = RunDirectory(Path(run_or_model))
-    recipe = run.recipe() if run.exists() else None
-    if recipe is not None and not (run.model / "config.json").is_file():
-        raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
+    recipe = recipe_of(run) if run.exists() else None
     files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
     settings = read_settings(files)
     own = settings.get("task")
@@ -170,10 +175,10 @@ def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     """A header, then a line per row; a score has a column of its own. A tab or line end in a text is written as \\t or \\n."""
     for number, row in enumerate(rows):
-        flat = {key: value for key, value in row.items() if key != "scores"} | row["scores"]
+        cells = [*((key, value) for key, value in row.items() if key != "scores"), *row["scores"].items()]
         if not number:
-            yield "\t".join(flat)
-        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for value in flat.values())
+            yield "\t".join(name.translate(_ESCAPES) for name, _ in cells)
+        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for _, value in cells)
 
 
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})

@@ -1,26 +1,28 @@
 """Files for the leaderboards, checked against their rules before anyone uploads them.
 
-Source of the GLUE format: the FAQ of gluebenchmark.com and its sample submission; of SQuAD's: evaluate-v2.0.py, which reads
-`predictions.json` and `na_prob.json`.
+Source of the GLUE format: the FAQ of gluebenchmark.com; file names, label names and the three digits of STS-B as jiant writes them,
+nyu-mll/jiant src/evaluate.py _write_glue_preds. Of SQuAD's: evaluate-v2.0.py, which reads `predictions.json` and `na_prob.json`.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from debft.cache import write_atomically
 from debft.data import load_table
-from debft.data.checks import check_rows, check_texts
-from debft.errors import InputError, one_of
-from debft.inference import Predictor, assess, load_predictor, predict
+from debft.data.checks import Examples, check_rows, check_texts
+from debft.data.files import Table
+from debft.data.problems import shown
+from debft.errors import DebftError, InputError, one_of
+from debft.inference import assess, load_predictor, predict, recipe_of
 from debft.progress import say
-from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification
+from debft.results import RunDirectory
+from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
-# Of each test split: the official file. Predictions are numbers for the first group of tasks, label names for the others.
+# Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
 GLUE_FILES = {
     "cola/test": "CoLA.tsv", "sst2/test": "SST-2.tsv", "mrpc/test": "MRPC.tsv", "stsb/test": "STS-B.tsv", "qqp/test": "QQP.tsv",
     "mnli/test_matched": "MNLI-m.tsv", "mnli/test_mismatched": "MNLI-mm.tsv", "mnli/ax": "AX.tsv", "qnli/test": "QNLI.tsv",
@@ -28,6 +30,7 @@ GLUE_FILES = {
 }  # fmt: skip
 BY_NAME = ("mnli", "qnli", "rte")
 HEADER = "index\tprediction"
+NUMBERS = ("index", "idx", "id")  # columns that give the benchmark's number of a row, in its own files and in the hub's
 ZIP, PREDICTIONS, NA_PROB = "glue.zip", "predictions.json", "na_prob.json"
 
 
@@ -39,82 +42,168 @@ class Submission:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A run before its model is loaded. trained_on, source: where its training rows came from, where its test rows come from."""
+
+    path: str
+    task: Task
+    trained_on: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TestRows:
+    """The rows behind one official file. numbers: the benchmark's number of each row."""
+
+    split: Split
+    examples: Examples
+    numbers: list[int]
+
+
 def submit(runs: list[str], data: str | None, output: Path, *, partial: bool, precision: str) -> Submission:
     """Predict the test rows of each run's task and write them into `output` as the leaderboard takes them.
 
-    GLUE runs, one per task, go into one zip; a SQuAD run gives predictions.json and na_prob.json for the dev questions (the test
-    questions are hidden). `partial`: also write what the leaderboard would refuse for lack of rows.
-    Raises InputError for two runs of one task, a task without a leaderboard, or files that break the rules.
+    GLUE runs, one per task, go into one zip; a SQuAD run gives predictions.json, and for SQuAD 2.0 na_prob.json, for the dev
+    questions (the test questions are hidden). `partial`: also write what is not of the benchmark's rows or not of all of them.
+    Raises InputError for two runs of one task, a task without a leaderboard, or other rows than the benchmark's.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: expected an empty directory or none; choose another --output")
-    predictors = [load_predictor(run, None, precision) for run in runs]
-    names = [predictor.task.name for predictor in predictors]
+    found = [_open(run, data) for run in runs]
+    names = [run.task.name for run in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{' '.join(runs)}: expected one run per task, got two of {twice}")
-    if any(isinstance(predictor.task, QuestionAnswering) for predictor in predictors):
-        if len(predictors) > 1:
-            raise InputError(f"{' '.join(runs)}: expected one SQuAD run, or GLUE runs, got both; submit them one after the other")
-        return _submit_squad(predictors[0], data, output)
-    return _submit_glue(predictors, data, output, partial)
+        raise InputError(f"{' '.join(runs)}: expected one run per task, got {names.count(twice)} of {twice}")
+    if not any(isinstance(run.task, QuestionAnswering) for run in found):
+        return _submit_glue(found, output, partial, precision)
+    if len(found) > 1:
+        raise InputError(f"{' '.join(runs)}: expected GLUE runs or one SQuAD run, got {one_of(names)}; submit them apart")
+    return _submit_squad(found[0], output, partial, precision)
 
 
-def _submit_glue(predictors: list[Predictor], data: str | None, output: Path, partial: bool) -> Submission:
-    members = {}
-    for predictor in predictors:
-        task = predictor.task
-        if not task.test:
-            raise InputError(f"{predictor.files.path}: expected a GLUE or SQuAD run, {task.name} has no leaderboard file format")
-        for split in task.test:
-            examples = check_texts(load_table(task, split, data or predictor.data or "hub"), task)
-            rows = predict(predictor, examples, split.name)
-            members[GLUE_FILES[f"{task.name}/{split.name}"]] = _glue_file(task, rows)
+def _open(path: str, data: str | None) -> _Run:
+    run = RunDirectory(Path(path))
+    if not run.exists():
+        raise InputError(f"{path}: expected a run directory, found no recipe.yaml in it")
+    recipe = recipe_of(run)
+    task = task_of(recipe.task or "", recipe.train)
+    if not task.test and not isinstance(task, QuestionAnswering):
+        raise InputError(f"{path}: expected a GLUE or SQuAD run, {task.name} has no leaderboard")
+    return _Run(path=path, task=task, trained_on=recipe.data, source=data or recipe.data)
+
+
+def _submit_glue(runs: list[_Run], output: Path, partial: bool, precision: str) -> Submission:
+    """One model at a time, and none before all rows are there: the nine together may not fit into memory."""
+    rows = [[_test_rows(run, split) for split in run.task.test] for run in runs]
+    others = [_other_rows(run, test.split, test.examples) for run, tests in zip(runs, rows, strict=True) for test in tests]
+    notes = _settle([line for line in others if line], partial)
+    members: dict[str, str] = {}
+    for run, tests in zip(runs, rows, strict=True):
+        members |= _predicted(run, tests, precision)
+    content = _zip(members)
+    if wrong := check_glue(content, partial=partial):
+        raise DebftError(*wrong)
+    write_atomically(output / ZIP, content)
+    if missing := [name for name in GLUE_FILES.values() if name not in members]:
+        notes.append(f"the leaderboard asks for every task; missing: {one_of(missing)}")
+    return Submission(files=(output / ZIP,), notes=(*notes, *_trained_on_demo(runs)))
+
+
+def _test_rows(run: _Run, split: Split) -> _TestRows:
+    table = load_table(run.task, split, run.source)
+    return _TestRows(split=split, examples=check_texts(table, run.task), numbers=_numbers(table))
+
+
+def _numbers(table: Table) -> list[int]:
+    """The benchmark's number of each row: of the first column of NUMBERS that is there, else its place in the file, from 0.
+
+    Raises InputError where that column does not number the rows: their places in the benchmark are then not known.
+    """
+    column = next((name for name in NUMBERS if name in table.columns), None)
+    if column is None:
+        return list(range(len(table)))
+    left = {form: row for row in range(len(table)) for form in (str(row), f"{row}.0")}
+    numbers = []
+    for line, value in zip(table.lines, table.columns[column], strict=True):
+        number = left.get(str(value))
+        if number is None:
+            raise InputError(
+                f"{table.path}:{line}: {column}: expected each of 0 to {len(table) - 1} once, the benchmark's numbers of its rows, "
+                f"got {shown(value)}; without the column they are numbered as they stand"
+            )
+        del left[str(number)], left[f"{number}.0"]
+        numbers.append(number)
+    return numbers
+
+
+def _other_rows(run: _Run, split: Split, examples: Examples) -> str | None:
+    """What tells the rows from the benchmark's."""
+    if run.source == "demo":
+        return f"{examples.source}: expected the benchmark's {split.num_rows:,} {split.name} rows, got {len(examples):,} demo rows"
+    if len(examples) != split.num_rows:
+        return f"{examples.source}: expected the benchmark's {split.num_rows:,} {split.name} rows, got {len(examples):,}"
+    return None
+
+
+def _settle(others: list[str], partial: bool) -> list[str]:
+    """Notes for what is written nevertheless. Raises InputError without `partial`."""
+    if others and not partial:
+        raise InputError(*(f"{line}; give other --data, or --partial to write the files all the same" for line in others))
+    return [f"{line}; this is no submission" for line in others]
+
+
+def _trained_on_demo(runs: list[_Run]) -> list[str]:
+    return [f"{run.path}: was trained on demo rows" for run in runs if run.trained_on == "demo"]
+
+
+def _predicted(run: _Run, tests: list[_TestRows], precision: str) -> dict[str, str]:
+    """The official files of a run's task, by name."""
+    predictor = load_predictor(run.path, None, precision)
+    files = {}
+    for test in tests:
+        rows = predict(predictor, test.examples, test.split.name)
+        said = {number: _said(run.task, row["prediction"]) for number, row in zip(test.numbers, rows, strict=True)}
+        lines = [HEADER, *(f"{number}\t{said[number]}" for number in sorted(said))]
+        files[GLUE_FILES[f"{run.task.name}/{test.split.name}"]] = "\n".join(lines) + "\n"
+    return files
+
+
+def _said(task: TextClassification, prediction: Any) -> str:
+    """A prediction as the leaderboard reads it: a score within the range of the task, a label's name or its number."""
+    if task.is_regression:
+        lowest, highest = task.value_range
+        return f"{min(max(lowest, prediction), highest):.3f}"
+    return prediction if task.name in BY_NAME else str(task.labels.index(prediction))
+
+
+def _zip(members: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
-    wrong, short = check_glue(buffer.getvalue())
-    if wrong or (short and not partial):
-        advice = [] if wrong else ["--partial writes the zip all the same; the leaderboard refuses it"]
-        raise InputError(*wrong, *short, *advice)
-    write_atomically(output / ZIP, buffer.getvalue())
-    missing = [name for name in GLUE_FILES.values() if name not in members]
-    notes = [*short, *([f"the leaderboard asks for every task; missing: {one_of(missing)}"] if missing else [])]
-    return Submission(files=(output / ZIP,), notes=tuple(notes))
+        for name in GLUE_FILES.values():
+            if name in members:
+                archive.writestr(name, members[name])
+    return buffer.getvalue()
 
 
-def _glue_file(task: TextClassification, rows: Iterable[dict[str, Any]]) -> str:
-    """`index<TAB>prediction` lines: rows are counted from 0, scores lie in the range of the task."""
-    lines = [HEADER]
-    for index, row in enumerate(rows):
-        said = row["prediction"]
-        if task.is_regression:
-            lowest, highest = task.value_range
-            said = f"{min(max(said, lowest), highest):.3f}"
-        elif task.name not in BY_NAME:
-            said = task.labels.index(said)
-        lines.append(f"{index}\t{said}")
-    return "\n".join(lines) + "\n"
-
-
-def check_glue(content: bytes) -> tuple[list[str], list[str]]:
-    """(what breaks the rules, which files have another number of rows than the benchmark) of a zip's bytes."""
+def check_glue(content: bytes, *, partial: bool) -> list[str]:
+    """What breaks the rules in a zip's bytes; with `partial` each file may have any number of rows."""
     official = {file: place.split("/") for place, file in GLUE_FILES.items()}
-    wrong, short = [], []
+    wrong = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in archive.namelist():
+        names = archive.namelist()
+        wrong += [f"{ZIP}: {name}: expected each file once" for name in official if names.count(name) > 1]
+        for name in names:
             if name not in official:
-                wrong.append(f"{ZIP}: {name}: expected one of {one_of(official)}, at the top of the archive")
+                wrong.append(f"{ZIP}: {name}: expected {one_of(official)} at the top of the archive")
                 continue
             task_name, split_name = official[name]
             split = next(split for split in TASKS[task_name].test if split.name == split_name)
-            problem, num_rows = _check_glue_file(archive.read(name).decode(), TASKS[task_name])
-            if problem:
-                wrong.append(f"{ZIP}: {name}: {problem}")
-            elif num_rows != split.num_rows:
-                short.append(f"{ZIP}: {name}: expected the benchmark's {split.num_rows:,} test rows, got {num_rows:,}")
-    return wrong, short
+            problem, num_rows = _check_glue_file(archive.read(name).decode(errors="replace"), TASKS[task_name])
+            if not problem and num_rows != split.num_rows and not partial:
+                problem = f"expected the benchmark's {split.num_rows:,} rows, got {num_rows:,}"
+            wrong += [f"{ZIP}: {name}: {problem}"] if problem else []
+    return wrong
 
 
 def _check_glue_file(text: str, task: TextClassification) -> tuple[str | None, int]:
@@ -142,39 +231,40 @@ def _is_number_within(text: str, lowest: float, highest: float) -> bool:
         return False
 
 
-def _submit_squad(predictor: Predictor, data: str | None, output: Path) -> Submission:
-    task, source = predictor.task, data or predictor.data or "hub"
-    (split,) = task.evals
-    examples = check_rows(load_table(task, split, source), task)
-    assessment = assess(predictor, examples, split.name)
-    files = {name: content for name, content in assessment.files.items() if name in (PREDICTIONS, NA_PROB)}
+def _submit_squad(run: _Run, output: Path, partial: bool, precision: str) -> Submission:
+    (split,) = run.task.evals
+    examples = check_rows(load_table(run.task, split, run.source), run.task)
+    other = _other_rows(run, split, examples)
+    notes = _settle([other] if other else [], partial)
+    assessment = assess(load_predictor(run.path, None, precision), examples, split.name)
+    files = {name: assessment.files[name] for name in (PREDICTIONS, NA_PROB) if name in assessment.files}
     if wrong := check_squad(files[PREDICTIONS], files.get(NA_PROB), examples.ids):
-        raise InputError(*wrong)
+        raise DebftError(*wrong)
     for name, content in files.items():
         write_atomically(output / name, (json.dumps(content, ensure_ascii=False) + "\n").encode())
-    scores = ", ".join(f"{name} {assessment.scores[name]:.2f}" for name in task.metrics)
-    notes = [f"{len(examples):,} questions of {examples.source}: {scores}", *_other_rows(task, split, len(examples))]
-    return Submission(files=tuple(output / name for name in files), notes=tuple(notes))
-
-
-def _other_rows(task: Task, split: Split, num_rows: int) -> list[str]:
-    if num_rows == split.num_rows:
-        return []
-    return [f"the benchmark's {split.name} has {split.num_rows:,} questions: this is no submission for {task.name}"]
+    scores = ", ".join(f"{name} {assessment.scores[name]:.2f}" for name in run.task.metrics)
+    notes.append(f"{len(examples):,} questions of {examples.source}: {scores}")
+    return Submission(files=tuple(output / name for name in files), notes=(*notes, *_trained_on_demo([run])))
 
 
 def check_squad(predictions: dict[str, Any], na_prob: dict[str, Any] | None, ids: list[str]) -> list[str]:
-    """What breaks the rules: every question once, texts, probabilities from 0 to 1."""
-    wrong = []
+    """What breaks the rules: every question and no other, texts, probabilities from 0 to 1. na_prob: None for SQuAD 1.1."""
+    wrong, known = [], set(ids)
     for name, content in ((PREDICTIONS, predictions), (NA_PROB, na_prob)):
-        if content is not None and list(content) != ids:
-            lacking = [identity for identity in ids if identity not in content]
-            detail = f"{len(lacking):,} are missing, {lacking[0]} first" if lacking else f"got {len(content):,}"
-            wrong.append(f"{name}: expected each of {len(ids):,} questions once, {detail}")
-    no_text = {key: said for key, said in predictions.items() if not isinstance(said, str)}
-    wrong += [f"{PREDICTIONS}: {key}: expected text, got {said!r}" for key, said in no_text.items()]
-    wrong += [f"{NA_PROB}: {key}: expected 0 to 1, got {p!r}" for key, p in (na_prob or {}).items() if not 0 <= p <= 1]
+        if content is None or content.keys() == known:
+            continue
+        lacking, unknown = [key for key in ids if key not in content], [key for key in content if key not in known]
+        detail = f"{len(lacking):,} are missing, {lacking[0]} first" if lacking else f"{unknown[0]} is none of them"
+        wrong.append(f"{name}: expected the {len(ids):,} questions, {detail}")
+    wrong += [
+        f"{PREDICTIONS}: {key}: expected text, got {shown(said)}" for key, said in predictions.items() if not isinstance(said, str)
+    ]
+    wrong += [f"{NA_PROB}: {key}: expected 0 to 1, got {shown(p)}" for key, p in (na_prob or {}).items() if not _is_probability(p)]
     return wrong
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def print_submission(submission: Submission) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -106,7 +107,54 @@ def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_pat
         inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "rte", "auto")
 
 
+def read_back(text: str) -> list[dict[str, str]]:
+    """Rows of the TSV, with its escapes taken back."""
+    header, *lines = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+    plain = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+    cells = [[re.sub(r"\\.", lambda found: plain[found[0]], cell) for cell in line] for line in lines]
+    return [dict(zip(header, line, strict=True)) for line in cells]
+
+
+def test_tsv_has_the_names_and_probabilities_of_the_jsonl(trained, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(pair | {"id": f"{pair['id']}\t\\t\r\né"}) + "\n" for pair in PAIRS))
+    rows = list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(file)))
+    done = command("predict", trained[1], file, "--format", "tsv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "id\tprediction\tentailment\tneutral\tcontradiction"
+    assert done.stdout.count("\n") == 3 and r"p1\t\\t\r\né" in done.stdout
+    flat = [{"id": row["id"], "prediction": row["prediction"]} | {k: str(p) for k, p in row["scores"].items()} for row in rows]
+    assert read_back(done.stdout) == flat
+
+
+ANSWERS = [
+    {"id": 'a"', "prediction": "tab\there, \\n there", "start": 3, "end": 20, "scores": {"answer": 0.1 + 0.2, "no_answer": 1e-9}},
+    {"id": "b", "prediction": "", "start": None, "end": None, "scores": {"answer": 0.0, "no_answer": 1.0}},
+    {"id": "c", "prediction": "line\r\nline \u2028 我\\", "start": 0, "end": 14, "scores": {"answer": 0.5, "no_answer": 0.5}},
+]
+
+
+def test_answers_survive_the_tsv_to_the_last_character():
+    found = read_back("".join(line + "\n" for line in inference.FORMATS["tsv"](iter(ANSWERS))))
+    assert list(found[0]) == ["id", "prediction", "start", "end", "answer", "no_answer"]
+    for row, told in zip(ANSWERS, found, strict=True):
+        assert (row["id"], row["prediction"]) == (told["id"], told["prediction"])
+        assert (row["start"], row["end"]) == tuple(int(told[key]) if told[key] else None for key in ("start", "end"))
+        assert row["scores"] == {key: float(told[key]) for key in row["scores"]}
+
+
+def test_label_named_as_a_column_takes_no_other_columns_place():
+    row = {"id": "7", "prediction": "a\tb", "scores": {"id": 0.25, "a\tb": 0.75}}
+    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tid\ta\\tb", "7\ta\\tb\t0.25\t0.75"]
+
+
+def test_score_has_one_column_beside_the_prediction():
+    row = {"id": "0", "prediction": 2.5, "scores": {"score": 2.5}}
+    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tscore", "0\t2.5\t2.5"]
+
+
 MISTAKES = {
+    "format": (["predict", "RUN", "--format", "xml"], "--format xml: expected jsonl or tsv"),
     "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
     "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
     "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
