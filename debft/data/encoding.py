@@ -106,20 +106,22 @@ def set_up(tokenizer: "PreTrainedTokenizerFast"):
 
 def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
+    frame = Frame.of(backend, len(examples.texts[0]))
+    room = max_seq_length - frame.num_special
     ids, types, lengths, truncated = [], [], [], 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             columns = [backend.encode_batch([texts[k] for texts in chunk], add_special_tokens=False) for k in range(len(chunk[0]))]
-            for offset, parts in enumerate(zip(*columns, strict=True)):
-                room = max_seq_length - backend.num_special_tokens_to_add(len(parts) > 1)
-                if sum(len(part) for part in parts) > room:
+            for offset, row in enumerate(zip(*columns, strict=True)):
+                parts = [np.array(part.ids, dtype=np.int32) for part in row]
+                if sum(map(len, parts)) > room:
                     truncated += 1
-                    _truncate(parts, room, truncation, np.random.default_rng((seed, start + offset)))
-                whole = backend.post_process(*parts)
-                ids.append(np.array(whole.ids, dtype=np.int32))
-                types.append(np.array(whole.type_ids, dtype=np.int8))
-                lengths.append(len(whole.ids))
+                    parts = _truncated(parts, room, truncation, np.random.default_rng((seed, start + offset)))
+                whole_ids, whole_types = frame.fill(parts)
+                ids.append(whole_ids)
+                types.append(whole_types)
+                lengths.append(len(whole_ids))
             progress.advance(len(chunk), what)
     return {
         "ids": np.concatenate(ids), "types": np.concatenate(types), "ends": np.cumsum(lengths, dtype=np.int64),
@@ -127,16 +129,46 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -
     }  # fmt: skip
 
 
-def _truncate(parts: tuple, room: int, truncation: str, rng: np.random.Generator) -> None:
-    """Cut the encodings in place to `room` tokens together."""
+@dataclass(frozen=True)
+class Frame:
+    """What stands around one text or two: (ids, token types) of the special tokens before, between and behind them, and the token
+    type of each text.
+    """
+
+    around: tuple[tuple[np.ndarray, np.ndarray], ...]
+    text_types: tuple[int, ...]
+
+    @classmethod
+    def of(cls, backend, num_texts: int) -> "Frame":
+        """Read off texts of one word."""
+        whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
+        ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
+        change = np.diff([0, *(1 - np.array(whole.special_tokens_mask)), 0])
+        begins, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+        assert len(begins) == num_texts, "expected special tokens between two texts"
+        edges = zip([0, *ends], [*begins, len(ids)], strict=True)
+        return cls(tuple((ids[a:b], types[a:b]) for a, b in edges), tuple(int(types[begin]) for begin in begins))
+
+    @property
+    def num_special(self) -> int:
+        return sum(len(ids) for ids, _ in self.around)
+
+    def fill(self, texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids int32, types int8) of the texts' ids with the special tokens around them."""
+        ids, types = [self.around[0][0]], [self.around[0][1]]
+        for text, kind, (special, special_types) in zip(texts, self.text_types, self.around[1:], strict=True):
+            ids += [text, special]
+            types += [np.full(len(text), kind, dtype=np.int8), special_types]
+        return np.concatenate(ids), np.concatenate(types)
+
+
+def _truncated(parts: list[np.ndarray], room: int, truncation: str, rng: np.random.Generator) -> list[np.ndarray]:
+    """The texts cut to `room` tokens together."""
     lengths = [len(part) for part in parts]
     if truncation == "longest_first":
-        for part, keep in zip(parts, longest_first(lengths, room), strict=True):
-            part.truncate(keep)
-        return
-    for part, (front, back) in zip(parts, random_ends(lengths, room, rng), strict=True):
-        part.truncate(len(part) - front, direction="left")
-        part.truncate(len(part) - back)
+        return [part[:keep] for part, keep in zip(parts, longest_first(lengths, room), strict=True)]
+    dropped = random_ends(lengths, room, rng)
+    return [part[front : len(part) - back] for part, (front, back) in zip(parts, dropped, strict=True)]
 
 
 def longest_first(lengths: list[int], room: int) -> list[int]:

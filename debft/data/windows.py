@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.data.checks import Examples
-from debft.data.encoding import CHUNK, EncodedSplit, cached_arrays, set_up
+from debft.data.encoding import CHUNK, EncodedSplit, Frame, cached_arrays, set_up
 from debft.progress import meter
 
 if TYPE_CHECKING:
@@ -98,34 +98,42 @@ def _encode(
     examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show
 ) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
-    frame = _Frame.of(backend, context_first)
+    frame = Frame.of(backend, 2)
     room = max_seq_length - frame.num_special
-    ids, types, offsets, lengths, questions, cls, cut, several = [], [], [], [], [], [], 0, 0
+    windows, cut, several = [], 0, 0
     with meter("tokens", len(examples), "questions", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             contexts = _unique(backend, [context for _, context in chunk])
             encoded = backend.encode_batch([question for question, _ in chunk], add_special_tokens=False)
             for number, (question, (_, context)) in enumerate(zip(encoded, chunk, strict=True), start=start):
-                question_ids = np.array(question.ids[:max_question_length], dtype=np.int32)
+                ids_L = np.array(question.ids[:max_question_length], dtype=np.int32)
                 cut += len(question.ids) > max_question_length
-                context_ids, context_offsets = contexts[context]
-                pieces = _pieces(len(context_ids), room - len(question_ids), doc_stride)
+                pieces = _pieces(len(contexts[context][0]), room - len(ids_L), doc_stride)
                 several += len(pieces) > 1
-                for begin, end in pieces:
-                    window = frame.fill(question_ids, context_ids[begin:end], context_offsets[begin:end])
-                    ids.append(window[0])
-                    types.append(window[1])
-                    offsets.append(window[2])
-                    lengths.append(len(window[0]))
-                    questions.append(number)
-                    cls.append(int(np.flatnonzero(window[0] == tokenizer.cls_token_id)[-1 if context_first else 0]))
+                windows += [(number, *_window(frame, ids_L, contexts[context], piece, context_first)) for piece in pieces]
             progress.advance(len(chunk), what)
+    questions, ids, types, offsets = zip(*windows, strict=True)
+    last = -1 if context_first else 0
     return {
         "ids": np.concatenate(ids), "types": np.concatenate(types), "offsets": np.concatenate(offsets),
-        "ends": np.cumsum(lengths, dtype=np.int64), "questions": np.array(questions), "cls": np.array(cls),
+        "ends": np.cumsum([len(window) for window in ids], dtype=np.int64), "questions": np.array(questions),
+        "cls": np.array([np.flatnonzero(window == tokenizer.cls_token_id)[last] for window in ids]),
         "counts": np.array([several, cut]),
     }  # fmt: skip
+
+
+def _window(
+    frame: Frame, question_L: np.ndarray, context: tuple[np.ndarray, np.ndarray], piece: tuple[int, int], context_first: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, types, offsets) of the question with a piece of the context's tokens."""
+    begin, end = piece
+    texts = [question_L, context[0][begin:end]]
+    ids, types = frame.fill(texts[::-1] if context_first else texts)
+    first = len(frame.around[0][0]) + (0 if context_first else len(question_L) + len(frame.around[1][0]))
+    offsets = np.full((len(ids), 2), -1, dtype=np.int32)
+    offsets[first : first + end - begin] = context[1][begin:end]
+    return ids, types, offsets
 
 
 def _unique(backend, contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -165,40 +173,3 @@ def _pieces(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
         start = pieces[-1][0] + room - overlap
         pieces.append((start, min(start + room, length)))
     return pieces
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The special tokens of a pair: (ids, types) before, between and behind the texts, and the token type of either text."""
-
-    around: tuple[tuple[np.ndarray, np.ndarray], ...]
-    text_types: tuple[int, int]
-    context_first: bool
-
-    @classmethod
-    def of(cls, backend, context_first: bool) -> "_Frame":
-        """Read off a pair of one-word texts."""
-        one, two = backend.encode_batch(["a", "b"], add_special_tokens=False)
-        whole = backend.post_process(one, two)
-        change = np.diff([0, *(1 - np.array(whole.special_tokens_mask)), 0])
-        begins, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
-        assert len(begins) == 2, "expected special tokens between two texts"
-        ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
-        around = tuple((ids[a:b], types[a:b]) for a, b in ((0, begins[0]), (ends[0], begins[1]), (ends[1], len(ids))))
-        return cls(around, (int(types[begins[0]]), int(types[begins[1]])), context_first)
-
-    @property
-    def num_special(self) -> int:
-        return sum(len(ids) for ids, _ in self.around)
-
-    def fill(self, question_L: np.ndarray, context_L: np.ndarray, offsets_L2: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(ids, types, offsets) of one window."""
-        nothing = np.full((len(question_L), 2), -1, dtype=np.int32)
-        texts = [(question_L, nothing), (context_L, offsets_L2)]
-        parts = []
-        for k, (special, special_types) in enumerate(self.around):
-            parts.append((special, special_types, np.full((len(special), 2), -1, dtype=np.int32)))
-            if k < 2:
-                ids, offsets = texts[1 - k if self.context_first else k]
-                parts.append((ids, np.full(len(ids), self.text_types[k], dtype=np.int8), offsets))
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
