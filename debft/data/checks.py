@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.data.files import Table
-from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped, shown
+from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.questions import check_answers, check_not_empty
-from debft.errors import InputError, one_of
+from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 LABELS_SHOWN = 12
@@ -129,8 +129,8 @@ def _ids(table: Table, problems: Problems) -> list[str]:
         if not usable or _half_surrogate(ids[-1]):
             problems.add(row, f"{column}: expected an id, got {shown(value)}")
         elif ids[-1] in first_line and row not in problems:
-            again = f"got {shown(value)} again, first in line {first_line[ids[-1]]}"
-            problems.add(row, f"{column}: expected each id once, {again}")
+            first = table.place(first_line[ids[-1]])
+            problems.add(row, f"{column}: expected each id once, got {shown(value)} again, first in {first}")
         elif row not in problems:
             first_line[ids[-1]] = table.lines[row]
     return ids
