@@ -1,7 +1,12 @@
 """The errors a user can cause, and the exit code each one ends the command with."""
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60  # characters
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
 
 
 class DebftError(Exception):
@@ -40,6 +45,11 @@ class Interrupted(DebftError):
 def one_of(choices: Iterable[str]) -> str:
     """`a, b, c` for an error line."""
     return ", ".join(choices)
+
+
+def shown(value: object) -> str:
+    """A value for an error line: its repr, cut where it is long."""
+    return _SHORT.repr(value)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from debft.checks import check_recipe, check_schedule
 from debft.data import SOURCES, encode_split, load_table, task_for
 from debft.data.checks import Examples, check_rows
+from debft.data.own import quoted
 from debft.errors import InputError
 from debft.launch import is_main_process
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
@@ -39,7 +40,7 @@ class Plan:
         """What the data decided: columns, labels and how many rows of each, where the rows come from."""
         task, lines = self.task, []
         if task.name == "text":
-            lines.append(f"texts {', '.join(task.text_keys)}   label {task.label_key}")
+            lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
         if task.name == "xnli":
             lines.append(f"train on {self.train.source}")
         if isinstance(task, TextClassification):
@@ -49,7 +50,9 @@ class Plan:
     def _labels(self) -> str:
         labels_N = self.train.labels
         if self.task.is_regression:
-            return f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"
+            asked = self.task.name != "text" or self.recipe.train.problem != "auto" or (labels_N != np.round(labels_N)).any()
+            advice = "" if asked else "   (whole numbers; --problem classification makes them labels)"
+            return f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}{advice}"
         counts = np.bincount(labels_N, minlength=len(self.task.labels))
         shown = [f"{label} {count:,}" for label, count in zip(self.task.labels, counts, strict=True)]
         return "   ".join(["labels", *shown[:MOST_SHOWN], *([f"... ({len(shown)} in all)"] if len(shown) > MOST_SHOWN else [])])

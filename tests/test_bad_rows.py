@@ -282,8 +282,8 @@ FILES = {
         "stsb", STSB, b'a,b,1\n"c,d,2\ne,f,3\n', "FILE:2: expected CSV, got unexpected end of data; is a quote left open?"),
     "json cut off": (
         "mnli", "mnli/train.json", b'[{"premise": "a"}, {"premise"',
-        "FILE:1: expected a JSON list of objects, got Expecting ':' delimiter: line 1 column 30 (char 29); is the file cut off?"),
-    "json object": ("mnli", "mnli/train.json", b'{"premise": "a"}', "FILE: expected a JSON list of objects, one per row"),
+        "FILE:1: expected JSON, got Expecting ':' delimiter: line 1 column 30 (char 29); is the file cut off?"),
+    "json object": ("mnli", "mnli/train.json", b'{"premise": "a"}', "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got {'premise': 'a'}"),
     "json of bytes that are not utf-8": ("mnli", "mnli/train.json", b"[" + J + b",\n" + E.replace(b"f", b"\xff") + b"]", f"FILE:3: {UTF8.format('ff')}"),
     "json without rows": ("mnli", "mnli/train.json", b"[]", "FILE: expected rows, got none"),
     "tsv without a column": (
@@ -306,7 +306,7 @@ FILES = {
     "empty csv": ("mnli", "mnli/train.csv", b"\n", "FILE: expected a header line, got an empty file"),
     "empty headerless csv": ("stsb", STSB, b"", "FILE: expected rows, got none"),
     "empty jsonl": ("mnli", "mnli/train.jsonl", b"\n", "FILE: expected rows, got none"),
-    "empty json": ("mnli", "mnli/train.json", b"", "FILE:1: expected a JSON list of objects, got Expecting value: line 1 column 1 (char 0); is the file cut off?"),
+    "empty json": ("mnli", "mnli/train.json", b"", "FILE:1: expected JSON, got Expecting value: line 1 column 1 (char 0); is the file cut off?"),
     "tsv with carriage returns alone": (
         "mnli", MNLI, P.replace(b"\n", b"\r"), r"FILE: expected lines that end in \n, got \r alone; convert the line ends"),
     "headerless tsv with carriage returns alone": (
@@ -357,9 +357,7 @@ def test_parquet_with_a_column_twice_is_one_line(tmp_path):
 
 def test_json_nested_too_deep_is_one_line(tmp_path):
     write(tmp_path, "mnli/train.json", b"[" * 3000)
-    assert message_of(tmp_path, "mnli", "mnli/train.json").startswith(
-        "FILE: expected a JSON list of objects, got maximum recursion"
-    )
+    assert message_of(tmp_path, "mnli", "mnli/train.json").startswith("FILE: expected JSON, got maximum recursion")
 
 
 def test_wrong_file_ending_is_one_line(tmp_path):

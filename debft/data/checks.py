@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -9,12 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.data.files import Table
-from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped, shown
+from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.questions import check_answers, check_not_empty
-from debft.errors import InputError, one_of
+from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 LABELS_SHOWN = 12
+UNSEEN = "; the training rows have no such label"
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
@@ -108,7 +110,9 @@ def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped) -> 
         return
     name = f"{labels[0]:g}" if task.is_regression else repr(task.labels[labels[0]])
     others = [label for i, label in enumerate(task.labels) if i != labels[0]]
-    expected, advice = ("labels", f"rows of {' or '.join(others)}") if others else ("scores", "rows with other scores")
+    expected, advice = "labels", f"rows of {' or '.join(others) or 'another label'}"
+    if task.is_regression:
+        expected, advice = "scores", "rows with other scores"
     left = f" rows left of {skipped.num_rows:,}" if skipped else ""
     raise InputError(
         f"{table.path}: label: expected at least two {expected} in the training rows, got {name} in all {len(labels):,}{left}; "
@@ -129,8 +133,8 @@ def _ids(table: Table, problems: Problems) -> list[str]:
         if not usable or _half_surrogate(ids[-1]):
             problems.add(row, f"{column}: expected an id, got {shown(value)}")
         elif ids[-1] in first_line and row not in problems:
-            again = f"got {shown(value)} again, first in line {first_line[ids[-1]]}"
-            problems.add(row, f"{column}: expected each id once, {again}")
+            first = table.place(first_line[ids[-1]])
+            problems.add(row, f"{column}: expected each id once, got {shown(value)} again, first in {first}")
         elif row not in problems:
             first_line[ids[-1]] = table.lines[row]
     return ids
@@ -158,20 +162,28 @@ def _labels(table: Table, task: Task, problems: Problems) -> list:
     return check(table.columns[task.label_key], task, problems)
 
 
+_WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")
+
+
 def label_name(value: object) -> str | None:
-    """A label of own data as a name: `1`, `1.0` and "1" are the same; None for what is no label."""
-    if isinstance(value, float) and value == value and abs(value) < 1e15 and value == int(value):
-        value = int(value)
-    name = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return name if name.strip() else None
+    """A label of own data as a name: 1, 1.0, "1" and "1.0" are the same, True is `true` as in JSON; None for what is no label."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    name = str(value).strip()
+    if not name or _half_surrogate(name):
+        return None
+    return whole[1] if (whole := _WHOLE.fullmatch(name)) else name
 
 
 def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
     """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
     by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
+    given = column
     if not task.numbered:
-        column, by_number = [label if (name := label_name(label)) is None else name for label in column], {}
+        column, by_number = [label_name(label) for label in column], {}
     counts = Counter(label for label in column if _usable(label))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
@@ -182,7 +194,8 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
         number = lookup.get(label) if _usable(label) else None
         if number is None:
             advice = HIDDEN if task.numbered and label in (-1, "-1", "-1.0") else ""
-            problems.add(row, f"{task.label_key}: expected {expected}, got {shown(label)}{advice}")
+            advice = UNSEEN if not task.numbered and label is not None else advice
+            problems.add(row, f"{task.label_key}: expected {expected}, got {shown(given[row])}{advice}")
         labels.append(-1 if number is None else number)
     return labels
 

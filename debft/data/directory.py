@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from debft.data.files import SUFFIXES, Table, read_table
-from debft.errors import InputError
+from debft.errors import InputError, one_of
 from debft.tasks import Layout, Split, Task
+
+FILES_SHOWN = 8
 
 
 def table(task: Task, split: Split, directory: Path) -> Table:
@@ -20,7 +22,9 @@ def table(task: Task, split: Split, directory: Path) -> Table:
         )
         endings = ", ".join(SUFFIXES[1:])
         place = split.name if task.in_root else f"{task.name}/{split.name}"
-        raise InputError(f"--data {directory}: expected {place}.tsv (or {endings}){own}, found none")
+        there = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
+        listed = f"{one_of(there[:FILES_SHOWN])}{', ...' if len(there) > FILES_SHOWN else ''}" if there else "none"
+        raise InputError(f"--data {directory}: expected {place}.tsv (or {endings}){own}, found {listed}")
     path, layout = found
     return read_table(path) if layout is None else _as_hub_schema(read_table(path, layout.header), task, split, layout)
 

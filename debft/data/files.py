@@ -9,11 +9,11 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from debft.data import squad_json
-from debft.errors import InputError, one_of
+from debft.errors import InputError, one_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,20 @@ class Table:
     """Columns of equal length. `lines[i]` is the line (or the row, from 1) of row i in `path`.
 
     unread: the rows that could not be read and are in no column, as (line, what is wrong with it)
+    places: how an error calls each row of a file in which its line says nothing, by `lines`
     """
 
     columns: dict[str, list]
     path: str
     lines: list[int] | range
     unread: tuple[tuple[int, str], ...] = ()
+    places: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def place(self, line: int) -> str:
+        return self.places.get(line, f"line {line}")
 
     def rows(self, kept: list[int]) -> "Table":
         """The table of these rows alone, and of those that could not be read."""
@@ -153,12 +158,13 @@ def _json(path: Path, text: str) -> Table:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InputError(f"{path}{place}: expected a JSON list of objects, got {error}; is the file cut off?") from None
+        raise InputError(f"{path}{place}: expected JSON, got {error}; is the file cut off?") from None
     if isinstance(rows, dict) and "data" in rows:
-        return _from_objects(path, squad_json.rows(path, rows))
+        questions, places = squad_json.rows(path, rows)
+        return replace(_from_objects(path, questions), places=places)
     expected = "expected a JSON list of objects, one per row"
     if not isinstance(rows, list):
-        raise InputError(f"{path}: {expected}")
+        raise InputError(f"{path}: {expected}, or SQuAD's {{'data': [...]}}, got {shown(rows)}")
     return _from_objects(
         path, [(i, row if isinstance(row, dict) else f"{expected}, got {str(row)[:40]!r}") for i, row in enumerate(rows, start=1)]
     )

@@ -1,35 +1,29 @@
 """What is wrong with which row of a table, and whether those rows end the command or are left out and counted."""
 
-import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from debft.data.files import Table
 from debft.errors import InputError
 
 PROBLEMS_SHOWN = 3
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60  # characters
-_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
-
-
-def shown(value: object) -> str:
-    """A value for an error line: its repr, cut where it is long."""
-    return _SHORT.repr(value)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Rows that were left out: (line, what is wrong with it) in the order of the file, of `num_rows` rows in all."""
+    """Rows that were left out: (line, what is wrong with it) in the order of the file, of `num_rows` rows in all.
+
+    places: as in Table
+    """
 
     rows: tuple[tuple[int, str], ...]
     num_rows: int
+    places: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"line {line} ({what})" for line, what in self.rows[:PROBLEMS_SHOWN])
+        reasons = ", ".join(f"{self.places.get(line, f'line {line}')} ({what})" for line, what in self.rows[:PROBLEMS_SHOWN])
         more = ", ..." if len(self.rows) > PROBLEMS_SHOWN else ""
         return f"{len(self.rows):,} of {self.num_rows:,} rows skipped: {reasons}{more}"
 
@@ -58,14 +52,15 @@ class Problems:
         """Raises InputError naming the first bad row and how many more there are."""
         if not (rows := self.in_file_order()):
             return
-        line, what = rows[0]
-        more = [str(other) for other, _ in rows[1 : 1 + PROBLEMS_SHOWN]]
-        others = len(rows) - 1
-        tail = f" (and {others:,} more: line {', '.join(more)}{', ...' if others > len(more) else ''})" if others else ""
-        raise InputError(f"{self.table.path}:{line}: {what}{tail}")
+        (line, what), places, others = rows[0], self.table.places, len(rows) - 1
+        more = [places.get(other, str(other)) for other, _ in rows[1 : 1 + PROBLEMS_SHOWN]]
+        named = f"{'' if places else 'line '}{', '.join(more)}{', ...' if others > len(more) else ''}"
+        where = f"{self.table.path}: {places[line]}" if places else f"{self.table.path}:{line}"
+        raise InputError(f"{where}: {what}{f' (and {others:,} more: {named})' if others else ''}")
 
     def skipped(self) -> Skipped:
-        return Skipped(rows=tuple(self.in_file_order()), num_rows=len(self.table) + len(self.table.unread))
+        num_rows = len(self.table) + len(self.table.unread)
+        return Skipped(rows=tuple(self.in_file_order()), num_rows=num_rows, places=self.table.places)
 
     def settle(self, skip: bool) -> list[int]:
         """The rows to keep: with `skip` those without a problem, else all.

@@ -3,7 +3,8 @@
 from typing import Any
 
 from debft.data.files import Table
-from debft.data.problems import Problems, shown
+from debft.data.problems import Problems
+from debft.errors import shown
 from debft.tasks import QuestionAnswering
 
 Answers = tuple[tuple[str, int], ...]  # (text, its first character in the context)
@@ -13,11 +14,12 @@ def check_answers(table: Table, task: QuestionAnswering, problems: Problems) -> 
     """The gold answers of every row; a wrong `answer_start` is a problem, not a wrong label."""
     checked = []
     for row, (answers, context) in enumerate(zip(table.columns["answers"], table.columns["context"], strict=True)):
-        texts, starts = _lists(answers)
-        wrong = _wrong(texts, starts, context, task) if isinstance(context, str) else None
-        if wrong:
+        pairs, wrong = _pairs(answers)
+        if wrong is None and isinstance(context, str):
+            wrong = _wrong(pairs, context, task)
+        if wrong is not None:
             problems.add(row, f"answers: {wrong}")
-        checked.append(() if wrong else tuple(zip(texts or (), starts or (), strict=True)))
+        checked.append(pairs)
     return checked
 
 
@@ -29,30 +31,38 @@ def check_not_empty(table: Table, task: QuestionAnswering, problems: Problems) -
                 problems.add(row, f"{key}: expected text, got {shown(text)}")
 
 
-def _lists(answers: Any) -> tuple[list | None, list | None]:
-    if not isinstance(answers, dict):
-        return None, None
-    return tuple(answers.get(key) if isinstance(answers.get(key), list) else None for key in ("text", "answer_start"))
+def _pairs(answers: Any) -> tuple[tuple, str | None]:
+    """((text, start), ...), or () and what is wrong with the two lists."""
+    found = [answers.get(key) for key in ("text", "answer_start")] if isinstance(answers, dict) else [None]
+    if not all(isinstance(values, list) for values in found):
+        return (), f"expected {{'text': [...], 'answer_start': [...]}}, got {shown(answers)}"
+    texts, starts = found
+    if len(texts) != len(starts):
+        return (), f"expected as many texts as answer_starts, got {len(texts)} and {len(starts)}"
+    return tuple(zip(texts, starts, strict=True)), None
 
 
-def _wrong(texts: list | None, starts: list | None, context: str, task: QuestionAnswering) -> str | None:
-    if texts is None or starts is None or len(texts) != len(starts):
-        return "expected {'text': [...], 'answer_start': [...]} of equal length, got something else"
-    if not texts and not task.unanswerable:
+def _wrong(pairs: tuple, context: str, task: QuestionAnswering) -> str | None:
+    if not pairs and not task.unanswerable:
         return f"expected at least one, got none; {task.name} has no unanswerable questions, debft squad2 does"
-    for text, start in zip(texts, starts, strict=True):
+    for text, start in pairs:
         if not isinstance(text, str) or not text.strip():
             return f"expected text, got {shown(text)}; an unanswerable question has no answers"
         if not isinstance(start, int) or isinstance(start, bool):
             return f"answer_start: expected a whole number, got {shown(start)}"
-        if start < 0 or context[start : start + len(text)] != text:
-            place = _nearest(context, text, start)
-            there = "it is not in the context" if place is None else f"it is at {place}"
-            found = context[max(start, 0) : max(start, 0) + len(text)]
-            return f"expected {shown(text)} at character {start} of the context, got {shown(found)}; {there}"
+        if start >= 0 and context.startswith(text, start):
+            continue
+        place = _nearest(context, text, start)
+        there = "it is not in the context" if place is None else f"it is at {place}"
+        got = (
+            shown(context[start : start + len(text)]) if 0 <= start < len(context) else f"a context of {len(context):,} characters"
+        )
+        return f"expected {shown(text)} at character {start} of the context, got {got}; {there}"
     return None
 
 
 def _nearest(context: str, text: str, start: int) -> int | None:
-    places = [place for place in range(len(context)) if context.startswith(text, place)]
-    return min(places, key=lambda place: abs(place - start), default=None)
+    """The character, from 0, at which the text is nearest to `start`."""
+    middle = max(start, 0)
+    places = [context.rfind(text, 0, middle + len(text)), context.find(text, middle)]
+    return min((place for place in places if place >= 0), key=lambda place: abs(place - start), default=None)

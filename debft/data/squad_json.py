@@ -4,41 +4,64 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from debft.errors import InputError
+from debft.errors import InputError, shown
+
+LONGEST_ID = 60  # characters in an error line
 
 
-def rows(path: Path, content: dict[str, Any]) -> list[tuple[int, dict[str, Any] | str]]:
-    """(number, row) of each question of `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}`, from 1.
+def rows(path: Path, content: dict[str, Any]) -> tuple[list[tuple[int, dict[str, Any] | str]], dict[int, str]]:
+    """(number, row) of each question of `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}`, from 1, and the
+    place of each number in words: the file is one line.
 
-    A row is `id, title, context, question, answers`, or what is wrong with the question. Raises InputError where the nesting is
-    another one.
+    A row is `id, title, context, question, answers` as far as the file has them, or what is wrong with the question. Raises
+    InputError where the nesting is another one.
     """
-    return list(enumerate(_questions(path, content), start=1))
+    found, places = [], {}
+    for number, (place, row) in enumerate(_questions(path, content), start=1):
+        found.append((number, row))
+        places[number] = place
+    return found, places
 
 
-def _questions(path: Path, content: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
-    for a, article in enumerate(_get(path, content, "data", list, "")):
-        for p, paragraph in enumerate(_get(path, article, "paragraphs", list, f"data[{a}].")):
-            place = f"data[{a}].paragraphs[{p}]."
-            context = _get(path, paragraph, "context", str, place)
-            for q, question in enumerate(_get(path, paragraph, "qas", list, place)):
-                yield _row(article, context, question, f"{place}qas[{q}]")
+def _questions(path: Path, content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(place, row)."""
+    for a, article in enumerate(_list(path, content, "data", "")):
+        for p, paragraph in enumerate(_list(path, article, "paragraphs", f"data[{a}]")):
+            place = f"data[{a}].paragraphs[{p}]"
+            for q, question in enumerate(_list(path, paragraph, "qas", place)):
+                yield _place(question, place, q), _row(article, paragraph, question)
 
 
-def _row(article: dict[str, Any], context: str, question: Any, place: str) -> dict[str, Any] | str:
-    lacking = [key for key in ("id", "question") if not isinstance(question, dict) or key not in question]
-    if lacking:
-        return f"{place}: expected a question with id, question and answers, '{lacking[0]}' is missing"
-    row = {"id": question["id"], "title": article.get("title", ""), "context": context, "question": question["question"]}
-    answers = [] if question.get("is_impossible") else question.get("answers", [])
+def _place(question: Any, paragraph: str, number: int) -> str:
+    identity = question.get("id") if isinstance(question, dict) else None
+    if isinstance(identity, str) and identity.isprintable() and 0 < len(identity) <= LONGEST_ID:
+        return f"question {identity} in {paragraph}"
+    return f"{paragraph}.qas[{number}]"
+
+
+def _row(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -> dict[str, Any] | str:
+    """The answers of a question that is_impossible do not count, as in the official scorer; plausible_answers never do."""
+    if not isinstance(question, dict):
+        return f"expected an object with id, question and answers, got {shown(question)}"
+    row = {"title": article.get("title", "")}
+    row |= {key: source[key] for key, source in (("context", paragraph), ("id", question), ("question", question)) if key in source}
+    impossible = question.get("is_impossible", False)
+    if not isinstance(impossible, bool):
+        return f"is_impossible: expected true or false, got {shown(impossible)}"
+    answers = [] if impossible else question.get("answers", [])
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
-        return f"{place}: answers: expected a list of objects with text and answer_start, got something else"
-    return row | {"answers": {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}}
+        return f"answers: expected a list of objects with text and answer_start, got {shown(answers)}"
+    if impossible or "answers" in question:
+        row["answers"] = {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}
+    return row
 
 
-def _get(path: Path, where: Any, key: str, kind: type, place: str) -> Any:
-    value = where.get(key) if isinstance(where, dict) else None
-    if not isinstance(value, kind):
-        expected = {list: "a list", str: "text"}[kind]
-        raise InputError(f"{path}: {place}{key}: expected {expected}, as in SQuAD's own files, got {type(value).__name__}")
-    return value
+def _list(path: Path, where: Any, key: str, place: str) -> list:
+    """Raises InputError where `place` is no object that has a list of this name."""
+    if not isinstance(where, dict):
+        raise InputError(f"{path}: {place}: expected an object with {key}, as in SQuAD's own files, got {shown(where)}")
+    if not isinstance(where.get(key), list):
+        found = shown(where[key]) if key in where else "nothing, the key is missing"
+        dotted = f"{place}.{key}" if place else key
+        raise InputError(f"{path}: {dotted}: expected a list, as in SQuAD's own files, got {found}")
+    return where[key]

@@ -22,7 +22,7 @@ def f1(references: Sequence[int], predictions: Sequence[int]) -> float:
 
 
 def macro_f1(references: Sequence[int], predictions: Sequence[int]) -> float:
-    """The mean over the labels of their F1, each 0 where the label is neither predicted nor true."""
+    """The mean of the F1 of every label that is predicted or true."""
     return float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0))
 
 
