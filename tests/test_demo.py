@@ -185,15 +185,15 @@ def found_answer(context: str, question: str) -> str | None:
         animal = next((word for word in words if word in questions.ANIMALS), None)
         if animal is None or not {animal, *questions.PLACES} & {*asked}:
             continue
-        colour, place, time, action = (
+        colour, place, time = (
             next((word for word in words if word in known), None)
-            for known in (questions.COLOURS, questions.PLACES, questions.TIMES, questions.ACTIONS)
+            for known in (questions.COLOURS, questions.PLACES, questions.TIMES)
         )
         if about == "who":
             if place in asked:
                 return f"{colour} {animal}" if colour else animal
         elif animal in asked:
-            return {"where": place and f"the {place}", "when": time and f"the {time}", "which": colour, "what": action}[about]
+            return {"where": place and f"the {place}", "when": time and f"the {time}", "which": colour}[about]
     return None
 
 

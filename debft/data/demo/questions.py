@@ -1,26 +1,25 @@
 """Rows of SQuAD: a context about animals, a question, and where in the context it is answered.
 
-Each animal has a clause of its own, which tells what it did and perhaps its colour, a place and a time. A question has
-no answer where the context does not know the animal or leaves that fact open. A few contexts are filled up to more
-than LONG_TOKENS tokens, so that windows of that length slide over them.
+Each animal has a clause of its own, which tells what it did and most of its colour, place and time. A
+question has no answer where the context does not know the animal or leaves that fact open. A few contexts are filled
+up to more than LONG_TOKENS tokens, so that windows of that length slide over them.
 """
 
 import random
 from dataclasses import dataclass
 
-ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
+ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit")
 COLOURS = ("white", "black", "brown", "grey")
 PLACES = ("garden", "kitchen", "forest", "barn")
 TIMES = ("morning", "evening", "night", "winter")
 ACTIONS = {"slept": "sleep", "worked": "work", "sang": "sing", "waited": "wait"}
 FILLERS = ("it was a long and quiet day .", "nobody knew how warm it was .", "then it rained for an hour .")
-KINDS = ("action", "colour", "place", "time", "animal")  # what a question asks for
+KINDS = ("colour", "place", "time", "animal")  # what a question asks for
 TRAIN_ROWS, DEV_ROWS = 6000, 600
-CLAUSES = (2, 3, 4, 5)
+CLAUSES = (2, 3, 4)
 ANIMAL_UNKNOWN = 0.5  # of the questions without an answer; in the others a fact is left open
 LONG, LONG_TOKENS = 0.05, 64
 TWO_ANSWERS = 0.1  # of the dev questions that have a second one
-TOLD = 0.7  # how often a clause tells a fact
 
 
 Answers = list[tuple[str, int]]
@@ -42,7 +41,6 @@ class Clause:
 
     def question(self, about: str) -> str:
         return {
-            "action": f"what did the {self.animal} do ?",
             "colour": f"which colour was the {self.animal} ?",
             "place": f"where was the {self.animal} ?",
             "time": f"when did the {self.animal} {ACTIONS[self.action]} ?",
@@ -52,7 +50,6 @@ class Clause:
     def answers(self, about: str) -> list[str]:
         """The one that training rows have, then one as good; none where it is left open."""
         return {
-            "action": [self.action],
             "colour": [self.colour] if self.colour else [],
             "place": [f"the {self.place}", f"in the {self.place}"] if self.place else [],
             "time": [f"the {self.time}", f"in the {self.time}"] if self.time else [],
@@ -101,12 +98,13 @@ def _clauses(rng: random.Random) -> list[Clause]:
 
 
 def _clause(rng: random.Random, animal: str, place: str | None) -> Clause:
+    left_open = rng.choice(("colour", "place", "time", None))
     return Clause(
         animal=animal,
         action=rng.choice(list(ACTIONS)),
-        colour=rng.choice(COLOURS) if rng.random() < TOLD else None,
-        place=place if rng.random() < TOLD else None,
-        time=rng.choice(TIMES) if rng.random() < TOLD else None,
+        colour=None if left_open == "colour" else rng.choice(COLOURS),
+        place=None if left_open == "place" else place,
+        time=None if left_open == "time" else rng.choice(TIMES),
     )
 
 
