@@ -8,7 +8,7 @@ up to more than LONG_TOKENS tokens, so that windows of that length slide over th
 import random
 from dataclasses import dataclass
 
-ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit")
+ANIMALS = ("fox", "owl", "cat", "dog", "horse")
 COLOURS = ("white", "black", "brown", "grey")
 PLACES = ("garden", "kitchen", "forest", "barn")
 TIMES = ("morning", "evening", "night", "winter")
