@@ -251,3 +251,11 @@ def test_value_that_cannot_work_is_refused(key, value, message):
 def test_window_sizes_are_refused_for_other_tasks():
     with pytest.raises(InputError, match=r"train\.doc_stride: is for question answering, the task is mnli; leave it out"):
         make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "train.doc_stride": 64}))
+
+
+def test_demo_is_learned(tmp_path):
+    """About a minute: spans are found, and most unanswerable questions are left unanswered."""
+    result = finetune(load_recipe(recipe_path("squad2/demo")), tmp_path / "run")
+    assert result.scores["validation/f1"] > 85
+    assert min(result.scores["validation/has_answer_f1"], result.scores["validation/no_answer_f1"]) > 75
+    assert result.data["source"] == "demo" and result.published == []

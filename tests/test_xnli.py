@@ -155,3 +155,12 @@ def test_languages_are_refused_for_other_tasks():
 
 def test_xnli_is_a_classification_task_like_any_other():
     assert isinstance(TASKS["xnli"], TextClassification) and TASKS["xnli"] is not TEXT
+
+
+def test_demo_is_learned_and_transfers_in_part(tmp_path):
+    """English is learned; every other language lies above chance, 33, and below English: what all languages share transfers."""
+    scores = finetune(demo_recipe(), tmp_path / "run").scores
+    for part in ("validation", "test"):
+        assert scores[f"{part}.en/accuracy"] > 95
+        others = [scores[f"{part}.{language}/accuracy"] for language in LANGUAGES if language != "en"]
+        assert 45 < min(others) and max(others) < 85
