@@ -159,11 +159,11 @@ class SpanHead:
             row["label"] = list(texts)
         files = {
             "predictions.json": dict(zip(examples.ids, said, strict=True)),
-            "na_prob.json": {row["id"]: row["scores"]["no_answer"] for row in rows if self.task.unanswerable},
             "nbest_predictions.json": {row["id"]: [_span_row(s) for s in a.n_best] for row, a in zip(rows, answers, strict=True)},
         }
-        if not self.task.unanswerable:
-            del files["na_prob.json"]
+        if self.task.unanswerable:
+            no_answer = [spans.no_answer_probability(answer.no_answer_score) for answer in answers]
+            files["na_prob.json"] = dict(zip(examples.ids, no_answer, strict=True))
         settings = {"no_answer_threshold": float(threshold)} if self.task.unanswerable else {}
         return Assessment(scores=scores, rows=rows, files=files, settings=settings)
 
@@ -187,9 +187,9 @@ class SpanHead:
         """id, prediction with its characters in the context (null where there is none), probabilities."""
         rows = []
         for identity, answer, text in zip(examples.ids, answers, said, strict=True):
-            scores = {"answer": answer.n_best[0].probability if answer.n_best else 0.0}
+            scores = {"answer": round(answer.n_best[0].probability, 6) if answer.n_best else 0.0}
             if self.task.unanswerable:
-                scores["no_answer"] = spans.no_answer_probability(answer.no_answer_score)
+                scores["no_answer"] = round(spans.no_answer_probability(answer.no_answer_score), 6)
             best = _span_row(answer.n_best[0]) if text else {}
             place = {"start": best.get("start"), "end": best.get("end")}
             rows.append({"id": identity, "prediction": text, **place, "scores": scores})

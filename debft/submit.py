@@ -15,8 +15,7 @@ from debft.cache import write_atomically
 from debft.data import load_table
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.files import Table
-from debft.data.problems import shown
-from debft.errors import DebftError, InputError, one_of
+from debft.errors import DebftError, InputError, one_of, shown
 from debft.inference import assess, load_predictor, predict, recipe_of
 from debft.progress import say
 from debft.results import RunDirectory
