@@ -53,6 +53,9 @@ def _fine_tune(
     num_processes: Annotated[int | None, _panel("Run", "Processes on this machine (default: one per GPU).", min=1)] = None,
     precision: Annotated[str | None, _panel("Run", "auto, fp32, bf16 or fp16.")] = None,
     save_steps: Annotated[int | None, _panel("Run", "Optimizer steps between checkpoints.")] = None,
+    sift: Annotated[
+        bool | None, _panel("Score", "Adversarial fine-tuning, with the published strength.", "--sift/--no-sift")
+    ] = None,
     seed: Annotated[int | None, _panel("Score", "Of the head, the data order and dropout.")] = None,
     from_scratch: Annotated[bool | None, _panel("Score", "Random weights from the model's config.", "--from-scratch")] = None,
     max_steps: Annotated[int | None, _panel("Score", "Optimizer steps in all; the schedule ends there.")] = None,
@@ -108,14 +111,14 @@ def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.data import demo
     from debft.models import canonical_name
-    from debft.recipe import default_recipe_path, display, load_recipe, parse_set, recipe_path
+    from debft.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
 
     model = canonical_name(given["model"]) if given["model"] else None
     if given["recipe"]:
         path = recipe_path(given["recipe"], task)
     else:
         model = model or (demo.MODEL_NAME if given["data"] == "demo" else DEFAULT_MODEL)
-        path = default_recipe_path(task, model)
+        path = default_recipe_path(task, model, sift=bool(given["sift"]))
     overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
     overrides |= {
@@ -123,6 +126,8 @@ def _resolve(task: str, given: dict[str, Any]):
         for name, value in (("model", model), ("data", given["data"]), ("init_from", given["init_from"]))
         if value is not None
     }
+    if given["sift"] is not None and bool(load_recipe(path).sift.weight) != given["sift"]:
+        overrides["sift.weight"] = published_weight(model or "") if given["sift"] else 0.0
     assigned = parse_set(given["set"] or [])
     if twice := next((dotted for dotted in assigned if dotted in overrides), None):
         raise InputError(f"--set {twice}: is given as an option as well; give it once")

@@ -20,8 +20,9 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
         return "demo data is never compared with a published number"
     if recipe.train.from_scratch:
         return "random weights: the published numbers start from the pre-trained ones"
-    if not published_scores(recipe.model or "", task.name):
-        return f"no published number for {recipe.model} on {task.name}"
+    if not published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
+        with_sift = " with SiFT" if recipe.sift.weight else ""
+        return f"no published number for {recipe.model}{with_sift} on {task.name}"
     for split in task.splits:
         if num_rows[split.name] != split.num_rows:
             return f"{split.name} has {num_rows[split.name]:,} rows, the published benchmark {split.num_rows:,}"
@@ -30,19 +31,20 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` in which this run differs from every packaged recipe of its model, by the closest one.
+    """Keys of `train` and `sift` in which this run differs from every packaged recipe of its model, by the closest one.
 
     Whether bad rows may be left out does not count: the number of rows tells whether any was.
     """
     packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
-    own = [p for p in packaged if p.model == recipe.model and p.reproduces]
+    own = [p for p in packaged if p.model == recipe.model and p.reproduces and bool(p.sift.weight) == bool(recipe.sift.weight)]
     if not own:
         return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
     differences = [
         [
-            f"train.{f.name}"
-            for f in fields(recipe.train)
-            if f.name not in NOT_COMPARED and getattr(p.train, f.name) != getattr(recipe.train, f.name)
+            f"{section}.{f.name}"
+            for section in ("train", "sift")
+            for f in fields(getattr(recipe, section))
+            if f.name not in NOT_COMPARED and getattr(getattr(p, section), f.name) != getattr(getattr(recipe, section), f.name)
         ]
         for p in own
     ]
@@ -53,7 +55,7 @@ def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> li
     """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
     verdict = "indicative (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "indicative (1 seed)"
     rows = []
-    for cell in published_scores(recipe.model or "", task.name):
+    for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
         of_some_languages = cell.score.partition("/")[0].endswith(".avg") and recipe.train.languages is not None
         ours = None if of_some_languages else scores.get(cell.score)
         difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)

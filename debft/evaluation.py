@@ -18,7 +18,7 @@ def predict_logits(
     accelerator: Accelerator, model: torch.nn.Module, head: Head, split: EncodedSplit, *, collate: Collator,
     micro_batch_tokens: int, what: str, check: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:  # fmt: skip
-    """`head.logits` of every sequence in the order of the split, on every process.
+    """`head.sequences` of every sequence in the order of the split, on every process.
 
     `check` is called before each batch and may raise to leave early. The random generators are not touched.
     """
@@ -30,8 +30,7 @@ def predict_logits(
     with torch.inference_mode(), meter("evaluate", len(split), "examples", show=accelerator.is_main_process) as progress:
         for batch in micro_batches(mine, lengths, micro_batch_tokens):
             check()
-            inputs = {name: tensor for name, tensor in collate(split, batch).items() if name != "labels"}
-            parts.append((batch, head.logits(plain(**inputs), lengths[batch], collate.left)))
+            parts.append((batch, head.sequences(head.outputs(plain, collate(split, batch)), lengths[batch], collate.left)))
             progress.advance(len(batch) * accelerator.num_processes, what)
     found = {int(index): one for batch, logits in gather_object(parts) for index, one in zip(batch, logits, strict=True)}
     assert len(found) == len(split), "an example was left out"

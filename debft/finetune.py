@@ -68,7 +68,7 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         micro_batch_tokens=session.micro_batch_tokens,
         total_steps=total,
         first_step=state.step,
-        loss_fn=session.head.loss,
+        loss_fn=session.loss_fn,
     )
     if session.speaks:
         say(f"training from step {state.step + 1:,}")
@@ -90,7 +90,9 @@ def record(session: "Session", state: "TrainState", log: "StepLog", progress: Me
     state.num_tokens += log.num_tokens
     state.train_seconds += log.seconds
     if session.speaks:
-        session.run.append("steps.jsonl", asdict(log))
+        session.run.append("steps.jsonl", log.row())
+        if skipped := log.parts.get("sift_skipped"):
+            say(f"step {log.step:,}: SiFT's gradient was not finite for {skipped:.0%} of the sequences, which take no ascent")
     speed = state.num_examples / state.train_seconds
     progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
 

@@ -3,6 +3,7 @@
 Legend: B sequences in a batch, L its padded length, N examples, C labels, F windows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from debft.metrics import squad
 from debft.recipe import TrainConfig
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 DIGITS = 10  # of a score in percent: 30.35, not 30.349999999999998
 
 
@@ -39,10 +41,16 @@ class Head(Protocol):
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         """The split with its labels in the order of the model's outputs."""
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The logits of a batch, float32."""
+
+    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The SUM over the sequences of a batch, float32."""
 
-    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """How far `outputs` are from saying what `target` says, summed over the sequences; for SiFT."""
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
         """What the model says of each sequence, without its padding. left: padding is in front."""
 
     def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
@@ -50,6 +58,11 @@ class Head(Protocol):
 
     def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
         """Rows without labels. Raises NotFiniteError."""
+
+
+def plain_loss(head: Head) -> Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """The task's loss alone, for `optimizer_steps`."""
+    return lambda model, batch: (head.loss(head.outputs(model, batch), batch), {})
 
 
 def head_of(task: Task, config: TrainConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
@@ -70,17 +83,28 @@ class ClassificationHead:
         """Labels counted in the order of the model's outputs."""
         return split if self.task.is_regression else split.with_labels(self.task.labels, self.labels)
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Cross-entropy, or the squared error of a score."""
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        logits_BC = model(**inputs).logits.float()
-        if self.task.is_regression:
-            return torch.nn.functional.mse_loss(logits_BC.squeeze(-1), batch["labels"], reduction="sum")
-        return torch.nn.functional.cross_entropy(logits_BC, batch["labels"], reduction="sum")
+    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(B, C)."""
+        return at_least_float32(model(**model_inputs(batch)).logits)
 
-    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy, or the squared error of a score."""
+        if self.task.is_regression:
+            return torch.nn.functional.mse_loss(outputs.squeeze(-1), batch["labels"], reduction="sum")
+        return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum")
+
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy of the probabilities that `target` gives, or half the squared difference of two scores.
+
+        SiFT adds it in both directions, which makes the squared difference whole.
+        """
+        if self.task.is_regression:
+            return torch.nn.functional.mse_loss(outputs, target, reduction="sum") / 2
+        return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=-1), reduction="sum")
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
         """(C,) of each sequence."""
-        return list(outputs.logits.float().cpu().numpy())
+        return list(outputs.cpu().numpy())
 
     def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
         logits_NC = np.stack(_finite(logits))
@@ -121,24 +145,27 @@ class SpanHead:
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The mean of the cross-entropies of start and end over the window's positions.
+    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """(B, L, 2): start and end; lowest at padding, which takes no part in anything.
 
-        transformers lets padding compete as well, so that its loss depends on how far a batch is padded; here it is masked.
+        transformers lets padding compete as well, so that its loss depends on how far a batch is padded.
         """
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        outputs, padding = model(**inputs), batch["attention_mask"] == 0
-        positions = batch["labels"].unbind(1)
-        both = [
-            torch.nn.functional.cross_entropy(logits.float().masked_fill(padding, -torch.inf), position, reduction="sum")
-            for logits, position in zip((outputs.start_logits, outputs.end_logits), positions, strict=True)
-        ]
-        return (both[0] + both[1]) / 2
+        found = model(**model_inputs(batch))
+        logits_BL2 = at_least_float32(torch.stack([found.start_logits, found.end_logits], dim=-1))
+        return logits_BL2.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, torch.finfo(torch.float32).min)
 
-    def logits(self, outputs: Any, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
-        """(L, 2) of each window: start and end, without the padding."""
-        logits_BL2 = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float().cpu().numpy()
-        return [row[-length:] if left else row[:length] for row, length in zip(logits_BL2, lengths, strict=True)]
+    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The mean of the cross-entropies of start and end over the window's positions."""
+        return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum") / 2
+
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The mean over start and end of the cross-entropy over the positions."""
+        return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=1), reduction="sum") / 2
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """(L, 2) of each window."""
+        rows = outputs.cpu().numpy()
+        return [row[-length:] if left else row[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def assess(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> Assessment:
         answers = self._decode(logits, split, examples)
@@ -201,6 +228,15 @@ def _span_row(span: spans.Span) -> dict[str, Any]:
     text = span.text.strip()
     start = span.start + len(span.text) - len(span.text.lstrip())
     return {"text": text, "start": start, "end": start + len(text), "score": span.score, "probability": span.probability}
+
+
+def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision widened; float64 stays."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:

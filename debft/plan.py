@@ -145,7 +145,9 @@ def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
     """Raises InputError naming the first thing that moves the score and differs."""
     pairs = [("task", there.task, here.task), ("model", there.model, here.model), ("init_from", there.init_from, here.init_from)]
     pairs.append(("data", *(r.data if r.data in SOURCES else os.path.realpath(r.data) for r in (there, here))))
-    pairs += [(f"train.{f.name}", getattr(there.train, f.name), getattr(here.train, f.name)) for f in fields(here.train)]
+    for section in ("train", "sift"):
+        old, new = getattr(there, section), getattr(here, section)
+        pairs += [(f"{section}.{f.name}", getattr(old, f.name), getattr(new, f.name)) for f in fields(new)]
     for name, old, new in pairs:
         if old != new:
             raise InputError(f"{where}: holds a different run: {name} is {old!r} there and {new!r} here; choose another --output")

@@ -95,6 +95,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SiftConfig:
+    """Scale-invariant adversarial fine-tuning; moves the score. Source: microsoft/DeBERTa DeBERTa/sift/sift.py.
+
+    weight: lambda, of the SiFT loss beside the task's; 0: off
+    init_std: of the first random perturbation of the normalised embeddings, cut at two of it
+    step_size: the step of ascent, the largest change of one number of a token
+    """
+
+    weight: float = _bound(0.0, least=0)
+    init_std: float = _bound(1e-2, above=0)
+    step_size: float = _bound(1e-4, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
     """What must not move the score, beyond rounding and dropout's masks.
 
@@ -141,6 +155,7 @@ class Recipe:
     init_from: str | None = None
     dialect: Literal["card", "repo"] = "card"
     train: TrainConfig = TrainConfig()
+    sift: SiftConfig = SiftConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     reproduces: str | None = None
     source: str | None = None
@@ -179,8 +194,8 @@ def parse_set(assignments: list[str]) -> dict[str, Any]:
     for text in assignments:
         key, equals, value = text.partition("=")
         section, _, name = key.partition(".")
-        if not equals or section not in ("train", "runtime") or not name:
-            raise InputError(f"--set {text}: expected train.KEY=VALUE or runtime.KEY=VALUE, got '{text}'")
+        if not equals or section not in ("train", "sift", "runtime") or not name:
+            raise InputError(f"--set {text}: expected train.KEY=VALUE, sift.KEY=VALUE or runtime.KEY=VALUE, got '{text}'")
         if key in overrides:
             raise InputError(f"--set {text}: {key} is set twice; give it once")
         overrides[key] = yaml12.parse(value, f"--set {text}")
@@ -200,10 +215,26 @@ def recipe_path(name: str, task: str | None = None) -> Path:
     raise InputError(f"--recipe {name}: no such recipe{did_you_mean(name if '/' in name else f'{task}/{name}', recipe_names())}")
 
 
-def default_recipe_path(task: str, model: str) -> Path:
-    """The published recipe of this model and task, else the task's default, else the default of all tasks."""
-    candidates = (f"{task}/{model}", model if model == "demo" else "", f"{task}/default", "default")
+def default_recipe_path(task: str, model: str, sift: bool = False) -> Path:
+    """The published recipe of this model and task, with SiFT where that is asked for and there is one, else the task's default,
+    else the default of all tasks.
+    """
+    candidates = (
+        f"{task}/{model}-sift" if sift else "",
+        f"{task}/{model}",
+        model if model == "demo" else "",
+        f"{task}/default",
+        "default",
+    )
     return next(path for name in candidates if name and (path := RECIPES_DIR / f"{name}.yaml").is_file())
+
+
+def published_weight(model: str) -> float:
+    """SiFT's lambda in the published recipes: 3 for deberta-v3-xsmall, 5 for every other model.
+
+    Source: microsoft/DeBERTa experiments/glue/mnli.sh at commit 4d7fe0b.
+    """
+    return 3.0 if model == "deberta-v3-xsmall" else 5.0
 
 
 def recipe_names() -> list[str]:
@@ -225,8 +256,10 @@ def from_dict(content: dict[str, Any], where: str) -> Recipe:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Hex digest of what moves the score: model, task, data, the weights it starts from and `train`."""
-    content = json.dumps([recipe.model, recipe.task, recipe.data, recipe.init_from, asdict(recipe.train)], sort_keys=True)
+    """Hex digest of what moves the score: model, task, data, the weights it starts from, `train` and `sift`."""
+    content = json.dumps(
+        [recipe.model, recipe.task, recipe.data, recipe.init_from, asdict(recipe.train), asdict(recipe.sift)], sort_keys=True
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

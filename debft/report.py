@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from debft.progress import clock, console, say
-from debft.recipe import Recipe, RuntimeConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
+from debft.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.results import RunResult
 
 
@@ -88,6 +88,7 @@ def recipes_list() -> list[dict[str, Any]]:
         train = {
             key: getattr(recipe.train, key) for key in ("num_train_epochs", "warmup_steps", "learning_rate", "train_batch_size")
         }
+        train["sift_weight"] = recipe.sift.weight
         rows.append(
             {"name": name, **{key: getattr(recipe, key) for key in ("task", "model", "dialect", "reproduces", "source")}, **train}
         )
@@ -96,11 +97,11 @@ def recipes_list() -> list[dict[str, Any]]:
 
 def print_recipes(rows: list[dict[str, Any]]) -> None:
     """One line each; `debft recipes NAME` has the rest."""
-    print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6}")
+    print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6} {'SiFT':>5}")
     for row in rows:
         print(
             f"{row['name']:<30} {row['dialect']:<8} {row['num_train_epochs']:>6g} {row['warmup_steps']:>8g} "
-            f"{row['learning_rate']:>14g} {row['train_batch_size']:>6}"
+            f"{row['learning_rate']:>14g} {row['train_batch_size']:>6} {row['sift_weight'] or '-':>5}"
         )
 
 
@@ -109,7 +110,7 @@ def print_recipe(recipe: Recipe) -> None:
     for name in ("task", "model", "data", "dialect", "reproduces", "source", "note"):
         if getattr(recipe, name):
             print(f"{name:<11} {getattr(recipe, name)}")
-    for section, defaults in (("train", TrainConfig()), ("runtime", RuntimeConfig())):
+    for section, defaults in (("train", TrainConfig()), ("sift", SiftConfig()), ("runtime", RuntimeConfig())):
         print(f"{section}:")
         for f in fields(defaults):
             value = getattr(getattr(recipe, section), f.name)

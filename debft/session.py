@@ -11,17 +11,20 @@ from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.devices import build_accelerator, micro_batch_tokens
 from debft.errors import InputError
-from debft.heads import Head, head_of
+from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
 from debft.progress import say
 from debft.results import RunDirectory
+from debft.sift import SiftLoss, perturbed_module
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from debft.train import LossFn
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Session:
     micro_batch_tokens: int
     tokenizer: "PreTrainedTokenizerFast"
     head: Head
+    loss_fn: "LossFn"
     splits: dict[str, EncodedSplit]
     collate: Collator
     model: "PreTrainedModel"
@@ -82,6 +86,8 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         seed=config.seed,
         quiet=not accelerator.is_main_process,
     )
+    if plan.recipe.sift.weight:
+        perturbed_module(model)  # raises where there is none
     optimizer = build_optimizer(model, config)
     state = _restore(plan, run, accelerator, model, optimizer) if resume else TrainState()
     if accelerator.is_main_process and not run.exists():
@@ -93,10 +99,13 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         device=accelerator.device,
         left=tokenizer.padding_side == "left",
     )
+    loss_fn = plain_loss(head)
+    if plan.recipe.sift.weight:
+        loss_fn = SiftLoss(head=head, config=plan.recipe.sift, plain=accelerator.unwrap_model(model), half=precision == "fp16")
     tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
     session = Session(
         plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
-        head=head, splits=splits, collate=collate, model=model, optimizer=optimizer,
+        head=head, loss_fn=loss_fn, splits=splits, collate=collate, model=model, optimizer=optimizer,
     )  # fmt: skip
     return session, state
 

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -21,15 +21,16 @@ from debft.errors import NotFiniteError
 from debft.recipe import TrainConfig
 from debft.schedule import learning_rate
 
-# The seam for other losses: the SUM over the examples of a batch, float32, from (model, batch).
-LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor]
+# The seam for other losses: the SUM over the examples of a batch, float32, and sums for the log, from (model, batch).
+LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+SHARED = 2**31  # in the place of a process: a seed that all of them have
 SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepLog:
     """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock
-    of the step itself.
+    of the step itself; parts: means over the examples of what the loss logs beside itself.
     """
 
     step: int
@@ -40,6 +41,11 @@ class StepLog:
     num_examples: int
     num_tokens: int
     seconds: float
+    parts: dict[str, float]
+
+    def row(self) -> dict[str, float]:
+        """For steps.jsonl, the parts beside the others."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parts"} | self.parts
 
 
 def optimizer_steps(
@@ -64,17 +70,17 @@ def optimizer_steps(
         applied = False
         while not applied:  # fp16: an overflow halves the loss scale and the same sequences are tried again
             torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
-            loss_sum = _backward(accelerator, model, split, batches, indices, collate, loss_fn)
+            sums = _backward(accelerator, model, split, batches, indices, collate, loss_fn, step_seed(config.seed, step, SHARED))
             grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
-            _require_finite(accelerator, step, loss_sum, grad_norm)
+            _require_finite(accelerator, step, sums["loss"], grad_norm)
             optimizer.step()
             # Not accelerate's step_was_skipped: a fused optimizer is called on an overflow as well, and leaves the weights alone.
             applied = math.isfinite(grad_norm)
             optimizer.zero_grad(set_to_none=True)
         yield StepLog(
-            step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=loss_sum / len(indices), learning_rate=rate,
+            step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=sums.pop("loss") / len(indices), learning_rate=rate,
             grad_norm=grad_norm, num_examples=len(indices), num_tokens=int(lengths[indices].sum()),
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started, parts={name: value / len(indices) for name, value in sums.items()},
         )  # fmt: skip
 
 
@@ -83,21 +89,28 @@ def step_seed(seed: int, step: int, process: int) -> int:
     return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _backward(accelerator, model, split, batches, indices, collate, loss_fn) -> float:
-    """Accumulate the gradient of the mean loss of the step; returns the summed loss over all processes."""
+def _backward(accelerator, model, split, batches, indices, collate, loss_fn, seed) -> dict[str, float]:
+    """Accumulate the gradient of the mean loss of the step; returns `loss` and what else the loss logs, summed over processes."""
     world = accelerator.num_processes
-    loss_sum = torch.zeros((), device=accelerator.device)
+    sums: dict[str, torch.Tensor] = {}
     weights = [1.0] * len(batches)
     if not batches:  # fewer sequences than processes: this one adds zero, but takes part in the exchange of gradients
         batches, weights = [indices[:1]], [0.0]
     for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
         last = number == len(batches)
         with nullcontext() if last else accelerator.no_sync(model):
-            loss = loss_fn(model, collate(split, batch)) * weight
+            loss, parts = loss_fn(model, collate(split, batch) | {"noise_seed": _noise_seeds(seed, batch, accelerator.device)})
             # DistributedDataParallel averages over the processes, hence the factor.
-            accelerator.backward(loss * (world / len(indices)))
-        loss_sum += loss.detach()
-    return float(accelerator.reduce(loss_sum, reduction="sum"))
+            accelerator.backward(loss * (weight * world / len(indices)))
+        for name, value in {"loss": loss.detach(), **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value * weight
+    reduced = accelerator.reduce(torch.stack([value.float() for value in sums.values()]), reduction="sum").tolist()
+    return dict(zip(sums, reduced, strict=True))
+
+
+def _noise_seeds(seed: int, examples_B: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B,) int64: of a loss that draws random numbers for an example, whatever batch or process it is in."""
+    return torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1)).to(device, non_blocking=True)
 
 
 def _require_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:

@@ -151,7 +151,7 @@ def test_set_reads_values_as_yaml():
 
 @pytest.mark.parametrize("text", ["learning_rate=1", "train.seed", "model.x=1", "train.=3"])
 def test_set_outside_train_and_runtime_is_refused(text):
-    with pytest.raises(InputError, match=r"expected train\.KEY=VALUE or runtime\.KEY=VALUE"):
+    with pytest.raises(InputError, match=r"expected train\.KEY=VALUE, sift\.KEY=VALUE or runtime\.KEY=VALUE"):
         parse_set([text])
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"inference"},
     {"session"},
     {"plan", "comparison"},
-    {"train", "evaluation", "optimization"},
+    {"train", "evaluation", "optimization", "sift"},
     {"heads"},
     {"checks", "models"},
     {"schedule", "devices", "checkpoint"},
