@@ -1,10 +1,13 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a command needs it."""
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -32,6 +35,7 @@ TRAIN_OPTIONS = (
 )  # fmt: skip
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
+SECONDS_TO_LEAVE = 3.0
 
 
 def _panel(name: str, help: str, *flags: str, **more: Any):
@@ -339,20 +343,36 @@ def main() -> None:
     """Run the command and end with the exit code of the contract."""
     from debft import launch
 
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code = app(standalone_mode=False) or 0
-        if code == 130:  # typer's own answer to Ctrl-C, which a run takes over at its first step
-            say("interrupted before the first training step")
     except DebftError as error:
         if launch.is_main_process():
             for problem in error.problems:
                 say(f"debft: {problem}" if error.exit_code == 1 else problem)
-        code = error.exit_code
+        sys.exit(error.exit_code)
     except _UsageError as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
         say(f"{where}: {error.format_message()}")
-        code = 2
+        sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        say("interrupted before the first training step")
-        code = 130
+        _leave_interrupted()
+    if code == 130:  # typer's own answer to Ctrl-C, which a run takes over at its first step
+        _leave_interrupted()
     sys.exit(code)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Ctrl-C before a run takes it over. Should a library swallow the exception, the process ends all the same."""
+    timer = threading.Timer(SECONDS_TO_LEAVE, _leave_interrupted)
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
+
+
+def _leave_interrupted() -> NoReturn:
+    """With exit code 130. Not through sys.exit: Python ends by the signal where the exception went through a C extension."""
+    say("interrupted before the first training step")
+    sys.stdout.flush()
+    os._exit(130)
