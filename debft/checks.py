@@ -33,12 +33,16 @@ def _check_for_task(task: Task, config: TrainConfig, where: str) -> None:
         for key in keys:
             if not used and getattr(config, key) != getattr(TrainConfig(), key):
                 raise InputError(f"{where}train.{key}: is for {kind}, the task is {task.name}; leave it out")
+    check_lengths(task, config, f"{where}train.")
+
+
+def check_lengths(task: Task, config: TrainConfig, where: str) -> None:
+    """Raises InputError where windows would not move on. `where`: what stands before the key in the error line."""
     least = config.max_question_length + config.doc_stride + SPECIAL_TOKENS + 1
-    if answers and config.max_seq_length < least:
+    if isinstance(task, QuestionAnswering) and config.max_seq_length < least:
         raise InputError(
-            f"{where}train.max_seq_length: expected at least {least} for windows that share {config.doc_stride} tokens "
-            f"(train.doc_stride) beside a question of {config.max_question_length} (train.max_question_length), "
-            f"got {config.max_seq_length}"
+            f"{where}max_seq_length: expected at least {least} for windows that share {config.doc_stride} tokens "
+            f"(doc_stride) beside a question of {config.max_question_length} (max_question_length), got {config.max_seq_length}"
         )
 
 

@@ -84,7 +84,7 @@ def _fine_tune(
 ) -> None:
     from debft import launch
     from debft.devices import check_precision
-    from debft.plan import check_output, make_plan, say_skipped
+    from debft.plan import check_output, describe, make_plan
     from debft.results import RunDirectory
 
     given = locals()
@@ -97,7 +97,7 @@ def _fine_tune(
         check_precision(resolved.runtime.precision)
         check_output(RunDirectory(out), resolved, resume)
         plan = make_plan(resolved)
-        say_skipped(plan.examples)
+        describe(plan)
         _show_plan(plan, out, as_json)
         return
     if launch.is_parent(num_processes):
@@ -210,13 +210,17 @@ def evaluate(
         _print_json(result)
     else:
         for name, score in result["scores"].items():
-            print(f"{name:<32} {score:6.2f}   {result['num_examples'][name.partition('/')[0]]:,} rows")
+            print(f"{name:<36} {score:6.2f}")
+        for name, count in result["num_examples"].items():
+            print(f"{name:<36} {count:,} rows")
 
 
 @app.command(rich_help_panel="Use", epilog="Example: debft predict runs/mnli-demo/seed-42 pairs.jsonl")
 def predict(
     run_or_model: Annotated[str, _RUN_OR_MODEL],
-    file: Annotated[str, typer.Argument(help="JSONL, TSV, CSV or Parquet with the task's columns; - for stdin.")] = "-",
+    file: Annotated[
+        str, typer.Argument(help="JSONL, JSON, TSV, CSV or Parquet with the task's columns; - for stdin (JSONL, JSON or TSV).")
+    ] = "-",
     task: Annotated[str | None, _TASK] = None,
     precision: Annotated[str, _PRECISION] = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
@@ -227,8 +231,11 @@ def predict(
     if form not in inference.FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
     rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
-    for line in inference.FORMATS[form](rows):
-        print(line)
+    try:
+        for line in inference.FORMATS[form](rows):
+            print(line, flush=True)
+    except BrokenPipeError:  # `| head` has read enough; typer would end with 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command(rich_help_panel="Use", epilog="Example: debft submit runs/rte-deberta-v3-large/seed-42 --output submission")

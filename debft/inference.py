@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from debft.checks import check_lengths
 from debft.data import encode_split, load_table, present
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts
@@ -95,6 +96,8 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     """
     run = RunDirectory(Path(run_or_model))
     recipe = recipe_of(run) if run.exists() else None
+    if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
+        raise InputError(f"{run_or_model}: no such run or model directory")
     files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
     settings = read_settings(files)
     own = settings.get("task")
@@ -111,6 +114,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         if name == TEXT.name and own
         else task_of(name, recipe.train if recipe else config)
     )
+    check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
     runtime = RuntimeConfig(precision=precision)
@@ -131,6 +135,8 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
     """task, model, data, scores in percent by `<split>/<metric>`, num_examples and skipped_rows by split; `data` as in a recipe."""
+    if data == "":
+        raise InputError("--data: expected hub, demo or a directory, got ''")
     task, source = predictor.task, data or predictor.data or "hub"
     evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
@@ -192,8 +198,16 @@ def _file(path: Path) -> Table:
 
 
 def _stdin() -> Table:
-    """JSONL, or TSV with a header line."""
+    """JSONL, JSON, or TSV with a header line, by how it begins."""
     if sys.stdin.isatty():
         say("reading from the terminal: one JSON object per line, Ctrl-D to end")
     raw = sys.stdin.buffer.read()
-    return read_text(Path("stdin"), raw, ".jsonl" if raw.lstrip()[:1] == b"{" else ".tsv")
+    begin = raw.lstrip()[:1]
+    nested = begin == b"[" or (begin == b"{" and raw.lstrip().splitlines()[0].rstrip()[-1:] != b"}") or _is_one_object(raw)
+    return read_text(Path("stdin"), raw, ".json" if nested else ".jsonl" if begin == b"{" else ".tsv")
+
+
+def _is_one_object(raw: bytes) -> bool:
+    """SQuAD's nesting on one line."""
+    first, _, rest = raw.strip().partition(b"\n")
+    return not rest and b'"paragraphs"' in first

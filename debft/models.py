@@ -4,6 +4,7 @@ Nothing here imports torch or transformers before it builds something, so that a
 """
 
 import json
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from debft import hub
 from debft.data import demo
 from debft.data.own import settings_of
-from debft.errors import InputError, did_you_mean, one_of
+from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.layouts import LAYOUTS
 from debft.progress import say
 from debft.recipe import TrainConfig, from_dict
-from debft.tasks import QuestionAnswering, Task
+from debft.tasks import TASKS, QuestionAnswering, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -48,6 +49,7 @@ MODELS = {
 
 SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
 DEFAULT_LENGTH = 256
+LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is used: memory grows with the square
 SCORE_LABEL = "score"  # the name of a regression's only output
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -174,17 +176,28 @@ def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
 def read_settings(files: ModelFiles) -> dict[str, Any]:
     """What `use_settings` left in the model's config.json, {} for a model of another program. Raises InputError."""
     where, found = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
-    threshold = found.get("no_answer_threshold", 0.0) if isinstance(found, dict) else None
-    if not isinstance(threshold, (int, float)) or not isinstance(found.get("task", ""), str):
-        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {found!r}")
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(found)}")
+    if "task" in found and found["task"] not in TASKS:
+        raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(found['task'])}")
+    threshold = found.get("no_answer_threshold", 0.0)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+        raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
     return found
 
 
 def use_config(files: ModelFiles, settings: dict[str, Any]) -> TrainConfig:
-    """The settings as a TrainConfig; a model of another program is used with what its positions allow, 256 tokens without."""
+    """The settings as a TrainConfig; a model of another program is used with what its positions allow, 256 tokens without.
+
+    Raises InputError for settings that no training would have accepted.
+    """
+    where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
     train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold")}
-    train.setdefault("max_seq_length", longest_input(read_config(files.path)) or DEFAULT_LENGTH)
-    return from_dict({"train": train}, f"{files.path / 'config.json'}: {SETTINGS}").train
+    train.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
+    config = from_dict({"train": train}, where).train
+    if config.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {config.max_seq_length}")
+    return config
 
 
 def longest_input(config: dict[str, Any]) -> int | None:

@@ -175,3 +175,58 @@ def test_mistake_is_one_line_and_exit_code_2(trained, tmp_path, name):
     assert len(done.stderr.splitlines()) == 1
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def settings_changed(model: Path, directory: Path, **changes) -> Path:
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["debft"] |= changes
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "foo"}, "debft.task: expected one of mnli, cola"),
+        ({"no_answer_threshold": float("nan")}, "debft.no_answer_threshold: expected a number, got nan"),
+        ({"no_answer_threshold": True}, "debft.no_answer_threshold: expected a number, got True"),
+        ({"max_seq_length": 100_000}, "debft.max_seq_length: expected at most 8192, got 100000"),
+        ({"max_seq_length": "long"}, "max_seq_length: expected a whole number, got 'long'"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
+    ],
+)
+def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        inference.load_predictor(str(settings_changed(trained[1] / "model", tmp_path / "m", **changes)), None, "auto")
+    assert message in str(error.value) and str(tmp_path / "m" / "config.json") in str(error.value)
+
+
+def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
+    done = command("evaluate", tmp_path / "nope")
+    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'nope'}: no such run or model directory\n")
+
+
+def test_reader_that_has_read_enough_ends_predict_quietly(trained, tmp_path):
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps({**PAIRS[0], "id": str(i)}) + "\n" for i in range(3000)))
+    line = f"{sys.executable} -m debft predict {trained[1]} {tmp_path / 'many.jsonl'} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr
+
+
+def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
+    done = command("evaluate", trained[1], "--max-eval-samples", "5")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "validation_matched/accuracy", "validation_mismatched/accuracy", "validation_matched", "validation_mismatched",
+    ]  # fmt: skip
+
+
+def test_json_list_on_stdin_is_read_as_json(trained):
+    done = subprocess.run(
+        [sys.executable, "-m", "debft", "predict", str(trained[1])],
+        input=json.dumps(PAIRS, indent=1),
+        capture_output=True,
+        text=True,
+    )
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["p1", "p2"], done.stderr

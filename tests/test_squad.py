@@ -54,7 +54,7 @@ def test_loss_equals_transformers_own_where_nothing_is_padded(windows, model):
         batch = collator()(split, np.array([index]))
         start, end = batch["labels"].unbind(1)
         theirs = model(**{name: batch[name] for name in NAMES}, start_positions=start, end_positions=end).loss
-        assert float(HEAD.loss(model, batch)) == pytest.approx(float(theirs), rel=1e-5)
+        assert float(HEAD.loss(HEAD.outputs(model, batch), batch)) == pytest.approx(float(theirs), rel=1e-5)
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -63,8 +63,12 @@ def test_loss_does_not_depend_on_padding(windows, model, left):
     _, split = windows
     indices = np.argsort(split.lengths())[[0, 1, 20, -2, -1]]
     assert np.ptp(split.lengths()[indices]) > 15
-    together = HEAD.loss(model, collator(left)(split, indices))
-    alone = sum(HEAD.loss(model, collator()(split, np.array([index]))) for index in indices)
+
+    def loss(batch):
+        return HEAD.loss(HEAD.outputs(model, batch), batch).detach()
+
+    together = loss(collator(left)(split, indices))
+    alone = sum(loss(collator()(split, np.array([index]))) for index in indices)
     assert float(together) == pytest.approx(float(alone), rel=1e-5)
 
 
@@ -72,9 +76,9 @@ def test_loss_does_not_depend_on_padding(windows, model, left):
 def test_logits_of_a_window_leave_its_padding_out(windows, model, left):
     _, split = windows
     indices = np.argsort(split.lengths())[[0, -1]]
-    inputs = {name: tensor for name, tensor in collator(left)(split, indices).items() if name in NAMES}
+    batch = collator(left)(split, indices)
     with torch.inference_mode():
-        for index, ours in zip(indices, HEAD.logits(model(**inputs), split.lengths()[indices], left), strict=True):
+        for index, ours in zip(indices, HEAD.sequences(HEAD.outputs(model, batch), split.lengths()[indices], left), strict=True):
             plain = model(input_ids=torch.from_numpy(split.example(index)[0].astype(np.int64))[None])
             theirs = torch.stack([plain.start_logits[0], plain.end_logits[0]], dim=1)
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
@@ -259,3 +263,16 @@ def test_demo_is_learned(tmp_path):
     assert result.scores["validation/f1"] > 85
     assert min(result.scores["validation/has_answer_f1"], result.scores["validation/no_answer_f1"]) > 75
     assert result.data["source"] == "demo" and result.published == []
+
+
+def test_model_whose_windows_would_not_move_on_is_refused(trained, tmp_path):
+    import shutil
+
+    shutil.copytree(trained[1] / "model", tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["debft"]["doc_stride"] = 60
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError, match=r"config\.json: debft\.max_seq_length: expected at least 81 for windows that share 60 tokens"
+    ):
+        inference.load_predictor(str(tmp_path / "m"), None, "auto")

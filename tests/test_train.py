@@ -13,7 +13,7 @@ from debft.data.checks import check_rows
 from debft.data.encoding import encode
 from debft.devices import build_accelerator
 from debft.errors import NotFiniteError
-from debft.heads import ClassificationHead
+from debft.heads import ClassificationHead, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer
 from debft.optimization import build_optimizer
 from debft.recipe import RuntimeConfig, TrainConfig
@@ -54,7 +54,7 @@ def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=
     model, optimizer = accelerator.prepare(model, options.pop("optimizer", None) or build_optimizer(model, config))
     steps = optimizer_steps(
         accelerator, model, optimizer, split, config, collate=collator(), micro_batch_tokens=micro_batch_tokens,
-        total_steps=config.max_steps, first_step=first_step, **{"loss_fn": HEAD.loss} | options,
+        total_steps=config.max_steps, first_step=first_step, **{"loss_fn": plain_loss(HEAD)} | options,
     )  # fmt: skip
     return [log for log in steps if last_step is None or log.step <= last_step]
 
@@ -212,7 +212,7 @@ def test_step_that_overflows_is_tried_again_with_the_same_sequences_and_masks(fi
             collate=collator(),
             micro_batch_tokens=10_000,
             total_steps=6,
-            loss_fn=HEAD.loss,
+            loss_fn=plain_loss(HEAD),
         )
     )
     assert accelerator.passes == 7
@@ -226,11 +226,11 @@ def test_not_finite_stops_before_the_weights_are_touched(files, split, kind):
     before = [p.detach().clone() for p in model.parameters()]
 
     def poisoned(model, batch):
-        loss = HEAD.loss(model, batch)
+        loss, parts = plain_loss(HEAD)(model, batch)
         if kind == "loss":
-            return loss * float("nan")
+            return loss * float("nan"), parts
         loss.register_hook(lambda grad: grad * float("inf"))
-        return loss
+        return loss, parts
 
     with pytest.raises(NotFiniteError, match=f"step 1: expected a finite {'loss' if kind == 'loss' else 'gradient norm'}, got"):
         train(model, split, loss_fn=poisoned)
@@ -244,7 +244,7 @@ def test_bf16_keeps_float32_weights_and_moments(files, split):
     optimizer = build_optimizer(model, CONFIG)
     model, optimizer = accelerator.prepare(model, optimizer)
     logs = list(optimizer_steps(accelerator, model, optimizer, split, replace(CONFIG, max_steps=3, warmup_steps=0), collate=collator(),
-                                micro_batch_tokens=500, total_steps=3, loss_fn=HEAD.loss))  # fmt: skip
+                                micro_batch_tokens=500, total_steps=3, loss_fn=plain_loss(HEAD)))  # fmt: skip
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {t.dtype for state in optimizer.state.values() for t in state.values()} == {torch.float32}
     assert all(np.isfinite(log.loss) for log in logs)

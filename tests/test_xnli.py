@@ -164,3 +164,15 @@ def test_demo_is_learned_and_transfers_in_part(tmp_path):
         assert scores[f"{part}.en/accuracy"] > 95
         others = [scores[f"{part}.{language}/accuracy"] for language in LANGUAGES if language != "en"]
         assert min(others) > 45 and max(others) < 85
+
+
+def test_evaluate_prints_every_language_and_the_mean(trained, capsys, monkeypatch):
+    import sys
+
+    from debft.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["debft", "evaluate", str(trained[1]), "--max-eval-samples", "5"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out = capsys.readouterr().out
+    assert end.value.code == 0 and "validation.avg/accuracy" in out and "test.ur/accuracy" in out

@@ -168,6 +168,7 @@ def _goes_with_the_one_before(character: str) -> bool:
 
 def _pieces(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
     """[start, end) of the windows over `length` tokens, `room` tokens each, `overlap` shared by neighbours."""
+    assert overlap < room, "windows would not move on"
     pieces = [(0, min(room, length))]
     while pieces[-1][1] < length:
         start = pieces[-1][0] + room - overlap
