@@ -262,9 +262,14 @@ def test_tokenizer_of_another_model_is_an_input_error(tmp_path, tiny_data, demo_
 
 def command(*arguments, cwd=None, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "debft", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        [sys.executable, "-m", "debft", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
         env=os.environ | environment,
-    )  # fmt: skip
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background has it ignored
+    )
 
 
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
