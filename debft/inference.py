@@ -202,12 +202,16 @@ def _stdin() -> Table:
     if sys.stdin.isatty():
         say("reading from the terminal: one JSON object per line, Ctrl-D to end")
     raw = sys.stdin.buffer.read()
+    return read_text(Path("stdin"), raw, _ending(raw))
+
+
+def _ending(raw: bytes) -> str:
+    """What the ending of a file with this content would be. One object with `data` is SQuAD's nesting, any other a row."""
     begin = raw.lstrip()[:1]
-    nested = begin == b"[" or (begin == b"{" and raw.lstrip().splitlines()[0].rstrip()[-1:] != b"}") or _is_one_object(raw)
-    return read_text(Path("stdin"), raw, ".json" if nested else ".jsonl" if begin == b"{" else ".tsv")
-
-
-def _is_one_object(raw: bytes) -> bool:
-    """SQuAD's nesting on one line."""
-    first, _, rest = raw.strip().partition(b"\n")
-    return not rest and b'"paragraphs"' in first
+    if begin != b"{":
+        return ".json" if begin == b"[" else ".tsv"
+    try:
+        whole = json.loads(raw)
+    except ValueError:
+        return ".jsonl"
+    return ".json" if "data" in whole else ".jsonl"

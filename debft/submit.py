@@ -82,6 +82,8 @@ def submit(runs: list[str], data: str | None, output: Path, *, partial: bool, pr
 
 
 def _open(path: str, data: str | None) -> _Run:
+    if data == "":
+        raise InputError("--data: expected hub, demo or a directory, got ''")
     run = RunDirectory(Path(path))
     if not run.exists():
         raise InputError(f"{path}: expected a run directory, found no recipe.yaml in it")
