@@ -1,0 +1,26 @@
+"""The published tables with our runs beside them, for a terminal, as Markdown, HTML or JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from debft.errors import InputError, did_you_mean
+from debft.published import load_published, table_names
+from debft.tables.content import document
+from debft.tables.render import FORMATS
+from debft.tables.runs import find_runs
+
+__all__ = ["FORMATS", "document", "find_runs", "tables_document"]
+
+
+def tables_document(names: Sequence[str], places: Sequence[str]) -> dict[str, Any]:
+    """The tables `names`, all where none is named, with the runs found in `places`; what `--format json` prints.
+
+    Raises InputError for an unknown table, a place without a run and a result that cannot be read.
+    """
+    known = table_names()
+    if unknown := next((name for name in names if name not in known), None):
+        raise InputError(f"--table {unknown}: no such table{did_you_mean(unknown, known)}")
+    tables = [load_published(name) for name in dict.fromkeys(names)]
+    if not tables:  # what others print first, then what repeats it, then what we measured
+        tables = sorted(map(load_published, known), key=lambda table: (table.kind == "measured", table.repeats is not None))
+    return document(tables, *find_runs(places))
