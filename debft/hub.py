@@ -1,7 +1,9 @@
-"""The hub: what is in the cache first, then the network, and a clear error in under three seconds."""
+"""The hub: what is in the cache first, then the network, and a clear error in under three seconds; models in installed packages."""
 
+import importlib.metadata
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 from debft.errors import InputError
 
 SECONDS_TO_WAIT = 2.0
+SECONDS_BETWEEN_QUESTIONS = 60.0
+_silent_until: dict[str, float] = {}  # by endpoint
 
 
 def endpoint() -> str:
@@ -16,10 +20,12 @@ def endpoint() -> str:
 
 
 def reachable() -> bool:
-    """Whether the hub answers within SECONDS_TO_WAIT, name resolution included.
+    """Whether the hub answers within SECONDS_TO_WAIT, name resolution included; one that did not is not asked again at once.
 
     `datasets` and `transformers` retry for 23 s before they give up, hence a question of our own.
     """
+    if time.monotonic() < _silent_until.get(endpoint(), 0.0):
+        return False
     answered = threading.Event()
 
     def ask() -> None:
@@ -35,6 +41,8 @@ def reachable() -> bool:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(SECONDS_TO_WAIT)
+    if not answered.is_set():
+        _silent_until[endpoint()] = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
     return answered.is_set()
 
 
@@ -72,3 +80,17 @@ def model_directory(hub_id: str, *, weights: bool, weight_files: tuple[str, ...]
         raise InputError(f"--model {hub_id}: no such model on {endpoint()}; see --help for the aliases") from None
     except errors.HfHubHTTPError as error:
         raise InputError(f"--model {hub_id}: {endpoint()} refused it: {str(error).splitlines()[0]}") from None
+
+
+def packaged_directory(package: str, weight_files: tuple[str, ...]) -> tuple[Path, str] | None:
+    """The directory in an installed package that holds weights beside a config.json, and the package's version; None without one.
+
+    The package's list of files is read; nothing of it is imported.
+    """
+    try:
+        found = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    weights = (Path(str(found.locate_file(file))) for file in found.files or () if file.name in weight_files)
+    directory = next((path.parent for path in weights if path.is_file() and (path.parent / "config.json").is_file()), None)
+    return (directory, found.version) if directory else None

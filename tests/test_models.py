@@ -112,8 +112,9 @@ def test_head_dropout_of_the_recipe_is_the_one_before_the_classifier(demo_model,
 
 def test_every_alias_of_the_tables_is_there():
     assert set(MODELS) == {
-        "deberta-v3-xsmall", "deberta-v3-small", "deberta-v3-base", "deberta-v3-large", "mdeberta-v3-base", "deberta-base",
-        "roberta-base", "xlnet-base", "electra-base", "xlm-roberta-base",
+        "deberta-v3-xsmall", "deberta-v3-small", "deberta-v3-base", "deberta-v3-large", "mdeberta-v3-base",
+        "deberta-v2-xxlarge", "deberta-base", "roberta-base", "xlnet-base", "electra-base", "xlm-roberta-base",
+        "all-minilm-l6-v2",
     }  # fmt: skip
     assert set(HEAD_DROPOUT) >= {"deberta-v2", "deberta", "roberta", "xlnet", "electra", "xlm-roberta"}
 
