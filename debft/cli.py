@@ -1,10 +1,12 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a command needs it."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from debft import __version__
-from debft.errors import DebftError, InputError
+from debft.errors import DebftError, InputError, one_of
 from debft.progress import say
 
 app = typer.Typer(
@@ -180,6 +182,15 @@ def _show_result(result, output: Path, as_json: bool) -> None:
         print(result.to_json())
 
 
+@contextmanager
+def _until_closed() -> Iterator[None]:
+    """Print until `| head` has read enough; typer would end with 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _print_json(content: dict[str, Any]) -> None:
     import json
 
@@ -231,11 +242,9 @@ def predict(
     if form not in inference.FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
     rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
-    try:
+    with _until_closed():
         for line in inference.FORMATS[form](rows):
             print(line, flush=True)
-    except BrokenPipeError:  # `| head` has read enough; typer would end with 1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command(rich_help_panel="Use", epilog="Example: debft submit runs/rte-deberta-v3-large/seed-42 --output submission")
@@ -252,6 +261,88 @@ def submit(
     from debft.submit import print_submission, submit
 
     print_submission(submit(runs, data, output, partial=partial, precision=precision))
+
+
+@app.command(rich_help_panel="Use", epilog="Example: debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --seeds 5 --check")
+def reproduce(
+    table: Annotated[str, typer.Argument(help="A published table, or demo.", metavar="TABLE")],
+    row: Annotated[list[str] | None, _panel("What", "Only this row (repeatable).")] = None,
+    task: Annotated[list[str] | None, _panel("What", "Only this task (repeatable).")] = None,
+    seeds: Annotated[int | None, _panel("What", "Runs of each recipe (default: the table's, else 5).", min=1)] = None,
+    data: Annotated[str | None, _panel("What", "hub, demo or a directory (default: the table's, else hub).")] = None,
+    max_steps: Annotated[int | None, _panel("What", "Ends every run early; labelled, never reproduced.", min=1)] = None,
+    max_train_samples: Annotated[int | None, _panel("What", "A subset; labelled, never reproduced.", min=1)] = None,
+    max_eval_samples: Annotated[int | None, _panel("What", "A subset; labelled, never reproduced.", min=1)] = None,
+    set: Annotated[list[str] | None, _panel("What", "A key of every recipe, such as train.warmup_steps=0.1; labelled.")] = None,
+    output: Annotated[Path | None, _panel("How", "Of runs and report (default: runs/reproduce/TABLE).")] = None,
+    jobs: Annotated[
+        int | None, _panel("How", "Runs at a time (default: one per GPU, else one; demo: one per core).", min=1)
+    ] = None,
+    precision: Annotated[str | None, _panel("How", "auto, fp32, bf16 or fp16.")] = None,
+    dry_run: Annotated[bool, _panel("How", "Probe every recipe for 20 steps, show the cost, run nothing.", "--dry-run")] = False,
+    check: Annotated[bool, _panel("How", "Exit code 4 where a cell is below or could not be run.", "--check")] = False,
+    search: Annotated[bool, _panel("How", "Look for better settings of our recipes in the papers' grids.", "--search")] = False,
+    trials: Annotated[int, _panel("How", "Points of the grid that --search tries for each recipe.", min=1)] = 12,
+    as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
+) -> None:
+    """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below."""
+    from debft.recipe import parse_set
+    from debft.reproduce.plan import Options, make_table_plan
+
+    for name, value in (("data", data), ("output", output)):
+        if value is not None and str(value) in ("", "."):
+            raise InputError(f"{_option(name)}: expected a name or path, got '{value}'")
+    out = output or Path("runs") / "reproduce" / table
+    options = Options(
+        data=data, precision=precision, max_steps=max_steps, max_train_samples=max_train_samples,
+        max_eval_samples=max_eval_samples, changed=parse_set(set or []),
+    )  # fmt: skip
+    if search:
+        from debft.reproduce.search import trial_options
+
+        options = trial_options(options)
+    plan = make_table_plan(
+        table, out, rows=row or (), tasks=task or (), seeds=range(1, seeds + 1) if seeds else None, options=options
+    )
+    from debft.reproduce.reproduction import dry_run as cost_only
+    from debft.reproduce.reproduction import reproduce as run_table
+    from debft.reproduce.search import search as run_search
+
+    if dry_run:
+        content, code = cost_only(plan, jobs), 0
+    elif search:
+        content, code = run_search(plan, out, options, jobs=jobs, trials=trials)
+    else:
+        command = shlex.join(["debft", *sys.argv[1:]])
+        content, code = run_table(plan, out, jobs=jobs, check=check, command=command)
+    if as_json:
+        _print_json(content)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command(rich_help_panel="Look", epilog="Example: debft tables runs --table deberta-v3 --format markdown")
+def tables(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs, or directories that hold some, to set beside the cells.", metavar="RUN")
+    ] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table (repeatable).", show_default=False)] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="terminal, markdown, html or json (default: terminal).", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Show the published tables cell by cell as printed, with your runs beside them."""
+    from debft.tables import FORMATS, tables_document
+
+    if form is not None and form not in FORMATS:
+        raise InputError(f"--format {form}: expected {one_of(FORMATS)}")
+    if as_json and form not in (None, "json"):
+        raise InputError(f"--format {form}: --json is given as well; give one of them")
+    document = tables_document(table or [], runs or [])
+    with _until_closed():
+        FORMATS["json" if as_json else form or "terminal"](document)
+        sys.stdout.flush()
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")

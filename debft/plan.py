@@ -24,12 +24,16 @@ MOST_SHOWN = 8  # labels or splits in one line
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that is known before weights are loaded, and has been checked. examples: by split name."""
+    """Everything that is known before weights are loaded, and has been checked.
+
+    examples: by split name; num_sequences: trained on in an epoch
+    """
 
     recipe: Recipe
     task: Task
     files: ModelFiles
     examples: dict[str, Examples]
+    num_sequences: int
     total_steps: int
 
     @property
@@ -93,8 +97,9 @@ def make_plan(recipe: Recipe) -> Plan:
         raise InputError(
             f"train.max_seq_length: expected at most the {longest} positions of {files.name}, got {config.max_seq_length}"
         )
-    total_steps = check_schedule(config, _num_sequences(task, examples[task.train.name], files, config))
-    return Plan(recipe=recipe, task=task, files=files, examples=examples, total_steps=total_steps)
+    num_sequences = _num_sequences(task, examples[task.train.name], files, config)
+    total_steps = check_schedule(config, num_sequences)
+    return Plan(recipe=recipe, task=task, files=files, examples=examples, num_sequences=num_sequences, total_steps=total_steps)
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:
@@ -161,6 +166,8 @@ def describe(plan: Plan) -> None:
         dev += f" + ... ({len(task.evals)} splits)"
     model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
     say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
+    if plan.files.packaged:
+        say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
     if recipe.note:
         say(f"note on the recipe: {recipe.note}")
     for line in plan.remarks():

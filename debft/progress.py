@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 10.0
+WIDTH_OF_LOGS = 180  # characters
 
 console = Console(stderr=True, highlight=False)
 
@@ -73,6 +75,12 @@ class _Silent(Meter):
 def say(line: str) -> None:
     """One line for people."""
     console.print(line, soft_wrap=True, markup=False)
+
+
+def print_table(table: Table) -> None:
+    """On a terminal as wide as that is, elsewhere with whole lines."""
+    wide = console if console.is_terminal else Console(stderr=True, highlight=False, width=WIDTH_OF_LOGS)
+    wide.print(table)
 
 
 def clock(seconds: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -115,6 +116,20 @@ class RunDirectory:
             return RunResult(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise InputError(f"{path}: expected the result of a run, got something else; choose another --output") from None
+
+    def logged(self, file: str) -> list[dict[str, Any]]:
+        """The rows of steps.jsonl or evaluations.jsonl; a last line that is being written is left out."""
+        path = self.path / file
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def training_scores(self) -> dict[str, float]:
+        """What the run logged of its training, as scores beside the others: means over all steps, and the tokens trained on."""
+        rows = self.logged("steps.jsonl")
+        if not rows:
+            return {}
+        means = {f"train/{name}": fmean(row[name] for row in rows) for name in ("loss", "grad_norm", "learning_rate")}
+        return means | {"train/num_tokens": sum(row["num_tokens"] for row in rows)}
 
     def write_result(self, result: RunResult) -> None:
         write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())

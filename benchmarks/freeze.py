@@ -1,0 +1,65 @@
+"""Freeze the numbers of a measured table: run its recipes over many seeds, write mean, standard deviation and count into its YAML.
+
+The seeds start at 101, so that what is checked later (1, 2, 3) was not seen here. Finished runs are kept and not repeated.
+
+    python benchmarks/freeze.py demo --seeds 12 --jobs 2
+"""
+
+import argparse
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import debft.published
+from debft.reproduce.collect import collect
+from debft.reproduce.jobs import devices_here, run_all
+from debft.reproduce.plan import Options, make_table_plan
+
+FIRST_SEED = 101
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table")
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("runs/freeze"))
+    arguments = parser.parse_args()
+    seeds = range(FIRST_SEED, FIRST_SEED + arguments.seeds)
+    plan = make_table_plan(arguments.table, arguments.output, seeds=seeds, options=Options())
+    failures, _ = run_all(plan.missing(), arguments.jobs, devices_here(), arguments.output / "logs")
+    if plan.missing():
+        sys.exit(f"{len(plan.missing())} runs are missing: {failures}; run again")
+    content = collect(plan, {}, command="", report=arguments.output)
+    scores = {run["id"]: run["scores"] for run in content["runs"]}
+    path = debft.published.DIRECTORY / f"{arguments.table}.yaml"
+    text = path.read_text(encoding="utf-8")
+    for row in plan.table.rows:
+        for column in plan.table.columns:
+            cells = [cell for cell in content["cells"] if (cell["row"], cell["column"]) == (row.name, column.key)]
+            if cells:
+                text = _replaced(text, row.name, column.key, [_frozen(cell, scores) for cell in cells])
+    text = re.sub(r"--seeds \d+", f"--seeds {arguments.seeds}", text)
+    path.write_text(text, encoding="utf-8")
+    print(f"{path}: frozen from {arguments.seeds} seeds")
+
+
+def _frozen(cell: dict, scores: dict) -> str:
+    values = [scores[run][cell["score"]] for run in cell["runs"]]
+    mean, sd = statistics.fmean(values), statistics.stdev(values)
+    print(f"{cell['row']:<16} {cell['score']:<32} {mean:10.6g} ± {sd:<8.4g}   " + " ".join(f"{value:.3g}" for value in values))
+    number = int(mean) if mean == int(mean) else f"{mean:.6g}"
+    return f"{{mean: {number}, sd: {sd:.4g}, n: {len(values)}}}"
+
+
+def _replaced(text: str, row: str, column: str, cells: list[str]) -> str:
+    """The cells in the line of the row, whatever stood there."""
+    pattern = rf"(\{{row: {re.escape(row)}, .*?\b{column}: )\[.*?\]"
+    changed, count = re.subn(pattern, lambda found: f"{found[1]}[{', '.join(cells)}]", text)
+    assert count == 1, (row, column, count)
+    return changed
+
+
+if __name__ == "__main__":
+    main()

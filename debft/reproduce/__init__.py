@@ -1,0 +1,1 @@
+"""Published tables run again: what to run, running it, a verdict per cell, the report."""

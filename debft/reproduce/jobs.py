@@ -1,0 +1,137 @@
+"""Runs as processes of their own, several at a time over the devices, with one progress display."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from debft.launch import PARENT
+from debft.progress import Meter, meter, say
+from debft.published import Table
+from debft.reproduce.plan import Run
+from debft.results import RunDirectory
+from debft.signals import StopRequest, stop_requested
+
+SECONDS_BETWEEN_LOOKS = 0.25
+DEBFT = (sys.executable, "-m", "debft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a run has no result. code: the exit code of its process; error: the last line it said."""
+
+    code: int
+    error: str
+
+
+@dataclass
+class _Job:
+    run: Run
+    slot: int
+    process: subprocess.Popen
+    log: IO[str]
+
+    def step(self) -> int:
+        return last_step(self.run.directory)
+
+
+def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
+    """Run or resume each of `runs`, `jobs` at a time. (failures by run id, the signal that ended it early or 0).
+
+    devices: of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
+    A failing run does not stop the others. On SIGINT or SIGTERM each running one saves a checkpoint first.
+    """
+    waiting, running, failures = list(runs), [], {}
+    free = list(range(jobs))
+    steps = {run.id: last_step(run.directory) for run in runs}
+    logs.mkdir(parents=True, exist_ok=True)
+    total = sum(run.total_steps for run in runs)
+    with stop_requested(show=False) as stop, meter("reproduce", total, "steps", done=sum(steps.values())) as progress:
+        while running or (waiting and not stop):
+            while waiting and free and not stop:
+                running.append(_start(waiting.pop(0), free.pop(0), jobs, devices, logs))
+            _pass_on(stop, running)
+            for job in [job for job in running if job.process.poll() is not None]:
+                running.remove(job)
+                free.append(job.slot)
+                _finish(job, failures, len(runs) - len(waiting) - len(running), len(runs))
+            for job in running:
+                _count(job, steps, progress)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    return failures, stop.number
+
+
+def _start(run: Run, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> _Job:
+    log = (logs / f"{run.id.replace('/', '-')}.log").open("a", encoding="utf-8")
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+    else:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    process = subprocess.Popen(
+        [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=log, env=environment, start_new_session=True,
+    )  # fmt: skip
+    return _Job(run=run, slot=slot, process=process, log=log)
+
+
+def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
+    """A signal that arrived here, once to each running process; they save a checkpoint and leave."""
+    if not stop or getattr(stop, "passed_on", False):
+        return
+    stop.passed_on = True
+    say(f"{signal.Signals(stop.number).name}: {len(running)} runs are saving a checkpoint; the same command goes on from there")
+    for job in running:
+        job.process.send_signal(stop.number)
+
+
+def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> None:
+    job.log.close()
+    code = job.process.returncode
+    if code == 0 and job.run.result() is not None:
+        say(f"{done}/{total}  {job.run.id}  done")
+        return
+    lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    failures[job.run.id] = Failure(code=code if code >= 0 else 128 - code, error=lines[-1] if lines else "no output")
+    if code not in (130, 143):
+        say(f"{done}/{total}  {job.run.id}  failed with exit code {code}: {failures[job.run.id].error}   log {job.log.name}")
+
+
+def _count(job: _Job, steps: dict[str, int], progress: Meter) -> None:
+    now = job.step()
+    progress.advance(max(0, now - steps[job.run.id]), f"{job.run.id} at step {now:,} of {job.run.total_steps:,}")
+    steps[job.run.id] = max(now, steps[job.run.id])
+
+
+def last_step(directory: Path) -> int:
+    """The optimizer step in the last whole line of steps.jsonl, 0 before the first."""
+    path = RunDirectory(directory).path / "steps.jsonl"
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 2000))
+            lines = file.read().split(b"\n")[:-1]
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def default_jobs(table: Table) -> int:
+    """One per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
+    return len(devices_here()) or (os.cpu_count() or 1 if table.data == "demo" else 1)
+
+
+def devices_here() -> list[str]:
+    """One entry of CUDA_VISIBLE_DEVICES per GPU, () without one. Looks for device files first: importing torch takes a second."""
+    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return chosen.split(",")
+    if not os.path.exists("/dev/nvidia0"):
+        return []
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,119 @@
+"""The report of a reproduction: one page that needs nothing else, Markdown for READMEs, JSON, and the figures as files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from debft.cache import write_atomically
+from debft.pages import escaped, template
+from debft.reproduce.content import SYMBOLS, content
+from debft.reproduce.drawing import Drawing, render, render_inline
+from debft.reproduce.figures import drawings
+
+PAGE = "page.html.j2"
+
+
+def write_report(reproduction: dict[str, Any], directory: Path) -> list[Path]:
+    """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; returns their paths, the page first.
+
+    reproduction: as `debft reproduce` makes it; equal content gives equal bytes. Figures without data are left out.
+    """
+    figures = drawings(reproduction)
+    files = {
+        "index.html": page(reproduction, figures),
+        "report.md": markdown(reproduction, figures),
+        "report.json": json.dumps(reproduction, indent=1, ensure_ascii=False) + "\n",
+    }
+    contents = {name: text.encode() for name, text in files.items()}
+    for drawing in figures:
+        contents[f"figures/{drawing.name}.svg"], contents[f"figures/{drawing.name}.png"] = render(drawing)
+    # The page comes last: where it is new, everything it refers to is there.
+    for name in reversed(contents):
+        write_atomically(directory / name, contents[name])
+    return [directory / name for name in contents]
+
+
+def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
+    """The HTML page: no script, no request, its figures inside it."""
+    shown = [
+        {
+            "name": drawing.name, "title": drawing.title, "caption": drawing.caption,
+            "panels": [
+                {"label": panel.label, "svg": Markup(render_inline(panel, f"{drawing.name}-{number}"))}
+                for number, panel in enumerate(drawing.panels, start=1)
+            ],
+        }
+        for drawing in figures
+    ]  # fmt: skip
+    text = template(Path(__file__).with_name(PAGE)).render(content(reproduction), figures=shown, symbols=SYMBOLS)
+    return text.strip() + "\n"
+
+
+def markdown(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
+    """GitHub's Markdown: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
+    shown = content(reproduction)
+    blocks = [
+        f"# {escaped(shown['title'])}",
+        f"**{escaped(shown['summary'])}.**",
+        f"Our own runs beside the {shown['word']} numbers: {_links(shown['source'])}",
+        *([f"Note on the table: {_links(shown['note'])}"] if shown["note"] else []),
+        escaped(shown["rule"]),
+        *([escaped(shown["missing"])] if shown["missing"] else []),
+        _table(_SCORES, [_score_line(row["name"], cell) for row in shown["rows"] for cell in row["cells"]], shown["word"]),
+        "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(shown["notes"], start=1)),
+        *(f"![{escaped(d.title)}](figures/{d.name}.svg)\n\n{escaped(d.caption)}" for d in figures),
+        _table(_RUNS, [_run_line(recipe, run) for recipe in shown["recipes"] for run in recipe["runs"]], shown["word"]),
+        f"Made {escaped(shown['made'])} by {_code(shown['command'])} with "
+        + escaped(", ".join(f"{name} {version}" for name, version in shown["versions"].items())),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+_SCORES = ("row", "column", "score", "ours", "WORD", "difference", "verdict", "95 % interval", "n", "remarks")
+_RUNS = ("run", "recipe", "seed", "status", "wall time", "examples/s", "device")
+
+
+def _table(header: tuple[str, ...], lines: list[list[str]], word: str) -> str:
+    if not lines:
+        return ""
+    header_line = [word if name == "WORD" else name for name in header]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header_line, ["---"] * len(header), *lines])
+
+
+def _score_line(row: str, cell: dict[str, Any]) -> list[str]:
+    ours = "–" if cell["mean"] is None else cell["mean"] + (f" ± {cell['sd']}" if cell["sd"] else "")
+    value = cell["value"] or "–"
+    printed = escaped(cell["value"] or "–") + ("" if cell["cell"] == value else f" of {_code(cell['cell'])}")
+    printed += f" ({cell['spread']})" if cell["spread"] else ""
+    notes = "".join(f"[^{number}]" for number in cell["notes"])
+    return [
+        escaped(row), escaped(cell["header"]), escaped(cell["score"]), ours, printed, cell["difference"] or "–",
+        f"{cell['symbol']} {escaped(cell['verdict_text'])}", cell["interval"] or "–", str(cell["n"]),
+        escaped(", ".join(cell["labels"])) + notes,
+    ]  # fmt: skip
+
+
+def _run_line(recipe: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    status = f"{run['symbol']} {escaped(run['status'])}" + (f": {escaped(run['error'])}" if run["error"] else "")
+    return [
+        f"[{escaped(run['id'])}]({run['href']})", escaped(f"{recipe['name']} {recipe['hash']}"), str(run["seed"]), status,
+        run["wall_time"], run["speed"], escaped(run["device"]),
+    ]  # fmt: skip
+
+
+def _code(text: str) -> str:
+    """A code span; what would end it or the table cell goes without its mark."""
+    line = " ".join(text.split())
+    return escaped(line) if re.search(r"[`|<]", line) else f"`{line}`"
+
+
+def _links(pieces: list[tuple[str, str | None]]) -> str:
+    return "".join(f"<{url}>" if url else _kept_spaces(piece) for piece, url in pieces)
+
+
+def _kept_spaces(piece: str) -> str:
+    inner = escaped(piece)
+    return (" " if piece[:1].isspace() else "") + inner + (" " if piece[-1:].isspace() and inner else "")

@@ -1,0 +1,74 @@
+"""`debft reproduce TABLE`: plan, show the cost, run what is missing, judge, report."""
+
+from pathlib import Path
+from typing import Any
+
+from debft.errors import InputError
+from debft.progress import meter, say
+from debft.reproduce import show
+from debft.reproduce.collect import collect
+from debft.reproduce.cost import Cost, cost_of, total, with_probe
+from debft.reproduce.jobs import default_jobs, devices_here, run_all
+from debft.reproduce.plan import TablePlan
+from debft.reproduce.report import write_report
+
+EXIT_BELOW = 4
+
+
+def dry_run(plan: TablePlan, jobs: int | None) -> dict[str, Any]:
+    """What running the table would cost here, after a probe of every recipe that has runs missing."""
+    costs = _costs(plan)
+    probed = [with_probe(cost, plan.recipes[cost.name]) if cost.missing else cost for cost in costs]
+    summary = total(probed, jobs or default_jobs(plan.table))
+    show.print_costs(plan, probed, summary)
+    return {"table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary, "problems": _problems(plan)}
+
+
+def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[dict[str, Any], int]:
+    """Run what is missing and write `output/report`: (the content of report.json, the exit code).
+
+    With `check` the exit code is 4 where a cell is below or could not be run.
+    """
+    missing = plan.missing()
+    if not plan.runs:
+        raise InputError(f"{plan.table.name}: expected recipes that can run here, found none; mend what is said above")
+    say(f"{plan.table.name}: {len(plan.runs)} runs, {len(plan.runs) - len(missing)} complete, {len(missing)} to run")
+    failures, signal_number = {}, 0
+    if missing:
+        costs = _costs(plan)
+        show.print_costs(plan, costs, total(costs, jobs or default_jobs(plan.table)))
+        failures, signal_number = run_all(missing, jobs or default_jobs(plan.table), devices_here(), output / "logs")
+    content = collect(plan, failures, command=command, report=output / "report")
+    with meter("report", 1, "page") as progress:
+        paths = write_report(content, output / "report")
+        progress.advance()
+    show.print_cells(content)
+    say(f"{output / 'report'}   {'  '.join(path.name for path in paths if path.parent == output / 'report')}")
+    if signal_number:
+        return content, 128 + signal_number
+    if check and (lost := lost_cells(content)):
+        for cell in lost:
+            say(f"{cell['row']}  {cell['score']}: {cell['verdict_text']}")
+        return content, EXIT_BELOW
+    failed = [failure.code for failure in failures.values()] or [2 for found in plan.recipes.values() if found.problem]
+    return content, failed[0] if failed else 0
+
+
+def lost_cells(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells that make `--check` fail: below, or asked for and not run; of a frozen table everything that is not reproduced."""
+    wrong = ("below", "not run") if content["table"]["kind"] == "published" else ("below", "not run", "above", "indicative")
+    return [cell for cell in content["cells"] if cell["verdict"] in wrong and cell["recipe"] and cell["value"] is not None]
+
+
+def _costs(plan: TablePlan) -> list[Cost]:
+    found = [recipe for recipe in plan.recipes.values() if recipe.runs]
+    costs = []
+    with meter("cost", len(found), "recipes") as progress:
+        for recipe in found:
+            costs.append(cost_of(recipe))
+            progress.advance(1, recipe.name)
+    return costs
+
+
+def _problems(plan: TablePlan) -> dict[str, str]:
+    return {name: found.problem for name, found in plan.recipes.items() if found.problem}

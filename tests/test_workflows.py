@@ -1,0 +1,56 @@
+"""The workflows of the repository ask for what is there: YAML that parses, commands, options and tables that exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from debft.published import load_published
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+
+
+def commands(workflow):
+    for job in WORKFLOWS[workflow]["jobs"].values():
+        for step in job["steps"]:
+            yield from step.get("run", "").splitlines()
+
+
+def test_ci_runs_the_tests_the_demo_and_the_frozen_table():
+    lines = list(commands("ci"))
+    assert {".ci/run", "make demo", ".venv/bin/debft reproduce demo --check"} <= set(lines)
+
+
+def test_reproduction_runs_weekly_and_on_demand_on_published_tables_and_always_leaves_its_report():
+    workflow = WORKFLOWS["reproduce"]
+    triggers = workflow[True]  # YAML 1.1 reads the key `on` so
+    assert triggers["schedule"] and "workflow_dispatch" in triggers
+    choices = triggers["workflow_dispatch"]["inputs"]["table"]["options"]
+    (job,) = workflow["jobs"].values()
+    assert "gpu" in job["runs-on"]
+    weekly = re.findall(r'"([\w-]+)"', job["strategy"]["matrix"]["table"].partition("||")[2])
+    assert weekly and all(load_published(name).kind == "published" for name in {*choices, *weekly})
+    upload = next(step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    assert upload["if"] == "always()" and upload["with"]["path"].endswith("/report")
+    cache = next(step for step in job["steps"] if "actions/cache" in step.get("uses", ""))
+    assert Path(job["env"]["HF_HOME"]).name in cache["with"]["path"]
+
+
+@pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
+def test_options_of_the_commands_exist(workflow):
+    for line in commands(workflow):
+        words = shlex.split(line, comments=True)
+        if words and words[0].endswith("bin/debft"):
+            shown = subprocess.run([sys.executable, "-m", "debft", words[1], "--help"], capture_output=True, text=True, check=True)
+            for option in re.findall(r"(?<!\w)--[a-z-]+", line):
+                assert option in shown.stdout, option
+
+
+@pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
+def test_nothing_from_outside_is_pasted_into_a_script(workflow):
+    assert not [line for line in commands(workflow) if "${{" in line]
