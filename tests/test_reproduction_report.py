@@ -13,13 +13,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
 from PIL import Image
 
 from debft.reproduce.content import shown
-from debft.reproduce.figures import _distinct, cells_figure
+from debft.reproduce.figures import _distinct, _over_seeds, cells_figure
 from debft.reproduce.report import write_report
 
 RULE = (
@@ -466,6 +467,9 @@ def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write_report(reproduction, tmp_path)
+    steps, values = _over_seeds([([1, 3], [1.0, 3.0]), ([2], [5.0])])
+    assert steps.tolist() == [1, 2, 3]
+    assert np.array_equal(values, [[1, 2, 3], [np.nan, 5, np.nan]], equal_nan=True)
 
 
 def test_frozen_numbers_are_never_called_published(measured, tmp_path):
