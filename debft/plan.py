@@ -130,9 +130,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
     Raises InputError where `output` holds something else or cannot be written.
     """
     where = f"--output {run.path}"
-    existing = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"{where}: expected a directory that can be written, got {existing}; choose another --output")
+    check_writable(run.path)
     if not run.occupied():
         return None
     if not run.exists():
@@ -144,6 +142,13 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
     if result is not None and not (run.model / "config.json").is_file():
         raise InputError(f"{where}: the run is complete but its model/ is gone; choose another --output")
     return result
+
+
+def check_writable(output: Path) -> None:
+    """Raises InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
+    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--output {output}: expected a directory that can be written, got {existing}; choose another --output")
 
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:

@@ -116,6 +116,24 @@ def test_wrong_table_row_or_task_is_one_clear_line(tmp_path, table, rows, tasks,
         make_table_plan(table, tmp_path, rows=rows, tasks=tasks, options=TINY)
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (Options(changed={"train.seed": 3}), "--set train.seed: expected another key"),
+        (Options(max_steps=3, changed={"train.max_steps": 2}), "--set max_steps: is given as --max-steps as well"),
+    ],
+)
+def test_key_that_is_given_twice_is_refused_before_anything_runs(tmp_path, options, problem):
+    with pytest.raises(InputError, match=problem):
+        make_table_plan("demo", tmp_path, options=options)
+
+
+def test_output_that_is_a_file_is_one_clear_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a directory that can be written"):
+        make_table_plan("demo", tmp_path / "file" / "below", options=TINY)
+
+
 def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, capfd, fake_debft):
     write_mnli(tmp_path / "data")
     options = replace(TINY, data=str(tmp_path / "data"))

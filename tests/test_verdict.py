@@ -58,6 +58,11 @@ def test_one_seed_is_indicative_whatever_it_scored():
         assert (verdict.word, verdict.text, verdict.difference) == ("indicative", "indicative (n = 1)", pytest.approx(score - 88.1))
 
 
+def test_one_seed_of_a_frozen_table_is_indicative_too():
+    frozen = published(73.0, "73.0+/-1.0", spread=1.0, sd=1.0, seeds=12)
+    assert judge([73.0], frozen, confidence=0.999).text == "indicative (n = 1)"
+
+
 def test_nothing_run_is_not_run_and_a_cell_without_a_number_has_no_verdict():
     assert judge([], published()).word == "not run"
     verdict = judge([88.0, 88.2], published(None, "88.8/"))

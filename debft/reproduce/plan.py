@@ -11,7 +11,7 @@ from debft import __version__
 from debft.checks import check_schedule
 from debft.data import source_kind
 from debft.errors import DebftError, InputError, did_you_mean
-from debft.plan import Plan, make_plan
+from debft.plan import Plan, check_writable, make_plan
 from debft.progress import meter, say
 from debft.published import Column, Row, Table, load_published, recipe_of_cell
 from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path, with_train
@@ -33,6 +33,15 @@ class Options:
     max_train_samples: int | None = None
     max_eval_samples: int | None = None
     changed: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises InputError for a key that is given twice, or the seed, which `--seeds` chooses."""
+        if "train.seed" in self.changed:
+            raise InputError("--set train.seed: expected another key, every run has a seed of its own; give --seeds")
+        if twice := next(
+            (name for name in self._given() if f"train.{name}" in self.changed or f"runtime.{name}" in self.changed), None
+        ):
+            raise InputError(f"--set {twice}: is given as --{twice.replace('_', '-')} as well; give it once")
 
     def arguments(self) -> list[str]:
         """The same for the command line of one run."""
@@ -115,6 +124,8 @@ def make_table_plan(
     Raises InputError for a table, row or task that is not there, or where no cell is left.
     """
     table = load_published(name)
+    check_writable(output)
+    options.check()
     chosen_rows = _chosen("--row", [row.name for row in table.rows], rows)
     chosen_tasks = _chosen("--task", list(dict.fromkeys(column.task for column in table.columns)), tasks)
     kept = tuple(row for row in table.rows if row.name in chosen_rows)

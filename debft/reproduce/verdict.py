@@ -65,7 +65,8 @@ def judge(
     if published.value is None:
         return Verdict(**found, word="indicative", text="no number printed")
     found["difference"] = mean - published.value
-    tolerance = _frozen_tolerance(published, n, confidence) if confidence else _tolerance(published, n, sd)
+    frozen = confidence is not None and n > 1
+    tolerance = _frozen_tolerance(published, n, confidence) if frozen else _tolerance(published, n, sd)
     if labels:
         return Verdict(**found, word="indicative", text=f"indicative ({', '.join(labels)})")
     if tolerance is None:
