@@ -17,6 +17,13 @@ WIDTH_OF_LOGS = 180  # characters
 console = Console(stderr=True, highlight=False)
 
 
+class OutputConsole(Console):
+    """For results on stdout. A reader that has read enough is the caller's to handle; rich would end with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Meter:
     """Counts `advance()` calls; what it shows depends on the console, what it counts does not."""
 

@@ -4,10 +4,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table as RichTable
 
-from debft.progress import clock, console, say
+from debft.progress import OutputConsole, clock, console, say
 from debft.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.results import RunResult
 
@@ -122,5 +121,5 @@ def print_recipe(recipe: Recipe) -> None:
 def print_findings(findings: list[dict[str, Any]]) -> None:
     colour = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
-        Console(highlight=False).print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
+        OutputConsole(highlight=False).print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
         print(finding["found"])

@@ -1,5 +1,6 @@
 """`debft tables`: the published tables in every format, with our runs beside them, and no run dropped without a word."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from test_cli import run
@@ -17,21 +19,24 @@ from debft.published import load_published, table_names
 from debft.recipe import load_recipe, recipe_path
 from debft.results import RunResult
 from debft.tables import FORMATS, tables_document
+from debft.tables.render import ONLY_IN_JSON, readable
 
 MNLI = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.3}
+STEP = {"step": 1, "loss": 0.25, "grad_norm": 1.5, "learning_rate": 0.0005, "num_tokens": 1}
 
 
-def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=None, source="hub", **overrides):
-    """A finished run of a packaged recipe."""
+def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=None, source="hub", fingerprints=None, **overrides):
+    """A finished run of a packaged recipe, of one step."""
     resolved = load_recipe(recipe_path(recipe), overrides)
     result = RunResult(
         task=resolved.task, model=resolved.model, status="complete", scores=scores, published=[], not_compared=not_compared,
-        num_examples={}, num_train_examples=1, num_tokens=1, steps=1, timing={}, peak_memory_bytes=1, data={"source": source},
+        num_examples={}, num_train_examples=1, num_tokens=1, steps=1, timing={}, peak_memory_bytes=1, data={"source": source, "fingerprints": fingerprints or {}},
         recipe=asdict(resolved), environment={},
     )  # fmt: skip
     path.mkdir(parents=True)
     (path / "recipe.yaml").write_text("")
     (path / "result.json").write_text(result.to_json())
+    (path / "steps.jsonl").write_text(json.dumps(STEP) + "\n")
     return str(path)
 
 
@@ -97,7 +102,7 @@ def test_every_cell_is_shown_uncut_at_any_width(form, columns, capsys, monkeypat
     document = tables_document([], [])
     out = shown(document, form, capsys)
     words = re.split(r"[\s|<>]|\[\^", out)
-    for table in document["tables"]:
+    for table in readable(document)["tables"]:
         for row in table["rows"]:
             assert all(cell in words for cell in row["cells"].values() if cell), row["row"]
 
@@ -234,10 +239,11 @@ def test_html_is_one_escaped_page_for_a_phone_without_anything_fetched(tmp_path,
     assert any(cell.strip().startswith("88.3/87.7") and "ours 88.2/88.3 not compared" in cell for cell in page.cells)
 
 
-def test_reader_that_has_enough_ends_the_command_quietly():
+@pytest.mark.parametrize("form", ["terminal", "json"])
+def test_reader_that_has_enough_ends_the_command_quietly(form):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "debft", "tables", "--json"]
+    command = [sys.executable, "-m", "debft", "tables", "--format", form]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
@@ -250,18 +256,41 @@ kind: measured
 source: debft
 data: demo
 columns:
-  mnli: {header: MNLI, scores: [validation_matched/accuracy, validation_mismatched/accuracy]}
+  mnli: {header: MNLI, scores: [validation_matched/accuracy, validation_mismatched/accuracy, train/loss, train/learning_rate]}
 rows:
-  - {row: tiny, model: demo, mnli: [{mean: 95.9, sd: 0.3, n: 10}, {mean: 95.1, sd: 0.2, n: 10}]}
+  - row: tiny
+    model: demo
+    mnli: [{mean: 95.9, sd: 0.3, n: 10}, {mean: 95.1, sd: 0.2, n: 10}, {mean: 0.2845, sd: 0.04, n: 10}, {mean: 0.0005, sd: 0, n: 10}]
 """
+ON_OWN_ROWS = """
+name: mine
+title: Frozen numbers
+kind: measured
+source: debft
+fingerprints: {rte: {train: aaaa, validation: bbbb}}
+columns:
+  rte: {header: RTE, scores: [validation/accuracy]}
+  cola: {header: CoLA, scores: [validation/matthews_correlation]}
+rows:
+  - {row: MiniLM, model: all-minilm-l6-v2, rte: [{mean: 48.98, sd: 2.05, n: 3}], cola: [{mean: 8.5, sd: 1.59, n: 3}]}
+"""
+
+
+def write_table(tmp_path, monkeypatch, content):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "mine.yaml").write_text(content)
+    monkeypatch.setattr(published, "DIRECTORY", tmp_path / "tables")
+    return tmp_path
 
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "mine.yaml").write_text(MEASURED)
-    monkeypatch.setattr(published, "DIRECTORY", tmp_path / "tables")
-    return tmp_path
+    return write_table(tmp_path, monkeypatch, MEASURED)
+
+
+@pytest.fixture
+def on_own_rows(tmp_path, monkeypatch):
+    return write_table(tmp_path, monkeypatch, ON_OWN_ROWS)
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
@@ -269,6 +298,26 @@ def test_measured_table_is_never_called_published(measured, form, capsys):
     out = shown(tables_document([], []), form, capsys)
     assert "frozen, measured by debft" in out and "95.9+/-0.3/95.1+/-0.2" in out
     assert "published" not in out
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
+def test_measured_cell_shows_its_scores_in_percent_and_footnotes_name_them(measured, form, capsys):
+    for seed, score in ((1, 94.0), (2, 96.0)):
+        scores = dict.fromkeys(MNLI, score)
+        write_run(measured / "runs" / str(seed), "demo", scores, source="demo", task="mnli", **{"train.seed": seed})
+    out = shown(tables_document([], [str(measured / "runs")]), form, capsys)
+    assert "ours 95.0+/-1.4/95.0+/-1.4 (mean of 2 runs)" in out
+    assert "0.2845" not in out and "0.0005" not in out
+    words = " ".join(out.replace("\\", "").split())
+    assert all(words.count(note) == 1 for note in (ONLY_IN_JSON, "validation_matched/accuracy, validation_mismatched/accuracy"))
+
+
+def test_json_keeps_every_number_of_a_measured_cell_and_of_ours(measured, capsys):
+    path = write_run(measured / "runs" / "one", "demo", source="demo", task="mnli")
+    document = json.loads(shown(tables_document([], [path]), "json", capsys))
+    assert row_of(document, "mine", "tiny")["cells"] == {"mnli": "95.9+/-0.3/95.1+/-0.2/0.2845+/-0.04/0.0005+/-0"}
+    (entry,) = beside(document, "tiny", table="mine")
+    assert entry["scores"] == MNLI | {"train/loss": 0.25, "train/learning_rate": 0.0005}
 
 
 def test_demo_run_stands_beside_the_frozen_cell_where_only_the_seed_differs(measured):
@@ -282,14 +331,41 @@ def test_demo_run_stands_beside_the_frozen_cell_where_only_the_seed_differs(meas
     assert document["other_runs"] == []
 
 
+def test_run_on_any_data_but_demo_stands_beside_a_measured_cell_without_data(on_own_rows):
+    for source in ("directory", "hub", "demo"):
+        scores = {"validation/matthews_correlation": 9.0}
+        write_run(on_own_rows / "runs" / source, "cola/all-minilm-l6-v2", scores, "no published number", source)
+    document = tables_document([], [str(on_own_rows / "runs")])
+    (entry,) = beside(document, "MiniLM", "cola", "mine")
+    assert (entry["text"], entry["compared"]) == ("ours 9.0+/-0.0 (mean of 2 runs)", True)
+    assert [other["run"] for other in document["other_runs"]] == [str(on_own_rows / "runs" / "demo")]
+
+
+@pytest.mark.parametrize(
+    ("validation", "changes", "reason"),
+    [("bbbb", {}, None), ("cccc", {}, "not on the frozen rows: validation"),
+     ("cccc", {"train.learning_rate": 0.1}, "not the frozen recipe: train.learning_rate differs; not on the frozen rows: validation")],
+    ids=["same", "rows", "recipe and rows"],
+)  # fmt: skip
+def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, validation, changes, reason):
+    rows = {"train": "aaaa", "validation": validation}
+    path = write_run(
+        on_own_rows / "run", "rte/all-minilm-l6-v2", {"validation/accuracy": 49.0}, source="directory", fingerprints=rows, **changes
+    )
+    (entry,) = beside(tables_document([], [path]), "MiniLM", "rte", "mine")
+    assert (entry["compared"], entry["reason"]) == (reason is None, reason)
+
+
 BAD = {
     "unknown table": (["--table", "deberta"], "--table deberta: no such table; did you mean 'deberta-v3'?"),
+    "table without a name": (["--table", ""], "--table '': no such table; expected one of deberta-paper, "),
+    "table as a run": (["glue"], "found no result.json in it; --table glue shows that table"),
     "unknown format": (["--format", "xml"], "--format xml: expected terminal, markdown, html, json"),
     "two formats": (["--json", "--format", "html"], "--format html: --json is given as well; give one of them"),
     "no run": (["nowhere"], "nowhere: expected a run directory or one that holds runs, found no result.json in it"),
     "empty directory": (["empty"], "empty: expected a run directory or one that holds runs, found no result.json in it"),
-    "not a result": (["broken"], "result.json: expected the result of a run, got something else"),
-    "other JSON": (["list"], "result.json: expected the result of a run, got something else"),
+    "not a result": (["broken"], "result.json: expected the result of a complete run, got something else"),
+    "other JSON": (["list"], "result.json: expected the result of a complete run, got something else"),
 }
 
 
@@ -300,7 +376,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, name):
         (tmp_path / place / "result.json").write_text(content)
     (tmp_path / "empty").mkdir()
     arguments, message = BAD[name]
-    done = run("tables", *(tmp_path / a if (tmp_path / a).exists() else a for a in arguments))
+    done = run("tables", *(tmp_path / a if a and (tmp_path / a).exists() else a for a in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1 and message in done.stderr
 
@@ -315,8 +391,22 @@ def test_result_with_a_wrong_part_is_refused_in_one_line(tmp_path, change):
     path = write_run(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "result.json").read_text()) | change
     (tmp_path / "one" / "result.json").write_text(json.dumps(content))
-    if change == {"recipe": {}}:  # every key of a recipe has a default
-        assert tables_document([], [path])["other_runs"] == []
-        return
-    with pytest.raises(InputError, match=r"^.*result\.json: expected the result of a run, got something else$"):
+    with pytest.raises(InputError, match=r"^.*result\.json: .*expected .*, got .*$"):
+        tables_document([], [path])
+
+
+def test_run_that_may_not_be_read_is_refused_in_one_line(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    path = write_run(tmp_path / "one")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"^[^:]*steps\.jsonl: Permission denied$"):
+        tables_document([], [path])
+
+
+def test_broken_log_of_the_steps_is_named_and_not_the_result(tmp_path):
+    path = write_run(tmp_path / "one")
+    (tmp_path / "one" / "steps.jsonl").write_text('{"step": 1, "lo\n')
+    with pytest.raises(InputError, match=r"^[^:]*steps\.jsonl:1: (?!.*result\.json)"):
         tables_document([], [path])

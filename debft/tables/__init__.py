@@ -1,5 +1,6 @@
 """The published tables with our runs beside them, for a terminal, as Markdown, HTML or JSON."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ def tables_document(names: Sequence[str], places: Sequence[str]) -> dict[str, An
     Raises InputError for an unknown table, a place without a run and a result that cannot be read.
     """
     known = table_names()
-    if unknown := next((name for name in names if name not in known), None):
-        raise InputError(f"--table {unknown}: no such table{did_you_mean(unknown, known)}")
+    for name in names:
+        if name not in known:
+            raise InputError(f"--table {shlex.quote(name)}: no such table{did_you_mean(name, known)}")
     tables = [load_published(name) for name in dict.fromkeys(names)]
     if not tables:  # what others print first, then what repeats it, then what we measured
         tables = sorted(map(load_published, known), key=lambda table: (table.kind == "measured", table.repeats is not None))

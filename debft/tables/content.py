@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from debft.published import Column, Row, Table, prints_number, recipe_of_cell
@@ -12,11 +12,11 @@ from debft.tables.runs import Run
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
 
 
-class _Footnotes:
-    """Numbers the notes in the order in which they are met; the same text has one number."""
+class Footnotes:
+    """Numbers the notes in the order in which they are met, after those `listed` before; the same text has one number."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
+    def __init__(self, listed: Sequence[dict[str, Any]] = ()) -> None:
+        self.numbers: dict[str, int] = {note["text"]: note["number"] for note in listed}
 
     def add(self, *texts: str | None) -> list[int]:
         return [self.numbers.setdefault(text, len(self.numbers) + 1) for text in texts if text]
@@ -31,7 +31,7 @@ def document(tables: Sequence[Table], runs: Sequence[Run], unfinished: Sequence[
     A cell of a row is verbatim in `cells`; under the same key `cell_notes` has the numbers of its footnotes, `recipes` the recipe
     that reproduces it, `seeds` the number of runs behind it where the source says so, and `ours` our runs of it.
     """
-    footnotes = _Footnotes()
+    footnotes = Footnotes()
     shown = [_table(table, runs, footnotes) for table in tables]
     rows = [row for table in shown for row in table["rows"]]
     placed = {path for row in rows for entries in row["ours"].values() for entry in entries for path in entry["runs"]}
@@ -40,7 +40,7 @@ def document(tables: Sequence[Table], runs: Sequence[Run], unfinished: Sequence[
     return {"tables": shown, "footnotes": footnotes.listed(), "other_runs": others}
 
 
-def _table(table: Table, runs: Sequence[Run], footnotes: _Footnotes) -> dict[str, Any]:
+def _table(table: Table, runs: Sequence[Run], footnotes: Footnotes) -> dict[str, Any]:
     notes = footnotes.add(table.note)
     printed = [{"key": key, "header": header, "task": None, "split": None, "notes": []} for key, header in table.printed.items()]
     scored = [
@@ -55,7 +55,7 @@ def _table(table: Table, runs: Sequence[Run], footnotes: _Footnotes) -> dict[str
     }  # fmt: skip
 
 
-def _row(table: Table, row: Row, runs: Sequence[Run], footnotes: _Footnotes) -> dict[str, Any]:
+def _row(table: Table, row: Row, runs: Sequence[Run], footnotes: Footnotes) -> dict[str, Any]:
     notes = footnotes.add(row.note, f"source: {row.source}" if row.source else None)
     cells = {key: str(row.printed[key]) for key in table.printed if key in row.printed}
     cells |= {key: scores[0].cell for key, scores in row.cells.items()}
@@ -71,7 +71,7 @@ def _row(table: Table, row: Row, runs: Sequence[Run], footnotes: _Footnotes) -> 
     }  # fmt: skip
 
 
-def _ours(table: Table, row: Row, column: Column, runs: Iterable[Run], footnotes: _Footnotes) -> list[dict[str, Any]]:
+def _ours(table: Table, row: Row, column: Column, runs: Iterable[Run], footnotes: Footnotes) -> list[dict[str, Any]]:
     """Our runs of one cell: those that may be compared as a mean per dialect, each of the others by itself."""
     comparable: dict[str, list[Run]] = {}
     others: list[tuple[Run, str]] = []
@@ -86,16 +86,19 @@ def _ours(table: Table, row: Row, column: Column, runs: Iterable[Run], footnotes
     default = recipe_of_cell(table, row, column)
     own = load_recipe(recipe_path(default)).dialect if default else None
     means = [
-        _entry(comparable[dialect], column, None, _other_dialect(dialect, own, default), footnotes)
+        _entry(table, comparable[dialect], column, None, _other_dialect(dialect, own, default), footnotes)
         for dialect in sorted(comparable, key=lambda dialect: dialect != own)
     ]
-    return means + [_entry([run], column, reason, None, footnotes) for run, reason in others]
+    return means + [_entry(table, [run], column, reason, None, footnotes) for run, reason in others]
 
 
-def _entry(runs: list[Run], column: Column, reason: str | None, other_dialect: str | None, footnotes: _Footnotes) -> dict[str, Any]:
+def _entry(
+    table: Table, runs: list[Run], column: Column, reason: str | None, other_dialect: str | None, footnotes: Footnotes
+) -> dict[str, Any]:
     """reason: why the run is not compared; other_dialect: what a reader must know of compared runs in another dialect."""
-    scores = {name: _mean([_score(run, name) for run in runs]) for name in column.scores}
-    text = "ours " + "/".join("-" if value is None else f"{value:.1f}" for value in scores.values())
+    values = {name: [score for run in runs if (score := _score(run, name)) is not None] for name in column.scores}
+    scores = {name: fmean(known) if known else None for name, known in values.items()}
+    text = "ours " + "/".join(_mean_and_sd(values[name], table) for name in in_percent(column.scores))
     if len(runs) > 1:
         text += f" (mean of {len(runs)} runs)"
     if reason:
@@ -115,8 +118,8 @@ def _other_dialect(dialect: str, own: str | None, recipe: str | None) -> str | N
 
 
 def _belongs(run: Run, table: Table, row: Row, column: Column) -> bool:
-    """Whether the run is one of this cell; a run on demo data is none of a published one."""
-    on_its_data = run.data != "demo" if table.kind == "published" else run.data == table.data
+    """Whether the run is one of this cell; a run on demo data is only one of a table of these."""
+    on_its_data = run.data == table.data if table.data else run.data != "demo"
     same = (run.model, run.task, run.recipe.sift.weight > 0) == (row.model, column.task, row.sift)
     return on_its_data and same and any(_score(run, name) is not None for name in column.scores)
 
@@ -127,19 +130,29 @@ def _score(run: Run, name: str) -> float | None:
     return None if of_some_languages else run.scores.get(name)
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+def in_percent(scores: Iterable[str]) -> list[str]:
+    """The scores without what a measured table has of the training."""
+    return [name for name in scores if not name.startswith("train/")]
+
+
+def _mean_and_sd(values: list[float], table: Table) -> str:
+    """In a measured table with the standard deviation of several, as its cells have it."""
+    sd = f"+/-{stdev(values):.1f}" if table.kind == "measured" and len(values) > 1 else ""
+    return f"{fmean(values):.1f}{sd}" if values else "-"
 
 
 def _why_not_frozen(run: Run, table: Table, row: Row, column: Column) -> str | None:
-    """Why a run is not one of those that a measured table froze: they are of the packaged recipe."""
+    """Why a run is not one of those that a measured table froze: they are of the packaged recipe, on the same rows."""
     name = recipe_of_cell(table, row, column)
     frozen = load_recipe(recipe_path(name) if name else default_recipe_path(column.task, row.model, row.sift))
     changed = [
         key for key in _moves_the_score(frozen, row) if _moves_the_score(frozen, row)[key] != _moves_the_score(run.recipe, row)[key]
     ]
-    return f"not the frozen recipe: {', '.join(changed)} differs" if changed else None
+    rows = table.fingerprints.get(column.task, {})
+    others = [split for split, fingerprint in rows.items() if run.fingerprints.get(split) != fingerprint]
+    reasons = [f"not the frozen recipe: {', '.join(changed)} differs"] if changed else []
+    reasons += [f"not on the frozen rows: {', '.join(others)}"] if others else []
+    return "; ".join(reasons) or None
 
 
 def _moves_the_score(recipe: Recipe, row: Row) -> dict[str, Any]:

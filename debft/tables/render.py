@@ -2,19 +2,52 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from debft.pages import escaped, template
+from debft.progress import OutputConsole
+from debft.tables.content import Footnotes, in_percent
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 
+ONLY_IN_JSON = "loss, gradient norm, learning rate and tokens of training are in --format json"
+
+
+def readable(document: dict[str, Any]) -> dict[str, Any]:
+    """The document for people: a cell of a measured table has only its scores in percent, and footnotes say which."""
+    footnotes = Footnotes(document["footnotes"])
+    tables = [_readable_table(table, footnotes) if table["kind"] == "measured" else table for table in document["tables"]]
+    return document | {"tables": tables, "footnotes": footnotes.listed()}
+
+
+def _readable_table(table: dict[str, Any], footnotes: Footnotes) -> dict[str, Any]:
+    scores = {column["key"]: column.get("scores", []) for column in table["columns"]}
+    shown = {key: in_percent(names) for key, names in scores.items()}
+    notes = table["notes"] + (footnotes.add(ONLY_IN_JSON) if shown != scores else [])
+    named = {key: footnotes.add(", ".join(names)) if len(names) > 1 else [] for key, names in shown.items()}
+    return table | {
+        "notes": notes,
+        "columns": [column | {"notes": column["notes"] + named[column["key"]]} for column in table["columns"]],
+        "rows": [
+            row | {"cells": {key: _readable_cell(cell, scores[key]) if scores[key] else cell for key, cell in row["cells"].items()}}
+            for row in table["rows"]
+        ],
+    }  # fmt: skip
+
+
+def _readable_cell(cell: str, scores: list[str]) -> str:
+    """`95.4+/-0.8/0.28+/-0.04` of an accuracy and a loss -> `95.4+/-0.8`; `-` stays."""
+    part = dict(zip(scores, re.split(r"(?<!\+)/", cell), strict=False))
+    return "/".join(part[name] for name in in_percent(scores) if name in part)
+
 
 def print_terminal(document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    document = readable(document)
+    console = OutputConsole(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     for table in document["tables"]:
@@ -90,6 +123,7 @@ def _below(document: dict[str, Any]) -> list[str]:
 
 
 def print_markdown(document: dict[str, Any]) -> None:
+    document = readable(document)
     for table in document["tables"]:
         headers = ["Model", *(f"{escaped(column['header'])}{_references(column['notes'])}" for column in table["columns"])]
         print(f"## {escaped(table['title'])}{_references(table['notes'])}\n\n{escaped(_caption(table))}\n")
@@ -115,7 +149,7 @@ def _references(notes: list[int]) -> str:
 
 
 def print_html(document: dict[str, Any]) -> None:
-    print(template(Path(__file__).with_name("tables.html")).render(caption=_caption, **document))
+    print(template(Path(__file__).with_name("tables.html")).render(caption=_caption, **readable(document)))
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,27 +1,28 @@
 """The runs that are set beside the tables, as their result.json tells them."""
 
-import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from debft.errors import InputError
 from debft.models import canonical_name
+from debft.published import table_names
 from debft.recipe import Recipe, from_dict
 from debft.results import RunDirectory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """data: `hub`, `demo` or `directory`; not_compared: why it may not stand beside a published number, None if it may."""
+    """data: `hub`, `demo` or `directory`; fingerprints: of its rows, by split;
+    not_compared: why it may not stand beside a published number, None if it may
+    """
 
     path: str
     task: str
     model: str
     data: str
+    fingerprints: dict[str, str]
     scores: dict[str, float]
     not_compared: str | None
     recipe: Recipe
@@ -30,13 +31,14 @@ class Run:
 def find_runs(places: Sequence[str]) -> tuple[list[Run], list[str]]:
     """The finished runs in `places`, each a run directory or one that holds runs, and the paths of the unfinished ones.
 
-    Raises InputError for a place without a run and for a result.json that is none.
+    Raises InputError for a place without a run and for a run whose files cannot be read.
     """
     found: dict[Path, Path] = {}
     for place in places:
         directories = list(_run_directories(Path(place)))
         if not directories:
-            raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it")
+            hint = f"; --table {place} shows that table" if place in table_names() else ""
+            raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it{hint}")
         for path in directories:
             found.setdefault(path.resolve(), path)
     finished = [path for path in found.values() if (path / "result.json").is_file()]
@@ -55,24 +57,19 @@ def _is_run(path: Path) -> bool:
 
 
 def _read(path: Path) -> Run:
-    where = path / "result.json"
+    directory = RunDirectory(path)
     try:
-        content = json.loads(where.read_text(encoding="utf-8"))
-        run = Run(
-            path=_shown(path), task=content["task"], model=canonical_name(content["model"]), data=content["data"]["source"],
-            scores=content["scores"] | RunDirectory(path).training_scores(),
-            not_compared=content["not_compared"], recipe=from_dict(content["recipe"], str(where)),
-        )  # fmt: skip
-    except (ValueError, TypeError, KeyError, OSError, RecursionError, InputError):
-        raise InputError(f"{where}: expected the result of a run, got something else") from None
-    texts = (run.task, run.model, run.data, run.not_compared or "", *run.scores)
-    if not all(isinstance(text, str) for text in texts) or not all(_is_number(score) for score in run.scores.values()):
-        raise InputError(f"{where}: expected the result of a run, got something else")
-    return run
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        result = directory.result()
+        scores = dict(result.scores)
+        if (path / "steps.jsonl").is_file():  # somebody may have kept the results alone
+            scores |= directory.training_scores(result)
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from None
+    return Run(
+        path=_shown(path), task=result.task, model=canonical_name(result.model), data=result.data["source"],
+        fingerprints=result.data["fingerprints"], scores=scores, not_compared=result.not_compared,
+        recipe=from_dict(result.recipe, str(path / "result.json")),
+    )  # fmt: skip
 
 
 def _shown(path: Path) -> str:
