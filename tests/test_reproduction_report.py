@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
+from matplotlib.figure import Figure
 from PIL import Image
 
-from debft.reproduce.content import shown
-from debft.reproduce.figures import _distinct, _over_seeds, cells_figure
+from debft.reproduce.content import content, shown
+from debft.reproduce.figures import _distinct, _limit, _over_seeds, _series_name, cells_figure, curves_figure, languages_figure
 from debft.reproduce.report import write_report
 
 RULE = (
@@ -92,7 +93,8 @@ def scored(cell: dict[str, Any], runs: list[dict]) -> dict[str, Any]:
     verdict = "indicative" if n == 1 else "reproduced" if abs(difference) <= half + 0.25 else "above" if difference > 0 else "below"
     return cell | {
         "n": n, "mean": mean, "sd": sd, "low": half and mean - half, "high": half and mean + half, "difference": difference,
-        "tolerance": 0.25, "verdict": verdict, "verdict_text": f"{verdict} (n = 1)" if n == 1 else verdict, "runs": [run["id"] for run in runs],
+        "tolerance": None if n == 1 else 0.25, "verdict": verdict, "runs": [run["id"] for run in runs],
+        "verdict_text": f"{verdict} ({', '.join(cell['labels']) or 'n = 1'})" if n == 1 else verdict,
     }  # fmt: skip
 
 
@@ -382,7 +384,7 @@ def test_number_of_ours_leads_to_its_runs(reproduction, report):
 def test_cell_stands_verbatim_beside_its_value_with_its_note_and_labels(report):
     text = " ".join(page_of(report).text.split())
     assert "79.8 ± 0.2, 5 seeds cell 79.8+/-0.2" in text
-    assert "indicative (n = 1) subset: train has 1,000 of 392,702 rows" in text
+    assert "indicative (subset: train has 1,000 of 392,702 rows) subset: train has 1,000 of 392,702 rows" in text
     assert "our recipe" in text
     assert text.count("the DeBERTa paper, A.11, has MNLI 88.2/87.9") == 1
 
@@ -457,7 +459,7 @@ def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path):
     far = reproduction["cells"][2]
     far |= {"mean": 40.0, "low": 39.0, "high": 41.0, "difference": 40.0 - far["value"]}
     write_report(reproduction, tmp_path)
-    assert "beyond the axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
+    assert f"{far['verdict']}, off axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
 
 
 def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path):
@@ -576,3 +578,80 @@ def test_validation_and_test_of_one_score_have_different_names_in_the_figure():
     cells = [cell("row", "m", "xnli", "XNLI", "xnli", f"{split}.avg/accuracy", "62.6", 62.6) for split in ("validation", "test")]
     assert [_distinct(one, cells) for one in cells] == ["validation avg accuracy", "test avg accuracy"]
     assert _distinct(cells[0], cells[:1]) == "xnli avg accuracy"
+    curves = ["validation.avg/accuracy", "test.avg/accuracy", "test.fr/accuracy"]
+    assert [_series_name(score, curves) for score in curves] == ["validation avg accuracy", "test avg accuracy", "fr accuracy"]
+
+
+def test_dialect_is_named_where_one_score_stands_there_in_two():
+    rte, sst2 = (cell("row", "m", task, task, task, "validation/accuracy", "80.0", 80.0) for task in ("rte", "sst2"))
+    assert _distinct(rte, [rte, sst2]) == "rte accuracy"
+    assert _distinct(rte, [rte, rte | {"dialect": "repo"}]) == "rte accuracy (card)"
+
+
+def test_languages_are_scores_of_languages_and_each_split_is_named(reproduction):
+    def panels(*scores: str) -> list[str]:
+        cells = [cell("row", "m", "xnli", "XNLI", "xnli", score, "60.0", 60.0, mean=61.0) for score in scores]
+        return [panel.label for panel in languages_figure(reproduction | {"cells": cells}).panels]
+
+    averages = ("validation.avg/accuracy", "test.avg/accuracy", "train/loss", "train/num_tokens")
+    assert panels(*averages) == []
+    (one,) = panels(*averages, "test.fr/accuracy")
+    assert one == "Accuracy of row per language: avg 61.0 (published 60.0), fr 61.0 (published 60.0)"
+    assert [label.split(" per ")[0] for label in panels(*averages, "test.fr/accuracy", "validation.fr/accuracy")] == [
+        "Accuracy of row, validation", "Accuracy of row, test",
+    ]  # fmt: skip
+
+
+def test_axis_of_the_scores_reaches_beyond_a_spread_but_not_to_one_far_off():
+    def one(spread: float) -> dict[str, Any]:
+        return cell("row", "m", "mnli", "MNLI", "mnli", "validation/accuracy", "80.0", 80.0, mean=80.2, spread=spread)
+
+    assert _limit([one(5.0)]) > 1.5 * 5.0
+    assert 2.0 < _limit([one(1.0), one(1.0), one(40.0)]) < 10.0
+
+
+def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction, report):
+    drawn = (report / "figures" / "scores.svg").read_text(encoding="utf-8")
+    assert "○ indicative" in drawn
+    assert "subset" not in drawn
+    assert any("indicative (subset: train has 1,000" in panel.label for panel in cells_figure(reproduction).panels)
+
+
+def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path):
+    reproduction["cells"][2] |= {"mean": -3.5, "difference": -88.3, "low": -22.29, "high": 76.98}
+    write_report(reproduction, tmp_path)
+    for text in (page_of(tmp_path).text, (tmp_path / "report.md").read_text(encoding="utf-8")):
+        assert all(number in text for number in ("−3.50", "−88.30", "−22.29 to 76.98"))
+        assert not re.search(r"-(3\.50|88\.30|22\.29)", text)
+    assert "ours −3.50" in cells_figure(reproduction).panels[0].label
+
+
+def test_page_names_the_units_that_are_there(reproduction, report, tmp_path):
+    assert "Percent. Ours" in page_of(report).text
+    reproduction["cells"].append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
+    write_report(reproduction, tmp_path)
+    assert "Scores in percent; what training logged in its own unit. Ours" in page_of(tmp_path).text
+
+
+def test_markdown_number_of_ours_leads_to_its_first_run_in_the_page(reproduction, report):
+    lines, _ = markdown_tables(report)
+    links = [re.fullmatch(r"\[[^\]]+\]\(index\.html#([^)]+)\)", line[3]) for line in lines[2:]]
+    assert [bool(link) for link in links] == [one["mean"] is not None for one in reproduction["cells"]]
+    assert {link[1] for link in links if link} <= set(page_of(report).values("id"))
+    assert links[2][1] == f"run-{reproduction['cells'][2]['runs'][0].replace('/', '-')}"
+
+
+def test_interrupted_is_said_once(reproduction, tmp_path):
+    said = "interrupted after step 205 of 752; the same command goes on"
+    reproduction["runs"].append(blank("mnli", "deberta-v3-base", 3, status="interrupted", error=said))
+    write_report(reproduction, tmp_path)
+    assert "‖ interrupted: after step 205 of 752; the same" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "interrupted after step" not in page_of(tmp_path).text
+
+
+def test_seeds_of_one_recipe_share_a_section_and_a_learning_curve_with_a_band(reproduction):
+    (recipe,) = [one for one in content(reproduction)["recipes"] if one["name"] == "mnli/deberta-v3-xsmall"]
+    assert [run["seed"] for run in recipe["runs"]] == list(SEEDS)
+    (panel,) = [one for one in curves_figure(reproduction).panels if one.label.startswith("mnli/deberta-v3-xsmall, 5 seeds: ")]
+    panel.draw(figure := Figure())
+    assert all(axes.collections for axes in figure.axes)

@@ -33,7 +33,7 @@ def content(reproduction: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": table["title"], "name": table["name"], "word": reference_word(table), "source": linked(table["source"]),
         "note": linked(table["note"]), **{key: reproduction[key] for key in ("rule", "command", "made", "versions")},
-        "counts": counts(reproduction), "summary": summary(reproduction), "missing": missing(reproduction),
+        "counts": counts(reproduction), "summary": summary(reproduction), "missing": missing(reproduction), "unit": _unit(cells),
         "rows": _rows(cells, {run["id"]: run for run in runs}, anchors, notes), "notes": notes.texts,
         "recipes": _recipes(cells, runs, anchors),
     }  # fmt: skip
@@ -73,6 +73,11 @@ def missing(reproduction: dict[str, Any]) -> str | None:
     return f"{why}, so there are no scores of ours; the table lists what will be compared."
 
 
+def _unit(cells: list[dict]) -> str:
+    of_training = any(not in_percent(cell["score"]) for cell in cells)
+    return "Scores in percent; what training logged in its own unit." if of_training else "Percent."
+
+
 def _units(count: int, unit: str) -> str:
     return unit if count == 1 else f"{unit}s"
 
@@ -89,8 +94,12 @@ def linked(text: str | None) -> list[tuple[str, str | None]]:
 
 def signed(value: float, decimals: int = 2) -> str:
     """`+0.04`, `−0.31`; zero has no sign."""
-    text = f"{value:+.{decimals}f}".replace("-", "−")
+    text = _minus(f"{value:+.{decimals}f}")
     return text if text.strip("+−0.") else text[1:]
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def shown(score: str, value: float | None, missing: str = "–") -> str:
@@ -98,8 +107,8 @@ def shown(score: str, value: float | None, missing: str = "–") -> str:
     if value is None:
         return missing
     if in_percent(score):
-        return f"{value:.2f}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+        return _minus(f"{value:.2f}")
+    return _minus(f"{value:,.0f}" if value == int(value) else f"{value:.4g}")
 
 
 def in_percent(score: str) -> bool:
@@ -116,6 +125,11 @@ def short_score(score: str) -> str:
     split, _, metric = score.partition("/")
     part, *rest = re.split(r"[_.]", split, maxsplit=1)
     return " ".join([*(rest if part in _COMMON_SPLITS else [split]), metric.replace("_", " ")])
+
+
+def long_score(score: str) -> str:
+    """`test fr accuracy` of `test.fr/accuracy`, where the short name stands for two scores."""
+    return re.sub(r"[_./]", " ", score)
 
 
 def as_printed(cell: dict[str, Any]) -> str:
@@ -177,7 +191,7 @@ def _shown_or_none(score: str, value: float | None) -> str | None:
 def _difference(cell: dict[str, Any]) -> str | None:
     if cell["difference"] is None or in_percent(cell["score"]):
         return None if cell["difference"] is None else signed(cell["difference"])
-    return f"{cell['difference']:+.3g}".replace("-", "−") if cell["difference"] else "0"
+    return _minus(f"{cell['difference']:+.3g}") if cell["difference"] else "0"
 
 
 def _spread(cell: dict[str, Any]) -> str:
@@ -213,9 +227,10 @@ def _columns(runs: list[dict], compared: list[str]) -> list[str]:
 
 def _run(run: dict[str, Any], anchor: str, columns: list[str]) -> dict[str, Any]:
     seconds = [run[key] for key in ("train_seconds", "eval_seconds") if run[key] is not None]
+    error = (run["error"] or "").removeprefix("interrupted " if run["status"] == "interrupted" else "")  # the status says it
     return {
         "id": run["id"], "anchor": anchor, "seed": run["seed"], "status": run["status"], "symbol": SYMBOLS[run["status"]],
-        "error": run["error"], "href": relative_link(run["directory"]), "directory": run["directory"], "command": run["command"],
+        "error": error, "href": relative_link(run["directory"]), "directory": run["directory"], "command": run["command"],
         "rows": run["rows"], "labels": run["labels"], "shown": [shown(score, run["scores"].get(score)) for score in columns],
         "scores": {score: shown(score, value) for score, value in run["scores"].items()},
         "wall_time": clock(sum(seconds)) if seconds else "–",

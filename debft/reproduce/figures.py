@@ -7,7 +7,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from debft.reproduce.content import SYMBOLS, as_printed, decimals, in_percent, reference_word, score_label, short_score, signed
+from debft.reproduce.content import (
+    SYMBOLS,
+    as_printed,
+    decimals,
+    in_percent,
+    long_score,
+    reference_word,
+    score_label,
+    short_score,
+    shown,
+    signed,
+)
 from debft.reproduce.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "indicative": "o", "not run": "x"}
@@ -15,6 +26,7 @@ CELL_INCHES = 0.34
 CURVE_INCHES = {False: 2.3, True: 3.6}  # without and with scores on the way
 CURVES_IN_A_ROW = 2
 SCORES_IN_A_CURVE = 3
+WIDEST_LEGEND = 45  # characters beside each other
 FARTHEST = 4.0  # times the median distance: a score farther off is drawn at the edge, or nothing else could be read
 
 
@@ -41,7 +53,7 @@ def cells_figure(reproduction: dict[str, Any]) -> Drawing:
 
 
 def _cells_panel(row: str, cells: list[dict], word: str, limit: float) -> Panel:
-    said = [f"{score_label(c)}: ours {c['mean']:.2f}, {word} {as_printed(c)}, {c['verdict_text']}" for c in cells]
+    said = [f"{_distinct(c, cells)}: ours {_ours(c)}, {word} {as_printed(c)}, {c['verdict_text']}" for c in cells]
     return Panel(
         draw=lambda figure: _draw_cells(figure, row, cells, word, limit), height=0.82 + CELL_INCHES * len(cells),
         label=f"{row}. {'; '.join(said)}",
@@ -66,7 +78,7 @@ def _draw_cells(figure: Figure | SubFigure, row: str, cells: list[dict], word: s
 def _draw_cell(axes: Axes, cell: dict[str, Any], y: float, limit: float) -> None:
     verdict, value = cell["verdict"], cell["value"]
     colour = COLOURS.get(verdict, COLOURS["muted"])
-    open_by = max(0.5 * 10.0 ** -decimals(cell), cell["spread"] or 0.0)  # what the table itself leaves open
+    open_by = _open_by(cell)
     if cell["tolerance"]:
         axes.barh(y, 2 * cell["tolerance"], left=-cell["tolerance"], height=0.7, color=COLOURS["band"], zorder=1)
     axes.barh(y, 2 * open_by, left=-open_by, height=0.36, color=COLOURS["muted"], zorder=1.2)
@@ -77,28 +89,37 @@ def _draw_cell(axes: Axes, cell: dict[str, Any], y: float, limit: float) -> None
     at = float(np.clip(cell["difference"], -0.97 * limit, 0.97 * limit))
     face = COLOURS["surface"] if verdict == "indicative" else colour
     axes.plot(at, y, MARKERS[verdict], markersize=7, markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.6, zorder=3)
-    beyond = " beyond the axis" if at != cell["difference"] else ""
+    beyond = ", off axis" if at != cell["difference"] else ""
     right = {"transform": axes.get_yaxis_transform(), "va": "center"}
-    axes.text(1.05, y + 0.21, f"{cell['mean']:.2f} / {as_printed(cell)}", size=8.5, **right)
-    axes.text(1.05, y - 0.25, f"{SYMBOLS[verdict]} {cell['verdict_text']}{beyond}", size=7.5, color=colour, **right)
+    axes.text(1.05, y + 0.21, f"{_ours(cell)} / {as_printed(cell)}", size=8.5, **right)
+    axes.text(1.05, y - 0.25, f"{SYMBOLS[verdict]} {verdict}{beyond}", size=7.5, color=colour, **right)
+
+
+def _ours(cell: dict[str, Any]) -> str:
+    return shown(cell["score"], cell["mean"])
+
+
+def _open_by(cell: dict[str, Any]) -> float:
+    """What the table itself leaves open, in points to each side."""
+    return max(0.5 * 10.0 ** -decimals(cell), cell["spread"] or 0.0)
 
 
 def _limit(cells: list[dict]) -> float:
-    """Half the width of the axis, in points."""
-    reach = [
-        max(abs(edge - cell["value"]) for edge in (cell["mean"], cell["low"], cell["high"]) if edge is not None) for cell in cells
-    ]
-    tolerances = [cell["tolerance"] or 0.0 for cell in cells]
-    return 1.12 * max(0.3, *tolerances, min(max(reach), FARTHEST * max(float(np.median(reach)), 0.1)))
+    """Half the width of the axis, in points; a third stays free beside the bar of a spread."""
+    reach = []
+    for cell in cells:
+        edges = [abs(edge - cell["value"]) for edge in (cell["mean"], cell["low"], cell["high"]) if edge is not None]
+        reach.append(max(1.5 * _open_by(cell), cell["tolerance"] or 0.0, *edges))
+    return 1.12 * max(0.3, min(max(reach), FARTHEST * max(float(np.median(reach)), 0.1)))
 
 
 def _distinct(cell: dict[str, Any], cells: list[dict]) -> str:
-    """The score, with its split where that tells it from another, and the dialect where two recipes stand for the same one."""
-    same = [c for c in cells if (c["row"], c["score"]) == (cell["row"], cell["score"])]
+    """The score, with its split where that tells it from another, and the dialect where the recipe stands there in two."""
+    dialects = {c["dialect"] for c in cells if (c["row"], c["task"], c["score"]) == (cell["row"], cell["task"], cell["score"])}
     label = score_label(cell)
     if any(score_label(c) == label for c in cells if c["score"] != cell["score"]):
-        label = re.sub(r"[_./]", " ", cell["score"])
-    return label + (f" ({cell['dialect']})" if len(same) > 1 else "")
+        label = long_score(cell["score"])
+    return label + (f" ({cell['dialect']})" if len(dialects) > 1 else "")
 
 
 def _wrapped(text: str, width: int = 17) -> str:
@@ -111,14 +132,17 @@ def _wrapped(text: str, width: int = 17) -> str:
 
 
 def languages_figure(reproduction: dict[str, Any]) -> Drawing:
-    """A bar per language, the average among them, for each row of the table with runs on XNLI."""
+    """A bar per language, the average among them, for each row of the table and split with runs on XNLI."""
     word = reference_word(reproduction["table"])
-    rows: dict[str, list[dict]] = {}
+    groups: dict[tuple[str, str], list[dict]] = {}
     for cell in reproduction["cells"]:
-        if cell["task"] == "xnli" and cell["mean"] is not None:
-            rows.setdefault(cell["row"], []).append(cell)
+        if cell["task"] == "xnli" and cell["mean"] is not None and in_percent(cell["score"]) and _language(cell):
+            groups.setdefault((cell["row"], cell["score"].partition(".")[0]), []).append(cell)
+    groups = {key: cells for key, cells in groups.items() if any(_language(cell) != "avg" for cell in cells)}
+    several = len({split for _, split in groups}) > 1
     return Drawing(
-        name="languages", title="Languages", panels=[_languages_panel(row, cells, word) for row, cells in rows.items()],
+        name="languages", title="Languages",
+        panels=[_languages_panel(f"{row}, {split}" if several else row, cells, word) for (row, split), cells in groups.items()],
         caption="Accuracy per language: a filled bar is the mean of our runs with its 95 % interval, the outlined one behind it "
         f"the {word} value.",
     )  # fmt: skip
@@ -133,7 +157,8 @@ def _languages_panel(row: str, cells: list[dict], word: str) -> Panel:
 
 
 def _language(cell: dict[str, Any]) -> str:
-    return cell["score"].partition("/")[0].partition(".")[2] or cell["column"]
+    """`fr` of `test.fr/accuracy`, `avg` of `test.avg/accuracy`, nothing of `validation/accuracy`."""
+    return cell["score"].partition("/")[0].partition(".")[2]
 
 
 def _draw_languages(figure: Figure | SubFigure, row: str, cells: list[dict], word: str) -> None:
@@ -212,8 +237,17 @@ def _draw_scores(axes: Axes, runs: list[dict], scores: list[str]) -> None:
             [(at["step"], at["scores"][score]) for at in run["curve"]["evaluations"] if score in at["scores"]] for run in runs
         ]
         series = [tuple(zip(*one, strict=True)) for one in points if one]
-        _band(axes, series, colour, line, short_score(score), marker=".")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(scores), handlelength=2, columnspacing=1, borderaxespad=0)
+        _band(axes, series, colour, line, _series_name(score, scores), marker=".")
+    across = len(scores) if sum(len(_series_name(score, scores)) for score in scores) <= WIDEST_LEGEND else 2
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=across, handlelength=2, columnspacing=1, labelspacing=0.2, borderpad=0.2,
+        borderaxespad=0,
+    )  # fmt: skip
+
+
+def _series_name(score: str, scores: list[str]) -> str:
+    short = [short_score(name) for name in scores]
+    return short_score(score) if short.count(short_score(score)) == 1 else long_score(score)
 
 
 def _band(axes: Axes, series: list[tuple], colour: str, line: str, label: str | None, marker: str = "") -> None:

@@ -84,7 +84,10 @@ def _table(header: tuple[str, ...], lines: list[list[str]], word: str) -> str:
 
 
 def _score_line(row: str, cell: dict[str, Any]) -> list[str]:
-    ours = "–" if cell["mean"] is None else cell["mean"] + (f" ± {cell['sd']}" if cell["sd"] else "")
+    ours = "–"
+    if cell["mean"] is not None:
+        sd = f" ± {cell['sd']}" if cell["sd"] else ""
+        ours = f"[{cell['mean']}{sd}](index.html#{cell['runs'][0]['anchor']})"
     value = cell["value"] or "–"
     printed = escaped(cell["value"] or "–") + ("" if cell["cell"] == value else f" of {_code(cell['cell'])}")
     printed += f" ({cell['spread']})" if cell["spread"] else ""
