@@ -11,6 +11,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import yaml
+
 import debft.published
 from debft.reproduce.collect import collect
 from debft.reproduce.jobs import devices_here, run_all
@@ -41,6 +43,12 @@ def main() -> None:
             if cells:
                 text = _replaced(text, row.name, column.key, [_frozen(cell, scores) for cell in cells])
     text = re.sub(r"--seeds \d+", f"--seeds {arguments.seeds}", text)
+    rows = yaml.safe_dump(
+        {"fingerprints": {found.task.name: found.plan.fingerprints for found in plan.recipes.values()}},
+        default_flow_style=None,
+        width=130,
+    )
+    text = re.sub(r"fingerprints:\n(  .*\n)+", rows, text)
     path.write_text(text, encoding="utf-8")
     print(f"{path}: frozen from {arguments.seeds} seeds")
 

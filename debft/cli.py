@@ -38,6 +38,7 @@ TRAIN_OPTIONS = (
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
 SECONDS_TO_LEAVE = 3.0
+TRIALS = 12  # of `reproduce --search`
 
 
 def _panel(name: str, help: str, *flags: str, **more: Any):
@@ -184,11 +185,14 @@ def _show_result(result, output: Path, as_json: bool) -> None:
 
 @contextmanager
 def _until_closed() -> Iterator[None]:
-    """Print until `| head` has read enough; typer would end with 1."""
+    """Print until `| head` has read enough, where typer would end with 1. Raises InputError where stdout takes no more."""
     try:
         yield
-    except BrokenPipeError:
+        sys.stdout.flush()
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"stdout: {error.strerror}") from None
 
 
 def _print_json(content: dict[str, Any]) -> None:
@@ -265,7 +269,7 @@ def submit(
 
 @app.command(rich_help_panel="Use", epilog="Example: debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --seeds 5 --check")
 def reproduce(
-    table: Annotated[str, typer.Argument(help="A published table, or demo.", metavar="TABLE")],
+    table: Annotated[str, typer.Argument(help="A table of `debft tables`, such as deberta-v3 or demo.", metavar="TABLE")],
     row: Annotated[list[str] | None, _panel("What", "Only this row (repeatable).")] = None,
     task: Annotated[list[str] | None, _panel("What", "Only this task (repeatable).")] = None,
     seeds: Annotated[int | None, _panel("What", "Runs of each recipe (default: the table's, else 5).", min=1)] = None,
@@ -280,9 +284,13 @@ def reproduce(
     ] = None,
     precision: Annotated[str | None, _panel("How", "auto, fp32, bf16 or fp16.")] = None,
     dry_run: Annotated[bool, _panel("How", "Probe every recipe for 20 steps, show the cost, run nothing.", "--dry-run")] = False,
-    check: Annotated[bool, _panel("How", "Exit code 4 where a cell is below or could not be run.", "--check")] = False,
+    check: Annotated[
+        bool, _panel("How", "Exit code 4 where a cell is below or not run; of our own frozen tables, not reproduced.", "--check")
+    ] = False,
     search: Annotated[bool, _panel("How", "Look for better settings of our recipes in the papers' grids.", "--search")] = False,
-    trials: Annotated[int, _panel("How", "Points of the grid that --search tries for each recipe.", min=1)] = 12,
+    trials: Annotated[
+        int | None, _panel("How", "Points of the grid that --search tries for each recipe (default: 12).", min=1)
+    ] = None,
     as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below."""
@@ -292,6 +300,10 @@ def reproduce(
     for name, value in (("data", data), ("output", output)):
         if value is not None and str(value) in ("", "."):
             raise InputError(f"{_option(name)}: expected a name or path, got '{value}'")
+    _refuse_together("--search", search, {"--seeds": seeds, "--check": check, "--dry-run": dry_run})
+    _refuse_together("--dry-run", dry_run, {"--check": check})
+    if trials is not None and not search:
+        raise InputError("--trials: is of --search, which is not given; add it, or leave --trials out")
     out = output or Path("runs") / "reproduce" / table
     options = Options(
         data=data, precision=precision, max_steps=max_steps, max_train_samples=max_train_samples,
@@ -309,16 +321,21 @@ def reproduce(
     from debft.reproduce.search import search as run_search
 
     if dry_run:
-        content, code = cost_only(plan, jobs), 0
+        content, code = cost_only(plan, jobs)
     elif search:
-        content, code = run_search(plan, out, options, jobs=jobs, trials=trials)
+        content, code = run_search(plan, out, options, jobs=jobs, trials=trials or TRIALS)
     else:
         command = shlex.join(["debft", *sys.argv[1:]])
         content, code = run_table(plan, out, jobs=jobs, check=check, command=command)
     if as_json:
         _print_json(content)
-    if code:
-        raise typer.Exit(code)
+    sys.exit(code)  # not typer.Exit: an interrupted one has said so itself
+
+
+def _refuse_together(option: str, given: bool, others: dict[str, Any]) -> None:
+    """Raises InputError for an option that would do nothing beside `option`."""
+    if given and (other := next((name for name, value in others.items() if value), None)):
+        raise InputError(f"{option}: does not go with {other}; leave one of them out")
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft tables runs --table deberta-v3 --format markdown")
@@ -342,7 +359,6 @@ def tables(
     document = tables_document(table or [], runs or [])
     with _until_closed():
         FORMATS["json" if as_json else form or "terminal"](document)
-        sys.stdout.flush()
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")

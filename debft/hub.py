@@ -71,7 +71,7 @@ def model_directory(hub_id: str, *, weights: bool, weight_files: tuple[str, ...]
             return cached
     except errors.LocalEntryNotFoundError:
         pass
-    require_hub(f"--model {hub_id}", "use --model DIR with a local model, or --data demo for the built-in demo")
+    require_hub(f"--model {hub_id}", "connect to it, or run `debft TASK --model DIR`, or `debft TASK --data demo`")
     try:
         files = HfApi().list_repo_files(hub_id)
         kind = ["model*.safetensors*"] if any(name.endswith(".safetensors") for name in files) else ["pytorch_model*"]

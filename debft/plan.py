@@ -1,6 +1,7 @@
 """Everything about a run that can be known, and wrong, before weights are loaded."""
 
 import os
+import tempfile
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,8 +148,12 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
 def check_writable(output: Path) -> None:
     """Raises InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
     existing = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"--output {output}: expected a directory that can be written, got {existing}; choose another --output")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
+    except OSError as error:
+        raise InputError(
+            f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"
+        ) from None
 
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:

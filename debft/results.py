@@ -1,6 +1,7 @@
 """What a run leaves behind: the run directory, read and written."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -108,28 +109,63 @@ class RunDirectory:
         return from_dict(yaml12.load(where), str(where))
 
     def result(self) -> RunResult | None:
-        """The result of a complete run, None before that."""
+        """The result of a complete run, None before that. Raises InputError where the file is damaged."""
         path = self.path / "result.json"
         if not path.is_file():
             return None
         try:
-            return RunResult(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise InputError(f"{path}: expected the result of a run, got something else; choose another --output") from None
+            result = RunResult(**json.loads(path.read_text(encoding="utf-8")))
+            _require(isinstance(result.task, str) and isinstance(result.model, str) and result.status == "complete")
+            _require(isinstance(result.recipe["train"], dict) and isinstance(result.not_compared, str | None))
+            _require(isinstance(result.data, dict) and isinstance(result.data["source"], str))
+            _require_texts(result.data["fingerprints"])
+            _require(isinstance(result.environment, dict))
+            for numbers in (result.scores, result.timing, result.num_examples):
+                _require_numbers(numbers)
+            _require_numbers({name: getattr(result, name) for name in ("steps", "num_tokens", "num_train_examples")})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise InputError(
+                f"{path}: expected the result of a complete run, got something else; remove {self.path} to run it again"
+            ) from None
+        return result
 
     def logged(self, file: str) -> list[dict[str, Any]]:
-        """The rows of steps.jsonl or evaluations.jsonl; a last line that is being written is left out."""
+        """The rows of steps.jsonl or evaluations.jsonl; a last line that is being written is left out.
+
+        Raises InputError for a line that is none of a run.
+        """
         path = self.path / file
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-        return [json.loads(line) for line in lines if line.strip()]
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                scores = row.get("scores", {})
+                _require_numbers({name: value for name, value in row.items() if name != "scores"} | {"step": row["step"]} | scores)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                raise InputError(
+                    f"{path}:{number}: expected the numbers of a step, got something else; remove {self.path} to run it again"
+                ) from None
+            rows.append(row)
+        return rows
 
-    def training_scores(self) -> dict[str, float]:
-        """What the run logged of its training, as scores beside the others: means over all steps, and the tokens trained on."""
-        rows = self.logged("steps.jsonl")
-        if not rows:
-            return {}
-        means = {f"train/{name}": fmean(row[name] for row in rows) for name in ("loss", "grad_norm", "learning_rate")}
-        return means | {"train/num_tokens": sum(row["num_tokens"] for row in rows)}
+    def training_scores(self, result: RunResult) -> dict[str, float]:
+        """What the run logged of its training, as scores beside the others: means over all steps, and the tokens trained on.
+
+        Raises InputError where what was logged is not the training that led to `result`.
+        """
+        path, rows = self.path / "steps.jsonl", self.logged("steps.jsonl")
+        found = (len(rows), sum(row.get("num_tokens", 0) for row in rows))
+        if found != (result.steps, result.num_tokens):
+            raise InputError(
+                f"{path}: expected {result.steps:,} steps of {result.num_tokens:,} tokens as in result.json, got {found[0]:,} of "
+                f"{found[1]:,}; remove {self.path} to run it again"
+            )
+        try:
+            means = {f"train/{name}": fmean(row[name] for row in rows) for name in ("loss", "grad_norm", "learning_rate")}
+        except KeyError as error:
+            raise InputError(f"{path}: expected {error} in every line; remove {self.path} to run it again") from None
+        return means | {"train/num_tokens": found[1]}
 
     def write_result(self, result: RunResult) -> None:
         write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())
@@ -156,6 +192,21 @@ class RunDirectory:
                 if broken := sum(step is None for _, step in steps):
                     say(f"{path}: {broken} lines cannot be read and were dropped")
                 write_atomically(path, "".join(f"{line}\n" for line, step in steps if step is not None and step <= last).encode())
+
+
+def _require(right: bool) -> None:
+    if not right:
+        raise ValueError
+
+
+def _require_texts(values: Any) -> None:
+    _require(isinstance(values, dict) and all(isinstance(text, str) for text in (*values, *values.values())))
+
+
+def _require_numbers(values: Any) -> None:
+    """`{name: finite number}`."""
+    _require(isinstance(values, dict) and all(isinstance(name, str) for name in values))
+    _require(all(isinstance(value, int | float) and math.isfinite(value) for value in values.values()))
 
 
 def _logged_step(line: str) -> int | None:

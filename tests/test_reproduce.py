@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import write_mnli
@@ -18,12 +20,13 @@ from debft.models import count_parameters, find_model
 from debft.recipe import load_recipe, recipe_path, with_train
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve
-from debft.reproduce.cost import cost_of
+from debft.reproduce.cost import cost_of, total
 from debft.reproduce.jobs import run_all
 from debft.reproduce.plan import Options, make_table_plan, run_key
-from debft.reproduce.reproduction import lost_cells, reproduce
+from debft.reproduce.reproduction import dry_run, lost_cells, reproduce
 from debft.reproduce.search import grid_of, points, search, trial_options
 from debft.results import RunDirectory
+from debft.tasks import TASKS
 
 TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)
 
@@ -48,7 +51,8 @@ with (out / "steps.jsonl").open("a") as log:
         log.write(json.dumps({"step": step, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9}) + "\\n"); log.flush()
         time.sleep(float(os.environ.get("PAUSE", 0)))
 fields = dict(format_version=1, task="mnli", model="demo", status="complete", published=[], not_compared=None, num_examples={},
-    num_train_examples=96, num_tokens=1, steps=3, peak_memory_bytes=1, data={}, recipe={}, environment={"threads": os.environ.get("OMP_NUM_THREADS"),
+    num_train_examples=96, num_tokens=27, steps=3, peak_memory_bytes=1, recipe={"train": {"seed": seed}},
+    data={"source": "demo", "fingerprints": json.loads(os.environ["FINGERPRINTS"])}, environment={"threads": os.environ.get("OMP_NUM_THREADS"),
     "device": os.environ.get("CUDA_VISIBLE_DEVICES"), "time": [time.time()]}, timing={"train_seconds": 1.0, "eval_seconds": 1.0,
     "examples_per_second": 1.0, "tokens_per_second": 1.0}, scores={"validation_matched/accuracy": 90.0 + seed, "validation_mismatched/accuracy": 70.0})
 (out / "result.json").write_text(json.dumps(fields))
@@ -60,6 +64,7 @@ def fake_debft(tmp_path, monkeypatch):
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
     monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    monkeypatch.setenv("FINGERPRINTS", json.dumps(plan_of(tmp_path / "none").runs[0].fingerprints))
 
 
 def plan_of(output, *, seeds=(1, 2), options=TINY, rows=("MNLI",), table="demo"):
@@ -80,26 +85,31 @@ def test_plan_has_a_run_per_recipe_and_seed_whose_command_says_all_of_it(tmp_pat
     first = plan.runs[0]
     assert first.command == (
         f"debft mnli --recipe mnli/quick --seed 1 --data demo --max-steps 3 --max-train-samples 96 --max-eval-samples 30 "
-        f"--output {first.directory}"
+        f"--output {first.directory} --resume"
     )
     assert len({run.directory for run in plan.runs}) == 12
 
 
+def key_of(recipe, rows, options=TINY):
+    return run_key(recipe, rows, options)
+
+
 def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(monkeypatch):
     recipe, rows = load_recipe(recipe_path("mnli/quick")), {"train": "aa", "validation_matched": "bb"}
-    key = run_key(recipe, rows)
-    assert run_key(replace(recipe, source="elsewhere", runtime=replace(recipe.runtime, precision="bf16")), rows) == key
+    key = key_of(recipe, rows)
+    assert key_of(replace(recipe, source="elsewhere", runtime=replace(recipe.runtime, save_steps=3)), rows) == key
     others = [
-        run_key(with_train(recipe, seed=7), rows), run_key(with_train(recipe, learning_rate=1e-4), rows),
-        run_key(replace(recipe, sift=replace(recipe.sift, weight=1.0)), rows), run_key(recipe, rows | {"train": "cc"}),
+        key_of(with_train(recipe, seed=7), rows), key_of(with_train(recipe, learning_rate=1e-4), rows),
+        key_of(replace(recipe, sift=replace(recipe.sift, weight=1.0)), rows), key_of(recipe, rows | {"train": "cc"}),
+        key_of(recipe, rows, replace(TINY, precision="bf16")), key_of(recipe, rows, replace(TINY, precision="fp32")),
     ]  # fmt: skip
     monkeypatch.setattr("debft.reproduce.plan.__version__", "99")
-    assert len({key, *others, run_key(recipe, rows)}) == 6
+    assert len({key, *others, key_of(recipe, rows)}) == 8
 
 
 def test_key_follows_the_rows_of_a_directory_not_its_path():
     recipe, rows = load_recipe(recipe_path("mnli/quick")), {"train": "aa"}
-    assert run_key(replace(recipe, data="/a"), rows) == run_key(replace(recipe, data="/b"), rows)
+    assert key_of(replace(recipe, data="/a"), rows) == key_of(replace(recipe, data="/b"), rows)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +130,7 @@ def test_wrong_table_row_or_task_is_one_clear_line(tmp_path, table, rows, tasks,
     ("options", "problem"),
     [
         (Options(changed={"train.seed": 3}), "--set train.seed: expected another key"),
-        (Options(max_steps=3, changed={"train.max_steps": 2}), "--set max_steps: is given as --max-steps as well"),
+        (Options(max_steps=3, changed={"train.max_steps": 2}), "--set train.max_steps: is given as --max-steps as well"),
     ],
 )
 def test_key_that_is_given_twice_is_refused_before_anything_runs(tmp_path, options, problem):
@@ -134,11 +144,12 @@ def test_output_that_is_a_file_is_one_clear_line(tmp_path):
         make_table_plan("demo", tmp_path / "file" / "below", options=TINY)
 
 
-def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, capfd, fake_debft):
+def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, capfd, fake_debft, monkeypatch):
     write_mnli(tmp_path / "data")
     options = replace(TINY, data=str(tmp_path / "data"))
     plan = make_table_plan("demo", tmp_path / "out", rows=["MNLI", "SQuAD 2.0"], seeds=[1], options=options)
     assert "squad2/quick cannot run: --data" in capfd.readouterr().err
+    monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
     content, code = reproduce(plan, tmp_path / "out", jobs=1, check=False, command="debft reproduce demo")
     assert {cell["row"]: cell["verdict"] for cell in content["cells"]} == {"MNLI": "indicative", "SQuAD 2.0": "not run"}
     assert code == 2
@@ -242,6 +253,103 @@ def test_recorded_command_makes_the_same_run(tmp_path):
     assert other["scores"] == first.result().scores
 
 
+def test_precision_asked_for_is_another_run_and_stands_in_its_command(tmp_path):
+    usual, bf16 = (plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)).runs[0] for asked in (None, "bf16"))
+    assert usual.id != bf16.id
+    assert "--precision bf16" in bf16.command and "--precision" not in usual.command
+
+
+def test_command_of_a_run_can_be_pasted(tmp_path, fake_debft):
+    """Also with a space in the path: it is read as the words of the run, and goes on where that stands."""
+    plan = plan_of(tmp_path / "my runs", seeds=(1,))
+    (run,) = plan.runs
+    assert shlex.split(run.command) == ["debft", *run.arguments, "--resume"]
+
+
+DAMAGES = {
+    "a broken line": ("steps.jsonl", lambda text: text.replace('"loss": 1.0', '"loss": ', 1)),
+    "no text": ("steps.jsonl", lambda text: "\udcff\n" + text),
+    "lines cut off": ("steps.jsonl", lambda text: text.split("\n")[0] + "\n"),
+    "no steps": ("steps.jsonl", lambda text: ""),
+    "an evaluation that is none": ("evaluations.jsonl", lambda text: "[1]\n"),
+    "half a file": ("result.json", lambda text: text[:40]),
+    "a score in words": ("result.json", lambda text: text.replace("91.0", '"high"')),
+    "a score that is no number": ("result.json", lambda text: text.replace("91.0", "NaN")),
+    "scores in a list": ("result.json", lambda text: text.replace('"scores": {', '"scores": [], "x": {')),
+    "a speed in words": ("result.json", lambda text: text.replace('"examples_per_second": 1.0', '"examples_per_second": "x"')),
+    "not complete": ("result.json", lambda text: text.replace('"complete"', '"running"')),
+    "another seed": ("result.json", lambda text: text.replace('{"seed": 1}', '{"seed": 2}')),
+    "other rows": ("result.json", lambda text: text.replace('"fingerprints": {', '"fingerprints": {"more": "0", ')),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, fake_debft, damage):
+    plan = plan_of(tmp_path, seeds=(1, 2))
+    run(plan, tmp_path)
+    assert plan.missing() == []
+    file, change = DAMAGES[damage]
+    path = plan.runs[0].directory / file
+    text = path.read_text() if path.exists() else ""
+    assert change(text) != text
+    path.write_text(change(text), errors="surrogateescape")
+    with pytest.raises(InputError) as raised:
+        plan.missing()
+    (problem,) = raised.value.problems
+    assert str(plan.runs[0].directory) in problem and "remove" in problem
+
+
+def test_output_that_cannot_be_written_is_refused_at_once():
+    with pytest.raises(InputError, match="--output /proc/x: expected a directory that can be written"):
+        make_table_plan("demo", Path("/proc/x"), options=TINY)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--search", "--seeds", "2"], "--search: does not go with --seeds"),
+        (["--search", "--check"], "--search: does not go with --check"),
+        (["--search", "--dry-run"], "--search: does not go with --dry-run"),
+        (["--dry-run", "--check"], "--dry-run: does not go with --check"),
+        (["--trials", "3"], "--trials: is of --search"),
+        (["--search", "--set", "train.learning_rate=1e-5"], "--set train.learning_rate: --search chooses it"),
+        (["--precision", "fp8"], "--precision: expected"),
+        (["--set", "train.learning_rate=fast"], "--set train.learning_rate: expected a number"),
+        (["--set", "train.max_steps=4", "--max-steps", "5"], "--set train.max_steps: is given as --max-steps as well"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together_or_make_no_sense(options, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "debft", "reproduce", "demo", "--output", str(tmp_path / "x"), *options],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
+    plan = replace(plan_of(tmp_path), recipes={})
+    with pytest.raises(InputError, match="found none"):
+        dry_run(plan, None)
+
+
+def test_interrupted_reproduction_says_so_once(tmp_path):
+    """And not that no step was trained."""
+    command = [
+        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "XNLI zero-shot", "--seeds", "1", "--output", str(tmp_path),
+    ]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size > 2000]:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=120)[1]
+    assert running.returncode == 130
+    assert "before the first training step" not in said
+    (entry,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
+    assert (entry["status"], entry["error"]) == ("interrupted", None) and entry["steps"] > 0
+
+
 # --- what it costs
 
 
@@ -257,7 +365,7 @@ def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
     assert (cost["missing"], cost["steps"]) == (2, 18)
     assert cost["seconds"] > 0
     assert content["total"]["hours"] == pytest.approx(2 * cost["seconds"] / 3600)
-    assert "hours on this machine" in done.stderr
+    assert "on this machine (probe of 20 steps each)" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -273,7 +381,15 @@ def test_cost_counts_the_tokens_of_the_run(tmp_path):
     files = find_model("demo", from_scratch=True)
     assert cost.flops == pytest.approx(count_parameters(files)[1] * (6 * cost.num_tokens + 2 * cost.eval_tokens))
     size = sum(path.stat().st_size for path in plan.runs[0].directory.rglob("*.safetensors"))
-    assert size <= cost.disk_bytes
+    assert size == pytest.approx(cost.disk_bytes, rel=0.05)  # the model; the checkpoints are gone
+
+
+def test_disk_is_that_of_all_models_and_of_the_checkpoints_of_what_runs_at_a_time(tmp_path):
+    few = cost_of(plan_of(tmp_path).recipes["mnli/quick"])
+    small, large = (replace(few, missing=2, disk_bytes=size, running_bytes=10 * size) for size in (1, 7))
+    assert total([small, large], jobs=3)["disk_bytes"] == 2 * 1 + 2 * 7 + 70 + 70 + 10
+    checkpoints = few.running_bytes / few.disk_bytes
+    assert checkpoints == 3 * 3 + 0  # two kept and one half-written, each with two moments; the last step, not the best, is scored
 
 
 # --- collecting
@@ -297,6 +413,32 @@ def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch
     assert labels_of(on_demo, plan.recipes["mnli/deberta-v3-xsmall"], plan)[0] == "demo data"
 
 
+def test_seeds_of_a_recipe_share_its_hash(tmp_path, fake_debft):
+    plan = plan_of(tmp_path, seeds=(1, 2))
+    other = plan_of(tmp_path, seeds=(1, 2), options=replace(TINY, changed={"train.learning_rate": 1e-5}))
+    hashes = [{entry["recipe_hash"] for entry in collect(p, {}, command="", report=tmp_path)["runs"]} for p in (plan, other)]
+    assert [len(found) for found in hashes] == [1, 1] and hashes[0] != hashes[1]
+
+
+def test_frozen_table_on_other_rows_is_labelled(tmp_path, fake_debft):
+    """The demo's recipe on a directory of its own: the rows, not the settings, are other ones."""
+    write_mnli(tmp_path / "data")
+    plan = plan_of(tmp_path, seeds=(1,), options=Options(data=str(tmp_path / "data")))
+    (entry,) = collect(plan, {}, command="", report=tmp_path)["runs"]
+    assert entry["labels"] == ["not on the frozen rows: train, validation_matched, validation_mismatched"]
+    (usual,) = collect(plan_of(tmp_path, seeds=(1,), options=Options()), {}, command="", report=tmp_path)["runs"]
+    assert usual["labels"] == []
+
+
+@pytest.mark.parametrize("name", [name for name in published.table_names() if published.load_published(name).kind == "measured"])
+def test_frozen_table_knows_its_rows(name):
+    table = published.load_published(name)
+    assert set(table.fingerprints) == {column.task for column in table.columns}
+    for task, fingerprints in table.fingerprints.items():
+        assert set(fingerprints) == {split.name for split in TASKS[task].splits}
+        assert all(isinstance(text, str) for text in fingerprints.values())
+
+
 def test_check_fails_on_a_loss_and_on_what_could_not_run_but_not_on_a_gain():
     def content(kind, **verdicts):
         cells = [{"verdict": word, "recipe": "r", "value": 1.0, "row": row} for row, word in verdicts.items()]
@@ -313,7 +455,8 @@ def test_training_scores_and_curve_come_from_the_step_log(tmp_path):
         for step in range(1, 501)
     ]
     (tmp_path / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 501, "lo')
-    scores = RunDirectory(tmp_path).training_scores()
+    complete = SimpleNamespace(steps=500, num_tokens=3500)
+    scores = RunDirectory(tmp_path).training_scores(complete)
     assert scores == {
         "train/loss": pytest.approx(sum(row["loss"] for row in rows) / 500), "train/grad_norm": pytest.approx(250.5),
         "train/learning_rate": pytest.approx(1e-3), "train/num_tokens": 3500,
@@ -348,17 +491,21 @@ def test_backbone_is_counted_as_in_the_cards(tmp_path, demo_model, layers, hidde
 def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fake_debft, monkeypatch):
     write_mnli(tmp_path / "data")
     monkeypatch.setattr("debft.plan.find_model", lambda model, from_scratch: find_model("demo", True))
-    options = trial_options(Options(data=str(tmp_path / "data"), max_train_samples=96, max_eval_samples=30))
+    asked = Options(data=str(tmp_path / "data"), max_train_samples=96, max_eval_samples=30, changed={"train.weight_decay": 0.5})
+    options = trial_options(asked)
     plan = plan_of(tmp_path, rows=("RoBERTa-base",), table="deberta-v3", options=options)
+    monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
     plan = replace(plan, recipes={name: found for name, found in plan.recipes.items() if name.startswith("mnli")})
     content, code = search(plan, tmp_path, options, jobs=1, trials=3)
     assert code == 0
     lines = [json.loads(line) for line in (tmp_path / "search" / "mnli-roberta-base.jsonl").read_text().splitlines()]
     assert len(lines) == 3 and len({line["command"] for line in lines}) == 3
+    assert all("train.weight_decay=0.5" in line["command"] for line in lines)
     best = content["search"]["mnli/roberta-base"]["best"]
     assert best["score"] == max(line["score"] for line in lines)
     recipe = load_recipe(tmp_path / "search" / "mnli-roberta-base.yaml")
     assert (recipe.train.learning_rate, recipe.train.train_batch_size) == (best["learning_rate"], best["train_batch_size"])
+    assert recipe.train.weight_decay == 0.5
     assert recipe.source.startswith("ours: best of 3 points of the grid of the RoBERTa paper")
     assert recipe.reproduces is None
 

@@ -68,6 +68,7 @@ class Table:
     repeats: the table whose experiments this one prints again, with the same names of rows; its recipes are those of that table
     confidence, data, seeds: of a measured table, the level of its intervals (0.95), the data it was measured on and how many seeds
         are to be compared with it
+    fingerprints: of the rows it was measured on, by task and split
     printed: the headers of the other columns, by key
     """
 
@@ -80,6 +81,7 @@ class Table:
     confidence: float | None
     seeds: int | None
     data: str | None
+    fingerprints: dict[str, dict[str, str]]
     printed: dict[str, str]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -106,7 +108,7 @@ def load_published(name: str) -> Table:
     return Table(
         name=name, title=content["title"], source=content["source"], note=content.get("note"), kind=kind,
         repeats=content.get("repeats"), confidence=content.get("confidence"), seeds=content.get("run_seeds"),
-        data=content.get("data"), printed=content.get("printed", {}), columns=columns,
+        data=content.get("data"), fingerprints=content.get("fingerprints", {}), printed=content.get("printed", {}), columns=columns,
         rows=tuple(_row(content, row, columns) for row in content["rows"]),
     )  # fmt: skip
 

@@ -12,13 +12,14 @@ from typing import Any
 from debft import __version__
 from debft.data import source_kind
 from debft.published import Column, Row, recipe_of_cell
-from debft.recipe import load_recipe, recipe_hash, recipe_path
+from debft.recipe import load_recipe, recipe_hash, recipe_path, with_train
 from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import FROZEN_RULE, PUBLISHED_RULE, judge
 from debft.results import RunDirectory, RunResult
 
 FORMAT_VERSION = 1
+SUBSET = {"max_train_samples", "max_eval_samples"}
 MOST_POINTS = 200  # of a learning curve
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
 
@@ -75,8 +76,9 @@ def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, 
     entry = {
         "id": run.id, "directory": os.path.relpath(run.directory, report), "task": run.recipe.task, "model": run.recipe.model,
         "rows": _rows_of(plan, run.recipe_name),
-        "sift_weight": run.recipe.sift.weight, "seed": run.seed, "status": status, "error": failure.error if failure else None,
-        "recipe": run.recipe_name, "recipe_hash": recipe_hash(run.recipe), "dialect": run.recipe.dialect,
+        "sift_weight": run.recipe.sift.weight, "seed": run.seed, "status": status,
+        "error": failure.error if failure and status == "failed" else None,
+        "recipe": run.recipe_name, "recipe_hash": recipe_hash(with_train(run.recipe, seed=0)), "dialect": run.recipe.dialect,
         "data": source_kind(run.recipe.data), "fingerprints": run.fingerprints, "environment": None, "command": run.command,
         "labels": labels_of(run, found, plan), "scores": {}, "steps": last_step(run.directory), "num_train_examples": None,
         "num_tokens": None, "train_seconds": None, "eval_seconds": None, "examples_per_second": None, "tokens_per_second": None,
@@ -91,8 +93,8 @@ def _rows_of(plan: TablePlan, recipe: str) -> list[str]:
 
 def _measured(run: Run, result: RunResult) -> dict[str, Any]:
     return {
-        "environment": result.environment, "scores": result.scores | RunDirectory(run.directory).training_scores(),
-        "steps": result.steps, "num_train_examples": result.num_train_examples, "num_tokens": result.num_tokens,
+        "environment": result.environment, "scores": run.scores(), "steps": result.steps,
+        "num_train_examples": result.num_train_examples, "num_tokens": result.num_tokens,
         "peak_memory_bytes": result.peak_memory_bytes, **result.timing,
     }  # fmt: skip
 
@@ -100,19 +102,32 @@ def _measured(run: Run, result: RunResult) -> dict[str, Any]:
 def labels_of(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
     """Why a run cannot count as a reproduction of its cells; [] where it can."""
     packaged = load_recipe(recipe_path(run.recipe_name))
-    kind, labels = source_kind(run.recipe.data), []
-    if plan.table.kind == "published" and kind == "demo":
-        labels.append("demo data")
-    for split in found.task.splits if plan.table.kind == "published" and kind != "demo" else ():
-        rows = len(found.plan.examples[split.name])
-        if split.num_rows is not None and rows != split.num_rows:
-            labels.append(f"{split.name}: {rows:,} of {split.num_rows:,} rows")
-    for name, value in vars(run.recipe.train).items():
-        if name not in ("seed", "skip_bad_rows") and value != (usual := getattr(packaged.train, name)):
-            labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
+    changed = {
+        name: value for name, value in vars(run.recipe.train).items()
+        if name not in ("seed", "skip_bad_rows") and value != getattr(packaged.train, name)
+    }  # fmt: skip
+    labels = [] if plan.table.kind == "measured" and SUBSET & set(changed) else _labels_of_rows(run, found, plan)
+    for name, value in changed.items():
+        usual = getattr(packaged.train, name)
+        labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
     if run.recipe.sift != packaged.sift:
         labels.append("sift changed")
     return labels
+
+
+def _labels_of_rows(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
+    """A published table is of whole splits, one of our own of the rows it was frozen from."""
+    if plan.table.kind == "measured":
+        frozen = plan.table.fingerprints[found.task.name]
+        other = [split for split, fingerprint in run.fingerprints.items() if fingerprint != frozen.get(split)]
+        return [f"not on the frozen rows: {', '.join(other)}"] if other else []
+    if source_kind(run.recipe.data) == "demo":
+        return ["demo data"]
+    rows = {split: len(found.plan.examples[split.name]) for split in found.task.splits}
+    return [
+        f"{split.name}: {count:,} of {split.num_rows:,} rows"
+        for split, count in rows.items() if split.num_rows is not None and count != split.num_rows
+    ]  # fmt: skip
 
 
 def curve(run: RunDirectory) -> dict[str, list]:

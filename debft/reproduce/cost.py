@@ -30,7 +30,7 @@ class Cost:
 
     num_tokens: trained on, without padding; eval_tokens: of all evaluations
     flops: 2 x backbone parameters x tokens for a forward pass, 4 for a backward pass
-    seconds: None without a probe; disk_bytes: at most
+    seconds: None without a probe; disk_bytes: of its model, which stays; running_bytes: at most of the checkpoints while it runs
     """
 
     name: str
@@ -40,6 +40,7 @@ class Cost:
     eval_tokens: int
     flops: float
     disk_bytes: int
+    running_bytes: int
     seconds: float | None = None
 
 
@@ -58,10 +59,12 @@ def cost_of(found: RecipePlan) -> Cost:
     eval_tokens = _eval_tokens(plan, tokens)
     parameters, backbone = count_parameters(plan.files)
     factor = SIFT_FACTOR if found.recipe.sift.weight else 1.0
-    copies = 1 + 3 * (found.recipe.runtime.keep_checkpoints + 1) + (config.checkpoint == "best")  # weights; with two moments each
+    kept = found.recipe.runtime.keep_checkpoints + 1  # the newest is written before the oldest goes
+    copies = 3 * kept + 2 * (config.checkpoint == "best")  # of the weights: two moments beside them, none beside the best
     return Cost(
         name=found.name, missing=sum(run.result() is None for run in found.runs), steps=plan.total_steps, num_tokens=num_tokens,
-        eval_tokens=eval_tokens, flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens), disk_bytes=4 * parameters * copies,
+        eval_tokens=eval_tokens, flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens), disk_bytes=4 * parameters,
+        running_bytes=4 * parameters * copies,
     )  # fmt: skip
 
 
@@ -107,10 +110,11 @@ def total(costs: Iterable[Cost], jobs: int) -> dict[str, float | int | None]:
     """Of all missing runs; hours: with `jobs` at a time, None without a probe."""
     costs = list(costs)
     seconds = [cost.missing * cost.seconds for cost in costs if cost.seconds is not None]
+    running = sorted((cost.running_bytes for cost in costs for _ in range(cost.missing)), reverse=True)
     return {
         "runs": sum(cost.missing for cost in costs),
         "num_tokens": sum(cost.missing * cost.num_tokens for cost in costs),
         "flops": sum(cost.missing * cost.flops for cost in costs),
         "hours": sum(seconds) / 3600 / jobs if len(seconds) == len(costs) and costs else None,
-        "disk_bytes": sum(cost.missing * cost.disk_bytes for cost in costs),
+        "disk_bytes": sum(cost.missing * cost.disk_bytes for cost in costs) + sum(running[:jobs]),
     }

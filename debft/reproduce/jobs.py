@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) 
     """Run or resume each of `runs`, `jobs` at a time. (failures by run id, the signal that ended it early or 0).
 
     devices: of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
-    A failing run does not stop the others. On SIGINT or SIGTERM each running one saves a checkpoint first.
+    A failing run does not stop the others. On SIGINT or SIGTERM each running one saves a checkpoint first. The checkpoints of
+    a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
     waiting, running, failures = list(runs), [], {}
     free = list(range(jobs))
@@ -86,7 +88,7 @@ def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
     if not stop or getattr(stop, "passed_on", False):
         return
     stop.passed_on = True
-    say(f"{signal.Signals(stop.number).name}: {len(running)} runs are saving a checkpoint; the same command goes on from there")
+    say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
     for job in running:
         job.process.send_signal(stop.number)
 
@@ -94,7 +96,8 @@ def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
 def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> None:
     job.log.close()
     code = job.process.returncode
-    if code == 0 and job.run.result() is not None:
+    if code == 0 and (job.run.directory / "result.json").is_file():
+        shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
         say(f"{done}/{total}  {job.run.id}  done")
         return
     lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from debft import __version__
 from debft.checks import check_schedule
 from debft.data import source_kind
+from debft.devices import check_precision
 from debft.errors import DebftError, InputError, did_you_mean
 from debft.plan import Plan, check_writable, make_plan
 from debft.progress import meter, say
@@ -38,10 +40,8 @@ class Options:
         """Raises InputError for a key that is given twice, or the seed, which `--seeds` chooses."""
         if "train.seed" in self.changed:
             raise InputError("--set train.seed: expected another key, every run has a seed of its own; give --seeds")
-        if twice := next(
-            (name for name in self._given() if f"train.{name}" in self.changed or f"runtime.{name}" in self.changed), None
-        ):
-            raise InputError(f"--set {twice}: is given as --{twice.replace('_', '-')} as well; give it once")
+        if twice := next((key for key in self.changed if key in self._origins()), None):
+            raise InputError(f"--set {twice}: is given as {self._origins()[twice]} as well; give it once")
 
     def arguments(self) -> list[str]:
         """The same for the command line of one run."""
@@ -49,17 +49,29 @@ class Options:
         return [*given, *(word for key, value in self.changed.items() for word in ("--set", f"{key}={value}"))]
 
     def overrides(self) -> dict[str, Any]:
-        sections = {"data": "", "precision": "runtime."}
-        return {f"{sections.get(name, 'train.')}{name}": value for name, value in self._given().items()} | self.changed
+        return {_key(name): value for name, value in self._given().items()} | self.changed
+
+    def origins(self) -> dict[str, str]:
+        """What the user typed, by key of the recipe."""
+        return self._origins() | {key: f"--set {key}" for key in self.changed}
+
+    def _origins(self) -> dict[str, str]:
+        return {_key(name): f"--{name.replace('_', '-')}" for name in self._given()}
 
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "changed" and value is not None}
 
 
+def _key(name: str) -> str:
+    """Of the recipe, for one of the `Options`."""
+    return {"data": "data", "precision": "runtime.precision"}.get(name, f"train.{name}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One training run. id: `<task>-<recipe>/seed-<seed>-<key>`, a directory below the output; key: of everything that moves the
-    score, the rows of the data and the version of debft, so that what is done is never done again and never mistaken.
+    score, what else was asked for, the rows of the data and the version of debft, so that what is done is never done again and
+    never mistaken. command: what made it, or makes it go on.
     """
 
     id: str
@@ -73,10 +85,21 @@ class Run:
 
     @property
     def command(self) -> str:
-        return " ".join(["debft", *self.arguments])
+        return shlex.join(["debft", *self.arguments, "--resume"])
 
     def result(self) -> RunResult | None:
-        return RunDirectory(self.directory).result()
+        """None before it is complete. Raises InputError where what is there is damaged or of another run."""
+        result = RunDirectory(self.directory).result()
+        if result and (result.data["fingerprints"], result.recipe["train"]["seed"]) != (self.fingerprints, self.seed):
+            raise InputError(f"{self.directory}: holds a run of another seed or other rows; remove it to run this one")
+        return result
+
+    def scores(self) -> dict[str, float] | None:
+        """Of the result, and what training logged as `train/loss` and the like; None before the run is complete."""
+        result = self.result()
+        directory = RunDirectory(self.directory)
+        directory.logged("evaluations.jsonl")
+        return None if result is None else result.scores | directory.training_scores(result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +129,17 @@ class TablePlan:
         return [run for found in self.recipes.values() for run in found.runs]
 
     def missing(self) -> list[Run]:
-        return [run for run in self.runs if run.result() is None]
+        """Raises InputError naming every run whose files are damaged, rather than take their numbers or train over them."""
+        missing, problems = [], []
+        for run in self.runs:
+            try:
+                if run.scores() is None:
+                    missing.append(run)
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(*problems)
+        return missing
 
 
 def make_table_plan(
@@ -126,6 +159,8 @@ def make_table_plan(
     table = load_published(name)
     check_writable(output)
     options.check()
+    if options.precision is not None:
+        check_precision(options.precision)
     chosen_rows = _chosen("--row", [row.name for row in table.rows], rows)
     chosen_tasks = _chosen("--task", list(dict.fromkeys(column.task for column in table.columns)), tasks)
     kept = tuple(row for row in table.rows if row.name in chosen_rows)
@@ -155,7 +190,7 @@ def _chosen(option: str, there: list[str], asked: Sequence[str]) -> list[str]:
 
 
 def _plan_recipe(name: str, output: Path, seeds: Sequence[int], options: Options) -> RecipePlan:
-    recipe = load_recipe(recipe_path(name), options.overrides())
+    recipe = load_recipe(recipe_path(name), options.overrides(), options.origins())
     try:
         plan = make_plan(with_train(recipe, seed=seeds[0]))
     except DebftError as error:
@@ -167,7 +202,7 @@ def _plan_recipe(name: str, output: Path, seeds: Sequence[int], options: Options
 def make_run(name: str, recipe: Recipe, output: Path, plan: Plan, options: Options) -> Run:
     """The run of `recipe`, which is the packaged recipe `name` with `options` and its seed."""
     total_steps = check_schedule(recipe.train, plan.num_sequences)
-    identity = f"{name.replace('/', '-')}/seed-{recipe.train.seed}-{run_key(recipe, plan.fingerprints)}"
+    identity = f"{name.replace('/', '-')}/seed-{recipe.train.seed}-{run_key(recipe, plan.fingerprints, options)}"
     directory = output / identity
     arguments = (
         plan.task.name, "--recipe", name, "--seed", str(recipe.train.seed), *options.arguments(), "--output", str(directory),
@@ -178,8 +213,9 @@ def make_run(name: str, recipe: Recipe, output: Path, plan: Plan, options: Optio
     )  # fmt: skip
 
 
-def run_key(recipe: Recipe, fingerprints: Mapping[str, str]) -> str:
-    """8 hex digits of the recipe with its seed, the rows by split, and debft's version."""
+def run_key(recipe: Recipe, fingerprints: Mapping[str, str], options: Options) -> str:
+    """8 hex digits of the recipe with its seed, the rows by split, debft's version, and what of the runtime was asked for."""
     source = recipe if source_kind(recipe.data) != "directory" else replace(recipe, data="directory")  # the rows tell, not the path
-    content = json.dumps([recipe_hash(source), dict(fingerprints), __version__], sort_keys=True)
+    runtime = {key: value for key, value in options.overrides().items() if key.startswith("runtime.")}
+    content = json.dumps([recipe_hash(source), dict(fingerprints), __version__, *([runtime] if runtime else [])], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]

@@ -15,24 +15,27 @@ from debft.reproduce.report import write_report
 EXIT_BELOW = 4
 
 
-def dry_run(plan: TablePlan, jobs: int | None) -> dict[str, Any]:
-    """What running the table would cost here, after a probe of every recipe that has runs missing."""
+def dry_run(plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], int]:
+    """What running the table would cost here, after a probe of every recipe that has runs missing, and the exit code."""
+    _require_runs(plan)
     costs = _costs(plan)
     probed = [with_probe(cost, plan.recipes[cost.name]) if cost.missing else cost for cost in costs]
     summary = total(probed, jobs or default_jobs(plan.table))
     show.print_costs(plan, probed, summary)
-    return {"table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary, "problems": _problems(plan)}
+    problems = {name: found.problem for name, found in plan.recipes.items() if found.problem}
+    content = {"table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary, "problems": problems}
+    return content, 2 if problems else 0
 
 
 def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[dict[str, Any], int]:
     """Run what is missing and write `output/report`: (the content of report.json, the exit code).
 
-    With `check` the exit code is 4 where a cell is below or could not be run.
+    With `check` the exit code is 4 where `lost_cells` finds one.
     """
+    _require_runs(plan)
     missing = plan.missing()
-    if not plan.runs:
-        raise InputError(f"{plan.table.name}: expected recipes that can run here, found none; mend what is said above")
-    say(f"{plan.table.name}: {len(plan.runs)} runs, {len(plan.runs) - len(missing)} complete, {len(missing)} to run")
+    complete = len(plan.runs) - len(missing)
+    say(f"{plan.table.name}: {show.counted(len(plan.runs), 'run')}, {complete} complete, {len(missing)} to run")
     failures, signal_number = {}, 0
     if missing:
         costs = _costs(plan)
@@ -48,7 +51,7 @@ def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, c
         return content, 128 + signal_number
     if check and (lost := lost_cells(content)):
         for cell in lost:
-            say(f"{cell['row']}  {cell['score']}: {cell['verdict_text']}")
+            say(f"{cell['row']}  {cell['task']}  {cell['score']}: {cell['verdict_text']}")
         return content, EXIT_BELOW
     failed = [failure.code for failure in failures.values()] or [2 for found in plan.recipes.values() if found.problem]
     return content, failed[0] if failed else 0
@@ -70,5 +73,6 @@ def _costs(plan: TablePlan) -> list[Cost]:
     return costs
 
 
-def _problems(plan: TablePlan) -> dict[str, str]:
-    return {name: found.problem for name, found in plan.recipes.items() if found.problem}
+def _require_runs(plan: TablePlan) -> None:
+    if not plan.runs:
+        raise InputError(f"{plan.table.name}: expected recipes that can run here, found none; mend what is said above")

@@ -26,7 +26,14 @@ SEED = 1
 
 
 def trial_options(options: Options) -> Options:
-    """One epoch of the first 20,000 rows, where the command line says nothing else."""
+    """One epoch of the first 20,000 rows, unless --max-train-samples says another number.
+
+    Raises InputError for a key that the search chooses.
+    """
+    grids = yaml12.load(GRIDS)["grids"]
+    chosen = {*SHORT, *(f"train.{key}" for grid in grids for key in grid if key not in ("models", "source"))}
+    if key := next((key for key in options.changed if key in chosen), None):
+        raise InputError(f"--set {key}: --search chooses it itself; leave it out")
     return replace(options, max_train_samples=options.max_train_samples or 20_000, changed={**SHORT, **options.changed})
 
 
@@ -77,7 +84,7 @@ def _trial(found: RecipePlan, point: dict[str, Any], output: Path, options: Opti
     whole = load_recipe(recipe_path(found.name)).train
     steps = (found.task.train.num_rows or found.plan.num_sequences) * whole.num_train_epochs / point["train_batch_size"]
     warmup = point["warmup_steps"] if point["warmup_steps"] < 1 else round(point["warmup_steps"] / steps, 6)
-    changed = {**SHORT, **{f"train.{name}": value for name, value in point.items()}, "train.warmup_steps": warmup}
+    changed = {**options.changed, **{f"train.{name}": value for name, value in point.items()}, "train.warmup_steps": warmup}
     options = replace(options, changed=changed)
     recipe = load_recipe(recipe_path(found.name), options.overrides() | {"train.seed": SEED})
     return make_run(found.name, recipe, output / "search", found.plan, options), point
@@ -119,4 +126,8 @@ def _as_recipe(found: RecipePlan, best: dict[str, Any], grid: Mapping[str, Any],
         "source": f"ours: best of {count} points of the grid of the {grid['source']}, by the dev score {best['score']:.2f} "
         f"after one epoch of {options.max_train_samples:,} rows, seed {SEED}",
     }  # fmt: skip
+    for key, value in options.changed.items():
+        section, _, name = key.partition(".")
+        if section != "runtime" and key not in SHORT:
+            content[section] = {**content.get(section, {}), name: value}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -10,13 +10,14 @@ from debft.reproduce.content import in_percent, shown
 from debft.reproduce.cost import PROBE_STEPS, Cost
 from debft.reproduce.plan import TablePlan
 
+TEXTS = ("recipe", "row", "task", "score", "verdict")  # columns; the others are numbers
 COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "indicative": "yellow"}
 
 
 def print_costs(plan: TablePlan, costs: Sequence[Cost], summary: dict[str, Any]) -> None:
     """A line per recipe with runs missing, and the sum."""
     probed = summary["hours"] is not None
-    table = _table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", *(["time"] if probed else []))
+    table = _table("recipe", "runs", "steps", "tokens", "FLOPs", "model", *(["time"] if probed else []))
     for cost in costs:
         if cost.missing:
             table.add_row(
@@ -24,17 +25,18 @@ def print_costs(plan: TablePlan, costs: Sequence[Cost], summary: dict[str, Any])
                 _size(cost.disk_bytes), *([clock(cost.seconds)] if probed else []),
             )  # fmt: skip
     print_table(table)
+    seeds = ", ".join(map(str, plan.seeds))
     say(
-        f"in all {summary['runs']} runs of seeds {', '.join(map(str, plan.seeds))}: {_count(summary['num_tokens'])} tokens, "
-        f"{summary['flops']:.1e} FLOPs, at most {_size(summary['disk_bytes'])}"
-        + (f", {summary['hours']:.1f} hours on this machine (probe of {PROBE_STEPS} steps each)" if probed else "")
+        f"in all {counted(summary['runs'], 'run')} of seeds {seeds}: {_count(summary['num_tokens'])} tokens, "
+        f"{summary['flops']:.1e} FLOPs, about {_size(summary['disk_bytes'])}"
+        + (f", {clock(3600 * summary['hours'])} on this machine (probe of {PROBE_STEPS} steps each)" if probed else "")
     )
 
 
 def print_cells(content: dict[str, Any]) -> None:
     """Every score of the table with our mean and the verdict."""
     table = _table(
-        "row", "score", "ours", "n", (content["table"]["kind"] == "measured" and "frozen") or "published", "diff", "verdict"
+        "row", "task", "score", "ours", "n", (content["table"]["kind"] == "measured" and "frozen") or "published", "diff", "verdict"
     )
     for cell in content["cells"]:
         if cell["recipe"] is None and cell["value"] is None:
@@ -46,7 +48,14 @@ def print_cells(content: dict[str, Any]) -> None:
         tolerance = "" if cell["tolerance"] is None else f"  (+/-{shown(cell['score'], cell['tolerance'])})"
         colour = COLOURS.get(cell["verdict"], "default")
         table.add_row(
-            cell["row"], cell["score"], ours, str(cell["n"]), value, difference, f"[{colour}]{cell['verdict_text']}[/]{tolerance}"
+            cell["row"],
+            cell["task"],
+            cell["score"],
+            ours,
+            str(cell["n"]),
+            value,
+            difference,
+            f"[{colour}]{cell['verdict_text']}[/]{tolerance}",
         )
     print_table(table)
     failed = [run for run in content["runs"] if run["status"] == "failed"]
@@ -54,10 +63,15 @@ def print_cells(content: dict[str, Any]) -> None:
         say(f"{run['id']} failed: {run['error']}")
 
 
+def counted(count: int, unit: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count} {unit}" + ("" if count == 1 else "s")
+
+
 def _table(*headers: str) -> RichTable:
     table = RichTable(box=None, pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number in (0, 1, len(headers) - 1) else "right", no_wrap=header != "verdict")
+    for header in headers:
+        table.add_column(header, justify="left" if header in TEXTS else "right", no_wrap=header != "verdict")
     return table
 
 
