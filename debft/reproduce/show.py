@@ -42,7 +42,13 @@ def print_cells(content: dict[str, Any]) -> None:
         if cell["recipe"] is None and cell["value"] is None:
             continue
         ours = shown(cell["score"], cell["mean"], "-") + ("" if cell["sd"] is None else f" ± {shown(cell['score'], cell['sd'])}")
-        value = "-" if cell["value"] is None else f"{cell['value']:g}"
+        value = (
+            "-"
+            if cell["value"] is None
+            else f"{cell['value']:g}"
+            if in_percent(cell["score"])
+            else shown(cell["score"], cell["value"])
+        )
         digits = "+.2f" if in_percent(cell["score"]) else "+.2g"
         difference = "" if cell["difference"] is None else f"{cell['difference']:{digits}}"
         tolerance = "" if cell["tolerance"] is None else f"  (+/-{shown(cell['score'], cell['tolerance'])})"
