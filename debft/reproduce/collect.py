@@ -55,7 +55,7 @@ def _cells(plan: TablePlan, row: Row, column: Column, runs: Mapping[str, dict[st
         yield {
             "row": row.name, "model": row.model, "sift": row.sift, "column": column.key, "header": column.header,
             "task": column.task, "score": published.score, "value": published.value,
-            "cell": f"{published.value:g}" if frozen else published.cell, "spread": published.spread,
+            "cell": f"{published.value:.10g}" if frozen else published.cell, "spread": published.spread,
             "seeds": published.seeds, "note": published.note, "source": published.source,
             "recipe": name, "recipe_source": recipe.source if recipe else None, "dialect": recipe.dialect if recipe else None,
             "ours": not frozen and bool(recipe and (recipe.source or "").startswith("ours")), "labels": labels,
