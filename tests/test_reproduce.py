@@ -428,7 +428,7 @@ def test_frozen_table_on_other_rows_is_labelled(tmp_path, fake_debft):
     assert entry["labels"] == ["not on the frozen rows: train, validation_matched, validation_mismatched"]
     usual = collect(plan_of(tmp_path, seeds=(1,), rows=("SQuAD 2.0",), options=Options()), {}, command="", report=tmp_path)
     assert [entry["labels"] for entry in usual["runs"]] == [[]]
-    assert [float(cell["cell"]) for cell in usual["cells"]] == [cell["value"] for cell in usual["cells"]]  # not cut to six digits
+    assert "1256840" in {cell["cell"] for cell in usual["cells"]}  # not 1.25684e+06
 
 
 @pytest.mark.parametrize("name", [name for name in published.table_names() if published.load_published(name).kind == "measured"])
