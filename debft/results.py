@@ -194,6 +194,11 @@ class RunDirectory:
                 write_atomically(path, "".join(f"{line}\n" for line, step in steps if step is not None and step <= last).encode())
 
 
+def in_percent(score: str) -> bool:
+    """Whether it is a score of the task, and not what training logged, such as `train/loss`."""
+    return not score.startswith("train/")
+
+
 def _require(right: bool) -> None:
     if not right:
         raise ValueError

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from debft.progress import clock
+from debft.results import in_percent
 
 VERDICTS = ("reproduced", "above", "below", "indicative", "not run")
 # The symbol carries the verdict where colour does not.
@@ -109,10 +110,6 @@ def shown(score: str, value: float | None, missing: str = "–") -> str:
     if in_percent(score):
         return _minus(f"{value:.2f}")
     return _minus(f"{value:,.0f}" if value == int(value) else f"{value:.4g}")
-
-
-def in_percent(score: str) -> bool:
-    return not score.startswith("train/")
 
 
 def score_label(cell: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from debft.reproduce.content import (
     SYMBOLS,
     as_printed,
     decimals,
-    in_percent,
     long_score,
     reference_word,
     score_label,
@@ -20,6 +19,7 @@ from debft.reproduce.content import (
     signed,
 )
 from debft.reproduce.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
+from debft.results import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "indicative": "o", "not run": "x"}
 CELL_INCHES = 0.34

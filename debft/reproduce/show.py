@@ -6,9 +6,10 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from debft.progress import clock, print_table, say
-from debft.reproduce.content import in_percent, shown
+from debft.reproduce.content import shown
 from debft.reproduce.cost import PROBE_STEPS, Cost
 from debft.reproduce.plan import TablePlan
+from debft.results import in_percent
 
 TEXTS = ("recipe", "row", "task", "score", "verdict")  # columns; the others are numbers
 COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "indicative": "yellow"}

@@ -7,6 +7,7 @@ from typing import Any
 
 from debft.published import Column, Row, Table, prints_number, recipe_of_cell
 from debft.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
+from debft.results import in_percent
 from debft.tables.runs import Run
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
@@ -98,7 +99,7 @@ def _entry(
     """reason: why the run is not compared; other_dialect: what a reader must know of compared runs in another dialect."""
     values = {name: [score for run in runs if (score := _score(run, name)) is not None] for name in column.scores}
     scores = {name: fmean(known) if known else None for name, known in values.items()}
-    text = "ours " + "/".join(_mean_and_sd(values[name], table) for name in in_percent(column.scores))
+    text = "ours " + "/".join(_mean_and_sd(values[name], table) for name in filter(in_percent, column.scores))
     if len(runs) > 1:
         text += f" (mean of {len(runs)} runs)"
     if reason:
@@ -128,11 +129,6 @@ def _score(run: Run, name: str) -> float | None:
     """None also for an average over some of the languages, which is no score of the table."""
     of_some_languages = name.partition("/")[0].endswith(".avg") and run.recipe.train.languages is not None
     return None if of_some_languages else run.scores.get(name)
-
-
-def in_percent(scores: Iterable[str]) -> list[str]:
-    """The scores without what a measured table has of the training."""
-    return [name for name in scores if not name.startswith("train/")]
 
 
 def _mean_and_sd(values: list[float], table: Table) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from debft.pages import escaped, template
 from debft.progress import OutputConsole
-from debft.tables.content import Footnotes, in_percent
+from debft.results import in_percent
+from debft.tables.content import Footnotes
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 
@@ -24,7 +25,7 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
 
 def _readable_table(table: dict[str, Any], footnotes: Footnotes) -> dict[str, Any]:
     scores = {column["key"]: column.get("scores", []) for column in table["columns"]}
-    shown = {key: in_percent(names) for key, names in scores.items()}
+    shown = {key: list(filter(in_percent, names)) for key, names in scores.items()}
     notes = table["notes"] + (footnotes.add(ONLY_IN_JSON) if shown != scores else [])
     named = {key: footnotes.add(", ".join(names)) if len(names) > 1 else [] for key, names in shown.items()}
     return table | {
@@ -40,7 +41,7 @@ def _readable_table(table: dict[str, Any], footnotes: Footnotes) -> dict[str, An
 def _readable_cell(cell: str, scores: list[str]) -> str:
     """`95.4+/-0.8/0.28+/-0.04` of an accuracy and a loss -> `95.4+/-0.8`; `-` stays."""
     part = dict(zip(scores, re.split(r"(?<!\+)/", cell), strict=False))
-    return "/".join(part[name] for name in in_percent(scores) if name in part)
+    return "/".join(part[name] for name in filter(in_percent, scores) if name in part)
 
 
 def print_terminal(document: dict[str, Any]) -> None:
