@@ -34,8 +34,14 @@ class NotFiniteError(DebftError):
     exit_code = 3
 
 
+class MachineError(DebftError):
+    """The machine failed: a full disk, too little memory, a process of the run lost. What could be saved has been saved."""
+
+    exit_code = 5
+
+
 class Interrupted(DebftError):
-    """SIGINT or SIGTERM arrived; `signal_number` is added to 128 as shells do."""
+    """SIGHUP, SIGINT or SIGTERM arrived; `signal_number` is added to 128 as shells do."""
 
     def __init__(self, signal_number: int, *problems: str) -> None:
         super().__init__(*problems)

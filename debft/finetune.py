@@ -9,12 +9,13 @@ from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
 from debft.devices import check_precision
+from debft.environment import environment, peak_memory_bytes
 from debft.errors import Interrupted
 from debft.launch import is_main_process
 from debft.plan import check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
-from debft.results import RunDirectory, RunResult, environment, peak_memory_bytes
+from debft.results import RunDirectory, RunResult
 from debft.signals import StopRequest, stop_requested
 from debft.tasks import Split, Task
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,7 +12,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from debft import __version__, yaml12
+from debft import yaml12
 from debft.cache import write_atomically
 from debft.errors import InputError
 from debft.launch import is_main_process
@@ -219,27 +217,3 @@ def _logged_step(line: str) -> int | None:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def environment(device: str, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
-    """Versions and hardware; no paths, names or variables of the user's."""
-    from importlib.metadata import version
-
-    packages = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers")
-    return {
-        "debft": __version__, "python": platform.python_version(), **{name: version(name) for name in packages},
-        "platform": f"{platform.system()} {platform.machine()}", "device": device, "precision": precision,
-        "cpu_cores": os.cpu_count(), "num_processes": num_processes, "model_revision": model_revision,
-    }  # fmt: skip
-
-
-def peak_memory_bytes() -> int:
-    """Of the GPU where one is used, else of this process."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
