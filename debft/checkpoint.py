@@ -64,11 +64,16 @@ def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
             moments = path / "optimizer.safetensors"
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             return Checkpoint(
-                step=state.pop("step"), weights=load_file(path / "model.safetensors"),
-                moments=load_file(moments) if moments.is_file() else {}, state=state,
+                step=state.pop("step"), weights=_read_tensors(path / "model.safetensors"),
+                moments=_read_tensors(moments) if moments.is_file() else {}, state=state,
             )  # fmt: skip
         say(f"checkpoint {path} is damaged ({wrong}); looking for an older one")
     return None
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """In memory of our own: a tensor that is mapped from the file is not aligned, and products round otherwise on some CPUs."""
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 def checkpoints(directory: Path, prefix: str = "step-") -> list[Path]:

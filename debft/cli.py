@@ -203,7 +203,7 @@ def _print_json(content: dict[str, Any]) -> None:
 
 _RUN_OR_MODEL = typer.Argument(help="A run directory, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL")
 _TASK = typer.Option(help="The task of a model that is no run directory.", show_default=False)
-_PRECISION = typer.Option(help="auto, fp32, bf16 or fp16.")
+_PRECISION = typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")
 _DATA = typer.Option(help="hub, demo or a directory (default: that of the run).", show_default=False)
 _MAX_EVAL_SAMPLES = typer.Option(min=1, help="Only the first rows of each split.", show_default=False)
 

@@ -16,11 +16,13 @@ from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.encoding import EncodedSplit
 from debft.data.files import Table, read_table, read_text
 from debft.data.own import own_task_of_model
-from debft.devices import build_accelerator, micro_batch_tokens
+from debft.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Assessment, Head, head_of
 from debft.models import (
+    USE_ANSWERS,
+    USE_TEXTS,
     ModelFiles,
     build_model,
     build_tokenizer,
@@ -33,7 +35,7 @@ from debft.models import (
 )  # fmt: skip
 from debft.plan import say_skipped
 from debft.progress import say
-from debft.recipe import Recipe, RuntimeConfig, TrainConfig
+from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
 from debft.tasks import TASKS, TEXT, Task, task_of
 
@@ -92,6 +94,8 @@ def recipe_of(run: RunDirectory) -> Recipe:
 def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> Predictor:
     """From a run directory, or from a fine-tuned model, whose config.json names its task, or else `task_name` does.
 
+    precision: `auto` is that in which the model was trained, where it says so and this machine has it
+
     Raises InputError where the task is not known or the model has no head for it.
     """
     run = RunDirectory(Path(run_or_model))
@@ -108,7 +112,9 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         raise InputError(f"{run_or_model}: expected a run directory, or --task for a model; {did_you_mean('', TASKS)[2:]}")
     if name not in TASKS:
         raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
-    config = use_config(files, settings)
+    if recipe is not None:  # of a run of an earlier version, whose model does not carry all of it yet
+        settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
+    config, runtime = use_config(files, settings)
     task = (
         own_task_of_model(config, model_names(files))
         if name == TEXT.name and own
@@ -117,7 +123,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
-    runtime = RuntimeConfig(precision=precision)
+    runtime = replace(runtime, precision=_precision(precision, runtime.precision))
     accelerator, _ = build_accelerator(runtime)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
     return Predictor(
@@ -131,6 +137,17 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(runtime, accelerator.device),
     )
+
+
+def _precision(asked: str, trained: str) -> str:
+    """What to compute in: as asked for, else as the model was trained, else, where this machine lacks that, what it has."""
+    if asked != "auto":
+        return asked
+    try:
+        return check_precision(trained)
+    except InputError:
+        say(f"the model was trained in {trained}, which this machine lacks: {check_precision('auto')} is used")
+        return "auto"
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:

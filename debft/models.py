@@ -16,7 +16,7 @@ from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.layouts import LAYOUTS
 from debft.progress import say
-from debft.recipe import TrainConfig, from_dict
+from debft.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.tasks import TASKS, QuestionAnswering, Task
 
 if TYPE_CHECKING:
@@ -180,11 +180,21 @@ def model_names(files: ModelFiles) -> tuple[str, ...]:
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
 
 
-def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
-    """What it takes to use the model as it was trained, for its config.json."""
-    keys = ["max_seq_length"]
-    keys += ["doc_stride", "max_question_length", "max_answer_length"] if isinstance(task, QuestionAnswering) else ["swap_texts"]
-    return {"task": task.name} | {key: getattr(config, key) for key in keys} | (settings_of(task) if task.name == "text" else {})
+# Keys of `train` that say how texts become tokens and tokens answers, and of `runtime` how the products are computed.
+USE_ANSWERS = ("max_seq_length", "doc_stride", "max_question_length", "max_answer_length", "n_best_size")
+USE_TEXTS = ("max_seq_length", "swap_texts", "truncation", "seed")  # seed: it draws what `random_ends` cuts
+USE_RUNTIME = ("precision", "micro_batch_tokens")
+
+
+def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+    """What it takes to use the model exactly as the run did that trained it, for its config.json.
+
+    runtime: with the precision that was in use, never `auto`
+    """
+    keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
+    settings = {"task": task.name} | {key: getattr(config, key) for key in keys}
+    settings |= {key: value for key in USE_RUNTIME if (value := getattr(runtime, key)) is not None}
+    return settings | (settings_of(task) if task.name == "text" else {})
 
 
 def read_settings(files: ModelFiles) -> dict[str, Any]:
@@ -200,18 +210,19 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     return found
 
 
-def use_config(files: ModelFiles, settings: dict[str, Any]) -> TrainConfig:
-    """The settings as a TrainConfig; a model of another program is used with what its positions allow, 256 tokens without.
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> tuple[TrainConfig, RuntimeConfig]:
+    """The settings, typed; a model of another program is used with what its positions allow, 256 tokens without.
 
     Raises InputError for settings that no training would have accepted.
     """
     where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
-    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold")}
+    runtime = {key: settings[key] for key in USE_RUNTIME if key in settings}
+    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *USE_RUNTIME)}
     train.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
-    config = from_dict({"train": train}, where).train
-    if config.max_seq_length > (longest or LONGEST_LENGTH):
-        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {config.max_seq_length}")
-    return config
+    recipe = from_dict({"train": train, "runtime": runtime}, where)
+    if recipe.train.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.train.max_seq_length}")
+    return recipe.train, recipe.runtime
 
 
 def longest_input(config: dict[str, Any]) -> int | None:
@@ -322,6 +333,17 @@ def build_model(
     if not quiet:
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
+    return in_own_memory(model)
+
+
+def in_own_memory(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model, each of its tensors copied into memory that torch has allocated, which begins at a multiple of 64 bytes.
+
+    A tensor of a safetensors file is mapped from where it lies in the file. On some CPUs a matrix product rounds otherwise
+    there, so that a run that is read back would not score as it did.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     return model
 
 

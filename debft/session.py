@@ -1,6 +1,6 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,7 +129,9 @@ def save_model(session: Session, chosen: dict[str, float]) -> None:
     Its config.json carries under `debft` what it takes to use the model; `chosen`: what was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
-    setattr(model.config, SETTINGS, use_settings(session.plan.task, session.plan.recipe.train) | chosen)
+    recipe = session.plan.recipe
+    runtime = replace(recipe.runtime, precision=session.precision)
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
     model.save_pretrained(session.run.model)
     session.tokenizer.save_pretrained(session.run.model)
 

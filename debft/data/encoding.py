@@ -19,7 +19,7 @@ from debft.progress import meter, say
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 1000  # examples per call of the Rust tokenizer: progress is shown in between
 
 
@@ -113,11 +113,11 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             columns = [backend.encode_batch([texts[k] for texts in chunk], add_special_tokens=False) for k in range(len(chunk[0]))]
-            for offset, row in enumerate(zip(*columns, strict=True)):
+            for row in zip(*columns, strict=True):
                 parts = [np.array(part.ids, dtype=np.int32) for part in row]
                 if sum(map(len, parts)) > room:
                     truncated += 1
-                    parts = _truncated(parts, room, truncation, np.random.default_rng((seed, start + offset)))
+                    parts = _truncated(parts, room, truncation, seed)
                 whole_ids, whole_types = frame.fill(parts)
                 ids.append(whole_ids)
                 types.append(whole_types)
@@ -162,12 +162,15 @@ class Frame:
         return np.concatenate(ids), np.concatenate(types)
 
 
-def _truncated(parts: list[np.ndarray], room: int, truncation: str, rng: np.random.Generator) -> list[np.ndarray]:
-    """The texts cut to `room` tokens together."""
+def _truncated(parts: list[np.ndarray], room: int, truncation: str, seed: int) -> list[np.ndarray]:
+    """The texts cut to `room` tokens together. `random_ends` draws by seed and tokens: the same texts are cut alike wherever
+    they stand, when a run is scored again or a single row is labelled.
+    """
     lengths = [len(part) for part in parts]
     if truncation == "longest_first":
         return [part[:keep] for part, keep in zip(parts, longest_first(lengths, room), strict=True)]
-    dropped = random_ends(lengths, room, rng)
+    content = hashlib.sha256(np.concatenate([lengths, *parts]).astype("<i8").tobytes()).digest()
+    dropped = random_ends(lengths, room, np.random.default_rng((seed, int.from_bytes(content[:8], "little"))))
     return [part[front : len(part) - back] for part, (front, back) in zip(parts, dropped, strict=True)]
 
 
@@ -189,7 +192,7 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
     """(tokens dropped in front, behind) of each text: one token at a time, of the longer one, by a coin.
 
     Source: microsoft/DeBERTa DeBERTa/data/example.py _truncate_segments. It draws anew whenever an example is read;
-    here the draw is fixed by seed and example, so that a run can be repeated and cached. It also hands truncated texts back
+    here the draw is fixed by seed and texts, so that a run can be repeated, cached and used. It also hands truncated texts back
     longest first, so that a premise may come second; here they keep their places.
     """
     left = list(lengths)
