@@ -22,6 +22,7 @@ from debft.storage import PARTIAL, append_line, disk_errors, make_directory, rem
 
 FORMAT_VERSION = 2  # of result.json; 1 had no model_files
 LOCK = ".lock"
+MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
 
 
@@ -96,13 +97,7 @@ class RunDirectory:
             yield
             return
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        lock = FileLock(self.path / LOCK)
-        try:
-            with disk_errors(self.path):
-                make_directory(self.path)
-                lock.acquire(blocking=False)
-        except Timeout:
-            raise InputError(f"--output {self.path}: another process is training into it; wait for it or end it") from None
+        lock = self._take_lock()
         try:
             for folder in (self.path, self.checkpoints, self.path / "predictions"):
                 remove_partial(folder)
@@ -112,6 +107,19 @@ class RunDirectory:
                 (self.path / LOCK).unlink(missing_ok=True)
                 _remove_empty(made)
             lock.release()
+
+    def _take_lock(self) -> FileLock:
+        lock = FileLock(self.path / LOCK)
+        with disk_errors(self.path):
+            for _ in range(MOST_TRIES):
+                try:
+                    make_directory(self.path)
+                    return lock.acquire(blocking=False).lock
+                except Timeout:
+                    raise InputError(f"--output {self.path}: another process is training into it; wait for it or end it") from None
+                except FileNotFoundError as error:  # another process has just removed the directory that it began nothing in
+                    gone = error
+            raise gone
 
     def create(self, recipe: Recipe) -> None:
         write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
@@ -142,6 +150,7 @@ class RunDirectory:
             _require(isinstance(result.data, dict) and isinstance(result.data["source"], str))
             _require_texts(result.data["fingerprints"])
             _require(isinstance(result.environment, dict))
+            _require(isinstance(result.model_files, dict | None))
             for written in (result.model_files or {}).values():
                 _require(isinstance(written["bytes"], int) and isinstance(written["sha256"], str))
             for numbers in (result.scores, result.timing, result.num_examples):
