@@ -359,6 +359,8 @@ def tables(
     document = tables_document(table or [], runs or [])
     with _until_closed():
         FORMATS["json" if as_json else form or "terminal"](document)
+    if document["damaged"]:
+        raise InputError(*document["damaged"])
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")

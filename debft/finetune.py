@@ -10,13 +10,14 @@ from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
 from debft.devices import check_precision
 from debft.environment import environment, peak_memory_bytes
-from debft.errors import Interrupted
+from debft.errors import InputError, Interrupted, MachineError
 from debft.launch import is_main_process
-from debft.plan import check_output, describe, make_plan
+from debft.plan import Plan, check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
 from debft.signals import StopRequest, stop_requested
+from debft.storage import DiskError
 from debft.tasks import Split, Task
 
 if TYPE_CHECKING:
@@ -28,27 +29,39 @@ if TYPE_CHECKING:
 def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult:
     """Run `recipe` into the run directory `output` and return its result.
 
-    With `resume` the newest valid checkpoint is continued, and a complete run is returned as it is.
-    Raises InputError before anything is written, NotFiniteError, or Interrupted after a checkpoint was saved.
+    With `resume` the newest whole checkpoint is continued, and a complete run is returned as it is.
+    Raises InputError before anything is written, NotFiniteError, Interrupted after a checkpoint was saved, or MachineError where
+    the disk refuses; the last checkpoint is whole then.
     """
     run = RunDirectory(output)
     done = check_output(run, recipe, resume)
     if done is not None:
+        if is_main_process():
+            say(f"{output}: already complete")
         return done
     if recipe.runtime.precision != "auto":
         check_precision(recipe.runtime.precision)
     plan = make_plan(recipe)
     if is_main_process():
         describe(plan)
+    with run.lock():
+        if is_main_process() and check_output(run, recipe, resume) is not None:  # it may have changed while the rows were read
+            raise InputError(f"--output {output}: another process has just completed this run; the same command shows it")
+        try:
+            return _run(plan, run, resume)
+        except DiskError as error:
+            advice = f"make room or mend the disk, then the same command with --output {output} --resume goes on"
+            raise MachineError(f"{error.refusal}; {advice}") from error
+
+
+def _run(plan: Plan, run: RunDirectory, resume: bool) -> RunResult:
     from debft.session import open_session
 
-    with run.lock():
-        session, state = open_session(plan, run, resume=resume)
-        with stop_requested(session.speaks) as stop:
-            train(session, state, stop)
-            return write_result(
-                session, state, final_evaluation(session, state, stop)
-            )  # a signal does not keep a finished run from being written
+    session, state = open_session(plan, run, resume=resume)
+    with stop_requested(session.speaks) as stop:
+        train(session, state, stop)
+        assessed = final_evaluation(session, state, stop)
+        return write_result(session, state, assessed)  # a signal does not keep a finished run from being written
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
@@ -71,7 +84,7 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         first_step=state.step,
         loss_fn=session.loss_fn,
     )
-    if session.speaks:
+    if session.speaks and state.step < total:
         say(f"training from step {state.step + 1:,}")
     with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
         for log in steps:
@@ -80,8 +93,8 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
                 leave(session, state, stop)
             if log.step < total and _evaluation_due(session, state):
                 evaluate(session, state, stop, plan.task.selection_evals)
-            if log.step < total and _due(log.step, plan.recipe.runtime.save_steps):
-                save(session, state)
+            if log.step == total or _due(log.step, plan.recipe.runtime.save_steps):
+                save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
 
 
 def record(session: "Session", state: "TrainState", log: "StepLog", progress: Meter) -> None:
@@ -137,7 +150,7 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
 
 
 def write_result(session: "Session", state: "TrainState", assessed: "dict[str, Assessment]") -> RunResult:
-    """Model, predictions and, last, result.json: a run without it is not complete."""
+    """Model, predictions and, last, result.json: a run without it is not complete. Each is on disk before the next."""
     from debft.evaluation import scores_of
     from debft.session import save_model
 
@@ -145,6 +158,9 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
     scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
     reason = why_not_compared(recipe, task, num_rows)
+    model_files = None
+    if session.speaks:
+        model_files = save_model(session, {key: value for found in assessed.values() for key, value in found.settings.items()})
     result = RunResult(
         task=task.name,
         model=recipe.model or "",
@@ -168,11 +184,12 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
         environment=environment(
             str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
+        model_files=model_files,
     )
     if session.speaks:
-        save_model(session, {key: value for found in assessed.values() for key, value in found.settings.items()})
         for name, found in assessed.items():
             session.run.write_predictions(name, found.rows, found.files)
+        session.run.sync_logs()
         session.run.write_result(result)
     session.accelerator.wait_for_everyone()
     return result

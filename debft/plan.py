@@ -1,5 +1,6 @@
 """Everything about a run that can be known, and wrong, before weights are loaded."""
 
+import errno
 import os
 import tempfile
 from dataclasses import dataclass, fields, replace
@@ -18,6 +19,7 @@ from debft.models import ModelFiles, build_tokenizer, check_model_name, find_mod
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
+from debft.storage import DiskError
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 MOST_SHOWN = 8  # labels or splits in one line
@@ -111,8 +113,9 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     where, run = f"--init-from {recipe.init_from}", RunDirectory(Path(recipe.init_from))
     if recipe.train.from_scratch:
         raise InputError(f"{where}: expected weights to start from, --from-scratch asks for random ones; give one of the two")
-    if not run.exists() or run.result() is None:
+    if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
+    run.check_model(result)
     if (there := run.recipe().model) != model:
         raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
@@ -140,8 +143,8 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
         raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
     _check_same_run(where, run.recipe(), recipe)
     result = run.result()
-    if result is not None and not (run.model / "config.json").is_file():
-        raise InputError(f"{where}: the run is complete but its model/ is gone; choose another --output")
+    if result is not None:
+        run.check_model(result)
     return result
 
 
@@ -151,6 +154,8 @@ def check_writable(output: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise DiskError(f"{existing}: cannot be written: {error.strerror}") from None
         raise InputError(
             f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"
         ) from None

@@ -1,7 +1,7 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabular
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
 from debft.progress import say
-from debft.results import RunDirectory
+from debft.results import RunDirectory, files_of
 from debft.sift import SiftLoss, perturbed_module
+from debft.storage import DiskError, whole_directory
 
 if TYPE_CHECKING:
     import torch
@@ -123,49 +124,67 @@ def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Acceler
             say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> None:
-    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens.
+def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens. Whole or absent.
 
+    Returns bytes and sha256 of its files by name.
     Its config.json carries under `debft` what it takes to use the model; `chosen`: what was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
     recipe = session.plan.recipe
     runtime = replace(recipe.runtime, precision=session.precision)
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
-    model.save_pretrained(session.run.model)
-    session.tokenizer.save_pretrained(session.run.model)
+    with whole_directory(session.run.model) as folder:
+        model.save_pretrained(folder)
+        session.tokenizer.save_pretrained(folder)
+        return files_of(folder)
 
 
 def save(session: Session, state: TrainState) -> None:
-    """A checkpoint of this step; every process waits until it is on disk."""
+    """A checkpoint of this step; every process waits until it is on disk.
+
+    The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
+    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    """
     session.accelerator.wait_for_everyone()
     if session.speaks:
-        content = {**asdict(state), "fingerprints": session.plan.fingerprints}
-        if session.accelerator.scaler is not None:
-            content["loss_scale"] = session.accelerator.scaler.state_dict()
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"step-{state.step:06d}", state.step, session.plain_model, session.optimizer, content)
-        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints)
+        try:
+            _save(session, state)
+        except DiskError as error:
+            if state.step < session.plan.total_steps:
+                raise
+            say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
     session.accelerator.wait_for_everyone()
+
+
+def _save(session: Session, state: TrainState) -> None:
+    content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+    if session.accelerator.scaler is not None:
+        content["loss_scale"] = session.accelerator.scaler.state_dict()
+    run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
+    run.sync_logs()
+    checkpoint.save_checkpoint(directory, name, state.step, session.plain_model, session.optimizer, content, run.logs)
+    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+    checkpoint.keep_best(directory, state.best_step)
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
-    """The weights alone, in place of the best before."""
+    """The weights alone. The best before goes as soon as no saved state names it."""
     if session.speaks:
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"best-{state.step:06d}", state.step, session.plain_model, None, {"scores": scores})
-        checkpoint.keep_newest(directory, 1, prefix="best-")
+        directory, name = session.run.checkpoints, _best_name(state)
+        checkpoint.save_checkpoint(directory, name, state.step, session.plain_model, None, {"scores": scores})
+        checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model. Raises InputError where they are gone or damaged."""
     session.accelerator.wait_for_everyone()
-    found = checkpoint.load_newest(session.run.checkpoints, prefix="best-")
-    if found is None or found.step != state.best_step:
-        raise InputError(
-            f"{session.run.checkpoints}: the best checkpoint, of step {state.best_step}, is gone or damaged; train again"
-        )
+    found = checkpoint.load_checkpoint(session.run.checkpoints / _best_name(state))
     session.plain_model.load_state_dict(found.weights)
+
+
+def _best_name(state: TrainState) -> str:
+    return f"best-{state.best_step:06d}"
 
 
 def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, EncodedSplit]:
@@ -179,7 +198,7 @@ def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, Encoded
 
 
 def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> TrainState:
-    """The state of the newest valid checkpoint, a fresh one where there is none."""
+    """The state of the newest whole checkpoint, a fresh one where there never was one."""
     found = checkpoint.load_newest(run.checkpoints)
     state = TrainState()
     if found is not None:
@@ -193,8 +212,20 @@ def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> Tr
             accelerator.scaler.load_state_dict(loss_scale)
         model.load_state_dict(found.weights)
         checkpoint.restore_optimizer(model, optimizer, found.moments)
-        state = TrainState(step=found.step, **content)
+        known = {field.name for field in fields(TrainState)}
+        state = TrainState(step=found.step, **{key: value for key, value in content.items() if key in known})
     if accelerator.is_main_process and run.exists():
-        run.rewind(state.step, state.evaluated)
+        run.rewind(state.step, state.evaluated, found.logs if found else {})
+        _check_log(run, state)
+        checkpoint.keep_best(run.checkpoints, state.best_step)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
     return state
+
+
+def _check_log(run: RunDirectory, state: TrainState) -> None:
+    """Raises InputError where lines are lost: the run would come to its end and never be counted."""
+    if (found := sum(row.get("num_tokens", 0) for row in run.logged("steps.jsonl"))) != state.num_tokens:
+        raise InputError(
+            f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
+            f"got {found:,}: lines are lost; choose another --output"
+        )

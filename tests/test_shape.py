@@ -29,7 +29,7 @@ LAYERS = [
     {"results", "signals"},
     {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
     {"recipe"},
-    {"yaml12", "cache", "progress", "launch", "layouts", "pages", "environment"},
+    {"yaml12", "cache", "storage", "progress", "launch", "layouts", "pages", "environment"},
     {"errors"},
 ]
 HEAVY = {

@@ -6,15 +6,20 @@ Legend: N examples, T tokens of all examples together.
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
-from debft.cache import cache_directory, write_atomically
+from debft.cache import cache_directory
 from debft.data.checks import Examples
+from debft.launch import is_main_process
 from debft.progress import meter, say
+from debft.storage import DiskError, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -81,13 +86,17 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What `compute` gives for these texts, this tokenizer and `settings`; from the cache where it was computed before.
 
-    One process computes, others that want the same wait for it.
+    One process computes, others that want the same wait for it. A cache that cannot be written is said and done without.
     """
     if not cached:
         return compute()
     path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, settings)}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
+        except OSError as error:
+            _say_not_kept(f"{path.parent}: cannot be written: {error.strerror}")
         arrays = _read_cache(path) if path.is_file() else None
         if arrays is None:
             arrays = compute()
@@ -213,13 +222,23 @@ def _key(examples: Examples, tokenizer, settings: list) -> str:
     return digest.hexdigest()[:32]
 
 
-def _write_cache(path, arrays: dict[str, np.ndarray]) -> None:
+def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save
 
-    write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+    try:
+        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+    except DiskError as error:
+        _say_not_kept(error.refusal)
 
 
-def _read_cache(path) -> dict[str, np.ndarray] | None:
+@cache
+def _say_not_kept(refusal: str) -> None:
+    """Once per process and reason: a run has several splits."""
+    if is_main_process():
+        say(f"cache: {refusal}; the encoded texts are not kept for the next run")
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays, or None where the file is damaged (which is said, and it is made again)."""
     from safetensors import SafetensorError, safe_open
 
