@@ -113,7 +113,7 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
         raise InputError(f"{where}: expected weights to start from, --from-scratch asks for random ones; give one of the two")
     if not run.exists() or run.result() is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
-    if (there := run.recipe().model) != model:
+    if not _same_place(there := run.recipe().model, model):
         raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
@@ -158,8 +158,10 @@ def check_writable(output: Path) -> None:
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
     """Raises InputError naming the first thing that moves the score and differs."""
-    pairs = [("task", there.task, here.task), ("model", there.model, here.model), ("init_from", there.init_from, here.init_from)]
-    pairs.append(("data", *(r.data if r.data in SOURCES else os.path.realpath(r.data) for r in (there, here))))
+    pairs = [("task", there.task, here.task)]
+    for name in ("model", "init_from", "data"):
+        old, new = getattr(there, name), getattr(here, name)
+        pairs.append((name, new if _same_place(old, new) else old, new))
     for section in ("train", "sift"):
         old, new = getattr(there, section), getattr(here, section)
         pairs += [(f"{section}.{f.name}", getattr(old, f.name), getattr(new, f.name)) for f in fields(new)]
@@ -192,3 +194,12 @@ def say_skipped(examples: dict[str, Examples]) -> None:
     for name, kept in examples.items():
         if kept.skipped:
             say(f"{name}: {kept.skipped}")
+def _same_place(one: str | None, other: str | None) -> bool:
+    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
+    if one == other:
+        return True
+    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
+        return False
+    return Path(one).samefile(other)
+
+
