@@ -170,6 +170,15 @@ def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
             raise InputError(f"{where}: holds a different run: {name} is {old!r} there and {new!r} here; choose another --output")
 
 
+def _same_place(one: str | None, other: str | None) -> bool:
+    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
+    if one == other:
+        return True
+    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
+        return False
+    return Path(one).samefile(other)
+
+
 def describe(plan: Plan) -> None:
     """What is about to run, in a line or two; said before torch is imported."""
     recipe, task = plan.recipe, plan.task
@@ -194,12 +203,3 @@ def say_skipped(examples: dict[str, Examples]) -> None:
     for name, kept in examples.items():
         if kept.skipped:
             say(f"{name}: {kept.skipped}")
-def _same_place(one: str | None, other: str | None) -> bool:
-    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
-    if one == other:
-        return True
-    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
-        return False
-    return Path(one).samefile(other)
-
-

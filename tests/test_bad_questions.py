@@ -188,6 +188,7 @@ def nested(articles):
 FIRST = "question a2 in data[0].paragraphs[0]"
 NAMELESS = "data[0].paragraphs[0].qas[2]"
 OFFICIAL = "expected a list, as in SQuAD's own files, got"
+UNDER_DATA = "FILE: data: expected a list of objects, one per row, or SQuAD's articles, got"
 
 # what replaces the third question, its place, what is said of it
 NESTED = {
@@ -288,11 +289,13 @@ FILES = {
     "no data": ({"version": "v2.0"}, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got {'version': 'v2.0'}"),
     "text alone": ("data", "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got 'data'"),
     "null": (None, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got None"),
-    "data of null": ({"data": None}, f"FILE: data: {OFFICIAL} None"),
-    "data as an object": ({"data": {"title": "t"}}, f"FILE: data: {OFFICIAL} {{'title': 't'}}"),
+    "data of null": ({"data": None}, f"{UNDER_DATA} None"),
+    "data as an object": ({"data": {"title": "t"}}, f"{UNDER_DATA} {{'title': 't'}}"),
     "no article": ({"data": []}, "FILE: expected rows, got none"),
-    "article of text": ({"data": ["t"]}, "FILE: data[0]: expected an object with paragraphs, as in SQuAD's own files, got 't'"),
-    "no paragraphs": ({"data": [{"title": "t"}]}, f"FILE: data[0].paragraphs: {OFFICIAL} nothing, the key is missing"),
+    "article of text": ({"data": ["t"]}, f"{UNDER_DATA} ['t']"),
+    "no paragraphs": ({"data": [{"title": "t"}]}, "FILE: expected the columns question, context, answers, got title; 'question' is missing"),
+    "second article has no paragraphs": ({"data": [{"paragraphs": []}, {"title": "t"}]}, f"FILE: data[1].paragraphs: {OFFICIAL} nothing, the key is missing"),
+    "second article is text": ({"data": [{"paragraphs": []}, "t"]}, "FILE: data[1]: expected an object with paragraphs, as in SQuAD's own files, got 't'"),
     "paragraphs as an object": ({"data": [{"paragraphs": {}}]}, f"FILE: data[0].paragraphs: {OFFICIAL} {{}}"),
     "paragraph of null": ({"data": [{"paragraphs": [None]}]}, "FILE: data[0].paragraphs[0]: expected an object with qas, as in SQuAD's own files, got None"),
     "no questions": ({"data": [{"paragraphs": [{"context": "c"}]}]}, f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} nothing, the key is missing"),
