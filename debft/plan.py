@@ -122,7 +122,17 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: Tr
     """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    return len(encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process()))
+    windows = encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process())
+    if lost := unlearnable(windows, examples.labels):
+        (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
+        answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
+        if not tokens:
+            raise InputError(f"{answer} the model can read, got {examples.labels[row][0][0]!a}, of which no token is made{more}")
+        raise InputError(
+            f"{answer} lies whole in a window, got one of {tokens} tokens where windows share {config.doc_stride}{more}; "
+            f"it would be learned as no answer: give --set train.doc_stride={max(t for _, t in lost)} or a larger --max-seq-length"
+        )
+    return len(windows)
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
