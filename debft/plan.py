@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from debft.checks import check_recipe, check_schedule
-from debft.data import SOURCES, encode_split, load_table, task_for
+from debft.data import SOURCES, absent_languages, encode_split, load_table, task_for
 from debft.data.checks import Examples, check_rows
 from debft.data.own import quoted
+from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.launch import is_main_process
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
-from debft.tasks import QuestionAnswering, Task, TextClassification
+from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 
 MOST_SHOWN = 8  # labels or splits in one line
 
@@ -46,21 +48,34 @@ class Plan:
         task, lines = self.task, []
         if task.name == "text":
             lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+            if self.train.unused and self.recipe.train.text_columns is None:
+                lines.append(f"not read: {_some([quoted(name) for name in self.train.unused])}")
         if task.name == "xnli":
             lines.append(f"train on {self.train.source}")
+            if lacking := absent_languages(task_of(task.name, self.recipe.train), task.evals):
+                there = dict.fromkeys(split.config for split in task.evals)
+                lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
         if isinstance(task, TextClassification):
-            lines.append(self._labels())
+            lines += self._labels()
         return lines
 
-    def _labels(self) -> str:
-        labels_N = self.train.labels
+    def _labels(self) -> list[str]:
+        """The labels with the number of training rows of each, or the range of the scores; and what is odd about them."""
+        labels_N, labels = self.train.labels, self.task.labels
         if self.task.is_regression:
-            asked = self.task.name != "text" or self.recipe.train.problem != "auto" or (labels_N != np.round(labels_N)).any()
-            advice = "" if asked else "   (whole numbers; --problem classification makes them labels)"
-            return f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}{advice}"
-        counts = np.bincount(labels_N, minlength=len(self.task.labels))
-        shown = [f"{label} {count:,}" for label, count in zip(self.task.labels, counts, strict=True)]
-        return "   ".join(["labels", *shown[:MOST_SHOWN], *([f"... ({len(shown)} in all)"] if len(shown) > MOST_SHOWN else [])])
+            return [f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"]
+        counts = np.bincount(labels_N, minlength=len(labels))
+        lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)], "   ")])]
+        own = self.task.name == "text"
+        if own and self.recipe.train.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
+            lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
+        alike = Counter(map(str.casefold, labels)) if own else {}
+        if same := [label for label in labels if alike.get(label.casefold(), 1) > 1]:
+            lines.append(f"labels that differ in case alone: {_some(same)}")
+        if none := [label for label, count in zip(labels, counts, strict=True) if not count]:
+            first = f" in the first {len(labels_N):,}" if self.recipe.train.max_train_samples is not None else ""
+            lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
+        return lines
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -69,6 +84,12 @@ class Plan:
     @property
     def skipped_rows(self) -> dict[str, int]:
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    """The first names, and how many there are in all where that is not all of them."""
+    more = [f"... ({len(names)} in all)"] if len(names) > MOST_SHOWN else []
+    return between.join([*names[:MOST_SHOWN], *more])
 
 
 def make_plan(recipe: Recipe) -> Plan:
