@@ -57,6 +57,7 @@ class Plan:
                 lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
         if isinstance(task, TextClassification):
             lines += self._labels()
+            lines += [line for split in task.evals if (line := self._alike(split.name))]
         return lines
 
     def _labels(self) -> list[str]:
@@ -76,6 +77,15 @@ class Plan:
             first = f" in the first {len(labels_N):,}" if self.recipe.train.max_train_samples is not None else ""
             lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
         return lines
+
+    def _alike(self, name: str) -> str | None:
+        """What to say of an eval split whose rows all have one label or score: several metrics mean nothing there."""
+        labels_N = self.examples[name].labels
+        if len(labels_N) < 2 or (labels_N != labels_N[0]).any():
+            return None
+        label = f"{labels_N[0]:g}" if self.task.is_regression else self.task.labels[labels_N[0]]
+        first = "the first " if self.recipe.train.max_eval_samples is not None else ""
+        return f"{name}: all of {first}{len(labels_N):,} rows are labelled {label}; its scores say little"
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -54,6 +54,7 @@ def test_test_file_of_the_benchmark_is_read_to_be_predicted(tmp_path, monkeypatc
     [
         ("cola", "dev.tsv", "gj04\t1\t\tHe slept.\ngj04\t0\t*\tSlept he.\n", [("He slept.",), ("Slept he.",)]),
         ("stsb", "stsb-en-dev.csv", 'a,a,5.0\n"c, d",e,0.2\n', [("a", "a"), ("c, d", "e")]),
+        ("mnli", "snli_1.0_test.txt", "gold_label\tsentence1_parse\tsentence1\tsentence2\n-\tx\ta\tb\n", [("a", "b")]),
         ("mnli", "snli.jsonl", '{"gold_label": "-", "sentence1": "a", "sentence2": "b"}\n', [("a", "b")]),
         ("xnli", "multinli.train.de.tsv", "premise\thypo\tlabel\na\tb\tcontradictory\n", [("a", "b")]),
     ],

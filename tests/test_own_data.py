@@ -575,6 +575,16 @@ def test_labels_that_differ_in_case_alone_are_said(tmp_path):
     ]
 
 
+def test_eval_rows_of_one_label_are_said(tmp_path):
+    for split in ("train", "validation"):
+        write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 4, label=["a", "a", "b", "b"]))
+    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == ["labels   a 2   b 2"]
+    assert make_plan(recipe_for(tmp_path, max_eval_samples=2)).remarks()[1:] == [
+        "labels   a 2   b 2",
+        "validation: all of the first 2 rows are labelled a; its scores say little",
+    ]
+
+
 def test_label_that_no_training_row_has_is_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 6, label=["a", "a", "b", "b", "c", "c"]))

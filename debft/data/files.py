@@ -55,11 +55,11 @@ def read_table(path: Path, header: Header | None = None) -> Table:
 
 
 def read_text(path: Path, text: str, suffix: str, header: Header | None = None) -> Table:
-    """The table in `text`, in the format that `suffix` names; `path` is for the error lines."""
-    readers: dict[str, Callable[..., Table]] = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".json": _json}
+    """The table in `text`, in the format that `suffix` names; `path` is for the error lines. `.txt` is TSV: so are SNLI's files."""
+    readers: dict[str, Callable[..., Table]] = {".tsv": _tsv, ".txt": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".json": _json}
     if suffix not in readers:
-        raise InputError(f"{path}: expected a file ending in {one_of([*readers, '.parquet'])}, got '{suffix}'")
-    return readers[suffix](path, text, header) if suffix in (".tsv", ".csv") else readers[suffix](path, text)
+        raise InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'")
+    return readers[suffix](path, text, header) if suffix in (".tsv", ".txt", ".csv") else readers[suffix](path, text)
 
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
