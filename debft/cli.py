@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a command needs it."""
 
+import io
 import os
 import shlex
 import signal
@@ -455,10 +456,21 @@ def _add_task_commands() -> None:
 _add_task_commands()
 
 
+def _write_any_text() -> None:
+    """Results that go to a file or another program are UTF-8, whatever code page the system has for them; what a terminal cannot
+    show, it gets as \\u escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            narrow = stream is sys.stdout and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if narrow else None, errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command and end with the exit code of the contract."""
     from debft import launch
 
+    _write_any_text()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     try:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.checks import check_lengths
-from debft.data import encode_split, load_table, present
+from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.encoding import EncodedSplit
-from debft.data.files import Table, read_table, read_text
+from debft.data.files import Table, decoded, lists_of_objects, read_table, read_text
+from debft.data.foreign import header_for, in_task_columns
 from debft.data.own import own_task_of_model
 from debft.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
@@ -157,6 +158,8 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         raise InputError("--data: expected hub, demo or a directory, got ''")
     task, source = predictor.task, data or predictor.data or "hub"
     evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
+    if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
+        say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
     say_skipped(examples)
     assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
@@ -184,7 +187,7 @@ def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[st
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """id, prediction and scores of each row of a JSONL or other table, or of stdin (`-`); the label is not needed."""
-    table = _stdin() if file == "-" else _file(Path(file))
+    table = _stdin(predictor.task) if file == "-" else _file(Path(file), predictor.task)
     examples = check_texts(table, predictor.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
@@ -209,27 +212,32 @@ _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 FORMATS = {"jsonl": _json_lines, "tsv": _tsv_lines}
 
 
-def _file(path: Path) -> Table:
+def _file(path: Path, task: Task) -> Table:
     if not path.is_file():
         raise InputError(f"{path}: expected a file with the columns of the task, or - for stdin; found none")
-    return read_table(path)
+    return in_task_columns(read_table(path, header_for(task)), task)
 
 
-def _stdin() -> Table:
+def _stdin(task: Task) -> Table:
     """JSONL, JSON, or TSV with a header line, by how it begins."""
     if sys.stdin.isatty():
         say("reading from the terminal: one JSON object per line, Ctrl-D to end")
-    raw = sys.stdin.buffer.read()
-    return read_text(Path("stdin"), raw, _ending(raw))
+    path = Path("stdin")
+    text = decoded(path, sys.stdin.buffer.read())
+    begin = text.lstrip()[:1]
+    if begin not in ("{", "["):
+        table = read_text(path, text, ".tsv", header_for(task))
+    else:
+        table = read_text(path, *(_one_object(text, task) if begin == "{" else (text, ".json")))
+    return in_task_columns(table, task)
 
 
-def _ending(raw: bytes) -> str:
-    """What the ending of a file with this content would be. One object with `data` is SQuAD's nesting, any other a row."""
-    begin = raw.lstrip()[:1]
-    if begin != b"{":
-        return ".json" if begin == b"[" else ".tsv"
+def _one_object(text: str, task: Task) -> tuple[str, str]:
+    """(text, its ending as a file) of what begins with an object: several of them, or one that is a row or holds the rows."""
     try:
-        whole = json.loads(raw)
+        whole = json.loads(text)
     except ValueError:
-        return ".jsonl"
-    return ".json" if "data" in whole else ".jsonl"
+        return text, ".jsonl"
+    if whole.keys() & {*task.text_keys} or not ("data" in whole or lists_of_objects(whole)):
+        return f"[{text}]", ".json"  # one row, which may stand on several lines
+    return text, ".json"

@@ -10,6 +10,7 @@ from conftest import random_texts, table_of
 from debft.data import encoding
 from debft.data.checks import check_rows
 from debft.data.encoding import encode, longest_first, random_ends
+from debft.environment import code_digest
 from debft.models import ModelFiles, build_tokenizer
 
 
@@ -95,6 +96,18 @@ def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
     first = run(examples, tokenizer, max_seq_length=31)
     monkeypatch.setattr(encoding, "_encode", lambda *_: pytest.fail("encoded twice"))
     assert np.array_equal(run(examples, tokenizer, max_seq_length=31).ids_T, first.ids_T)
+
+
+@pytest.mark.parametrize("what", ["code", *encoding.ENCODERS])
+def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypatch):
+    run(examples, tokenizer, max_seq_length=29)
+    versions = encoding.moving_versions()
+    monkeypatch.setattr(encoding, "code_digest", lambda: "other" if what == "code" else code_digest())
+    monkeypatch.setattr(encoding, "moving_versions", lambda: versions | {what: "0.0"})
+    encode_again, calls = encoding._encode, []
+    monkeypatch.setattr(encoding, "_encode", lambda *given: calls.append(1) or encode_again(*given))
+    run(examples, tokenizer, max_seq_length=29)
+    assert calls == [1]
 
 
 def test_changed_text_is_encoded_anew(mnli, tokenizer):

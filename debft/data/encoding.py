@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from debft.cache import cache_directory
 from debft.data.checks import Examples
+from debft.environment import code_digest, moving_versions
 from debft.launch import is_main_process
 from debft.progress import meter, say
 from debft.storage import DiskError, write_atomically
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FORMAT = 2
+ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
 CHUNK = 1000  # examples per call of the Rust tokenizer: progress is shown in between
 
 
@@ -214,8 +216,10 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
 
 
 def _key(examples: Examples, tokenizer, settings: list) -> str:
+    """A digest of all that the arrays follow from: texts, settings, tokenizer, and the code and versions that compute them."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([FORMAT, *settings, len(examples)]).encode())
+    versions = [moving_versions()[name] for name in ENCODERS]
+    digest.update(json.dumps([FORMAT, code_digest(), versions, *settings, len(examples)]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for texts in examples.texts:
         digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))
