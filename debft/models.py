@@ -3,7 +3,6 @@
 Nothing here imports torch or transformers before it builds something, so that a wrong name fails at once.
 """
 
-import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -15,6 +14,17 @@ from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.layouts import LAYOUTS
+from debft.model_files import (
+    WEIGHT_FILES,
+    check_not_quantized,
+    check_weights,
+    explain_no_weights,
+    lacking,
+    read_json,
+    stored_dtypes,
+    tokenizer_files,
+)
+from debft.positions import longest_input
 from debft.progress import say
 from debft.recipe import TrainConfig, from_dict
 from debft.tasks import TASKS, QuestionAnswering, Task
@@ -54,8 +64,6 @@ SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carr
 DEFAULT_LENGTH = 256
 LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is used: memory grows with the square
 SCORE_LABEL = "score"  # the name of a regression's only output
-TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.
 HEAD_DROPOUT = {
     "deberta-v2": "cls_dropout", "deberta": "cls_dropout", "roberta": "classifier_dropout",
@@ -98,7 +106,8 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
 
     An alias wins over a directory of the same name, which is meant by `./NAME`; an installed package with its files over the hub.
 
-    Raises InputError for an unknown name, an unreachable hub, or a directory that lacks config, tokenizer or weights.
+    Raises InputError for an unknown name, an unreachable hub, a directory that lacks config, tokenizer or weights, or weights
+    that cannot be used as they lie there.
     """
     check_model_name(model)
     path = Path(model)
@@ -108,11 +117,17 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
         found = ModelFiles(name=model, path=path)
     else:
         found = _find_alias_or_hub_id(model, from_scratch)
-    _require(found.path, ("config.json",), "a config.json")
-    _require(found.path, TOKENIZER_FILES, f"a tokenizer ({', '.join(TOKENIZER_FILES)})")
-    if not from_scratch:
-        _require(found.path, WEIGHT_FILES, "weights (model.safetensors or pytorch_model.bin), or --from-scratch for random ones")
-    read_config(found.path)
+    if absent := lacking(found.path, weights=not from_scratch):
+        where = found.path if found.revision is None or found.packaged else model
+        without = explain_no_weights(found.path) or "; copy them there, or --from-scratch for random ones"
+        raise InputError(
+            f"--model {where}: expected {absent} in the directory, found none{without if absent.startswith('weights') else ''}"
+        )
+    config = read_config(found.path)
+    if from_scratch:
+        check_not_quantized(found.path, config)
+    else:
+        check_weights(found.path, config)
     return found
 
 
@@ -122,16 +137,13 @@ def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
     if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
         path, version = packaged
         return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
-    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, weight_files=WEIGHT_FILES)
+    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, lacking=lacking)
     return ModelFiles(name=name, path=path, revision=path.name)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path / 'config.json'}: expected JSON, got {error}") from None
     where = path / "config.json"
+    config = read_json(where)
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
     names = config.get("id2label") or {}
@@ -214,17 +226,6 @@ def use_config(files: ModelFiles, settings: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def longest_input(config: dict[str, Any]) -> int | None:
-    """Tokens that the model has positions for; None where positions are relative."""
-    if config["model_type"] in ("deberta-v2", "deberta", "xlnet") and not config.get(
-        "position_biased_input", config["model_type"] != "xlnet"
-    ):
-        return None
-    reserved = 2 if config["model_type"] in ("roberta", "xlm-roberta") else 0
-    positions = config.get("max_position_embeddings")
-    return None if positions is None else positions - reserved
-
-
 def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
     """Raises InputError where the tokenizer gives ids that the model has no embedding for."""
     rows = read_config(files.path).get("vocab_size")
@@ -238,7 +239,7 @@ def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
 def token_file(files: ModelFiles) -> str:
     """The file that the tokens come from. Raises InputError where the directory has none that its type of model takes."""
     kind = read_config(files.path)["model_type"]
-    names = LAYOUTS[kind].files if kind in LAYOUTS else TOKENIZER_FILES
+    names = tokenizer_files(files.path)
     _require(files.path, names, f"a tokenizer of {kind} ({' or '.join(names)})")
     return next(name for name in names if (files.path / name).is_file())
 
@@ -374,17 +375,6 @@ def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float |
         config.problem_type = "regression" if task.is_regression else "single_label_classification"
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
-
-
-def stored_dtypes(path: Path) -> list[str]:
-    """The dtypes in `model.safetensors`, [] where the weights are in another form."""
-    from safetensors import safe_open
-
-    file = path / "model.safetensors"
-    if not file.is_file():
-        return []
-    with safe_open(file, framework="np") as tensors:
-        return sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
 
 
 def _first_line(error: Exception) -> str:

@@ -27,9 +27,9 @@ LAYERS = [
     {"schedule", "devices", "checkpoint"},
     {"data"},
     {"results", "signals"},
-    {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
+    {"hub", "model_files", "tasks", "metrics", "published", "tokenization", "spans"},
     {"recipe"},
-    {"yaml12", "cache", "progress", "launch", "layouts", "pages", "environment"},
+    {"yaml12", "cache", "progress", "launch", "layouts", "positions", "pages", "environment"},
     {"errors"},
 ]
 HEAVY = {
