@@ -127,7 +127,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         config=config,
         head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
-        tokenizer=build_tokenizer(files),
+        tokenizer=build_tokenizer(files, task),
         model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(runtime, accelerator.device),
     )

@@ -17,6 +17,7 @@ from debft.layouts import LAYOUTS
 from debft.model_files import (
     WEIGHT_FILES,
     check_not_quantized,
+    check_pointer,
     check_weights,
     explain_no_weights,
     lacking,
@@ -244,38 +245,34 @@ def token_file(files: ModelFiles) -> str:
     return next(name for name in names if (files.path / name).is_file())
 
 
-def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
+def build_tokenizer(files: ModelFiles, task: Task | None = None) -> "PreTrainedTokenizerFast":
     """The checkpoint's own tokens: from its vocabulary, or from its `tokenizer.json` as it stands.
 
-    AutoTokenizer takes a `tokenizer.json` apart and builds another tokenizer of its pieces, so it is asked only for the types
-    of model that LAYOUTS does not have.
+    AutoTokenizer takes a `tokenizer.json` apart and builds another tokenizer of its pieces, so it is asked only for what the
+    types of model that LAYOUTS does not have leave to their class. Raises InputError where the tokens would not be the model's,
+    or `task` needs what the tokenizer does not put around its texts.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
+    from debft.foreign_tokenizers import check_no_own_code, check_special_tokens, tokenizer_of_json, tokenizer_of_transformers
     from debft.tokenization import tokenizer_from_vocabulary
 
     config = read_config(files.path)
     load_config(files.path)
-    kind, source = config["model_type"], token_file(files)
+    kind, file = config["model_type"], files.path / token_file(files)
+    check_no_own_code(files.path)
     longest = longest_input(config) or config.get("max_position_embeddings")
-    try:
-        if kind not in LAYOUTS:
-            return AutoTokenizer.from_pretrained(files.path)
+    length = {"model_max_length": longest} if longest else {}
+    if kind not in LAYOUTS:
+        backend, options = tokenizer_of_transformers(file, kind)
+    elif file.name == "tokenizer.json":
+        backend, options = tokenizer_of_json(file, kind)
+    else:
+        check_pointer(file)
         layout = LAYOUTS[kind]
-        options = layout.options() | ({"model_max_length": longest} if longest else {})
-        if source != "tokenizer.json":
-            backend = tokenizer_from_vocabulary(files.path / source, kind)
-            return PreTrainedTokenizerFast(tokenizer_object=backend, **layout.special, **options)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(files.path, **options)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"--model {files.path}: the tokenizer cannot be read: {_first_line(error)}; copy its files again"
-        ) from None
-    for name, token in layout.special.items():  # which some of the hub's files leave to the class
-        if getattr(tokenizer, name) is None and token in tokenizer.get_vocab():
-            setattr(tokenizer, name, token)
-    if tokenizer.pad_token_id is None:
-        raise InputError(f"{files.path / source}: expected a token for padding, found none")
+        backend, options = tokenizer_from_vocabulary(file, kind), {**layout.special, **layout.options()}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **(options | length))
+    check_special_tokens(tokenizer, file, task)
     return tokenizer
 
 

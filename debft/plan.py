@@ -122,7 +122,7 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: Tr
     """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    return len(encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process()))
+    return len(encode_split(task, examples, build_tokenizer(files, task), config, what=task.train.name, show=is_main_process()))
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:

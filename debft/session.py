@@ -18,6 +18,7 @@ from debft.plan import MOST_SHOWN, Plan
 from debft.progress import say
 from debft.results import RunDirectory
 from debft.sift import SiftLoss, perturbed_module
+from debft.tokenizer_json import save_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
     config, files = plan.recipe.train, plan.files
     accelerator, precision = build_accelerator(plan.recipe.runtime)
-    tokenizer = build_tokenizer(files)
+    tokenizer = build_tokenizer(files, plan.task)
     head = head_of(plan.task, config, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
@@ -131,7 +132,7 @@ def save_model(session: Session, chosen: dict[str, float]) -> None:
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
     setattr(model.config, SETTINGS, use_settings(session.plan.task, session.plan.recipe.train) | chosen)
     model.save_pretrained(session.run.model)
-    session.tokenizer.save_pretrained(session.run.model)
+    save_tokenizer(session.tokenizer, session.run.model)
 
 
 def save(session: Session, state: TrainState) -> None:
