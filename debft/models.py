@@ -150,6 +150,8 @@ def read_config(path: Path) -> dict[str, Any]:
     names = config.get("id2label") or {}
     if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
         raise InputError(f"{where}: id2label: expected label names by number, got {names!r}")
+    if sorted(map(int, names)) != list(range(len(names))) or len(set(names.values())) < len(names):
+        raise InputError(f"{where}: id2label: expected a name of its own for each output from 0 on, got {shown(names)}")
     return config
 
 
@@ -191,6 +193,16 @@ def model_names(files: ModelFiles) -> tuple[str, ...]:
     """The names of the outputs as config.json has them, () where it names none."""
     id2label = read_config(files.path).get("id2label") or {}
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
+
+
+def output_names(files: ModelFiles) -> tuple[str, ...]:
+    """The names of the outputs as transformers has them: LABEL_0, LABEL_1, ... where config.json names none."""
+    return model_names(files) or tuple(f"LABEL_{i}" for i in range(read_config(files.path).get("num_labels") or 2))
+
+
+def are_numbers(names: tuple[str, ...]) -> bool:
+    """Whether the names of outputs say nothing but their numbers, as transformers' do for a model that nobody named them for."""
+    return all(name.upper() == f"LABEL_{i}" for i, name in enumerate(names))
 
 
 def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
@@ -342,7 +354,7 @@ def count_parameters(files: ModelFiles) -> tuple[int, int]:
 def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The label names of the checkpoint where they are real names and not the task's: its head would be of no use."""
     names = model_names(files)
-    given = any(name != f"LABEL_{i}" for i, name in enumerate(names))
+    given = not are_numbers(names)
     same = sorted(name.lower() for name in names) == sorted(label.lower() for label in labels)
     return names if given and not same else ()
 

@@ -15,6 +15,7 @@ from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
+from debft.probe import check_takes_texts
 from debft.progress import say
 from debft.results import RunDirectory
 from debft.sift import SiftLoss, perturbed_module
@@ -87,6 +88,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         seed=config.seed,
         quiet=not accelerator.is_main_process,
     )
+    check_takes_texts(model, tokenizer, files, plan.task, config.max_seq_length)
     if plan.recipe.sift.weight:
         perturbed_module(model)  # raises where there is none
     optimizer = build_optimizer(model, config)

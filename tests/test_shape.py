@@ -21,7 +21,7 @@ LAYERS = [
     {"inference"},
     {"session"},
     {"plan", "comparison"},
-    {"train", "evaluation", "optimization", "sift"},
+    {"train", "evaluation", "optimization", "sift", "probe"},
     {"heads"},
     {"checks", "models"},
     {"foreign_tokenizers"},
