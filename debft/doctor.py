@@ -9,7 +9,8 @@ from typing import Any
 from debft import __version__, hub
 from debft.cache import cache_directory
 from debft.errors import InputError
-from debft.models import WEIGHT_FILES, read_config, stored_dtypes
+from debft.model_files import WEIGHT_FILES, stored_dtypes
+from debft.models import read_config
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}

@@ -25,20 +25,23 @@ from debft.models import (
     USE_ANSWERS,
     USE_TEXTS,
     ModelFiles,
+    are_numbers,
     build_model,
     build_tokenizer,
     check_vocabulary,
     find_model,
     model_labels,
-    model_names,
+    output_names,
+    read_config,
     read_settings,
     use_config,
 )  # fmt: skip
 from debft.plan import say_skipped
+from debft.probe import check_takes_texts
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
-from debft.tasks import TASKS, TEXT, Task, task_of
+from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -118,16 +121,18 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
     config, runtime = use_config(files, settings)
     task = (
-        own_task_of_model(config, model_names(files))
-        if name == TEXT.name and own
-        else task_of(name, recipe.train if recipe else config)
+        _own_texts(files, config, foreign=own is None) if name == TEXT.name else task_of(name, recipe.train if recipe else config)
     )
+    if own is None and isinstance(task, TextClassification):
+        _check_outputs(files, task)
     check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
     runtime = replace(runtime, precision=_precision(precision, runtime.precision))
     accelerator, _ = build_accelerator(runtime)
+    tokenizer = build_tokenizer(files, task)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
+    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
     return Predictor(
         task=task,
         files=files,
@@ -135,7 +140,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         config=config,
         head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
-        tokenizer=build_tokenizer(files),
+        tokenizer=tokenizer,
         model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(runtime, accelerator.device),
     )
@@ -150,6 +155,35 @@ def _precision(asked: str, trained: str) -> str:
     except InputError:
         say(f"the model was trained in {trained}, which this machine lacks: {check_precision('auto')} is used")
         return "auto"
+
+
+def _own_texts(files: ModelFiles, config: TrainConfig, *, foreign: bool) -> TextClassification:
+    """The task of a model of own texts. foreign: saved by another program; its outputs' names and number are all that it says."""
+    names = output_names(files)
+    if not foreign:
+        return own_task_of_model(config, names)
+    if len(names) == 1 or read_config(files.path).get("problem_type") == "regression":
+        return own_task_of_model(replace(config, problem="regression"), names)
+    return replace(own_task_of_model(config, names), numbered=are_numbers(names))
+
+
+def _check_outputs(files: ModelFiles, task: TextClassification) -> None:
+    """Tell what is taken for granted about a model of another program whose outputs have no names.
+
+    Raises InputError for one that gives each text any number of labels.
+    """
+    where, names = files.path / "config.json", output_names(files)
+    if read_config(files.path).get("problem_type") == "multi_label_classification":
+        raise InputError(f"{where}: problem_type: expected one label for each text, got multi_label_classification")
+    if task.is_regression or not are_numbers(names):
+        return
+    if task.name == TEXT.name:
+        say(f"{where}: names no labels: the outputs are called {', '.join(names)}, and 0, 1, ... in a file of labels are theirs")
+    elif len(names) == len(task.labels):
+        say(
+            f"{where}: names no labels: its outputs are taken for {', '.join(task.labels)}, in the order of {task.name}, which may "
+            "not be that of the model; where it is not, name them in id2label"
+        )
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: Tr
     """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    windows = encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process())
+    windows = encode_split(task, examples, build_tokenizer(files, task), config, what=task.train.name, show=is_main_process())
     if lost := unlearnable(windows, examples.labels):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"

@@ -15,10 +15,12 @@ from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
+from debft.probe import check_takes_texts
 from debft.progress import say
 from debft.results import RunDirectory, files_of
 from debft.sift import SiftLoss, perturbed_module
 from debft.storage import DiskError, whole_directory
+from debft.tokenizer_json import save_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +76,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
     config, files = plan.recipe.train, plan.files
     accelerator, precision = build_accelerator(plan.recipe.runtime)
-    tokenizer = build_tokenizer(files)
+    tokenizer = build_tokenizer(files, plan.task)
     head = head_of(plan.task, config, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
@@ -87,6 +89,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         seed=config.seed,
         quiet=not accelerator.is_main_process,
     )
+    check_takes_texts(model, tokenizer, files, plan.task, config.max_seq_length)
     if plan.recipe.sift.weight:
         perturbed_module(model)  # raises where there is none
     optimizer = build_optimizer(model, config)
@@ -136,7 +139,7 @@ def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)
-        session.tokenizer.save_pretrained(folder)
+        save_tokenizer(session.tokenizer, folder)
         return files_of(folder)
 
 
