@@ -18,6 +18,7 @@ from debft.progress import say
 from debft.signals import INTERRUPTED, PARENT, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0
+DEBFT = (sys.executable, "-m", "debft")
 
 
 def is_main_process() -> bool:
@@ -53,7 +54,7 @@ def start_processes(number: int) -> int:
         # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.
         common["ACCELERATE_USE_CPU"] = "true"
         common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
-    command = [sys.executable, "-m", "debft", *sys.argv[1:]]
+    command = [*DEBFT, *sys.argv[1:]]
     children: list[subprocess.Popen] = []
     with stop_requested(show=False, at_once=lambda: [child.kill() for child in children]) as stop:
         for rank in range(number):

@@ -46,8 +46,8 @@ def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) 
     """Run or resume each of `runs`, `jobs` at a time. (failures by run id, the signal that ended it early or 0).
 
     devices: of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
-    A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The checkpoints of
-    a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
+    A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
+    checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
     waiting, running, failures = list(runs), [], {}
     free = list(range(jobs))
