@@ -1,6 +1,7 @@
 """A trained model, used: what a run scored is what evaluate and predict give, bit for bit, for every task in both dialects."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -67,14 +68,15 @@ def test_model_carries_the_precision_it_was_trained_in_and_is_used_in_it(tmp_pat
 
 
 def test_precision_that_is_not_here_is_said(tmp_path, capsys):
-    finetune(short_recipe("rte", "card"), tmp_path)
-    path = tmp_path / "model" / "config.json"
+    finetune(short_recipe("rte", "card"), tmp_path / "run")
+    model = shutil.copytree(tmp_path / "run" / "model", tmp_path / "model")
+    path = model / "config.json"
     config = json.loads(path.read_text())
     config["debft"]["precision"] = "fp16"
     path.write_text(json.dumps(config))
     if torch.cuda.is_available():
         pytest.skip("fp16 is there: this machine has a CUDA GPU")
-    assert inference.load_predictor(str(tmp_path), None, "auto").accelerator.mixed_precision == "no"
+    assert inference.load_predictor(str(model), None, "auto").accelerator.mixed_precision == "no"
     assert "the model was trained in fp16, which this machine lacks: fp32 is used" in capsys.readouterr().err
 
 
@@ -85,6 +87,9 @@ def test_model_of_an_earlier_version_is_used_as_its_recipe_says(tmp_path):
     for added in ("truncation", "seed", "precision"):
         del config["debft"][added]
     path.write_text(json.dumps(config))
+    result = json.loads((tmp_path / "result.json").read_text()) | {"format_version": 1}
+    del result["model_files"]
+    (tmp_path / "result.json").write_text(json.dumps(result))
     used = inference.load_predictor(str(tmp_path), None, "auto").config
     assert (used.truncation, used.seed) == ("random_ends", 7)
 
