@@ -255,8 +255,22 @@ def test_tokenizer_of_another_model_is_an_input_error(tmp_path, tiny_data, demo_
 SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_left():
+    """A test that fails half-way would leave a run of 500 epochs behind."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    STARTED.clear()
+
+
 def command(*arguments, cwd=None, **environment):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "debft", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -265,6 +279,8 @@ def command(*arguments, cwd=None, **environment):
         env=os.environ | environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background has it ignored
     )
+    STARTED.append(process)
+    return process
 
 
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
