@@ -1,7 +1,6 @@
-"""Where debft keeps what it can make again, and how it writes files that are whole or absent."""
+"""Where debft keeps what it can make again."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from debft.errors import InputError
@@ -17,24 +16,3 @@ def cache_directory() -> Path:
     except OSError as error:
         raise InputError(f"{directory}: the cache cannot be made: {error.strerror}; set DEBFT_CACHE to a directory") from None
     return directory
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of `content` under `path`, or what was there before, also when the process dies in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,7 @@ from typing import Any
 from debft.data import source_kind
 from debft.published import published_scores
 from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_names, recipe_path
-from debft.tasks import Task
+from debft.tasks import LANGUAGES, Task
 
 NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
 
@@ -56,7 +56,9 @@ def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> li
     verdict = "indicative (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "indicative (1 seed)"
     rows = []
     for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
-        of_some_languages = cell.score.partition("/")[0].endswith(".avg") and recipe.train.languages is not None
+        split = cell.score.partition("/")[0]
+        all_of_them = {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES}
+        of_some_languages = split.endswith(".avg") and not all_of_them <= {evaluated.name for evaluated in task.evals}
         ours = None if of_some_languages else scores.get(cell.score)
         difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
         rows.append({

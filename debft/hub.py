@@ -6,6 +6,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from debft.errors import InputError
@@ -50,36 +52,47 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
-def require_hub(what: str, instead: str) -> None:
-    """Raises InputError where the hub is not to be reached; `instead` says what works without it."""
+def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
+    """Raises InputError where the hub is not to be reached; `why` it is needed, `instead`: what works without it."""
     if offline():
-        raise InputError(f"{what}: not in the cache, and HF_HUB_OFFLINE is set; {instead}")
+        raise InputError(f"{what}: {why}, and HF_HUB_OFFLINE is set; {instead}")
     if not reachable():
-        raise InputError(f"{what}: not in the cache, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
+        raise InputError(f"{what}: {why}, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
 
 
-def model_directory(hub_id: str, *, weights: bool, weight_files: tuple[str, ...]) -> Path:
+def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | None]) -> Path:
     """A directory with the model's files, downloaded where the cache lacks them; named by its commit.
 
-    Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded.
+    Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded. `lacking` tells, for
+    a directory and `weights`, what is missing in it: a download that was broken off leaves no other mark.
+
+    Raises InputError where the cache does not have it all and the hub cannot be reached.
     """
     from huggingface_hub import HfApi, errors, snapshot_download
 
+    absent = None
     try:
         cached = Path(snapshot_download(hub_id, local_files_only=True))
-        if (cached / "config.json").is_file() and (not weights or any((cached / name).is_file() for name in weight_files)):
+        absent = lacking(cached, weights=weights)
+        if absent is None:
             return cached
     except errors.LocalEntryNotFoundError:
         pass
-    require_hub(f"--model {hub_id}", "connect to it, or run `debft TASK --model DIR`, or `debft TASK --data demo`")
+    what = f"its download is not complete, it lacks {absent}" if absent else "not in the cache"
+    require_hub(f"--model {hub_id}", "connect to it, or run `debft TASK --model DIR`, or `debft TASK --data demo`", what)
     try:
-        files = HfApi().list_repo_files(hub_id)
-        kind = ["model*.safetensors*"] if any(name.endswith(".safetensors") for name in files) else ["pytorch_model*"]
-        return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.model", "*.txt", *(kind if weights else [])]))
+        return Path(snapshot_download(hub_id, allow_patterns=_patterns(HfApi().list_repo_files(hub_id), weights)))
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise InputError(f"--model {hub_id}: no such model on {endpoint()}; see --help for the aliases") from None
     except errors.HfHubHTTPError as error:
         raise InputError(f"--model {hub_id}: {endpoint()} refused it: {str(error).splitlines()[0]}") from None
+
+
+def _patterns(files: list[str], weights: bool) -> list[str]:
+    """Of the files to download: configuration, tokenizer, and the weights in one form."""
+    in_safetensors = any(fnmatch(name, "model*.safetensors") for name in files)  # an adapter's or another program's do not count
+    kind = ["model*.safetensors*"] if in_safetensors else ["pytorch_model*"]
+    return ["*.json", "*.model", "*.txt", *(kind if weights else [])]
 
 
 def packaged_directory(package: str, weight_files: tuple[str, ...]) -> tuple[Path, str] | None:

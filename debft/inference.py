@@ -10,32 +10,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.checks import check_lengths
-from debft.data import encode_split, load_table, present
+from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.encoding import EncodedSplit
-from debft.data.files import Table, read_table, read_text
+from debft.data.files import Table, decoded, lists_of_objects, read_table, read_text
+from debft.data.foreign import header_for, in_task_columns
 from debft.data.own import own_task_of_model
-from debft.devices import build_accelerator, micro_batch_tokens
+from debft.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Assessment, Head, head_of
 from debft.models import (
+    USE_ANSWERS,
+    USE_TEXTS,
     ModelFiles,
+    are_numbers,
     build_model,
     build_tokenizer,
     check_vocabulary,
     find_model,
     model_labels,
-    model_names,
+    output_names,
+    read_config,
     read_settings,
     use_config,
 )  # fmt: skip
 from debft.plan import say_skipped
+from debft.probe import check_takes_texts
 from debft.progress import say
-from debft.recipe import Recipe, RuntimeConfig, TrainConfig
+from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
-from debft.tasks import TASKS, TEXT, Task, task_of
+from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -83,14 +89,17 @@ class Predictor:
 
 
 def recipe_of(run: RunDirectory) -> Recipe:
-    """Of a run that has come to its end. Raises InputError for one that has no model yet."""
-    if not (run.model / "config.json").is_file():
+    """Of a run that has come to its end. Raises InputError for one that has no model yet, or not the one it wrote."""
+    if not (run.model / "config.json").is_file() or (result := run.result()) is None:
         raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
+    run.check_model(result)
     return run.recipe()
 
 
 def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> Predictor:
     """From a run directory, or from a fine-tuned model, whose config.json names its task, or else `task_name` does.
+
+    precision: `auto` is that in which the model was trained, where it says so and this machine has it
 
     Raises InputError where the task is not known or the model has no head for it.
     """
@@ -108,18 +117,22 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         raise InputError(f"{run_or_model}: expected a run directory, or --task for a model; {did_you_mean('', TASKS)[2:]}")
     if name not in TASKS:
         raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
-    config = use_config(files, settings)
+    if recipe is not None:  # of a run of an earlier version, whose model does not carry all of it yet
+        settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
+    config, runtime = use_config(files, settings)
     task = (
-        own_task_of_model(config, model_names(files))
-        if name == TEXT.name and own
-        else task_of(name, recipe.train if recipe else config)
+        _own_texts(files, config, foreign=own is None) if name == TEXT.name else task_of(name, recipe.train if recipe else config)
     )
+    if own is None and isinstance(task, TextClassification):
+        _check_outputs(files, task)
     check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
-    runtime = RuntimeConfig(precision=precision)
+    runtime = replace(runtime, precision=_precision(precision, runtime.precision))
     accelerator, _ = build_accelerator(runtime)
+    tokenizer = build_tokenizer(files, task)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
+    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
     return Predictor(
         task=task,
         files=files,
@@ -127,10 +140,50 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         config=config,
         head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
-        tokenizer=build_tokenizer(files),
+        tokenizer=tokenizer,
         model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(runtime, accelerator.device),
     )
+
+
+def _precision(asked: str, trained: str) -> str:
+    """What to compute in: as asked for, else as the model was trained, else, where this machine lacks that, what it has."""
+    if asked != "auto":
+        return asked
+    try:
+        return check_precision(trained)
+    except InputError:
+        say(f"the model was trained in {trained}, which this machine lacks: {check_precision('auto')} is used")
+        return "auto"
+
+
+def _own_texts(files: ModelFiles, config: TrainConfig, *, foreign: bool) -> TextClassification:
+    """The task of a model of own texts. foreign: saved by another program; its outputs' names and number are all that it says."""
+    names = output_names(files)
+    if not foreign:
+        return own_task_of_model(config, names)
+    if len(names) == 1 or read_config(files.path).get("problem_type") == "regression":
+        return own_task_of_model(replace(config, problem="regression"), names)
+    return replace(own_task_of_model(config, names), numbered=are_numbers(names))
+
+
+def _check_outputs(files: ModelFiles, task: TextClassification) -> None:
+    """Tell what is taken for granted about a model of another program whose outputs have no names.
+
+    Raises InputError for one that gives each text any number of labels.
+    """
+    where, names = files.path / "config.json", output_names(files)
+    if read_config(files.path).get("problem_type") == "multi_label_classification":
+        raise InputError(f"{where}: problem_type: expected one label for each text, got multi_label_classification")
+    if task.is_regression or not are_numbers(names):
+        return
+    if task.name == TEXT.name:
+        say(f"{where}: names no labels: the outputs are called {', '.join(names)}, and 0, 1, ... in a file of labels are theirs")
+    elif len(names) == len(task.labels):
+        say(
+            f"{where}: names no labels: its outputs are taken for {', '.join(task.labels)}, in the order of {task.name}, which may "
+            "not be that of the model; where it is not, name them in id2label"
+        )
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
@@ -139,6 +192,8 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         raise InputError("--data: expected hub, demo or a directory, got ''")
     task, source = predictor.task, data or predictor.data or "hub"
     evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
+    if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
+        say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
     say_skipped(examples)
     assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
@@ -166,7 +221,7 @@ def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[st
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """id, prediction and scores of each row of a JSONL or other table, or of stdin (`-`); the label is not needed."""
-    table = _stdin() if file == "-" else _file(Path(file))
+    table = _stdin(predictor.task) if file == "-" else _file(Path(file), predictor.task)
     examples = check_texts(table, predictor.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
@@ -191,27 +246,32 @@ _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 FORMATS = {"jsonl": _json_lines, "tsv": _tsv_lines}
 
 
-def _file(path: Path) -> Table:
+def _file(path: Path, task: Task) -> Table:
     if not path.is_file():
         raise InputError(f"{path}: expected a file with the columns of the task, or - for stdin; found none")
-    return read_table(path)
+    return in_task_columns(read_table(path, header_for(task)), task)
 
 
-def _stdin() -> Table:
+def _stdin(task: Task) -> Table:
     """JSONL, JSON, or TSV with a header line, by how it begins."""
     if sys.stdin.isatty():
         say("reading from the terminal: one JSON object per line, Ctrl-D to end")
-    raw = sys.stdin.buffer.read()
-    return read_text(Path("stdin"), raw, _ending(raw))
+    path = Path("stdin")
+    text = decoded(path, sys.stdin.buffer.read())
+    begin = text.lstrip()[:1]
+    if begin not in ("{", "["):
+        table = read_text(path, text, ".tsv", header_for(task))
+    else:
+        table = read_text(path, *(_one_object(text, task) if begin == "{" else (text, ".json")))
+    return in_task_columns(table, task)
 
 
-def _ending(raw: bytes) -> str:
-    """What the ending of a file with this content would be. One object with `data` is SQuAD's nesting, any other a row."""
-    begin = raw.lstrip()[:1]
-    if begin != b"{":
-        return ".json" if begin == b"[" else ".tsv"
+def _one_object(text: str, task: Task) -> tuple[str, str]:
+    """(text, its ending as a file) of what begins with an object: several of them, or one that is a row or holds the rows."""
     try:
-        whole = json.loads(raw)
+        whole = json.loads(text)
     except ValueError:
-        return ".jsonl"
-    return ".json" if "data" in whole else ".jsonl"
+        return text, ".jsonl"
+    if whole.keys() & {*task.text_keys} or not ("data" in whole or lists_of_objects(whole)):
+        return f"[{text}]", ".json"  # one row, which may stand on several lines
+    return text, ".json"

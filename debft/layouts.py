@@ -8,13 +8,15 @@ class Layout:
     """What a type of model puts around its tokens.
 
     files: where the tokens may come from, the best first; special: transformers' names of the special tokens; single, pair: the
-    templates, with token types; takes_types: whether the model is to be told them; left: whether it is padded in front.
+    templates, with token types; classes: transformers' names of the tokenizers that make these tokens of a vocabulary;
+    takes_types: whether the model is to be told the types; left: whether it is padded in front.
     """
 
     files: tuple[str, ...]
     special: dict[str, str]
     single: str
     pair: str
+    classes: tuple[str, ...]
     takes_types: bool = True
     left: bool = False
 
@@ -29,15 +31,20 @@ class Layout:
         return {"model_input_names": ["input_ids", *types, "attention_mask"], "split_special_tokens": True, **side}
 
 
+# Names of transformers that say nothing about the tokens.
+GENERIC_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend", "AutoTokenizer")
+
 _BERT = Layout(
     files=("tokenizer.json", "vocab.txt"),
     special={"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"},
     single="[CLS]:0 $A:0 [SEP]:0",
     pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+    classes=("BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer"),
 )
 _DEBERTA = replace(
-    _BERT, files=("tokenizer.json", "vocab.json"), special={**_BERT.special, "bos_token": "[CLS]", "eos_token": "[SEP]"}
-)
+    _BERT, files=("tokenizer.json", "vocab.json"), special={**_BERT.special, "bos_token": "[CLS]", "eos_token": "[SEP]"},
+    classes=("DebertaTokenizer",),
+)  # fmt: skip
 _ROBERTA = Layout(
     files=("tokenizer.json", "vocab.json"),
     special={
@@ -46,17 +53,18 @@ _ROBERTA = Layout(
     },
     single="<s>:0 $A:0 </s>:0",
     pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
+    classes=("RobertaTokenizer",),
     takes_types=False,
 )  # fmt: skip
 # By model_type. Source: transformers 5.23 convert_slow_tokenizer.py, the converters of that name; DeBERTa's single [SEP]:
 # microsoft/DeBERTa DeBERTa/data/example.py example_to_feature at commit 009cc44, huggingface/transformers issue 15735.
 LAYOUTS = {
-    "deberta-v2": replace(_DEBERTA, files=("spm.model", "tokenizer.json")),
+    "deberta-v2": replace(_DEBERTA, files=("spm.model", "tokenizer.json"), classes=("DebertaV2Tokenizer",)),
     "deberta": _DEBERTA,
     "bert": _BERT,
     "electra": _BERT,
     "roberta": _ROBERTA,
-    "xlm-roberta": replace(_ROBERTA, files=("sentencepiece.bpe.model", "tokenizer.json")),
+    "xlm-roberta": replace(_ROBERTA, files=("sentencepiece.bpe.model", "tokenizer.json"), classes=("XLMRobertaTokenizer",)),
     "xlnet": Layout(
         files=("spiece.model", "tokenizer.json"),
         special={
@@ -65,6 +73,7 @@ LAYOUTS = {
         },
         single="$A:0 <sep>:0 <cls>:2",
         pair="$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2",
+        classes=("XLNetTokenizer",),
         left=True,
     ),
 }  # fmt: skip

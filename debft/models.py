@@ -3,7 +3,6 @@
 Nothing here imports torch or transformers before it builds something, so that a wrong name fails at once.
 """
 
-import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -15,8 +14,20 @@ from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.layouts import LAYOUTS
+from debft.model_files import (
+    WEIGHT_FILES,
+    check_not_quantized,
+    check_pointer,
+    check_weights,
+    explain_no_weights,
+    lacking,
+    read_json,
+    stored_dtypes,
+    tokenizer_files,
+)
+from debft.positions import longest_input
 from debft.progress import say
-from debft.recipe import TrainConfig, from_dict
+from debft.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.tasks import TASKS, QuestionAnswering, Task
 
 if TYPE_CHECKING:
@@ -54,8 +65,6 @@ SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carr
 DEFAULT_LENGTH = 256
 LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is used: memory grows with the square
 SCORE_LABEL = "score"  # the name of a regression's only output
-TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.
 HEAD_DROPOUT = {
     "deberta-v2": "cls_dropout", "deberta": "cls_dropout", "roberta": "classifier_dropout",
@@ -98,7 +107,8 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
 
     An alias wins over a directory of the same name, which is meant by `./NAME`; an installed package with its files over the hub.
 
-    Raises InputError for an unknown name, an unreachable hub, or a directory that lacks config, tokenizer or weights.
+    Raises InputError for an unknown name, an unreachable hub, a directory that lacks config, tokenizer or weights, or weights
+    that cannot be used as they lie there.
     """
     check_model_name(model)
     path = Path(model)
@@ -108,11 +118,17 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
         found = ModelFiles(name=model, path=path)
     else:
         found = _find_alias_or_hub_id(model, from_scratch)
-    _require(found.path, ("config.json",), "a config.json")
-    _require(found.path, TOKENIZER_FILES, f"a tokenizer ({', '.join(TOKENIZER_FILES)})")
-    if not from_scratch:
-        _require(found.path, WEIGHT_FILES, "weights (model.safetensors or pytorch_model.bin), or --from-scratch for random ones")
-    read_config(found.path)
+    if absent := lacking(found.path, weights=not from_scratch):
+        where = found.path if found.revision is None or found.packaged else model
+        without = explain_no_weights(found.path) or "; copy them there, or --from-scratch for random ones"
+        raise InputError(
+            f"--model {where}: expected {absent} in the directory, found none{without if absent.startswith('weights') else ''}"
+        )
+    config = read_config(found.path)
+    if from_scratch:
+        check_not_quantized(found.path, config)
+    else:
+        check_weights(found.path, config)
     return found
 
 
@@ -122,21 +138,20 @@ def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
     if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
         path, version = packaged
         return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
-    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, weight_files=WEIGHT_FILES)
+    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, lacking=lacking)
     return ModelFiles(name=name, path=path, revision=path.name)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path / 'config.json'}: expected JSON, got {error}") from None
     where = path / "config.json"
+    config = read_json(where)
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
     names = config.get("id2label") or {}
     if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
         raise InputError(f"{where}: id2label: expected label names by number, got {names!r}")
+    if sorted(map(int, names)) != list(range(len(names))) or len(set(names.values())) < len(names):
+        raise InputError(f"{where}: id2label: expected a name of its own for each output from 0 on, got {shown(names)}")
     return config
 
 
@@ -180,11 +195,31 @@ def model_names(files: ModelFiles) -> tuple[str, ...]:
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
 
 
-def use_settings(task: Task, config: TrainConfig) -> dict[str, Any]:
-    """What it takes to use the model as it was trained, for its config.json."""
-    keys = ["max_seq_length"]
-    keys += ["doc_stride", "max_question_length", "max_answer_length"] if isinstance(task, QuestionAnswering) else ["swap_texts"]
-    return {"task": task.name} | {key: getattr(config, key) for key in keys} | (settings_of(task) if task.name == "text" else {})
+def output_names(files: ModelFiles) -> tuple[str, ...]:
+    """The names of the outputs as transformers has them: LABEL_0, LABEL_1, ... where config.json names none."""
+    return model_names(files) or tuple(f"LABEL_{i}" for i in range(read_config(files.path).get("num_labels") or 2))
+
+
+def are_numbers(names: tuple[str, ...]) -> bool:
+    """Whether the names of outputs say nothing but their numbers, as transformers' do for a model that nobody named them for."""
+    return all(name.upper() == f"LABEL_{i}" for i, name in enumerate(names))
+
+
+# Keys of `train` that say how texts become tokens and tokens answers, and of `runtime` how the products are computed.
+USE_ANSWERS = ("max_seq_length", "doc_stride", "max_question_length", "max_answer_length", "n_best_size")
+USE_TEXTS = ("max_seq_length", "swap_texts", "truncation", "seed")  # seed: it draws what `random_ends` cuts
+USE_RUNTIME = ("precision", "micro_batch_tokens")
+
+
+def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+    """What it takes to use the model exactly as the run did that trained it, for its config.json.
+
+    runtime: with the precision that was in use, never `auto`
+    """
+    keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
+    settings = {"task": task.name} | {key: getattr(config, key) for key in keys}
+    settings |= {key: value for key in USE_RUNTIME if (value := getattr(runtime, key)) is not None}
+    return settings | (settings_of(task) if task.name == "text" else {})
 
 
 def read_settings(files: ModelFiles) -> dict[str, Any]:
@@ -200,29 +235,19 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     return found
 
 
-def use_config(files: ModelFiles, settings: dict[str, Any]) -> TrainConfig:
-    """The settings as a TrainConfig; a model of another program is used with what its positions allow, 256 tokens without.
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> tuple[TrainConfig, RuntimeConfig]:
+    """The settings, typed; a model of another program is used with what its positions allow, 256 tokens without.
 
     Raises InputError for settings that no training would have accepted.
     """
     where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
-    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold")}
+    runtime = {key: settings[key] for key in USE_RUNTIME if key in settings}
+    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *USE_RUNTIME)}
     train.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
-    config = from_dict({"train": train}, where).train
-    if config.max_seq_length > (longest or LONGEST_LENGTH):
-        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {config.max_seq_length}")
-    return config
-
-
-def longest_input(config: dict[str, Any]) -> int | None:
-    """Tokens that the model has positions for; None where positions are relative."""
-    if config["model_type"] in ("deberta-v2", "deberta", "xlnet") and not config.get(
-        "position_biased_input", config["model_type"] != "xlnet"
-    ):
-        return None
-    reserved = 2 if config["model_type"] in ("roberta", "xlm-roberta") else 0
-    positions = config.get("max_position_embeddings")
-    return None if positions is None else positions - reserved
+    recipe = from_dict({"train": train, "runtime": runtime}, where)
+    if recipe.train.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.train.max_seq_length}")
+    return recipe.train, recipe.runtime
 
 
 def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
@@ -238,43 +263,39 @@ def check_vocabulary(files: ModelFiles, largest_id: int) -> None:
 def token_file(files: ModelFiles) -> str:
     """The file that the tokens come from. Raises InputError where the directory has none that its type of model takes."""
     kind = read_config(files.path)["model_type"]
-    names = LAYOUTS[kind].files if kind in LAYOUTS else TOKENIZER_FILES
+    names = tokenizer_files(files.path)
     _require(files.path, names, f"a tokenizer of {kind} ({' or '.join(names)})")
     return next(name for name in names if (files.path / name).is_file())
 
 
-def build_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerFast":
+def build_tokenizer(files: ModelFiles, task: Task | None = None) -> "PreTrainedTokenizerFast":
     """The checkpoint's own tokens: from its vocabulary, or from its `tokenizer.json` as it stands.
 
-    AutoTokenizer takes a `tokenizer.json` apart and builds another tokenizer of its pieces, so it is asked only for the types
-    of model that LAYOUTS does not have.
+    AutoTokenizer takes a `tokenizer.json` apart and builds another tokenizer of its pieces, so it is asked only for what the
+    types of model that LAYOUTS does not have leave to their class. Raises InputError where the tokens would not be the model's,
+    or `task` needs what the tokenizer does not put around its texts.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
+    from debft.foreign_tokenizers import check_no_own_code, check_special_tokens, tokenizer_of_json, tokenizer_of_transformers
     from debft.tokenization import tokenizer_from_vocabulary
 
     config = read_config(files.path)
     load_config(files.path)
-    kind, source = config["model_type"], token_file(files)
+    kind, file = config["model_type"], files.path / token_file(files)
+    check_no_own_code(files.path)
     longest = longest_input(config) or config.get("max_position_embeddings")
-    try:
-        if kind not in LAYOUTS:
-            return AutoTokenizer.from_pretrained(files.path)
+    length = {"model_max_length": longest} if longest else {}
+    if kind not in LAYOUTS:
+        backend, options = tokenizer_of_transformers(file, kind)
+    elif file.name == "tokenizer.json":
+        backend, options = tokenizer_of_json(file, kind)
+    else:
+        check_pointer(file)
         layout = LAYOUTS[kind]
-        options = layout.options() | ({"model_max_length": longest} if longest else {})
-        if source != "tokenizer.json":
-            backend = tokenizer_from_vocabulary(files.path / source, kind)
-            return PreTrainedTokenizerFast(tokenizer_object=backend, **layout.special, **options)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(files.path, **options)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"--model {files.path}: the tokenizer cannot be read: {_first_line(error)}; copy its files again"
-        ) from None
-    for name, token in layout.special.items():  # which some of the hub's files leave to the class
-        if getattr(tokenizer, name) is None and token in tokenizer.get_vocab():
-            setattr(tokenizer, name, token)
-    if tokenizer.pad_token_id is None:
-        raise InputError(f"{files.path / source}: expected a token for padding, found none")
+        backend, options = tokenizer_from_vocabulary(file, kind), {**layout.special, **layout.options()}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **(options | length))
+    check_special_tokens(tokenizer, file, task)
     return tokenizer
 
 
@@ -322,6 +343,17 @@ def build_model(
     if not quiet:
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
+    return in_own_memory(model)
+
+
+def in_own_memory(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model, each of its tensors copied into memory that torch has allocated, which begins at a multiple of 64 bytes.
+
+    A tensor of a safetensors file is mapped from where it lies in the file. On some CPUs a matrix product rounds otherwise
+    there, so that a run that is read back would not score as it did.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     return model
 
 
@@ -344,7 +376,7 @@ def count_parameters(files: ModelFiles) -> tuple[int, int]:
 def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The label names of the checkpoint where they are real names and not the task's: its head would be of no use."""
     names = model_names(files)
-    given = any(name != f"LABEL_{i}" for i, name in enumerate(names))
+    given = not are_numbers(names)
     same = sorted(name.lower() for name in names) == sorted(label.lower() for label in labels)
     return names if given and not same else ()
 
@@ -374,17 +406,6 @@ def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float |
         config.problem_type = "regression" if task.is_regression else "single_label_classification"
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
-
-
-def stored_dtypes(path: Path) -> list[str]:
-    """The dtypes in `model.safetensors`, [] where the weights are in another form."""
-    from safetensors import safe_open
-
-    file = path / "model.safetensors"
-    if not file.is_file():
-        return []
-    with safe_open(file, framework="np") as tensors:
-        return sorted({str(tensors.get_slice(name).get_dtype()) for name in tensors.keys()})  # noqa: SIM118
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,9 @@
 """Everything about a run that can be known, and wrong, before weights are loaded."""
 
+import errno
 import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from debft.checks import check_recipe, check_schedule
-from debft.data import SOURCES, encode_split, load_table, task_for
+from debft.data import SOURCES, absent_languages, encode_split, load_table, task_for
 from debft.data.checks import Examples, check_rows
 from debft.data.own import quoted
+from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.launch import is_main_process
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
-from debft.tasks import QuestionAnswering, Task, TextClassification
+from debft.storage import DiskError
+from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 
 MOST_SHOWN = 8  # labels or splits in one line
 
@@ -46,21 +50,44 @@ class Plan:
         task, lines = self.task, []
         if task.name == "text":
             lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+            if self.train.unused and self.recipe.train.text_columns is None:
+                lines.append(f"not read: {_some([quoted(name) for name in self.train.unused])}")
         if task.name == "xnli":
             lines.append(f"train on {self.train.source}")
+            if lacking := absent_languages(task_of(task.name, self.recipe.train), task.evals):
+                there = dict.fromkeys(split.config for split in task.evals)
+                lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
         if isinstance(task, TextClassification):
-            lines.append(self._labels())
+            lines += self._labels()
+            lines += [line for split in task.evals if (line := self._alike(split.name))]
         return lines
 
-    def _labels(self) -> str:
-        labels_N = self.train.labels
+    def _labels(self) -> list[str]:
+        """The labels with the number of training rows of each, or the range of the scores; and what is odd about them."""
+        labels_N, labels = self.train.labels, self.task.labels
         if self.task.is_regression:
-            asked = self.task.name != "text" or self.recipe.train.problem != "auto" or (labels_N != np.round(labels_N)).any()
-            advice = "" if asked else "   (whole numbers; --problem classification makes them labels)"
-            return f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}{advice}"
-        counts = np.bincount(labels_N, minlength=len(self.task.labels))
-        shown = [f"{label} {count:,}" for label, count in zip(self.task.labels, counts, strict=True)]
-        return "   ".join(["labels", *shown[:MOST_SHOWN], *([f"... ({len(shown)} in all)"] if len(shown) > MOST_SHOWN else [])])
+            return [f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"]
+        counts = np.bincount(labels_N, minlength=len(labels))
+        lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)], "   ")])]
+        own = self.task.name == "text"
+        if own and self.recipe.train.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
+            lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
+        alike = Counter(map(str.casefold, labels)) if own else {}
+        if same := [label for label in labels if alike.get(label.casefold(), 1) > 1]:
+            lines.append(f"labels that differ in case alone: {_some(same)}")
+        if none := [label for label, count in zip(labels, counts, strict=True) if not count]:
+            first = f" in the first {len(labels_N):,}" if self.recipe.train.max_train_samples is not None else ""
+            lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
+        return lines
+
+    def _alike(self, name: str) -> str | None:
+        """What to say of an eval split whose rows all have one label or score: several metrics mean nothing there."""
+        labels_N = self.examples[name].labels
+        if len(labels_N) < 2 or (labels_N != labels_N[0]).any():
+            return None
+        label = f"{labels_N[0]:g}" if self.task.is_regression else self.task.labels[labels_N[0]]
+        first = "the first " if self.recipe.train.max_eval_samples is not None else ""
+        return f"{name}: all of {first}{len(labels_N):,} rows are labelled {label}; its scores say little"
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -69,6 +96,12 @@ class Plan:
     @property
     def skipped_rows(self) -> dict[str, int]:
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    """The first names, and how many there are in all where that is not all of them."""
+    more = [f"... ({len(names)} in all)"] if len(names) > MOST_SHOWN else []
+    return between.join([*names[:MOST_SHOWN], *more])
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -111,9 +144,10 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     where, run = f"--init-from {recipe.init_from}", RunDirectory(Path(recipe.init_from))
     if recipe.train.from_scratch:
         raise InputError(f"{where}: expected weights to start from, --from-scratch asks for random ones; give one of the two")
-    if not run.exists() or run.result() is None:
+    if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
-    if (there := run.recipe().model) != model:
+    run.check_model(result)
+    if not _same_place(there := run.recipe().model, model):
         raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
@@ -122,7 +156,17 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: Tr
     """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    return len(encode_split(task, examples, build_tokenizer(files), config, what=task.train.name, show=is_main_process()))
+    windows = encode_split(task, examples, build_tokenizer(files, task), config, what=task.train.name, show=is_main_process())
+    if lost := unlearnable(windows, examples.labels):
+        (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
+        answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
+        if not tokens:
+            raise InputError(f"{answer} the model can read, got {examples.labels[row][0][0]!a}, of which no token is made{more}")
+        raise InputError(
+            f"{answer} lies whole in a window, got one of {tokens} tokens where windows share {config.doc_stride}{more}; "
+            f"it would be learned as no answer: give --set train.doc_stride={max(t for _, t in lost)} or a larger --max-seq-length"
+        )
+    return len(windows)
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
@@ -140,8 +184,8 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
         raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
     _check_same_run(where, run.recipe(), recipe)
     result = run.result()
-    if result is not None and not (run.model / "config.json").is_file():
-        raise InputError(f"{where}: the run is complete but its model/ is gone; choose another --output")
+    if result is not None:
+        run.check_model(result)
     return result
 
 
@@ -151,6 +195,8 @@ def check_writable(output: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise DiskError(f"{existing}: cannot be written: {error.strerror}") from None
         raise InputError(
             f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"
         ) from None
@@ -158,14 +204,25 @@ def check_writable(output: Path) -> None:
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
     """Raises InputError naming the first thing that moves the score and differs."""
-    pairs = [("task", there.task, here.task), ("model", there.model, here.model), ("init_from", there.init_from, here.init_from)]
-    pairs.append(("data", *(r.data if r.data in SOURCES else os.path.realpath(r.data) for r in (there, here))))
+    pairs = [("task", there.task, here.task)]
+    for name in ("model", "init_from", "data"):
+        old, new = getattr(there, name), getattr(here, name)
+        pairs.append((name, new if _same_place(old, new) else old, new))
     for section in ("train", "sift"):
         old, new = getattr(there, section), getattr(here, section)
         pairs += [(f"{section}.{f.name}", getattr(old, f.name), getattr(new, f.name)) for f in fields(new)]
     for name, old, new in pairs:
         if old != new:
             raise InputError(f"{where}: holds a different run: {name} is {old!r} there and {new!r} here; choose another --output")
+
+
+def _same_place(one: str | None, other: str | None) -> bool:
+    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
+    if one == other:
+        return True
+    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
+        return False
+    return Path(one).samefile(other)
 
 
 def describe(plan: Plan) -> None:

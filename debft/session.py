@@ -1,23 +1,29 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+import hashlib
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from debft import checkpoint
+from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.devices import build_accelerator, micro_batch_tokens
+from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
+from debft.probe import check_takes_texts
 from debft.progress import say
-from debft.results import RunDirectory
+from debft.results import RunDirectory, files_of
 from debft.sift import SiftLoss, perturbed_module
+from debft.storage import DiskError, whole_directory
+from debft.tokenizer_json import save_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -70,28 +76,17 @@ class Session:
 
 
 def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
-    """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
-    config, files = plan.recipe.train, plan.files
-    accelerator, precision = build_accelerator(plan.recipe.runtime)
-    tokenizer = build_tokenizer(files)
-    head = head_of(plan.task, config, model_labels(files, plan.task))
-    splits = _encode(plan, accelerator, tokenizer, head)
-    if accelerator.is_main_process:
-        _describe(plan, splits, accelerator, precision)
-    model = build_model(
-        files,
-        plan.task,
-        from_scratch=config.from_scratch,
-        head_dropout=config.head_dropout,
-        seed=config.seed,
-        quiet=not accelerator.is_main_process,
-    )
-    if plan.recipe.sift.weight:
-        perturbed_module(model)  # raises where there is none
+    """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory.
+
+    With several processes: what one of them lacks, or has in another form, ends all of them with one line.
+    """
+    config = plan.recipe.train
+    accelerator, precision, tokenizer, head, splits, model = together(lambda: _build(plan))
+    same_in_all(lambda: _facts(plan, precision, splits, model))
     optimizer = build_optimizer(model, config)
-    state = _restore(plan, run, accelerator, model, optimizer) if resume else TrainState()
-    if accelerator.is_main_process and not run.exists():
-        run.create(plan.recipe)
+    found = together(lambda: _find_checkpoint(plan, run) if resume and accelerator.is_main_process else None)
+    state = _restore(found, accelerator, model, optimizer)
+    together(lambda: _claim(plan, run, state, found, resume) if accelerator.is_main_process else None)
     model, optimizer = accelerator.prepare(model, optimizer)
     collate = Collator(
         pad_id=tokenizer.pad_token_id,
@@ -110,6 +105,53 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     return session, state
 
 
+def _build(plan: Plan) -> tuple[Any, ...]:
+    """(accelerator, precision, tokenizer, head, encoded splits, model): what each process builds from its own files."""
+    config, files = plan.recipe.train, plan.files
+    accelerator, precision = build_accelerator(plan.recipe.runtime)
+    tokenizer = build_tokenizer(files, plan.task)
+    head = head_of(plan.task, config, model_labels(files, plan.task))
+    splits = _encode(plan, accelerator, tokenizer, head)
+    if accelerator.is_main_process:
+        _describe(plan, splits, accelerator, precision)
+    model = build_model(
+        files,
+        plan.task,
+        from_scratch=config.from_scratch,
+        head_dropout=config.head_dropout,
+        seed=config.seed,
+        quiet=not accelerator.is_main_process,
+    )
+    check_takes_texts(model, tokenizer, files, plan.task, config.max_seq_length)
+    if plan.recipe.sift.weight:
+        perturbed_module(model)  # raises where there is none
+    return accelerator, precision, tokenizer, head, splits, model
+
+
+def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "PreTrainedModel") -> dict[str, str]:
+    """What must be the same in every process: the weights themselves are sent to all by process 0."""
+    recipe = asdict(plan.recipe)
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+    return {
+        "code of debft": code_digest(),
+        **{f"version of {name}": installed for name, installed in moving_versions().items()},
+        "precision": precision,
+        **{section: _digest(recipe[section]) for section in ("train", "sift")},
+        **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
+        "configuration of the model": _digest(config, shapes),
+    }
+
+
+def _digest(*contents: Any) -> str:
+    """12 hex digits: different for different contents."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content if isinstance(content, bytes) else repr(content).encode())
+    return digest.hexdigest()[:12]
+
+
 def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
     """Where and how the plan is about to run."""
     config = plan.recipe.train
@@ -123,47 +165,72 @@ def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Acceler
             say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> None:
-    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens.
+def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens. Whole or absent.
 
+    Returns bytes and sha256 of its files by name.
     Its config.json carries under `debft` what it takes to use the model; `chosen`: what was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
-    setattr(model.config, SETTINGS, use_settings(session.plan.task, session.plan.recipe.train) | chosen)
-    model.save_pretrained(session.run.model)
-    session.tokenizer.save_pretrained(session.run.model)
+    recipe = session.plan.recipe
+    runtime = replace(recipe.runtime, precision=session.precision)
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
+    with whole_directory(session.run.model) as folder:
+        model.save_pretrained(folder)
+        save_tokenizer(session.tokenizer, folder)
+        return files_of(folder)
 
 
 def save(session: Session, state: TrainState) -> None:
-    """A checkpoint of this step; every process waits until it is on disk."""
+    """A checkpoint of this step; every process waits until it is on disk.
+
+    The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
+    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    """
     session.accelerator.wait_for_everyone()
-    if session.speaks:
-        content = {**asdict(state), "fingerprints": session.plan.fingerprints}
-        if session.accelerator.scaler is not None:
-            content["loss_scale"] = session.accelerator.scaler.state_dict()
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"step-{state.step:06d}", state.step, session.plain_model, session.optimizer, content)
-        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints)
-    session.accelerator.wait_for_everyone()
+    together(lambda: _save_unless_last(session, state) if session.speaks else None)
+
+
+def _save_unless_last(session: Session, state: TrainState) -> None:
+    try:
+        _save(session, state)
+    except DiskError as error:
+        if state.step < session.plan.total_steps:
+            raise
+        say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+
+
+def _save(session: Session, state: TrainState) -> None:
+    content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+    if session.accelerator.scaler is not None:
+        content["loss_scale"] = session.accelerator.scaler.state_dict()
+    run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
+    run.sync_logs()
+    checkpoint.save_checkpoint(directory, name, state.step, session.plain_model, session.optimizer, content, run.logs)
+    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+    checkpoint.keep_best(directory, state.best_step)
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
-    """The weights alone, in place of the best before."""
-    if session.speaks:
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"best-{state.step:06d}", state.step, session.plain_model, None, {"scores": scores})
-        checkpoint.keep_newest(directory, 1, prefix="best-")
+    """The weights alone. The best before goes as soon as no saved state names it."""
+    together(lambda: _save_best(session, state, scores) if session.speaks else None)
+
+
+def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+    directory, name = session.run.checkpoints, _best_name(state)
+    checkpoint.save_checkpoint(directory, name, state.step, session.plain_model, None, {"scores": scores})
+    checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model. Raises InputError where they are gone or damaged."""
-    session.accelerator.wait_for_everyone()
-    found = checkpoint.load_newest(session.run.checkpoints, prefix="best-")
-    if found is None or found.step != state.best_step:
-        raise InputError(
-            f"{session.run.checkpoints}: the best checkpoint, of step {state.best_step}, is gone or damaged; train again"
-        )
-    session.plain_model.load_state_dict(found.weights)
+    best = session.run.checkpoints / _best_name(state)
+    found = together(lambda: checkpoint.load_checkpoint(best) if session.speaks else None)
+    session.plain_model.load_state_dict(tensors_of_first(found.weights if found else {}))
+
+
+def _best_name(state: TrainState) -> str:
+    return f"best-{state.best_step:06d}"
 
 
 def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, EncodedSplit]:
@@ -176,23 +243,47 @@ def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, Encoded
     return splits
 
 
-def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> TrainState:
-    """The state of the newest valid checkpoint, a fresh one where there is none."""
+def _find_checkpoint(plan: Plan, run: RunDirectory) -> checkpoint.Checkpoint | None:
+    """The newest whole one, None where there never was one. Raises InputError where it was trained on other rows."""
     found = checkpoint.load_newest(run.checkpoints)
-    state = TrainState()
     if found is not None:
-        content = dict(found.state)
-        before = content.pop("fingerprints")
+        before = found.state["fingerprints"]
         changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
         if changed:
             raise InputError(f"--output {run.path}: was trained on other rows of {', '.join(changed)}; choose another --output")
-        loss_scale = content.pop("loss_scale", None)
-        if loss_scale is not None and accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(loss_scale)
-        model.load_state_dict(found.weights)
-        checkpoint.restore_optimizer(model, optimizer, found.moments)
-        state = TrainState(step=found.step, **content)
-    if accelerator.is_main_process and run.exists():
-        run.rewind(state.step, state.evaluated)
+    return found
+
+
+def _restore(found: checkpoint.Checkpoint | None, accelerator, model, optimizer) -> TrainState:
+    """The state of the checkpoint that process 0 found, in every process; a fresh one where it found none."""
+    shared = of_first(found and (found.step, found.state))
+    if shared is None:
+        return TrainState()
+    step, content = shared
+    loss_scale = content.get("loss_scale")
+    if loss_scale is not None and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(loss_scale)
+    model.load_state_dict(tensors_of_first(found.weights if found else {}))
+    checkpoint.restore_optimizer(model, optimizer, tensors_of_first(found.moments if found else {}))
+    known = {field.name for field in fields(TrainState)}
+    return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
+
+
+def _claim(plan: Plan, run: RunDirectory, state: TrainState, found: checkpoint.Checkpoint | None, resume: bool) -> None:
+    """Make the run directory, or drop from its logs what the checkpoint does not know."""
+    if not run.exists():
+        run.create(plan.recipe)
+    elif resume:
+        run.rewind(state.step, state.evaluated, found.logs if found else {})
+        _check_log(run, state)
+        checkpoint.keep_best(run.checkpoints, state.best_step)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
-    return state
+
+
+def _check_log(run: RunDirectory, state: TrainState) -> None:
+    """Raises InputError where lines are lost: the run would come to its end and never be counted."""
+    if (found := sum(row.get("num_tokens", 0) for row in run.logged("steps.jsonl"))) != state.num_tokens:
+        raise InputError(
+            f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
+            f"got {found:,}: lines are lost; choose another --output"
+        )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debft.cache import write_atomically
 from debft.data import load_table
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.files import Table
@@ -19,6 +18,7 @@ from debft.errors import DebftError, InputError, one_of, shown
 from debft.inference import assess, load_predictor, predict, recipe_of
 from debft.progress import say
 from debft.results import RunDirectory
+from debft.storage import write_atomically, write_together
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
@@ -241,8 +241,7 @@ def _submit_squad(run: _Run, output: Path, partial: bool, precision: str) -> Sub
     files = {name: assessment.files[name] for name in (PREDICTIONS, NA_PROB) if name in assessment.files}
     if wrong := check_squad(files[PREDICTIONS], files.get(NA_PROB), examples.ids):
         raise DebftError(*wrong)
-    for name, content in files.items():
-        write_atomically(output / name, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+    write_together(output, {name: (json.dumps(content, ensure_ascii=False) + "\n").encode() for name, content in files.items()})
     scores = ", ".join(f"{name} {assessment.scores[name]:.2f}" for name in run.task.metrics)
     notes.append(f"{len(examples):,} questions of {examples.source}: {scores}")
     return Submission(files=tuple(output / name for name in files), notes=(*notes, *_trained_on_demo([run])))

@@ -14,13 +14,16 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from debft.added_tokens import add_stated, special_names, stated_tokens
 from debft.errors import InputError
-from debft.layouts import LAYOUTS, Layout
+from debft.layouts import GENERIC_CLASSES, LAYOUTS, Layout
+from debft.model_files import read_json
 
 _APART = "\U0010fffe"
 _JAMO_LEADING, _JAMO_VOWEL, _JAMO_TRAILING = r"\x{1100}-\x{1112}", r"\x{1161}-\x{1175}", r"\x{11a8}-\x{11c2}"
@@ -35,9 +38,10 @@ def tokenizer_from_vocabulary(path: Path, kind: str) -> Tokenizer:
         return tokenizer_from_spm(path, kind)
     backend = _byte_level_bpe(path) if path.suffix == ".json" else _word_pieces(path)
     layout = LAYOUTS[kind]
+    _check_settings(path, layout)
     if absent := [token for token in layout.needed() if backend.token_to_id(token) is None]:
         raise InputError(f"{path}: expected a vocabulary with {absent[0]}, found none")
-    return _finish(backend, layout)
+    return _finish(backend, layout, path.parent)
 
 
 def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
@@ -46,6 +50,7 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
     Raises InputError where the file is no SentencePiece unigram model or lacks the special pieces of the type.
     """
     proto = _read(path, kind)
+    _check_settings(path, LAYOUTS[kind])
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     controls = [piece.piece for piece in proto.pieces if piece.type in (piece.CONTROL, piece.UNKNOWN)]
     unknown = proto.trainer_spec.unk_id
@@ -64,7 +69,7 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return _finish(backend, LAYOUTS[kind])
+    return _finish(backend, LAYOUTS[kind], path.parent, own={piece.piece for piece in proto.pieces})
 
 
 def _byte_level_bpe(path: Path) -> Tokenizer:
@@ -108,23 +113,44 @@ def _word_pieces(path: Path) -> Tokenizer:
 def _settings(path: Path) -> dict:
     """`tokenizer_config.json` beside a vocabulary, {} where there is none."""
     file = path.parent / "tokenizer_config.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file}: expected JSON, got {error}") from None
+    return read_json(file) if file.is_file() else {}
 
 
-def _finish(backend: Tokenizer, layout: Layout) -> Tokenizer:
-    """Special tokens and templates. The mask comes last: a vocabulary may lack it."""
-    tokens = dict.fromkeys([*layout.needed(), layout.special["mask_token"]])
-    backend.add_special_tokens([AddedToken(token, special=True) for token in tokens])
+def _check_settings(path: Path, layout: Layout) -> None:
+    """Raises InputError where the files beside a vocabulary ask for other tokens than those that are built from it here."""
+    for file, key in ((path.parent / "tokenizer_config.json", "tokenizer_class"), (path.parent / "config.json", "tokenizer_class")):
+        name = (read_json(file) if file.is_file() else {}).get(key)
+        if name is not None and name.removesuffix("Fast") not in (*layout.classes, *GENERIC_CLASSES):
+            raise InputError(
+                f"{file}: {key}: expected {layout.classes[0]} for {path.name}, got {name}, which makes other tokens of it; "
+                "save the tokenizer as tokenizer.json, with transformers' save_pretrained of a fast one"
+            )
+    for name, token in special_names(path.parent).items():
+        if name not in ("bos_token", "eos_token") and token != layout.special[name]:
+            raise InputError(f"{path.parent}: {name}: expected {layout.special[name]} beside {path.name}, got {token}")
+
+
+def _finish(backend: Tokenizer, layout: Layout, directory: Path, own: Collection[str] = ()) -> Tokenizer:
+    """Special tokens, the tokens that the files in `directory` add, and templates. A vocabulary may lack the mask."""
+    special, mask = dict.fromkeys(layout.special.values()), layout.special["mask_token"]
+    backend.add_special_tokens([AddedToken(token, special=True) for token in layout.needed()])
+    stated, first = stated_tokens(directory), backend.get_vocab_size()
+    if all(token.content != mask for token in stated) and all(token.id != first for token in stated):
+        backend.add_special_tokens([AddedToken(mask, special=True)])
+    add_stated(backend, [token for token in stated if token.content not in layout.needed()], special, own=own)
+    backend.add_special_tokens([AddedToken(mask, special=True)])
+    set_template(backend, layout)
+    backend.encode_special_tokens = True
+    return backend
+
+
+def set_template(backend: Tokenizer, layout: Layout) -> None:
+    """Put around a text, and around two, what this type of model has there."""
     backend.post_processor = processors.TemplateProcessing(
         single=layout.single,
         pair=layout.pair,
         special_tokens=[(t, backend.token_to_id(t)) for t in (layout.special["cls_token"], layout.special["sep_token"])],
     )
-    backend.encode_special_tokens = True
-    return backend
 
 
 def _read(path: Path, kind: str):

@@ -112,6 +112,34 @@ def test_bad_value_is_one_exact_line_or_one_question_less(tmp_path, name, task, 
     assert kept.labels == [(("Paris", 0),), (("the Seine", 14),), (("old", 34),)]
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "kept"),
+    [
+        (" Paris", 0, ("Paris", 1)),
+        ("old. ", 35, ("old.", 35)),
+        ("\u00a0the Seine.\n", 14, ("the Seine.", 15)),
+        ("Paris\nis", 26, ("Paris\nis", 26)),
+    ],
+)
+def test_answer_is_kept_without_the_spaces_at_its_edges(tmp_path, text, start, kept):
+    rows = good_rows()[:1]
+    rows[0] |= {"context": " Paris lies on\u00a0the Seine.\nParis\nis old. ", "answers": answers(text, start)}
+    write(tmp_path / "squad2" / "train.jsonl", rows)
+    assert read(tmp_path).labels == [(kept,)]
+
+
+@pytest.mark.parametrize("forms", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_answer_in_another_unicode_form_says_so(tmp_path, forms):
+    rows = good_rows()[:1]
+    rows[0] |= {"context": f"the {forms[0]} was open", "answers": answers(forms[1], 4)}
+    write(tmp_path / "squad2" / "train.jsonl", rows)
+    message = message_of(tmp_path, "squad2/train.jsonl")
+    assert message.endswith("; it is not in the context, which has it in another Unicode form (NFC or NFD)")
+    rows[0]["context"] = f"the {forms[1]} was open"
+    write(tmp_path / "squad2" / "train.jsonl", rows)
+    assert read(tmp_path).labels == [((forms[1], 4),)]
+
+
 def test_unanswerable_question_is_for_squad2_alone(tmp_path):
     rows = good_rows()
     rows[1]["answers"] = {"text": [], "answer_start": []}
@@ -188,6 +216,7 @@ def nested(articles):
 FIRST = "question a2 in data[0].paragraphs[0]"
 NAMELESS = "data[0].paragraphs[0].qas[2]"
 OFFICIAL = "expected a list, as in SQuAD's own files, got"
+UNDER_DATA = "FILE: data: expected a list of objects, one per row, or SQuAD's articles, got"
 
 # what replaces the third question, its place, what is said of it
 NESTED = {
@@ -288,11 +317,13 @@ FILES = {
     "no data": ({"version": "v2.0"}, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got {'version': 'v2.0'}"),
     "text alone": ("data", "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got 'data'"),
     "null": (None, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got None"),
-    "data of null": ({"data": None}, f"FILE: data: {OFFICIAL} None"),
-    "data as an object": ({"data": {"title": "t"}}, f"FILE: data: {OFFICIAL} {{'title': 't'}}"),
+    "data of null": ({"data": None}, f"{UNDER_DATA} None"),
+    "data as an object": ({"data": {"title": "t"}}, f"{UNDER_DATA} {{'title': 't'}}"),
     "no article": ({"data": []}, "FILE: expected rows, got none"),
-    "article of text": ({"data": ["t"]}, "FILE: data[0]: expected an object with paragraphs, as in SQuAD's own files, got 't'"),
-    "no paragraphs": ({"data": [{"title": "t"}]}, f"FILE: data[0].paragraphs: {OFFICIAL} nothing, the key is missing"),
+    "article of text": ({"data": ["t"]}, f"{UNDER_DATA} ['t']"),
+    "no paragraphs": ({"data": [{"title": "t"}]}, "FILE: expected the columns question, context, answers, got title; 'question' is missing"),
+    "second article has no paragraphs": ({"data": [{"paragraphs": []}, {"title": "t"}]}, f"FILE: data[1].paragraphs: {OFFICIAL} nothing, the key is missing"),
+    "second article is text": ({"data": [{"paragraphs": []}, "t"]}, "FILE: data[1]: expected an object with paragraphs, as in SQuAD's own files, got 't'"),
     "paragraphs as an object": ({"data": [{"paragraphs": {}}]}, f"FILE: data[0].paragraphs: {OFFICIAL} {{}}"),
     "paragraph of null": ({"data": [{"paragraphs": [None]}]}, "FILE: data[0].paragraphs[0]: expected an object with qas, as in SQuAD's own files, got None"),
     "no questions": ({"data": [{"paragraphs": [{"context": "c"}]}]}, f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} nothing, the key is missing"),
@@ -365,6 +396,40 @@ def test_blank_question_is_refused_to_be_answered(tmp_path):
 # the whole plan
 def plan_of(data, **changes):
     return make_plan(load_recipe(recipe_path("squad2/demo"), {"data": str(data)} | {f"train.{k}": v for k, v in changes.items()}))
+
+
+def write_one(root, context, text, start):
+    paragraph = {
+        "context": context,
+        "qas": [{"id": "a1", "question": "Which?", "answers": [{"text": text, "answer_start": start}]}],
+    }
+    for file in ("train-v2.0.json", "dev-v2.0.json"):
+        write(root / file, {"data": [{"title": "t", "paragraphs": [paragraph]}]})
+
+
+def test_answer_that_no_window_holds_whole_ends_the_command(tmp_path):
+    """It would be learned as no answer in every window."""
+    context = " ".join(["the fox slept in the garden ."] * 20)
+    text = context[len("the fox slept in the garden . ") * 6 :][: len("the fox slept in the garden . ") * 12 - 1]
+    write_one(tmp_path, context, text, context.index(text))
+    with pytest.raises(InputError) as error:
+        plan_of(tmp_path, max_steps=1, doc_stride=4)
+    said = str(error.value)
+    assert said.startswith(
+        f"{tmp_path}/train-v2.0.json: question a1: answers: expected an answer that lies whole in a window, got one of "
+    )
+    needed = int(said.partition("train.doc_stride=")[2].split()[0])
+    assert plan_of(tmp_path, max_steps=1, max_seq_length=128, doc_stride=needed)
+
+
+def test_answer_that_the_tokenizer_leaves_out_ends_the_command(tmp_path):
+    write_one(tmp_path, "the fox \u200b slept .", "\u200b", 8)
+    with pytest.raises(InputError) as error:
+        plan_of(tmp_path, max_steps=1)
+    assert str(error.value) == (
+        rf"{tmp_path}/train-v2.0.json: question a1: answers: expected an answer that the model can read, got '\u200b', of which no "
+        "token is made"
+    )
 
 
 @pytest.fixture

@@ -129,7 +129,8 @@ OBJECT = "expected one JSON object per line, got"
 CUT = "Unterminated string starting at: line 1 column 32 (char 31)"
 QUOTE = "expected CSV, got ',' expected after '\"'; is a quote left open?"
 NAMES, SCORE = f"label: {EXPECTED['mnli']}", f"label: {EXPECTED['stsb']}"
-P = b"premise\thypothesis\tlabel\na\tb\tneutral\n"
+HEADER = b"premise\thypothesis\tlabel\n"
+P = HEADER + b"a\tb\tneutral\n"
 C = b"premise,hypothesis,label\na,b,neutral\n"
 J = b'{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
 E = b'{"premise": "e", "hypothesis": "f", "label": "entailment"}\n'
@@ -236,6 +237,18 @@ ROWS = {
         "mnli", MNLI, P + b"c\td\t\n" * 5 + b"e\tf\tentailment\n",
         f"FILE:3: {NAMES}, got '' (and 4 more: line 4, 5, 6, ...)",
         f"5 of 7 rows skipped: line 3 ({NAMES}, got ''), line 4 ({NAMES}, got ''), line 5 ({NAMES}, got ''), ..."),
+    "header again": (
+        "mnli", MNLI, P + HEADER + b"e\tf\tentailment\n",
+        f"FILE:3: expected a row, got the header again {COLUMNS}; were two files joined?",
+        f"1 of 3 rows skipped: line 3 (expected a row, got the header again {COLUMNS}; were two files joined?)"),
+    "header again behind a byte order mark": (
+        "mnli", "mnli/train.csv", C + b"\xef\xbb\xbf" + C + b"e,f,entailment\n",
+        f"FILE:3: expected a row, got the header again {COLUMNS}; were two files joined?",
+        f"1 of 4 rows skipped: line 3 (expected a row, got the header again {COLUMNS}; were two files joined?)"),
+    "header among objects": (
+        "mnli", "mnli/train.jsonl", J + E + b'{"premise": "premise", "hypothesis": "hypothesis", "label": "label"}\n',
+        f"FILE:3: expected a row, got the header again {COLUMNS}; were two files joined?",
+        f"1 of 3 rows skipped: line 3 (expected a row, got the header again {COLUMNS}; were two files joined?)"),
     "two problems in one row": (
         "mnli", "mnli/train.jsonl", J + b'{"premise": null, "hypothesis": 1, "label": 7}\n' + E,
         "FILE:2: premise: expected text, got None", "1 of 3 rows skipped: line 2 (premise: expected text, got None)"),
@@ -268,7 +281,6 @@ def test_skipping_equals_a_file_without_the_bad_lines(tmp_path, name):
     assert kept.fingerprint() == read(tmp_path, task, skip=False).fingerprint()
 
 
-HEADER = b"premise\thypothesis\tlabel\n"
 # task, file, content, the line; the same with and without skipping unless a second one is there
 FILES = {
     "csv quote left open": (
@@ -298,7 +310,19 @@ FILES = {
     "csv with a column twice": ("mnli", "mnli/train.csv", b"label,label\na,b\n", "FILE:1: expected each column once, got 'label' twice"),
     "csv with a broken header": ("mnli", "mnli/train.csv", b'"a"b,c\nd,e\n', f"FILE:1: {QUOTE}"),
     "tsv header that is not utf-8": ("mnli", MNLI, b"pr\xe9mise\thypothesis\tlabel\na\tb\tneutral\n", f"FILE:1: {UTF8.format('e9')}"),
-    "tsv in utf-16": ("mnli", MNLI, P.decode().encode("utf-16"), f"FILE:1: {UTF8.format('ff')}"),
+    "tsv in utf-16 that is cut off": (
+        "mnli", MNLI, P.decode().encode("utf-16")[:-1],
+        "FILE: expected UTF-16, as its byte order mark says, got truncated data; convert it to UTF-8"),
+    "blank header": ("mnli", "mnli/train.csv", b",,\na,b,neutral\n", "FILE:1: expected a header line, got a blank one"),
+    "csv with semicolons": (
+        "mnli", "mnli/train.csv", b"premise;hypothesis;label\na;b;neutral\n",
+        "FILE:1: expected commas between the columns, got ';'; save it with commas, or as .tsv"),
+    "json of several lists": (
+        "mnli", "mnli/train.json", b'{"train": [' + J + b'], "validation": [' + E + b"]}",
+        "FILE: expected a JSON list of objects, one per row, got lists under train, validation; write each into a file of its own"),
+    "json of lists under data": (
+        "mnli", "mnli/train.json", b'{"columns": ["premise"], "data": [["a"], ["b"]]}',
+        "FILE: data: expected a list of objects, one per row, or SQuAD's articles, got [['a'], ['b']]"),
     "tsv with only a header": ("mnli", MNLI, HEADER, "FILE: expected rows, got none"),
     "csv with only a header": ("mnli", "mnli/train.csv", b"premise,hypothesis,label\n", "FILE: expected rows, got none"),
     "empty tsv": ("mnli", MNLI, b"", "FILE: expected a header line, got an empty file"),
@@ -316,10 +340,6 @@ FILES = {
         f"FILE:2: {NAMES}, got 'maybe' (and 1 more: line 3)",
         f"FILE: expected rows, got none; 2 of 2 rows skipped: line 2 ({NAMES}, got 'maybe'), "
         f"line 3 (expected 3 tab-separated columns {COLUMNS}, got 1)"),
-    "jsonl in utf-16": (
-        "cola", "cola/train.jsonl", '{"sentence": "a"}\n'.encode("utf-16"), f"FILE:1: {UTF8.format('ff')} (and 1 more: line 2)",
-        f"FILE: expected rows, got none; 2 of 2 rows skipped: line 1 ({UTF8.format('ff')}), "
-        f"line 2 ({OBJECT} Expecting value: line 1 column 1 (char 0); is the line cut off?)"),
 }  # fmt: skip
 
 
@@ -360,6 +380,28 @@ def test_json_nested_too_deep_is_one_line(tmp_path):
     assert message_of(tmp_path, "mnli", "mnli/train.json").startswith("FILE: expected JSON, got maximum recursion")
 
 
+def test_parquet_with_the_header_among_its_rows_is_one_line(tmp_path):
+    rows = [
+        {"sentence": "a", "label": "acceptable"},
+        {"sentence": "sentence", "label": "label"},
+        {"sentence": "b", "label": "unacceptable"},
+    ]
+    write_objects(tmp_path / "cola" / "train.parquet", rows)
+    what = "expected a row, got the header again (sentence, label); were two files joined?"
+    assert message_of(tmp_path, "cola", "cola/train.parquet") == f"FILE:2: {what}"
+    kept = read(tmp_path, "cola", skip=True)
+    assert (str(kept.skipped), kept.texts) == (f"1 of 3 rows skipped: line 2 ({what})", [("a",), ("b",)])
+
+
+@pytest.mark.parametrize("text", ["a,b,,\n1,2,,\n", "a\tb\t\t\n1\t2\t\t\n"])
+def test_columns_without_a_name_are_left_out_where_they_are_empty_and_else_called_by_their_place(tmp_path, text):
+    path = tmp_path / ("t.csv" if "," in text else "t.tsv")
+    path.write_text(text)
+    assert read_table(path).columns == {"a": ["1"], "b": ["2"]}
+    path.write_text(text[:-1] + "x\n")
+    assert read_table(path).columns == {"a": ["1"], "b": ["2"], "column 4": ["x"]}
+
+
 def test_wrong_file_ending_is_one_line(tmp_path):
     with pytest.raises(InputError) as error:
         read_table(write_tsv(tmp_path / "t.xlsx", ["a"], []) or tmp_path / "t.xlsx")
@@ -377,6 +419,18 @@ KEPT = {
     "blank lines in csv": ("mnli", "mnli/train.csv", C + b"\nc,d,entailment\n\n", ["a", "c"]),
     "byte order mark": ("mnli", MNLI, b"\xef\xbb\xbf" + P + b"c\td\tentailment\n", ["a", "c"]),
     "byte order mark without a header": ("cola", COLA, b"\xef\xbb\xbfs\t1\t\ta\ns\t0\t\tb\n", ["a", "b"]),
+    "byte order marks where files were joined": ("cola", "cola/train.jsonl", b'\xef\xbb\xbf{"sentence": "a", "label": 1}\n\xef\xbb\xbf{"sentence": "b", "label": 0}\n', ["a", "b"]),
+    "utf-16 as Windows writes it": ("mnli", MNLI, (P + b"c\td\tentailment\n").replace(b"\n", b"\r\n").decode().encode("utf-16"), ["a", "c"]),
+    "utf-16 with the other order of bytes": ("mnli", "mnli/train.csv", b"\xfe\xff" + (C + b"c,d,entailment\n").decode().encode("utf-16-be"), ["a", "c"]),
+    "utf-32": ("mnli", "mnli/train.jsonl", (J + E).decode().encode("utf-32"), ["a", "e"]),
+    "columns without a name that hold nothing": ("mnli", "mnli/train.csv", b"premise,hypothesis,label,,\na,b,neutral,,\nc,d,entailment,, \n", ["a", "c"]),
+    "columns without a name that hold something": ("mnli", "mnli/train.csv", b",premise,hypothesis,label,,\n0,a,b,neutral,,\n1,c,d,entailment,,x\n", ["a", "c"]),
+    "rows under data": ("mnli", "mnli/train.json", b'{"version": "1", "data": [' + J + b"," + E + b"]}", ["a", "e"]),
+    "rows under another key": ("mnli", "mnli/train.json", b'{"validation": [' + J + b"," + E + b"]}", ["a", "e"]),
+    "rows beside another list": ("mnli", "mnli/train.json", b'{"features": [{"name": "premise"}], "rows": [' + J + b"," + E + b"]}", ["a", "e"]),
+    "jsonl that is called json": ("mnli", "mnli/train.json", J + E, ["a", "e"]),
+    "header line of a file that has none as a rule": ("stsb", STSB, b"sentence1,sentence2,label\na,b,1\nc,d,2\n", ["a", "c"]),
+    "header in a single row of one column": ("cola", "cola/train.jsonl", b'{"sentence": "sentence", "label": 1}\n{"sentence": "b", "label": 0}\n', ["sentence", "b"]),
     "crlf": ("mnli", MNLI, (P + b"c\td\tentailment\n").replace(b"\n", b"\r\n"), ["a", "c"]),
     "crlf without a header": ("stsb", STSB, b"a,b,1\r\nc,d,2\r\n", ["a", "c"]),
     "carriage return inside a tsv text": ("mnli", MNLI, P + b"c\rd\te\tentailment\n", ["a", "c\rd"]),
@@ -479,8 +533,16 @@ def test_label_that_is_alone_because_the_others_were_skipped_says_so(mnli):
         check_rows(table, mnli, train=True, skip=True)
 
 
-def test_limit_that_leaves_one_label_is_no_error(mnli):
-    assert len(check_rows(table_of(**GOOD["mnli"]), mnli, 1, train=True)) == 1
+def test_first_rows_of_one_label_are_an_error_that_names_the_option_and_how_many_it_takes():
+    table = table_of(**GOOD["mnli"] | {"label": ["neutral", "neutral", "entailment", "neutral"]})
+    with pytest.raises(InputError) as error:
+        check_rows(table, TASKS["mnli"], 2, train=True)
+    assert str(error.value) == (
+        "--max-train-samples 2: expected at least two labels in the rows that are trained on, got 'neutral' in the first 2 of "
+        "rows.tsv; give at least 3, or shuffle the file"
+    )
+    assert len(check_rows(table, TASKS["mnli"], 3, train=True)) == 3
+    assert len(check_rows(table, TASKS["mnli"], 1)) == 1  # to evaluate on
 
 
 def test_real_benchmark_rows_are_all_good(shared):

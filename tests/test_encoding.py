@@ -1,5 +1,8 @@
 """Token ids of pairs: truncation against transformers' own, the cache against itself."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from conftest import random_texts, table_of
@@ -7,6 +10,7 @@ from conftest import random_texts, table_of
 from debft.data import encoding
 from debft.data.checks import check_rows
 from debft.data.encoding import encode, longest_first, random_ends
+from debft.environment import code_digest
 from debft.models import ModelFiles, build_tokenizer
 
 
@@ -100,6 +104,18 @@ def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
     assert np.array_equal(run(examples, tokenizer, max_seq_length=31).ids_T, first.ids_T)
 
 
+@pytest.mark.parametrize("what", ["code", *encoding.ENCODERS])
+def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypatch):
+    run(examples, tokenizer, max_seq_length=29)
+    versions = encoding.moving_versions()
+    monkeypatch.setattr(encoding, "code_digest", lambda: "other" if what == "code" else code_digest())
+    monkeypatch.setattr(encoding, "moving_versions", lambda: versions | {what: "0.0"})
+    encode_again, calls = encoding._encode, []
+    monkeypatch.setattr(encoding, "_encode", lambda *given: calls.append(1) or encode_again(*given))
+    run(examples, tokenizer, max_seq_length=29)
+    assert calls == [1]
+
+
 def test_changed_text_is_encoded_anew(mnli, tokenizer):
     one = check_rows(table_of(premise=["the fox"], hypothesis=["slept"], label=[0]), mnli)
     two = check_rows(table_of(premise=["the owl"], hypothesis=["slept"], label=[0]), mnli)
@@ -117,6 +133,23 @@ def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damag
     path.write_bytes(content if damage == "flip" else content[:-5])
     assert np.array_equal(run(examples, tokenizer).ids_T, first.ids_T)
     assert "is damaged; encoding again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("blocked", ["folder", "file"])
+def test_cache_that_cannot_be_written_is_said_once_and_done_without(examples, tokenizer, tmp_path, monkeypatch, capsys, blocked):
+    """A file where the folder should be, or a disk that takes no bytes."""
+    encoding._say_not_kept.cache_clear()
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path))
+    if blocked == "folder":
+        (tmp_path / "encoded").write_text("")
+    else:
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    expected = run(examples, tokenizer, cached=False).ids_T
+    for _ in range(2):
+        assert np.array_equal(run(examples, tokenizer).ids_T, expected)
+    said = capsys.readouterr().err
+    assert said.count("cannot be written") == 1 and str(tmp_path / "encoded") in said
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_swapped_texts_equal_transformers_on_the_swapped_pair(examples, tokenizer):

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -51,11 +53,11 @@ def lines(path):
 def test_run_directory_holds_what_the_contract_says(finished):
     result, run, recipe = finished
     assert {p.name for p in run.path.iterdir()} == {
-        "recipe.yaml", "result.json", "steps.jsonl", "evaluations.jsonl", "predictions", "model", "checkpoints",
+        "recipe.yaml", "result.json", "steps.jsonl", "evaluations.jsonl", "predictions", "model", "checkpoints", ".lock",
     }  # fmt: skip
     assert run.recipe() == recipe
     assert run.result() == result
-    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["step-000005", "step-000010"]
+    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["step-000010", "step-000014"]
 
 
 def test_result_has_every_field_of_the_contract(finished):
@@ -220,7 +222,7 @@ def test_best_checkpoint_is_saved_and_reported(tmp_path, tiny_data, mnli):
     evaluations = lines(tmp_path / "run" / "evaluations.jsonl")
     best = max(evaluations, key=lambda e: (mnli.selection_score(e["scores"]), -e["step"]))
     assert result.scores == best["scores"]
-    kept = load_file(next((tmp_path / "run" / "checkpoints").glob("best-*")) / "model.safetensors")
+    kept = load_file(tmp_path / "run" / "checkpoints" / f"best-{best['step']:06d}" / "model.safetensors")
     saved = weights(RunDirectory(tmp_path / "run"))
     assert all(torch.equal(kept[name], saved[name]) for name in saved)
 
@@ -306,7 +308,7 @@ def test_two_processes_equal_one(tmp_path, tiny_data):
     assert result["scores"] == json.loads((tmp_path / "one" / "result.json").read_text())["scores"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_the_command_after_a_checkpoint(tmp_path, tiny_data, number, code):
     arguments = ("mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--num-train-epochs", 500)
     process = command(*arguments)
@@ -325,14 +327,26 @@ def wait_for(condition, seconds=SECONDS):
     assert condition()
 
 
+def free(lock):
+    try:
+        FileLock(lock).acquire(blocking=False).lock.release()
+    except Timeout:
+        return False
+    return True
+
+
 def long_run(tiny_data, directory, *more):
     return command("mnli", "--recipe", "demo", "--data", tiny_data, "--output", directory, "--num-train-epochs", 500, *more)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_to_the_parent_of_several_processes_ends_all_after_a_checkpoint(tmp_path, tiny_data, number, code):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_signal_to_several_processes_ends_all_after_a_checkpoint(tmp_path, tiny_data, number, code):
+    """SIGHUP to the parent, as a terminal sends it; SIGTERM to parent and children at once, as a scheduler does."""
     process = long_run(tiny_data, tmp_path / "run", "--num-processes", 2)
     wait_for((tmp_path / "run" / "steps.jsonl").is_file)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for pid in children.read_text().split() if number == signal.SIGTERM and children.is_file() else []:
+        os.kill(int(pid), number)
     process.send_signal(number)
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == code, err
@@ -344,7 +358,7 @@ def test_children_end_with_a_checkpoint_when_their_parent_is_killed(tmp_path, ti
     wait_for((tmp_path / "run" / "steps.jsonl").is_file)
     process.kill()
     wait_for(lambda: list((tmp_path / "run" / "checkpoints").glob("step-*")))
-    wait_for(lambda: not (tmp_path / "run" / ".lock").exists())
+    wait_for(lambda: free(tmp_path / "run" / ".lock"))
 
 
 def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
@@ -361,29 +375,32 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
     save_model = debft.session.save_model
     monkeypatch.setattr(
-        debft.session, "save_model", lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))
+        debft.session, "save_model", lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))[1]
     )
     result = finetune(tiny_recipe(tiny_data), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").result() == result
 
 
-def test_interrupt_before_the_first_step_is_said(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_signal_before_the_first_step_is_said(tmp_path, number):
     process = command("mnli", "--data", "demo", "--output", tmp_path / "run")
     assert process.stderr.readline().startswith("mnli")  # the plan; torch and the model come after it
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert err.splitlines()[-1].startswith("interrupted")
 
 
-def test_broken_line_in_a_log_is_dropped_and_said(tmp_path, tiny_data, capsys):
+def test_broken_line_in_a_log_is_taken_back_from_the_checkpoint(tmp_path, tiny_data, capsys):
     recipe = tiny_recipe(tiny_data, **{"runtime.save_steps": 5})
     expected = finetune(recipe, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     log = tmp_path / "run" / "steps.jsonl"
     log.write_text(log.read_text().replace('"step": 4,', "garbage"))
-    assert finetune(recipe, tmp_path / "run", resume=True).scores == expected.scores
-    assert "1 lines cannot be read and were dropped" in capsys.readouterr().err
+    result = finetune(recipe, tmp_path / "run", resume=True)
+    assert result.scores == expected.scores
+    assert "steps.jsonl: is not what it was at step 14; taken back from the checkpoint" in capsys.readouterr().err
+    assert RunDirectory(tmp_path / "run").training_scores(result)["train/num_tokens"] == expected.num_tokens
 
 
 def test_same_directory_by_another_path_is_the_same_run(tmp_path, tiny_data):

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import datasets
+import huggingface_hub
 import pytest
 
 from debft import hub
@@ -77,6 +78,65 @@ def test_offline_mode_is_said(monkeypatch, mnli):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
         hub_datasets.table(mnli, mnli.train)
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """The cache's directory of someone/model, which has nothing yet."""
+    cached = tmp_path / "hub" / "models--someone--model"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    (cached / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return cached / "snapshots" / ("a" * 40)
+
+
+def fill(directory, source, *names):
+    for name in names:
+        (directory / name).write_bytes((source / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("there", "from_scratch", "absent"),
+    [
+        (["config.json"], True, r"a tokenizer \(spm\.model, tokenizer\.json\)"),
+        (["spm.model"], True, r"a config\.json"),
+        (["config.json", "spm.model"], False, r"weights \(model\.safetensors or pytorch_model\.bin\)"),
+    ],
+)
+def test_half_a_download_without_the_hub_names_the_model(snapshot, demo_model, there, from_scratch, absent):
+    fill(snapshot, demo_model, *there)
+    with pytest.raises(InputError, match=rf"^--model someone/model: its download is not complete, it lacks {absent}, and HF_HUB_"):
+        find_model("someone/model", from_scratch)
+
+
+def test_whole_download_is_used_without_the_hub(snapshot, demo_model):
+    fill(snapshot, demo_model, "config.json", "spm.model")
+    assert find_model("someone/model", from_scratch=True).path == snapshot
+
+
+def test_half_a_download_is_completed(snapshot, demo_model, monkeypatch):
+    fill(snapshot, demo_model, "config.json")
+    plain = huggingface_hub.snapshot_download
+
+    def download(hub_id, *, local_files_only=False, allow_patterns=None):
+        if not local_files_only:
+            assert {"*.json", "*.model", "*.txt"} == set(allow_patterns)
+            fill(snapshot, demo_model, "spm.model")
+        return plain(hub_id, local_files_only=True)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, hub_id: ["config.json", "spm.model"])
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    assert (find_model("someone/model", from_scratch=True).path / "spm.model").is_file()
+
+
+def test_weights_are_asked_for_in_the_form_that_is_there():
+    """An adapter's file, or one for another program, is no form of the model's weights."""
+    assert "pytorch_model*" in hub._patterns(["adapter_model.safetensors", "onnx/model.safetensors", "pytorch_model.bin"], True)
+    assert "model*.safetensors*" in hub._patterns(["model-00001-of-00002.safetensors", "pytorch_model.bin"], True)
 
 
 @pytest.mark.hub

@@ -94,7 +94,8 @@ def foreign(model: Path, directory: Path) -> Path:
 
 def test_model_knows_its_task_and_how_to_be_used(trained):
     config = json.loads((trained[1] / "model" / "config.json").read_text())
-    assert config["debft"] == {"task": "mnli", "max_seq_length": 64, "swap_texts": False}
+    cut = {"max_seq_length": 64, "swap_texts": False, "truncation": "longest_first", "seed": 42}
+    assert config["debft"] == {"task": "mnli", **cut, "precision": "fp32"}
     assert inference.load_predictor(str(trained[1] / "model"), None, "auto").config.max_seq_length == 64
 
 

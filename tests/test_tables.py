@@ -395,6 +395,32 @@ def test_result_with_a_wrong_part_is_refused_in_one_line(tmp_path, change):
         tables_document([], [path])
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_run_does_not_keep_the_others_from_being_shown(tmp_path, form):
+    """They are all there on stdout, the damaged one with what is wrong; the command ends as for any input that is wrong."""
+    write_run(tmp_path / "good")
+    write_run(tmp_path / "bad")
+    (tmp_path / "bad" / "result.json").write_text("{")
+    done = run("tables", tmp_path, "--table", "deberta-v3", "--format", form)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"{tmp_path / 'bad' / 'result.json'}: expected")
+    document = tables_document(["deberta-v3"], [str(tmp_path)])
+    assert len(beside(document)) == 1 and document["other_runs"][0]["run"] == str(tmp_path / "bad")
+    assert "88.2" in done.stdout and "expected the result of" in " ".join(done.stdout.split())
+
+
+def test_run_whose_model_was_cut_is_damaged(tmp_path):
+    """Somebody may have kept the results alone, so that no model/ at all is fine."""
+    path = write_run(tmp_path / "one")
+    content = json.loads((tmp_path / "one" / "result.json").read_text())
+    content["model_files"] = {"model.safetensors": {"bytes": 9, "sha256": "0"}}
+    (tmp_path / "one" / "result.json").write_text(json.dumps(content))
+    assert len(beside(tables_document([], [path]))) == 1
+    (tmp_path / "one" / "model").mkdir()
+    with pytest.raises(InputError, match=r"model\.safetensors: expected what the run wrote, 9 bytes, got 0"):
+        tables_document([], [path])
+
+
 def test_run_that_may_not_be_read_is_refused_in_one_line(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))

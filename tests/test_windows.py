@@ -137,6 +137,33 @@ def test_answer_that_ends_inside_a_token_takes_the_whole_token(tokenizer):
     assert "the fox slept ."[offsets[first, 0] : offsets[last, 1]] == "fox slept"
 
 
+@pytest.mark.parametrize(("text", "learned"), [("  the fox", "the fox"), ("slept .  ", "slept ."), (" fox\tslept", "fox\tslept")])
+def test_characters_that_no_token_covers_do_not_hide_an_answer(tokenizer, text, learned):
+    context = "  the fox\tslept .  "
+    windows = encoded(questions([("where ?", context)], [((text, context.index(text)),)]), tokenizer)
+    first, last = windows.labels_N[0]
+    assert context[windows.offsets_T2[first, 0] : windows.offsets_T2[last, 1]] == learned
+
+
+def test_answer_is_labelled_in_every_window_that_has_all_of_it_and_in_no_other(tokenizer):
+    """A part of an answer at the edge of a window is no answer there."""
+    context = " ".join(f"the {animal} slept in the garden ." for animal in ["fox", "owl", "cat", "dog"] * 6)
+    begins = [i for i in range(len(context)) if context.startswith("in the garden", i)]
+    rows = [("where ?", context)] * len(begins)
+    windows = encoded(questions(rows, [(("in the garden", begin),) for begin in begins]), tokenizer)
+    edges = np.append(0, windows.ends_N)
+    labelled = 0
+    for window, (first, last) in enumerate(windows.labels_N):
+        offsets = windows.offsets_T2[edges[window] : edges[window + 1]]
+        inside = offsets[offsets[:, 1] > offsets[:, 0]]
+        begin = begins[windows.question_N[window]]
+        whole = inside[0, 0] <= begin and begin + len("in the garden") <= inside[-1, 1]
+        assert whole == (first != windows.cls_N[window])
+        labelled += whole
+        assert not whole or context[offsets[first, 0] : offsets[last, 1]] == "in the garden"
+    assert len(begins) < labelled < len(windows)
+
+
 def test_offsets_leave_out_the_space_in_front(tokenizer):
     windows = encoded(questions([("where ?", "  the   fox\tslept  .  ")]), tokenizer)
     inside = [(a, b) for a, b in windows.offsets_T2.tolist() if a >= 0 and b > a]

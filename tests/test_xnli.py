@@ -7,7 +7,7 @@ from conftest import write_tsv
 
 from debft import inference
 from debft.comparison import beside_published, why_not_compared
-from debft.data import demo, load_table
+from debft.data import demo, load_table, present
 from debft.data.checks import check_rows
 from debft.errors import InputError
 from debft.finetune import finetune
@@ -111,6 +111,41 @@ def test_files_of_xnli_1_0_hold_all_languages(tmp_path):
     task = xnli()
     french = check_rows(load_table(task, task.evals[1], str(tmp_path)), task)
     assert french.texts == [("fr one", "two"), ("x", "y")] and french.labels.tolist() == [1, 0]
+
+
+def write_dev(directory, languages=("de", "fr")):
+    """XNLI's own files with rows of some languages alone, and German training rows."""
+    header = ["language", "gold_label", "sentence1", "sentence2"]
+    rows = [(language, label, f"{language} one", "two") for language in languages for label in ("neutral", "entailment")]
+    write_tsv(directory / "XNLI-1.0" / "xnli.dev.tsv", header, rows)
+    path = directory / "XNLI-MT-1.0" / "multinli" / "multinli.train.de.tsv"
+    write_tsv(path, ["premise", "hypo", "label"], [("a", "b", "contradictory"), ("c", "d", "neutral")])
+    return {"data": str(directory), "train.train_language": "de", "train.max_steps": 1}
+
+
+def test_languages_without_rows_are_left_out_and_named(tmp_path):
+    plan = make_plan(demo_recipe(**write_dev(tmp_path)))
+    assert [split.name for split in plan.task.evals] == ["validation.fr", "validation.de"]
+    lacking = ", ".join(language for language in LANGUAGES if language not in ("de", "fr"))
+    assert f"no rows of {lacking}: evaluated on fr, de" in plan.remarks()
+
+
+def test_language_that_was_asked_for_and_has_no_rows_is_an_error(tmp_path):
+    changes = write_dev(tmp_path)
+    with pytest.raises(InputError) as error:
+        make_plan(demo_recipe(**changes | {"train.languages": "de,sw,fr,ur"}))
+    assert str(error.value) == f"--language: expected rows of sw, ur in {tmp_path}, got none; it has fr, de"
+    with pytest.raises(InputError) as error:
+        make_plan(demo_recipe(**changes | {"train.languages": "sw"}))
+    assert str(error.value) == f"--language: expected rows of sw in {tmp_path}, got none; it has none of the others either"
+    assert len(make_plan(demo_recipe(**changes | {"train.languages": "de,fr"})).task.evals) == 2
+
+
+def test_average_over_the_languages_that_are_there_is_not_set_beside_that_of_all(tmp_path):
+    recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"))
+    task = present(TASKS["xnli"], write_dev(tmp_path)["data"])
+    average, *_ = beside_published(recipe, task, {"test.avg/accuracy": 80.0})
+    assert average["ours"] is None
 
 
 def test_translated_training_rows_of_xnli_mt_name_contradiction_otherwise(tmp_path):

@@ -39,20 +39,31 @@ def task_for(recipe: Recipe) -> Task:
     task = task_of(recipe.task or "", recipe.train)
     if task is TEXT:
         return own_task(recipe.train, load_table(task, task.train, recipe.data))
-    return present(task, recipe.data)
+    return present(task, recipe.data, all_of_them=recipe.train.languages is not None)
 
 
-def present(task: Task, source: str) -> Task:
-    """The task with those of its eval splits that `source` has, where some suffice.
+def present(task: Task, source: str, *, all_of_them: bool = False) -> Task:
+    """The task with those of its eval splits that `source` has rows of, where some suffice.
 
+    all_of_them: its languages were asked for by name, so that each must have rows of some split
     Raises InputError where it has none.
     """
     if not task.some_evals_suffice or source in SOURCES:
         return task
-    found = tuple(split for split in task.evals if directory.find(task, split, Path(source)))
-    if not found:
+    evals = tuple(split for split in task.evals if directory.has_rows(task, split, Path(source)))
+    if not evals and not any(directory.find(task, split, Path(source)) for split in task.evals):
         directory.table(task, task.evals[0], Path(source))  # says what was expected
-    return replace(task, evals=found)
+    lacking = absent_languages(task, evals)
+    if lacking and (all_of_them or not evals):
+        there = ", ".join(dict.fromkeys(split.config for split in evals)) or "none of the others either"
+        raise InputError(f"--language: expected rows of {', '.join(lacking)} in {source}, got none; it has {there}")
+    return replace(task, evals=evals)
+
+
+def absent_languages(task: Task, evals: "tuple[Split, ...]") -> list[str]:
+    """Those of the task that none of these splits is of, in the task's order."""
+    return [language for language in dict.fromkeys(split.config for split in task.evals)
+            if language not in {split.config for split in evals}]  # fmt: skip
 
 
 def source_kind(source: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.data.files import Table
+from debft.data.labels import SEVERAL, has_half_surrogate, label_name, looks, single
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.questions import check_answers, check_not_empty
 from debft.errors import InputError, one_of, shown
@@ -23,7 +23,8 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 @dataclass(frozen=True, kw_only=True)
 class Examples:
     """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
-    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out.
+    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out;
+    unused: the columns of it that are neither text nor label nor id.
     """
 
     texts: list[tuple[str, ...]]
@@ -32,6 +33,7 @@ class Examples:
     empty_texts: int
     source: str
     skipped: Skipped = NOTHING_SKIPPED
+    unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -61,7 +63,7 @@ def check_rows(table: Table, task: Task, limit: int | None = None, *, train: boo
     ids = _ids(table, problems)
     kept = problems.settle(skip)
     if train and isinstance(task, TextClassification):
-        _check_variety(table, task, [labels[row] for row in kept], problems.skipped())
+        _check_variety(table, task, [labels[row] for row in kept], problems.skipped(), limit)
     return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
@@ -101,14 +103,24 @@ def _examples(table: Table, task: Task, problems: Problems, kept: list[int], tex
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
+        unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
     )
 
 
-def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped) -> None:
-    """Raises InputError for training rows that are all alike: the model would learn to ignore the text."""
-    if len(set(labels)) > 1:
+def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
+    """Raises InputError for training rows that are all alike: the model would learn to ignore the text. `limit`: as many are
+    trained on, the first ones.
+    """
+    if len(set(labels[:limit])) > 1:
         return
-    name = f"{labels[0]:g}" if task.is_regression else repr(task.labels[labels[0]])
+    if len(set(labels)) > 1:
+        differs = next(row for row, label in enumerate(labels, start=1) if label != labels[0])
+        raise InputError(
+            f"--max-train-samples {limit}: expected at least two {'scores' if task.is_regression else 'labels'} in the rows that "
+            f"are trained on, got {_named(labels[0], task)} in the first {limit:,} of {table.path}; give at least {differs:,}, "
+            "or shuffle the file"
+        )
+    name = _named(labels[0], task)
     others = [label for i, label in enumerate(task.labels) if i != labels[0]]
     expected, advice = "labels", f"rows of {' or '.join(others) or 'another label'}"
     if task.is_regression:
@@ -120,9 +132,13 @@ def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped) -> 
     )
 
 
+def _named(label: float, task: TextClassification) -> str:
+    return f"{label:g}" if task.is_regression else repr(task.labels[label])
+
+
 def _ids(table: Table, problems: Problems) -> list[str]:
     """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
-    column = next((name for name in ("id", "idx") if name in table.columns), None)
+    column = id_column(table)
     if column is None:
         unread = sorted(line for line, _ in table.unread)
         return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
@@ -130,7 +146,7 @@ def _ids(table: Table, problems: Problems) -> list[str]:
     for row, value in enumerate(table.columns[column]):
         usable = isinstance(value, (str, int, float)) and not isinstance(value, bool) and value == value and value != ""
         ids.append(str(value))
-        if not usable or _half_surrogate(ids[-1]):
+        if not usable or has_half_surrogate(ids[-1]):
             problems.add(row, f"{column}: expected an id, got {shown(value)}")
         elif ids[-1] in first_line and row not in problems:
             first = table.place(first_line[ids[-1]])
@@ -140,18 +156,25 @@ def _ids(table: Table, problems: Problems) -> list[str]:
     return ids
 
 
+def id_column(table: Table) -> str | None:
+    """`id` or `idx`, in any case where it is not written so. Raises InputError where two could be it."""
+    for wanted in ("id", "idx"):
+        names = [wanted] if wanted in table.columns else [name for name in table.columns if name.strip().lower() == wanted]
+        if len(names) > 1:
+            raise InputError(f"{table.path}: expected one column of ids, got {one_of(names)}; rename the others")
+        if names:
+            return names[0]
+    return None
+
+
 def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):
             if not isinstance(text, str):
                 problems.add(row, f"{key}: expected text, got {shown(text)}")
-            elif _half_surrogate(text):
+            elif has_half_surrogate(text):
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
-
-
-def _half_surrogate(text: str) -> bool:
-    return not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 def _labels(table: Table, task: Task, problems: Problems) -> list:
@@ -162,28 +185,13 @@ def _labels(table: Table, task: Task, problems: Problems) -> list:
     return check(table.columns[task.label_key], task, problems)
 
 
-_WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")
-
-
-def label_name(value: object) -> str | None:
-    """A label of own data as a name: 1, 1.0, "1" and "1.0" are the same, True is `true` as in JSON; None for what is no label."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    name = str(value).strip()
-    if not name or _half_surrogate(name):
-        return None
-    return whole[1] if (whole := _WHOLE.fullmatch(name)) else name
-
-
 def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
     """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
     by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
     given = column
     if not task.numbered:
-        column, by_number = [label_name(label) for label in column], {}
+        column, by_number = [label_name(single(label)) for label in column], {}
     counts = Counter(label for label in column if _usable(label))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
@@ -193,25 +201,36 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
     for row, label in enumerate(column):
         number = lookup.get(label) if _usable(label) else None
         if number is None:
-            advice = HIDDEN if task.numbered and label in (-1, "-1", "-1.0") else ""
-            advice = UNSEEN if not task.numbered and label is not None else advice
-            problems.add(row, f"{task.label_key}: expected {expected}, got {shown(given[row])}{advice}")
+            got, advice = _unknown(label, given[row], task)
+            problems.add(row, f"{task.label_key}: expected {expected}, got {got}{advice}")
         labels.append(-1 if number is None else number)
     return labels
+
+
+def _unknown(label: object, given: object, task: TextClassification) -> tuple[str, str]:
+    """(how an error shows a label that the task does not have, what it says of it)."""
+    if task.numbered:
+        return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
+    if label is None:
+        listed = single(given)
+        return shown(given), SEVERAL if isinstance(listed, list) and len(listed) > 1 else ""
+    alike = next((name for name in task.labels if looks(name) == looks(label)), None)
+    return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
 
 
 def _scores(column: list, task: TextClassification, problems: Problems) -> list[float]:
     lowest, highest = task.value_range
     expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
     scores = []
-    for row, label in enumerate(column):
+    for row, given in enumerate(column):
+        label = given if task.numbered else single(given)
         try:
             score = float(label) if _usable(label) else math.nan
         except (ValueError, OverflowError):
             score = math.nan
         if not lowest <= score <= highest or math.isinf(score):
-            advice = HIDDEN if score == -1 else ""
-            problems.add(row, f"{task.label_key}: {expected}, got {shown(label)}{advice}")
+            advice = HIDDEN if score == -1 else SEVERAL if isinstance(label, list) and len(label) > 1 else ""
+            problems.add(row, f"{task.label_key}: {expected}, got {shown(given)}{advice}")
         scores.append(score)
     return scores
 

@@ -1,9 +1,10 @@
 """A split in a directory, in the hub's schema or as the benchmark ships it."""
 
-from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from debft.data.files import SUFFIXES, Table, read_table
+from debft.data.foreign import header_for, in_task_columns, rename
 from debft.errors import InputError, one_of
 from debft.tasks import Layout, Split, Task
 
@@ -26,7 +27,28 @@ def table(task: Task, split: Split, directory: Path) -> Table:
         listed = f"{one_of(there[:FILES_SHOWN])}{', ...' if len(there) > FILES_SHOWN else ''}" if there else "none"
         raise InputError(f"--data {directory}: expected {place}.tsv (or {endings}){own}, found {listed}")
     path, layout = found
-    return read_table(path) if layout is None else _as_hub_schema(read_table(path, layout.header), task, split, layout)
+    if layout is None:  # a file system without case finds the benchmark's CoLA/train.tsv as cola/train.tsv: the file itself tells
+        return in_task_columns(read_table(path, header_for(task)), task)
+    return _as_hub_schema(read_table(path, layout.header), task, split, layout)
+
+
+def has_rows(task: Task, split: Split, directory: Path) -> bool:
+    """Whether `table` finds a file for the split, and where several splits share one, rows of this split in it."""
+    found = find(task, split, directory)
+    if found is None or found[1] is None or split.name not in found[1].where:
+        return found is not None
+    column, value = found[1].where[split.name]
+    state = found[0].stat()
+    return value in _values(found[0], column, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4)
+def _values(path: Path, column: str, state: tuple[int, int]) -> frozenset:
+    """The different values of a column; all of none where the file lacks it, so that reading it says so. state: when it was
+    written and how long it is.
+    """
+    columns = read_table(path).columns
+    return frozenset(columns.get(column, ()))
 
 
 def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None] | None:
@@ -48,13 +70,9 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None
 
 
 def _as_hub_schema(found: Table, task: Task, split: Split, layout: Layout) -> Table:
-    """The benchmark's column names and labels as the task's; a file that has the task's own is left as it is."""
+    """The benchmark's column names and labels as the task's; columns that have the task's own names are left as they are."""
+    found = rename(found, task, layout)
     columns = found.columns
-    if not all(name in columns for name in (*task.text_keys, task.label_key)):
-        columns = {layout.columns.get(name, name): column for name, column in columns.items()}
-    if layout.labels and task.label_key in columns:
-        columns[task.label_key] = [layout.labels.get(label, label) for label in columns[task.label_key]]
-    found = replace(found, columns=columns)
     if split.name not in layout.where:
         return found
     column, value = layout.where[split.name]

@@ -6,20 +6,27 @@ Legend: N examples, T tokens of all examples together.
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
-from debft.cache import cache_directory, write_atomically
+from debft.cache import cache_directory
 from debft.data.checks import Examples
+from debft.environment import code_digest, moving_versions
+from debft.launch import is_main_process
 from debft.progress import meter, say
+from debft.storage import DiskError, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 1
+FORMAT = 2
+ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
 CHUNK = 1000  # examples per call of the Rust tokenizer: progress is shown in between
 
 
@@ -81,13 +88,17 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What `compute` gives for these texts, this tokenizer and `settings`; from the cache where it was computed before.
 
-    One process computes, others that want the same wait for it.
+    One process computes, others that want the same wait for it. A cache that cannot be written is said and done without.
     """
     if not cached:
         return compute()
     path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, settings)}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
+        except OSError as error:
+            _say_not_kept(f"{path.parent}: cannot be written: {error.strerror}")
         arrays = _read_cache(path) if path.is_file() else None
         if arrays is None:
             arrays = compute()
@@ -113,11 +124,11 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             columns = [backend.encode_batch([texts[k] for texts in chunk], add_special_tokens=False) for k in range(len(chunk[0]))]
-            for offset, row in enumerate(zip(*columns, strict=True)):
+            for row in zip(*columns, strict=True):
                 parts = [np.array(part.ids, dtype=np.int32) for part in row]
                 if sum(map(len, parts)) > room:
                     truncated += 1
-                    parts = _truncated(parts, room, truncation, np.random.default_rng((seed, start + offset)))
+                    parts = _truncated(parts, room, truncation, seed)
                 whole_ids, whole_types = frame.fill(parts)
                 ids.append(whole_ids)
                 types.append(whole_types)
@@ -162,12 +173,15 @@ class Frame:
         return np.concatenate(ids), np.concatenate(types)
 
 
-def _truncated(parts: list[np.ndarray], room: int, truncation: str, rng: np.random.Generator) -> list[np.ndarray]:
-    """The texts cut to `room` tokens together."""
+def _truncated(parts: list[np.ndarray], room: int, truncation: str, seed: int) -> list[np.ndarray]:
+    """The texts cut to `room` tokens together. `random_ends` draws by seed and tokens: the same texts are cut alike wherever
+    they stand, when a run is scored again or a single row is labelled.
+    """
     lengths = [len(part) for part in parts]
     if truncation == "longest_first":
         return [part[:keep] for part, keep in zip(parts, longest_first(lengths, room), strict=True)]
-    dropped = random_ends(lengths, room, rng)
+    content = hashlib.sha256(np.concatenate([lengths, *parts]).astype("<i8").tobytes()).digest()
+    dropped = random_ends(lengths, room, np.random.default_rng((seed, int.from_bytes(content[:8], "little"))))
     return [part[front : len(part) - back] for part, (front, back) in zip(parts, dropped, strict=True)]
 
 
@@ -189,7 +203,7 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
     """(tokens dropped in front, behind) of each text: one token at a time, of the longer one, by a coin.
 
     Source: microsoft/DeBERTa DeBERTa/data/example.py _truncate_segments. It draws anew whenever an example is read;
-    here the draw is fixed by seed and example, so that a run can be repeated and cached. It also hands truncated texts back
+    here the draw is fixed by seed and texts, so that a run can be repeated, cached and used. It also hands truncated texts back
     longest first, so that a premise may come second; here they keep their places.
     """
     left = list(lengths)
@@ -202,21 +216,33 @@ def random_ends(lengths: list[int], room: int, rng: np.random.Generator) -> list
 
 
 def _key(examples: Examples, tokenizer, settings: list) -> str:
+    """A digest of all that the arrays follow from: texts, settings, tokenizer, and the code and versions that compute them."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([FORMAT, *settings, len(examples)]).encode())
+    versions = [moving_versions()[name] for name in ENCODERS]
+    digest.update(json.dumps([FORMAT, code_digest(), versions, *settings, len(examples)]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for texts in examples.texts:
         digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
 
-def _write_cache(path, arrays: dict[str, np.ndarray]) -> None:
+def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save
 
-    write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+    try:
+        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+    except DiskError as error:
+        _say_not_kept(error.refusal)
 
 
-def _read_cache(path) -> dict[str, np.ndarray] | None:
+@cache
+def _say_not_kept(refusal: str) -> None:
+    """Once per process and reason: a run has several splits."""
+    if is_main_process():
+        say(f"cache: {refusal}; the encoded texts are not kept for the next run")
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays, or None where the file is damaged (which is said, and it is made again)."""
     from safetensors import SafetensorError, safe_open
 

@@ -3,20 +3,23 @@
 import csv
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from debft.data.checks import label_name
+from debft.data.columns import IDS, find_texts, holds_words
 from debft.data.files import Table
+from debft.data.labels import SEVERAL, label_name, looks, single
 from debft.data.problems import Problems
-from debft.errors import InputError, one_of
+from debft.errors import InputError, one_of, shown
 from debft.recipe import TrainConfig
 from debft.tasks import TEXT, TextClassification
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "score")
-NOT_TEXT = ("id", "idx", "index")
-MOST_CLASSES = 20  # more different whole numbers than this are a score unless the user says otherwise
+MOST_CLASSES = 20  # up to so many different whole numbers are labels
+MOST_COUNTED = 50  # and up to so many, where they are counted from 0 or 1 without a gap and recur; for others the user is asked
 COLUMNS_SHOWN = 12
+LONGEST_EXAMPLE = 30  # characters
 ANY_SCORE = (-math.inf, math.inf)
 
 
@@ -29,20 +32,37 @@ def own_task(config: TrainConfig, table: Table) -> TextClassification:
         Problems(table).settle(config.skip_bad_rows)
     label_key = _label_column(config, table)
     text_keys = _text_columns(config, table, label_key)
-    values = table.columns[label_key]
-    if _is_score(config, values):
+    values = [single(value) for value in table.columns[label_key]]
+    if _is_score(config, table, label_key, values):
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
     labels = _classes(values)
+    _check_labels(table, label_key, values, labels)
+    return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
+
+
+def _check_labels(table: Table, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+    """Raises InputError for a column without labels, of labels that do not recur, or that nobody could tell apart."""
+    where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
-        raise InputError(
-            f"{table.path}: {label_key}: expected labels, got none in {len(values):,} rows; name another column with --label-column"
-        )
+        row, first = next(((row, v) for row, v in enumerate(table.columns[label_key]) if isinstance(v, (list, dict))), (0, None))
+        if first:
+            several = SEVERAL if isinstance(first, list) else f"; {advice}"
+            raise InputError(f"{where}: expected labels, got {shown(first)} in {table.place(table.lines[row])}{several}")
+        raise InputError(f"{where}: expected labels, got none in {len(values):,} rows; {advice}")
     if len(labels) > max(MOST_CLASSES, len(values) // 2):
         raise InputError(
-            f"{table.path}: {label_key}: expected labels that recur, got {len(labels):,} different ones in {len(values):,} rows; "
-            "name another column with --label-column, or give --problem regression for scores"
+            f"{where}: expected labels that recur, got {len(labels):,} different ones in {len(values):,} rows; "
+            f"{advice}, or give --problem regression for scores"
         )
-    return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
+    seen: dict[str, str] = {}
+    for name in labels:
+        if (other := seen.setdefault(looks(name), name)) != name:
+            both = " and ".join(f"{one!a} ({_first_place(table, values, one)})" for one in (other, name))
+            raise InputError(f"{where}: expected labels that look different, got {both}, which look the same; write them the same")
+
+
+def _first_place(table: Table, values: list, name: str) -> str:
+    return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
 
 
 def own_task_of_model(config: TrainConfig, labels: tuple[str, ...]) -> TextClassification:
@@ -94,16 +114,22 @@ def _text_columns(config: TrainConfig, table: Table, label_key: str) -> tuple[st
                 f"--text-columns {config.text_columns}: expected one column, or two as A,B, and not the label {label_key}"
             )
         return names
-    others = [name for name in table.columns if name != label_key and name.strip().lower() not in NOT_TEXT]
-    found = [name for name in others if any(_is_text(value) for value in table.columns[name])]
-    if not 1 <= len(found) <= 2:
-        what = f"{_names(found)} could each be one" if found else f"none of {_columns(table)} holds words"
-        raise InputError(f"{table.path}: expected one or two text columns, {what}; name them with --text-columns A or A,B")
-    return tuple(found)
+    others = [name for name in table.columns if name != label_key and name.strip().lower() not in IDS]
+    candidates = {name: table.columns[name] for name in others if holds_words(table.columns[name])}
+    if not candidates:
+        what = f"none of {_columns(table)} holds words"
+    elif texts := find_texts(candidates):
+        return texts
+    else:
+        examples = [f"{quoted(name)} ({_example(values)})" for name, values in list(candidates.items())[:COLUMNS_SHOWN]]
+        what = f"{one_of(examples)}{', ...' if len(candidates) > COLUMNS_SHOWN else ''} could each be one"
+    raise InputError(f"{table.path}: expected one or two text columns, {what}; name them with --text-columns A or A,B")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and _number(value) is None
+def _example(values: list) -> str:
+    """The first text of a column."""
+    text = next(value for value in values if holds_words([value]))
+    return repr(text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}...")
 
 
 def _existing(table: Table, name: str, option: str) -> str:
@@ -121,14 +147,26 @@ def _names(columns: list[str]) -> str:
     return one_of(map(quoted, columns[:COLUMNS_SHOWN])) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
 
 
-def _is_score(config: TrainConfig, values: list) -> bool:
+def _is_score(config: TrainConfig, table: Table, label_key: str, values: list) -> bool:
+    """Whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"
     numbers = [_number(value) for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
     if None in numbers:
         return False
-    finite = {number for number in numbers if math.isfinite(number)}  # the others are bad rows, not another kind of label
-    return any(number != int(number) for number in finite) or len(finite) > MOST_CLASSES
+    counts = Counter(number for number in numbers if math.isfinite(number))  # the others are bad rows, not another kind of label
+    if any(number != int(number) for number in counts):
+        return True
+    if len(counts) <= MOST_CLASSES:
+        return False
+    lowest, highest = int(min(counts)), int(max(counts))
+    counted = lowest in (0, 1) and highest - lowest + 1 == len(counts) <= MOST_COUNTED
+    if counted and len(numbers) >= 2 * len(counts):
+        return False
+    raise InputError(
+        f"{table.path}: {label_key}: expected labels or scores, got {len(counts):,} different whole numbers from {lowest} to "
+        f"{highest} in {len(values):,} rows, which could be either; say which with --problem classification or --problem regression"
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -1,5 +1,6 @@
 """What can be wrong with the gold answers of a question."""
 
+import unicodedata
 from typing import Any
 
 from debft.data.files import Table
@@ -19,8 +20,14 @@ def check_answers(table: Table, task: QuestionAnswering, problems: Problems) -> 
             wrong = _wrong(pairs, context, task)
         if wrong is not None:
             problems.add(row, f"answers: {wrong}")
-        checked.append(pairs)
+        sound = wrong is None and isinstance(context, str)
+        checked.append(tuple(_without_edges(*pair) for pair in pairs) if sound else pairs)
     return checked
+
+
+def _without_edges(text: str, start: int) -> tuple[str, int]:
+    """An answer without the spaces at its edges, which no token covers."""
+    return text.strip(), start + len(text) - len(text.lstrip())
 
 
 def check_not_empty(table: Table, task: QuestionAnswering, problems: Problems) -> None:
@@ -54,6 +61,8 @@ def _wrong(pairs: tuple, context: str, task: QuestionAnswering) -> str | None:
             continue
         place = _nearest(context, text, start)
         there = "it is not in the context" if place is None else f"it is at {place}"
+        if place is None and unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", context):
+            there += ", which has it in another Unicode form (NFC or NFD)"
         got = (
             shown(context[start : start + len(text)]) if 0 <= start < len(context) else f"a context of {len(context):,} characters"
         )

@@ -9,6 +9,12 @@ from debft.errors import InputError, shown
 LONGEST_ID = 60  # characters in an error line
 
 
+def is_nested(content: dict[str, Any]) -> bool:
+    """Whether an object is SQuAD's nesting, and not rows under a key that is called data as well."""
+    articles = content.get("data")
+    return isinstance(articles, list) and (not articles or any(isinstance(a, dict) and "paragraphs" in a for a in articles))
+
+
 def rows(path: Path, content: dict[str, Any]) -> tuple[list[tuple[int, dict[str, Any] | str]], dict[int, str]]:
     """(number, row) of each question of `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}`, from 1, and the
     place of each number in words: the file is one line.

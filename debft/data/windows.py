@@ -4,6 +4,7 @@ Legend: F windows, T tokens of all windows together, L tokens of one context.
 """
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,12 @@ class EncodedWindows(EncodedSplit):
     question_N: np.ndarray
     cls_N: np.ndarray
     cut_questions: int
+
+    def groups(self) -> Iterator[tuple[int, range]]:
+        """(question, its windows), which stand side by side."""
+        changes = np.flatnonzero(np.diff(self.question_N)) + 1
+        for first, end in zip([0, *changes], [*changes, len(self.question_N)], strict=True):
+            yield int(self.question_N[first]), range(first, end)
 
     def remarks(self) -> list[str]:
         found = []
@@ -68,30 +75,47 @@ def encode_windows(
 def answer_positions(windows: EncodedWindows, answers: list) -> np.ndarray:
     """(F, 2): the first and the last token of the first gold answer of the window's question.
 
-    CLS twice where there is no answer, or not all of it lies in the window. `answers[i]`: ((text, start), ...) of question i.
+    CLS twice where there is no answer, or not all of its tokens lie in the window. Characters of it that no token covers, such
+    as spaces, do not count. `answers[i]`: ((text, start), ...) of question i.
     """
     positions = np.stack([windows.cls_N, windows.cls_N], axis=1).astype(np.int64)
-    begin = 0
-    for window, end in enumerate(windows.ends_N):
-        gold = answers[windows.question_N[window]]
-        if gold:
-            text, start = gold[0]
-            span = _span_of(windows.offsets_T2[begin:end], start, start + len(text))
-            if span is not None:
-                positions[window] = span
-        begin = end
+    begins = np.append(0, windows.ends_N)[:-1]
+    for question, group in windows.groups():
+        if not answers[question]:
+            continue
+        text, start = answers[question][0]
+        offsets = [windows.offsets_T2[begins[window] : windows.ends_N[window]] for window in group]
+        spans = [_overlap(one, start, start + len(text)) for one in offsets]
+        edges = [(one[first, 0], one[last, 1]) for one, (first, last) in zip(offsets, spans, strict=True) if first >= 0]
+        if not edges:
+            continue
+        whole = (min(begin for begin, _ in edges), max(end for _, end in edges))
+        for window, one, (first, last) in zip(group, offsets, spans, strict=True):
+            if first >= 0 and (one[first, 0], one[last, 1]) == whole:
+                positions[window] = first, last
     return positions
 
 
-def _span_of(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int] | None:
-    """The tokens from the one that holds character `start` to the one that holds `end - 1`; None where either is not here."""
-    places = np.flatnonzero(offsets_L2[:, 1] > offsets_L2[:, 0])
-    starts, ends = offsets_L2[places, 0], offsets_L2[places, 1]
-    if not len(places) or start < starts[0] or end > ends[-1]:
-        return None
-    first = int(np.searchsorted(ends, start, side="right"))
-    last = int(np.searchsorted(starts, end, side="left")) - 1
-    return (int(places[first]), int(places[last])) if first <= last else None
+def _overlap(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int]:
+    """The first and the last token that cover any of the characters `start` to `end`; -1 twice where none does."""
+    starts, ends = offsets_L2[:, 0], offsets_L2[:, 1]
+    places = np.flatnonzero((ends > starts) & (ends > start) & (starts < end))
+    return (int(places[0]), int(places[-1])) if len(places) else (-1, -1)
+
+
+def unlearnable(windows: EncodedWindows, answers: list) -> list[tuple[int, int]]:
+    """(question, tokens of its answer) of the questions with an answer that lies whole in no window.
+
+    They would be learned as questions without an answer. 0 tokens: the tokenizer makes nothing of the answer's characters.
+    """
+    found, begins = [], np.append(0, windows.ends_N)[:-1]
+    for question, group in windows.groups():
+        if answers[question] and not any(windows.labels_N[window, 0] != windows.cls_N[window] for window in group):
+            text, start = answers[question][0]
+            pieces = [windows.offsets_T2[begins[window] : windows.ends_N[window]] for window in group]
+            covering = [one[(one[:, 1] > one[:, 0]) & (one[:, 1] > start) & (one[:, 0] < start + len(text))] for one in pieces]
+            found.append((question, len(np.unique(np.concatenate(covering), axis=0))))
+    return found
 
 
 def _encode(

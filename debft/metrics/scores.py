@@ -5,8 +5,6 @@ Where a correlation is undefined because one side is constant, it is 0, as sciki
 
 from collections.abc import Sequence
 
-import datasets
-import evaluate
 import scipy.stats
 import sklearn.metrics
 
@@ -43,14 +41,3 @@ def spearmanr(references: Sequence[float], predictions: Sequence[float]) -> floa
 
 def _both_vary(references: Sequence[float], predictions: Sequence[float]) -> bool:
     return min(len(set(references)), len(set(predictions))) > 1
-
-
-def info(description: str, number: str) -> evaluate.MetricInfo:
-    """What an `evaluate` module says of itself; `number` is the type of its inputs, int64 or float64."""
-    value = datasets.Value(number)
-    return evaluate.MetricInfo(
-        description=description,
-        citation="",
-        inputs_description="predictions, references: (N,)",
-        features=datasets.Features({"predictions": value, "references": value}),
-    )

@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "document", "find_runs", "tables_document"]
 def tables_document(names: Sequence[str], places: Sequence[str]) -> dict[str, Any]:
     """The tables `names`, all where none is named, with the runs found in `places`; what `--format json` prints.
 
-    Raises InputError for an unknown table, a place without a run and a result that cannot be read.
+    Raises InputError for an unknown table, a place without a run, and where no result can be read.
     """
     known = table_names()
     for name in names:
@@ -25,4 +25,4 @@ def tables_document(names: Sequence[str], places: Sequence[str]) -> dict[str, An
     tables = [load_published(name) for name in dict.fromkeys(names)]
     if not tables:  # what others print first, then what repeats it, then what we measured
         tables = sorted(map(load_published, known), key=lambda table: (table.kind == "measured", table.repeats is not None))
-    return document(tables, *find_runs(places))
+    return document(tables, find_runs(places))

@@ -8,7 +8,7 @@ from typing import Any
 from debft.published import Column, Row, Table, prints_number, recipe_of_cell
 from debft.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
 from debft.results import in_percent
-from debft.tables.runs import Run
+from debft.tables.runs import FoundRuns, Run
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
 
@@ -26,19 +26,20 @@ class Footnotes:
         return [{"number": number, "text": text} for text, number in self.numbers.items()]
 
 
-def document(tables: Sequence[Table], runs: Sequence[Run], unfinished: Sequence[str]) -> dict[str, Any]:
-    """tables, footnotes, and the runs that stand beside no cell, each with the reason.
+def document(tables: Sequence[Table], found: FoundRuns) -> dict[str, Any]:
+    """tables, footnotes, and the runs that stand beside no cell, each with the reason; `damaged`: what is wrong, a line each.
 
     A cell of a row is verbatim in `cells`; under the same key `cell_notes` has the numbers of its footnotes, `recipes` the recipe
     that reproduces it, `seeds` the number of runs behind it where the source says so, and `ours` our runs of it.
     """
-    footnotes = Footnotes()
+    footnotes, runs = Footnotes(), found.finished
     shown = [_table(table, runs, footnotes) for table in tables]
     rows = [row for table in shown for row in table["rows"]]
     placed = {path for row in rows for entries in row["ours"].values() for entry in entries for path in entry["runs"]}
     others = [{"run": run.path, "reason": _why_nowhere(run)} for run in runs if run.path not in placed]
-    others += [{"run": path, "reason": "not finished: it has no result.json"} for path in unfinished]
-    return {"tables": shown, "footnotes": footnotes.listed(), "other_runs": others}
+    others += [{"run": path, "reason": "not finished: it has no result.json"} for path in found.unfinished]
+    others += [{"run": path, "reason": problem} for path, problem in found.damaged.items()]
+    return {"tables": shown, "footnotes": footnotes.listed(), "other_runs": others, "damaged": list(found.damaged.values())}
 
 
 def _table(table: Table, runs: Sequence[Run], footnotes: Footnotes) -> dict[str, Any]:

@@ -28,10 +28,19 @@ class Run:
     recipe: Recipe
 
 
-def find_runs(places: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """The finished runs in `places`, each a run directory or one that holds runs, and the paths of the unfinished ones.
+@dataclass(frozen=True, kw_only=True)
+class FoundRuns:
+    """finished: read whole; unfinished: paths of runs without a result; damaged: by path, what is wrong in one line"""
 
-    Raises InputError for a place without a run and for a run whose files cannot be read.
+    finished: tuple[Run, ...]
+    unfinished: tuple[str, ...]
+    damaged: dict[str, str]
+
+
+def find_runs(places: Sequence[str]) -> FoundRuns:
+    """The runs in `places`, each a run directory or one that holds runs.
+
+    Raises InputError for a place without a run, and where every finished run is damaged.
     """
     found: dict[Path, Path] = {}
     for place in places:
@@ -41,8 +50,16 @@ def find_runs(places: Sequence[str]) -> tuple[list[Run], list[str]]:
             raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it{hint}")
         for path in directories:
             found.setdefault(path.resolve(), path)
-    finished = [path for path in found.values() if (path / "result.json").is_file()]
-    return [_read(path) for path in finished], [_shown(path) for path in found.values() if path not in finished]
+    finished, damaged = [], {}
+    unfinished = [path for path in found.values() if not (path / "result.json").is_file()]
+    for path in (path for path in found.values() if path not in unfinished):
+        try:
+            finished.append(_read(path))
+        except InputError as error:
+            damaged[_shown(path)] = error.problems[0]
+    if damaged and not finished:
+        raise InputError(*damaged.values())
+    return FoundRuns(finished=tuple(finished), unfinished=tuple(map(_shown, unfinished)), damaged=damaged)
 
 
 def _run_directories(place: Path) -> Iterator[Path]:

@@ -2,12 +2,12 @@
 
 import evaluate
 
-from debft.metrics import scores
+from debft.metrics import export, scores
 
 
 class Accuracy(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return scores.info(scores.accuracy.__doc__, "int64")
+        return export.info(scores.accuracy.__doc__, "int64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"accuracy": scores.accuracy(references, predictions)}

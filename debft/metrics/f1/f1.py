@@ -2,12 +2,12 @@
 
 import evaluate
 
-from debft.metrics import scores
+from debft.metrics import export, scores
 
 
 class F1(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return scores.info(scores.f1.__doc__, "int64")
+        return export.info(scores.f1.__doc__, "int64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"f1": scores.f1(references, predictions)}

@@ -2,12 +2,12 @@
 
 import evaluate
 
-from debft.metrics import scores
+from debft.metrics import export, scores
 
 
 class MatthewsCorrelation(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return scores.info(scores.matthews_correlation.__doc__, "int64")
+        return export.info(scores.matthews_correlation.__doc__, "int64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"matthews_correlation": scores.matthews_correlation(references, predictions)}

@@ -2,12 +2,12 @@
 
 import evaluate
 
-from debft.metrics import scores
+from debft.metrics import export, scores
 
 
 class Pearson(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return scores.info(scores.pearson.__doc__, "float64")
+        return export.info(scores.pearson.__doc__, "float64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"pearson": scores.pearson(references, predictions)}

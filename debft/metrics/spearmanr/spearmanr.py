@@ -2,12 +2,12 @@
 
 import evaluate
 
-from debft.metrics import scores
+from debft.metrics import export, scores
 
 
 class Spearmanr(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return scores.info(scores.spearmanr.__doc__, "float64")
+        return export.info(scores.spearmanr.__doc__, "float64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"spearmanr": scores.spearmanr(references, predictions)}

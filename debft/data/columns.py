@@ -1,0 +1,82 @@
+"""Which columns of the user's own table are the texts. Where names and values leave a doubt, the user is asked."""
+
+import re
+from typing import Any
+
+IDS = ("id", "idx", "index")
+# Names, without case and signs, of columns that say something about a row and are not what it says.
+NO_TEXT = {
+    "guid", "uid", "uuid", "key", "pairid", "promptid", "rowid", "lang", "language", "locale", "country", "split", "subset", "fold",
+    "partition", "date", "time", "datetime", "timestamp", "year", "createdat", "updatedat", "source", "domain", "genre", "url",
+    "link", "file", "filename", "path", "author", "user", "username", "annotator", "version",
+}  # fmt: skip
+SINGLES = {"text", "texts", "sentence", "review", "comment", "content", "tweet", "message", "utterance", "document"}
+PAIRS = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"), ("texta", "textb"),
+    ("sentencea", "sentenceb"), ("query", "passage"), ("query", "document"), ("question", "sentence"), ("question", "context"),
+    ("question", "passage"), ("question", "answer"),
+)  # fmt: skip
+WORDS_OF_A_TEXT = 2  # a column in which no value has so many is no running text
+WORDS_IN_SPITE_OF_THE_NAME = 5  # where half of a column called `source` has so many, it may be a text after all
+LETTERS_WITHOUT_SPACES = 8  # Chinese, Japanese and Thai do not part their words
+
+
+def find_texts(columns: dict[str, list]) -> tuple[str, ...]:
+    """The one text, or the two of a known pair; () where it cannot be told. columns: those that hold words, the label left out.
+
+    A column of single words is no text beside one of several words; one called text, or a known pair, wins over such columns,
+    and over none that reads like a text itself.
+    """
+    candidates = {
+        name: values for name, values in columns.items()
+        if plain(name) not in NO_TEXT or _usual_words(values) >= WORDS_IN_SPITE_OF_THE_NAME
+    } or columns  # fmt: skip
+    if len(candidates) == 1:
+        return tuple(candidates)
+    reading = {name for name, values in candidates.items() if any(_words(value) >= WORDS_OF_A_TEXT for value in values)}
+    by_name = {plain(name): name for name in candidates}
+    pairs = [tuple(by_name[part] for part in pair) for pair in PAIRS if by_name.keys() >= set(pair)]
+    singles = [(name,) for name in candidates if plain(name) in SINGLES and not any(name in pair for pair in pairs)]
+    known = [*pairs, *singles]
+    if not known and len(reading) == 1:
+        return tuple(reading)
+    return known[0] if len(known) == 1 and reading <= set(known[0]) else ()
+
+
+def plain(name: str) -> str:
+    """`Sentence_1` -> `sentence1`."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def holds_words(values: list) -> bool:
+    """Whether any value is a text of more than digits and signs: numbers, dates and nothing are no words."""
+    texts = (value for value in values if isinstance(value, str))
+    return any(re.search(r"[^\W\d_]|[^\x00-\x7f\s]", text) and not _is_number(text) for text in texts)
+
+
+def _is_number(value: str) -> bool:
+    """`nan`, `inf` and `1e5` are numbers."""
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _words(value: Any) -> int:
+    if not isinstance(value, str):
+        return 0
+    parts = value.split()
+    unparted = any(len(part) >= LETTERS_WITHOUT_SPACES and _is_unparted(part) for part in parts)
+    return WORDS_IN_SPITE_OF_THE_NAME if unparted else len(parts)
+
+
+def _is_unparted(part: str) -> bool:
+    """Whether most of a run of letters is of a script that does not part its words."""
+    return 2 * len(re.findall("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]", part)) > len(part)
+
+
+def _usual_words(values: list) -> int:
+    """The median of the number of words in the values that have any."""
+    counts = sorted(count for value in values if (count := _words(value)))
+    return counts[len(counts) // 2] if counts else 0
