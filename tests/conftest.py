@@ -7,19 +7,41 @@ import socket
 import tempfile
 from pathlib import Path
 
-# Before anything imports torch, datasets or debft: a cache for this run alone, and few threads.
+# Before anything imports torch, datasets or debft: a cache for this run alone, few threads, no GPU, and nothing of the
+# user's shell that changes what is asked, where it is asked or how it is printed. The commands that tests start inherit it.
 os.environ["DEBFT_CACHE"] = tempfile.mkdtemp(prefix="debft-test-cache-")
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="debft-test-hf-")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small are slower with two, and far slower on a busy machine
-for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "RANK", "WORLD_SIZE", "HF_DATASETS_CACHE"):
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+HUB = (
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "HF_DATASETS_CACHE",
+    "HF_DATASETS_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_TOKEN",
+    "HF_HUB_CACHE",
+)
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # would be asked for 127.0.0.1 too
+PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# The first three cut what is printed to a width, the others make rich and typer colour what goes into a pipe.
+OUTPUT = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
+for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
+import hypothesis
 import pytest
 
 from debft.data import demo
 from debft.data.files import Table
 from debft.tasks import TASKS
+
+# The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
+hypothesis.settings.register_profile(
+    "debft", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("debft")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

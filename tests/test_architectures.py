@@ -71,6 +71,7 @@ def test_ids_equal_those_of_the_trained_vocabulary(architecture, source, tmp_pat
 
 def test_ids_on_real_text(architecture, files, shared):
     texts = [text for path in sorted((shared / "xnli").glob("*.tsv")) for text in read_table(path).columns["premise"][:40]]
+    assert len(texts) == 40 * 15
     tokenizer = build_tokenizer(files)
     wrong = [text for text in texts if tokenizer.encode(text, add_special_tokens=False) != architecture.ids(text)]
     assert wrong == []

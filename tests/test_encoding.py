@@ -75,10 +75,16 @@ def test_random_ends_keeps_a_contiguous_piece_and_is_repeatable(examples, tokeni
     again = encoding._encode(examples, tokenizer, 32, "random_ends", 0, "test", False)
     assert np.array_equal(cut.ids_T, again["ids"])
     for i in range(len(examples)):
-        text, part = whole.example(i)[0].tolist(), cut.example(i)[0].tolist()
-        assert len(part) <= 32
-        first = part[1 : part.index(2)]
-        assert any(text[k : k + len(first)] == first for k in range(len(text)))
+        texts, parts = (texts_of(split.example(i)[0].tolist()) for split in (whole, cut))
+        assert len(cut.example(i)[0]) <= 32
+        for text, part in zip(texts, parts, strict=True):
+            assert any(text[k : k + len(part)] == part for k in range(len(text) + 1))
+
+
+def texts_of(ids):
+    """The two texts between [CLS] and the two [SEP]."""
+    middle, end = (i for i, token in enumerate(ids) if token == 2)
+    return ids[1:middle], ids[middle + 1 : end]
 
 
 def test_seed_moves_random_ends_and_not_longest_first(examples, tokenizer):
@@ -117,14 +123,15 @@ def test_changed_text_is_encoded_anew(mnli, tokenizer):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
-def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damage, capsys):
-    first = run(examples, tokenizer, max_seq_length=30 + len(damage))
-    path = max((encoding.cache_directory() / "encoded").iterdir(), key=lambda p: p.stat().st_mtime_ns)
+def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damage, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    first = run(examples, tokenizer)
+    (path,) = (tmp_path / "cache" / "encoded").glob("*.safetensors")
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[-5] ^= 1
     path.write_bytes(content if damage == "flip" else content[:-5])
-    assert np.array_equal(run(examples, tokenizer, max_seq_length=30 + len(damage)).ids_T, first.ids_T)
+    assert np.array_equal(run(examples, tokenizer).ids_T, first.ids_T)
     assert "is damaged; encoding again" in capsys.readouterr().err
 
 

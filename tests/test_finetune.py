@@ -120,32 +120,24 @@ def test_saved_model_gives_the_same_logits_with_plain_transformers(finished, mnl
         assert scores == pytest.approx(ours, abs=1.5e-6)  # the file has six digits
 
 
-def test_saved_model_gives_the_same_logits_to_1e_6(finished, tmp_path, mnli):
-    """The model in memory at the end of training against the one read back."""
-    from debft.data.batches import Collator
-    from debft.devices import build_accelerator
+def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, tiny_data, monkeypatch):
+    """The model in memory at the end of training against the one that plain transformers reads back."""
     from debft.evaluation import predict_logits
-    from debft.heads import head_of
-    from debft.models import ModelFiles, build_model, build_tokenizer
-    from debft.plan import make_plan
 
-    _, run, recipe = finished
-    files = ModelFiles(name="saved", path=run.model)
-    ours = build_model(files, mnli, from_scratch=False, head_dropout=None, seed=0, quiet=True)
-    plain = AutoModelForSequenceClassification.from_pretrained(run.model)
-    accelerator, _ = build_accelerator(recipe.runtime)
-    from debft.data.encoding import encode
-
-    tokenizer = build_tokenizer(files)
-    examples = make_plan(recipe).examples["validation_matched"]
-    split = encode(examples, tokenizer, max_seq_length=64, truncation="longest_first", seed=0, what="x", show=False)
-    collate = Collator(pad_id=0, names=tuple(tokenizer.model_input_names), device=accelerator.device)
-    head = head_of(mnli, recipe.train, mnli.labels)
-    logits = [
-        predict_logits(accelerator, m, head, split, collate=collate, micro_batch_tokens=t, what="x")
-        for m, t in ((ours, 1), (plain, 10_000))
-    ]
-    np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
+    sessions, save_model = [], debft.session.save_model
+    monkeypatch.setattr(
+        debft.session, "save_model", lambda session, chosen: (sessions.append(session), save_model(session, chosen))
+    )
+    finetune(tiny_recipe(tiny_data, **{"train.learning_rate": 0.01}), tmp_path / "run")
+    (session,) = sessions
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    assert plain is not session.plain_model
+    in_memory, read_back = (
+        predict_logits(session.accelerator, model, session.head, session.splits["validation_matched"], collate=session.collate,
+                       micro_batch_tokens=10_000, what="x")
+        for model in (session.model, plain)
+    )  # fmt: skip
+    np.testing.assert_allclose(read_back, in_memory, rtol=0, atol=1e-6)
 
 
 def test_second_run_into_the_same_directory_is_refused(finished):
@@ -154,11 +146,11 @@ def test_second_run_into_the_same_directory_is_refused(finished):
         finetune(recipe, run.path)
 
 
-def test_complete_run_is_returned_at_once(finished):
+def test_complete_run_is_returned_without_reading_a_row_or_building_a_model(finished, monkeypatch):
     result, run, recipe = finished
-    started = time.monotonic()
+    for name in ("debft.finetune.make_plan", "debft.session.open_session"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("a complete run was begun again"))
     assert finetune(recipe, run.path, resume=True) == result
-    assert time.monotonic() - started < 1
 
 
 def test_directory_of_a_different_run_is_refused_even_with_resume(finished):
@@ -262,8 +254,25 @@ def test_tokenizer_of_another_model_is_an_input_error(tmp_path, tiny_data, demo_
     assert not (tmp_path / "run").exists()
 
 
+SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
+
+
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_left():
+    """A test that fails half-way would leave a run of 500 epochs behind."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    STARTED.clear()
+
+
 def command(*arguments, cwd=None, **environment):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "debft", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -272,20 +281,22 @@ def command(*arguments, cwd=None, **environment):
         env=os.environ | environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background has it ignored
     )
+    STARTED.append(process)
+    return process
 
 
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
 
 
-def test_two_processes_equal_one(tmp_path, tiny_data, finished):
-    """Same losses and weights as one process; 100 rows in steps of 16 and 3 end with an uneven share."""
+def test_two_processes_equal_one(tmp_path, tiny_data):
+    """Same losses and weights as one process; 100 rows in steps of 33 leave 16 and 17 to each, and one has none of the last."""
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
     process = command(
         "mnli", "--recipe", "demo", "--data", tiny_data, "--num-processes", 2, "--output", tmp_path / "two", "--json",
         "--num-train-epochs", 1, "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
     )  # fmt: skip
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     result = json.loads(out)
     assert result["environment"]["num_processes"] == 2
@@ -301,17 +312,15 @@ def test_two_processes_equal_one(tmp_path, tiny_data, finished):
 def test_signal_ends_the_command_after_a_checkpoint(tmp_path, tiny_data, number, code):
     arguments = ("mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--num-train-epochs", 500)
     process = command(*arguments)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "steps.jsonl").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for((tmp_path / "run" / "steps.jsonl").is_file)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == code, err
     assert "--resume" in err
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=SECONDS):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -339,7 +348,7 @@ def test_signal_to_several_processes_ends_all_after_a_checkpoint(tmp_path, tiny_
     for pid in children.read_text().split() if number == signal.SIGTERM and children.is_file() else []:
         os.kill(int(pid), number)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == code, err
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
@@ -348,17 +357,17 @@ def test_children_end_with_a_checkpoint_when_their_parent_is_killed(tmp_path, ti
     process = long_run(tiny_data, tmp_path / "run", "--num-processes", 2)
     wait_for((tmp_path / "run" / "steps.jsonl").is_file)
     process.kill()
-    wait_for(lambda: list((tmp_path / "run" / "checkpoints").glob("step-*")), 30)
-    wait_for(lambda: free(tmp_path / "run" / ".lock"), 30)
+    wait_for(lambda: list((tmp_path / "run" / "checkpoints").glob("step-*")))
+    wait_for(lambda: free(tmp_path / "run" / ".lock"))
 
 
 def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
     process = long_run(tiny_data, tmp_path / "run")
     wait_for((tmp_path / "run" / "steps.jsonl").is_file)
     second = long_run(tiny_data, tmp_path / "run", "--resume")
-    _, err = second.communicate(timeout=60)
+    _, err = second.communicate(timeout=SECONDS)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
     assert second.returncode == 2
     assert "another process is training into it" in err
 
@@ -377,7 +386,7 @@ def test_signal_before_the_first_step_is_said(tmp_path, number):
     process = command("mnli", "--data", "demo", "--output", tmp_path / "run")
     assert process.stderr.readline().startswith("mnli")  # the plan; torch and the model come after it
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 128 + number
     assert err.splitlines()[-1].startswith("interrupted")
 
@@ -410,13 +419,13 @@ def test_loss_that_is_not_finite_ends_with_exit_code_3(tmp_path, tiny_data):
     process = command(
         "mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--learning-rate", "1e30", *TINY
     )
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 3, err
     assert "expected a finite" in err.splitlines()[-1]
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-# Scores that a tiny model reaches from scratch, well above those of a constant answer, in a third of the demo's epochs.
+# Scores that a tiny model reaches from scratch, well above those of a constant answer, in fewer epochs than the demo's.
 LEARNED = {
     "cola": ("validation/matthews_correlation", 90), "sst2": ("validation/accuracy", 95), "mrpc": ("validation/f1", 80),
     "stsb": ("validation/pearson", 50), "qqp": ("validation/f1", 80), "qnli": ("validation/accuracy", 80),
@@ -449,9 +458,13 @@ def test_demo_of_every_kind_of_row_is_learned(task, epochs, score, tmp_path):
 
 
 def test_demo_is_learned(tmp_path):
-    """The README's main job: well above 90 % matched, and the mismatched split is harder."""
+    """The README's main job, and the mismatched split is harder.
+
+    A processor that rounds differently moves the score as another seed does: seeds end between 90 and 97 matched, and at 72.2
+    mismatched with a standard deviation of 2.0. By chance it is 33.
+    """
     result = finetune(load_recipe(recipe_path("demo"), {"task": "mnli"}), tmp_path / "run")
-    assert result.scores["validation_matched/accuracy"] > 93
+    assert result.scores["validation_matched/accuracy"] > 85
     assert 60 < result.scores["validation_mismatched/accuracy"] < result.scores["validation_matched/accuracy"] - 5
     assert result.data["source"] == "demo"
     assert result.published == []

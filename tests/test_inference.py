@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def trained(tmp_path_factory):
 
 def command(*arguments, stdin=""):
     return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120, env=os.environ
+        [sys.executable, "-m", "debft", *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=600, env=os.environ
     )  # fmt: skip
 
 
@@ -210,7 +211,8 @@ def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
 
 def test_reader_that_has_read_enough_ends_predict_quietly(trained, tmp_path):
     (tmp_path / "many.jsonl").write_text("".join(json.dumps({**PAIRS[0], "id": str(i)}) + "\n" for i in range(3000)))
-    line = f"{sys.executable} -m debft predict {trained[1]} {tmp_path / 'many.jsonl'} | head -1; echo ${{PIPESTATUS[0]}}"
+    predict = shlex.join([sys.executable, "-m", "debft", "predict", str(trained[1]), str(tmp_path / "many.jsonl")])
+    line = f"{predict} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr
 

@@ -69,9 +69,10 @@ def test_head_for_the_same_labels_stays(mnli_run):
     assert torch.equal(model["classifier.weight"], source["classifier.weight"])
 
 
-def test_run_starts_from_the_run_and_says_so(mnli_run, rte_data, tmp_path):
+def test_run_starts_from_the_run_and_says_so(mnli_run, rte_data, tmp_path, capsys):
     still = {"train.learning_rate": 1e-7}
     started = finetune(recipe("rte", rte_data, init_from=str(mnli_run), **still), tmp_path / "a")
+    assert str(mnli_run) in capsys.readouterr().err
     fresh = finetune(recipe("rte", rte_data, **still), tmp_path / "b")
     assert started.recipe["init_from"] == str(mnli_run) and fresh.recipe["init_from"] is None
     name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
@@ -80,6 +81,8 @@ def test_run_starts_from_the_run_and_says_so(mnli_run, rte_data, tmp_path):
 
 
 def test_init_from_ends_the_recipes_from_scratch_but_not_the_users(mnli_run, rte_data):
+    assert load_recipe(recipe_path("demo")).train.from_scratch
+    assert not recipe("rte", rte_data, init_from=str(mnli_run)).train.from_scratch
     with pytest.raises(InputError, match=r"--init-from .*: expected weights to start from, --from-scratch asks for random ones"):
         make_plan(recipe("rte", rte_data, init_from=str(mnli_run), **{"train.from_scratch": True}))
 

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn and scipy; the evaluate modules beside them give the same without a network."""
+"""Scores against their formulas, scikit-learn and scipy; the evaluate modules beside them give the same without a network."""
 
 from dataclasses import replace
 
@@ -17,10 +17,12 @@ from debft.tasks import TASKS
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_accuracy_equals_scikit_learn(seed):
+def test_accuracy_equals_scikit_learn_and_counting(seed):
     rng = np.random.default_rng(seed)
     predictions, references = rng.integers(0, 3, 999), rng.integers(0, 3, 999)
     assert metrics.compute("accuracy", predictions, references) == accuracy_score(references, predictions)
+    right = sum(said == true for said, true in zip(predictions, references, strict=True))
+    assert metrics.compute("accuracy", predictions, references) == pytest.approx(right / 999, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", metrics.METRICS)
@@ -56,6 +58,9 @@ def test_correlation_equals_scipy_and_is_zero_for_a_constant(name):
     predictions, references = rng.normal(size=99), rng.integers(0, 6, 99).astype(float)
     oracle = {"pearson": scipy.stats.pearsonr, "spearmanr": scipy.stats.spearmanr}[name](predictions, references).statistic
     assert metrics.compute(name, predictions, references) == pytest.approx(oracle, rel=1e-12)
+    ranks = [[(one < one[i]).sum() + (one == one[i]).sum() / 2 for i in range(99)] for one in (predictions, references)]
+    by_formula = np.corrcoef(*(ranks if name == "spearmanr" else (predictions, references)))[0, 1]
+    assert oracle == pytest.approx(by_formula, rel=1e-10)
     assert metrics.compute(name, np.ones(99), references) == 0.0
 
 
@@ -75,6 +80,12 @@ def test_binary_score_equals_scikit_learn(name):
         references, predictions
     )
     assert metrics.compute(name, predictions, references) == oracle
+    tp, fp, fn, tn = (int(((predictions == said) & (references == true)).sum()) for said, true in ((1, 1), (1, 0), (0, 1), (0, 0)))
+    by_formula = {
+        "f1": 2 * tp / (2 * tp + fp + fn),
+        "matthews_correlation": (tp * tn - fp * fn) / ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5,
+    }
+    assert oracle == pytest.approx(by_formula[name], rel=1e-12)
 
 
 def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():

@@ -446,7 +446,7 @@ def classified(tmp_path_factory):
     arguments = ["--data", data, "--output", root / "run", "--label-column", "tone", "--text-columns", '"title, short",body']
     arguments += ["--recipe", "demo", "--max-steps", 60, "--max-seq-length", 32, "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "debft", "text", *map(str, arguments)], capture_output=True, text=True, timeout=120, env=os.environ
+        [sys.executable, "-m", "debft", "text", *map(str, arguments)], capture_output=True, text=True, timeout=600, env=os.environ
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), root / "run", data, done.stderr.splitlines()

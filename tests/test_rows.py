@@ -44,12 +44,18 @@ def test_every_format_gives_the_same_rows(tmp_path, mnli, suffix):
     assert examples.labels.tolist() == [0, 2, 1]
 
 
-def test_datasets_own_tsv_reading_would_spring_the_trap(tmp_path):
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [(['"Not closed', "a", 'end"'], ["Not closed\tx\tneutral\na\tx\tneutral\nend"]), (["N/A", "b"], [None, "b"])],
+    ids=["quote", "nothing"],
+)
+def test_datasets_own_tsv_reading_would_spring_the_trap(tmp_path, texts, read):
+    """A leading quote swallows rows, and a word becomes nothing. If this fails, datasets reads them as they are: simplify."""
     import datasets
 
-    write_tsv(tmp_path / "t.tsv", HEADER, [('"Not closed', "x", "neutral"), ("N/A", "x", "neutral"), ('end"', "b", "neutral")])
+    write_tsv(tmp_path / "t.tsv", HEADER, [(text, "x", "neutral") for text in texts])
     loaded = datasets.load_dataset("csv", data_files=str(tmp_path / "t.tsv"), sep="\t", cache_dir=str(tmp_path / "c"))["train"]
-    assert len(loaded) < 3 or None in loaded["premise"]
+    assert list(loaded["premise"]) == read
 
 
 def test_line_separators_inside_a_text_do_not_split_the_row(tmp_path):

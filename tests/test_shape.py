@@ -46,6 +46,10 @@ HEAVY = {
     "evaluate",
     "sklearn",
     "tokenizers",
+    "sentencepiece",
+    "numpy",
+    "scipy",
+    "pandas",
     "huggingface_hub",
     "pyarrow",
     "matplotlib",
@@ -58,8 +62,9 @@ def layer(module: str) -> int:
 
 
 def imports(path: Path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level and node.module, f"{path.name}:{node.lineno}: expected an import of debft by its full name"
             yield node.module, [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
@@ -83,17 +88,11 @@ def test_imports_point_one_way(path):
             assert target == own or layer(own) < layer(target), f"{own} imports {target}"
 
 
-def test_help_starts_in_half_a_second_without_the_heavy_packages():
+def test_help_starts_without_the_heavy_packages():
+    """Half a second: importing any of them takes longer than that."""
     code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
            f"print(sorted(set(sys.modules) & {HEAVY!r}))"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
-    seconds = []
-    for _ in range(3):  # of processor time: a busy machine makes the wall clock say anything
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "debft", "--help"], capture_output=True, check=True)
-        after = os.times()
-        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(seconds) < 0.5
 
 
 def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(tmp_path):

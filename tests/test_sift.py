@@ -11,12 +11,13 @@ from architectures import ARCHITECTURES
 from conftest import random_texts, table_of, write_mnli, write_model_config
 from safetensors.torch import load_file
 from scipy.stats import kstest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.finetune
+import debft.session
 from debft import sift
 from debft.comparison import beside_published, why_not_compared
-from debft.data import encode_split
+from debft.data import encode_split, load_table
 from debft.data.batches import Collator
 from debft.data.checks import check_rows
 from debft.data.demo import questions
@@ -249,13 +250,42 @@ def test_accumulation_equals_one_batch(files, name, micro_batch_tokens):
     assert [log.parts["sift_loss"] for log in others] == pytest.approx([log.parts["sift_loss"] for log in logs], rel=2e-4)
 
 
-def test_off_is_bit_identical_to_the_plain_loss_and_changes_training_when_on(files):
-    """Weight 0 builds no SiftLoss; the idle hook would change logits where the embeddings are small."""
+def test_training_changes_when_sift_is_on(files):
     plain, on = Parts(files, "mnli"), Parts(files, "mnli")
     losses = [log.loss for log in plain.train(loss_fn=plain_loss(plain.head))]
-    assert [log.loss for log in on.train()] != losses
-    again = Parts(files, "mnli")
-    assert [log.loss for log in again.train(loss_fn=lambda m, b: (again.head.loss(again.head.outputs(m, b), b), {}))] == losses
+    # By far more than rounding, and the task's loss of the first step is the smaller part of the sum.
+    assert all(a > b * 1.01 for a, b in zip([log.loss for log in on.train()], losses, strict=True))
+
+
+def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
+    """A whole run with weight 0 against the loop with the task's loss alone, written out here, on the session's own parts.
+
+    Weight 0 must build no SiftLoss: the idle hook would change logits where the embeddings are small.
+    """
+    sessions, open_session = [], debft.session.open_session
+
+    def keep(*arguments, **options):
+        sessions.append(open_session(*arguments, **options))
+        return sessions[-1]
+
+    monkeypatch.setattr(debft.session, "open_session", keep)
+    recipe = small_recipe(tmp_path, **{"sift.weight": 0.0})
+    finetune(recipe, tmp_path / "run")
+    session, _ = sessions[0]
+    model = build_model(
+        session.plan.files, session.plan.task, from_scratch=True, head_dropout=None, seed=recipe.train.seed, quiet=True
+    )
+
+    def task_loss(model, batch):
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        logits = model(**{name: batch[name] for name in names}).logits
+        return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), {}
+
+    logs = optimizer_steps(
+        session.accelerator, model, build_optimizer(model, recipe.train), session.splits["train"], recipe.train,
+        collate=session.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
+    )  # fmt: skip
+    assert [(log.loss, log.grad_norm) for log in logs] == [(row["loss"], row["grad_norm"]) for row in steps(tmp_path / "run")]
 
 
 def test_hook_is_gone_after_the_loss_also_after_an_error(files, monkeypatch):
@@ -368,13 +398,17 @@ def test_every_step_logs_the_sift_loss_and_the_size_of_delta(trained):
 
 
 def test_saved_model_opens_in_plain_transformers_and_gives_the_same_probabilities(trained):
-    result, run, _ = trained
-    model = AutoModelForSequenceClassification.from_pretrained(run / "model")
-    from debft import inference
-
-    found = inference.evaluate(inference.load_predictor(str(run), None, "auto"), None)
-    assert found["scores"] == pytest.approx(result.scores) and model.config.num_labels == 3
+    result, run, recipe = trained
     assert result.recipe["sift"]["weight"] == WEIGHT
+    model, tokenizer = (kind.from_pretrained(run / "model") for kind in (AutoModelForSequenceClassification, AutoTokenizer))
+    columns = load_table(TASKS["mnli"], TASKS["mnli"].evals[0], recipe.data).columns
+    batch = tokenizer(columns["premise"], columns["hypothesis"], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        plain = model.eval()(**batch).logits.softmax(-1).tolist()
+    ours = [json.loads(line)["scores"] for line in (run / "predictions" / "validation_matched.jsonl").read_text().splitlines()]
+    assert len(ours) == 20
+    for row, probabilities in zip(ours, plain, strict=True):
+        assert [row[model.config.id2label[i]] for i in range(3)] == pytest.approx(probabilities, abs=2e-6)  # six digits in the file
 
 
 def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):

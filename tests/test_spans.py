@@ -215,9 +215,13 @@ def test_no_answer_probability_is_the_logistic_function_without_overflow():
 
 
 @pytest.mark.parametrize("kind", ["random", "constant"])
-def test_decode_takes_seconds_for_the_whole_dev_set(kind):
-    """12,000 windows of 384 tokens: one or two seconds on a core, where plain loops take minutes. Constant logits: every span ties."""
-    count, length = 12_000, 384
+def test_decode_takes_a_small_part_of_the_time_of_plain_loops(kind):
+    """The whole dev set, 12,000 windows of 384 tokens, is one or two seconds on a core, and minutes in plain loops.
+
+    40 of them here, both in processor time, so that a busy machine slows both alike: decode is about 40 times faster, and must
+    be 5 times. Constant logits: every span ties.
+    """
+    count, length = 40, 384
     offsets_L2 = np.full((length, 2), -1, dtype=np.int32)
     offsets_L2[20:-1, 0] = np.arange(length - 21) * 5
     offsets_L2[20:-1, 1] = offsets_L2[20:-1, 0] + 4
@@ -230,7 +234,10 @@ def test_decode_takes_seconds_for_the_whole_dev_set(kind):
     logits_T2 = np.zeros((count * length, 2), dtype=np.float32)
     if kind == "random":
         logits_T2 = np.random.default_rng(0).standard_normal(logits_T2.shape, dtype=np.float32)
-    started = time.perf_counter()
+    started = time.process_time()
     answers = decode(logits_T2, windows, ["word " * length] * count, with_null=True)
-    assert time.perf_counter() - started < 20
-    assert all(len(found.n_best) == 20 for found in answers)
+    ours = time.process_time() - started
+    expected, _ = every_span(logits_T2, windows, count, max_answer_length=30)
+    plain = time.process_time() - started - ours
+    assert [[(-span.score, span.start, span.end) for span in found.n_best] for found in answers] == [best[:20] for best in expected]
+    assert 5 * ours < plain, (ours, plain)

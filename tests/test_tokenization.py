@@ -118,6 +118,7 @@ def test_ids_equal_sentencepiece_on_any_text(ours, oracle, text):
 
 def test_text_that_reads_like_a_special_token_stays_text(ours, oracle):
     assert 2 not in ids(ours, ["a [SEP] b"])[0]
+    assert ids(ours, ["a [SEP] b"])[0] == oracle.encode("a [SEP] b")
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +134,8 @@ def test_saved_directory_gives_the_same_tokens_with_plain_autotokenizer(real_mod
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_bytes((real_model_directory / "config.json").read_bytes())
     plain = AutoTokenizer.from_pretrained(tmp_path)
-    texts = [
-        text for name, found in real_texts(shared) if "mnli" in str(name) or "zh" in name or "th" in name for text in found[:500]
-    ]
+    texts = [text for name, found in real_texts(shared) if name.split(".")[1] in ("tsv", "zh", "th") for text in found[:500]]
+    assert len(texts) == 500 * 5  # MNLI's three files and two languages of XNLI
     texts += [text for text in NASTY if len(text) < 1000]
     assert plain(texts)["input_ids"] == tokenizer(texts)["input_ids"]
     pair = plain("a premise", "a hypothesis")
@@ -161,10 +161,7 @@ def test_special_tokens_and_vocabulary_are_those_of_deberta_v3(real_model_direct
 def test_plain_transformers_would_spring_the_trap(real_model_directory, oracle):
     """If this fails, the installed transformers no longer damages the tokens: simplify."""
     text = "他说，妈妈，我回来了。"
-    try:
-        damaged = AutoTokenizer.from_pretrained(real_model_directory).encode(text, add_special_tokens=False)
-    except (ValueError, OSError):
-        return  # it cannot even load it
+    damaged = AutoTokenizer.from_pretrained(real_model_directory).encode(text, add_special_tokens=False)
     assert damaged != oracle.encode(text)
 
 

@@ -120,23 +120,34 @@ def test_loss_of_a_smaller_last_step_is_the_mean_of_what_it_has(files, split):
     assert logs[12].loss == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_gradient_equals_float64_eager(files, split):
-    """No further from float64 than float32 eager's own gradient of the padded batch, times 1.5 for the order of sums."""
-    indices = step_examples(0, CONFIG.seed, ROWS, BATCH)
-    batch = collator()(split, indices)
+def test_gradient_is_no_further_from_float64_than_eager_float32(files, split):
+    """Cut into micro-batches, against float32 eager's own gradient of the whole padded batch.
 
-    def gradient(model):
-        loss = model(**{n: batch[n] for n in NAMES}, labels=batch["labels"]).loss
-        return [g.double() for g in torch.autograd.grad(loss, list(model.parameters()))]
+    Both are off by rounding, about 3e-7 of the norm, and which of them is nearer is chance: over models and batches their ratio
+    scatters by 0.08 around 1. The mean over six scatters by 0.03, so 1.1 is three times that.
+    """
 
-    exact = gradient(new_model(files).double())
-    eager = gradient(new_model(files))
-    seen = []
-    ours = new_model(files)
-    optimizer = build_optimizer(ours, CONFIG)
-    optimizer.register_step_pre_hook(lambda *_: seen.append([p.grad.double().clone() for p in ours.parameters()]))
-    train(ours, split, replace(CONFIG, max_grad_norm=1e9, max_steps=1, warmup_steps=0), micro_batch_tokens=150, optimizer=optimizer)
-    assert relative_difference(seen[0], exact) < max(1.5 * relative_difference(eager, exact), 1e-6)
+    def flat(gradients):
+        return torch.cat([g.detach().flatten().double() for g in gradients])
+
+    def eager(model, batch):
+        return flat(
+            torch.autograd.grad(model(**{n: batch[n] for n in NAMES}, labels=batch["labels"]).loss, list(model.parameters()))
+        )
+
+    ratios = []
+    for seed in range(6):
+        batch = collator()(split, step_examples(0, seed, ROWS, BATCH))
+        seen, ours = [], new_model(files, seed)
+        optimizer = build_optimizer(ours, CONFIG)
+        optimizer.register_step_pre_hook(lambda *_, seen=seen, ours=ours: seen.append(flat(p.grad for p in ours.parameters())))
+        config = replace(CONFIG, max_grad_norm=1e9, max_steps=1, warmup_steps=0, seed=seed)
+        train(ours, split, config, micro_batch_tokens=150, optimizer=optimizer)
+        exact = eager(new_model(files, seed).double(), batch)
+        off, eagers = ((one - exact).norm() / exact.norm() for one in (seen[0], eager(new_model(files, seed), batch)))
+        assert 0 < eagers < 2e-6  # it is float32 that is compared with float64
+        ratios.append(float(off / eagers))
+    assert np.mean(ratios) < 1.1, ratios
 
 
 def test_gradient_is_clipped_on_the_global_norm_after_all_micro_batches(files, split):

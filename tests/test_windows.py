@@ -8,6 +8,7 @@ import pytest
 
 from debft.data import encode_split, load_table
 from debft.data.checks import Examples, check_rows
+from debft.data.files import read_table
 from debft.data.windows import encode_windows
 from debft.models import ModelFiles, build_tokenizer
 from debft.recipe import TrainConfig
@@ -53,19 +54,20 @@ def test_windows_equal_transformers_own(tokenizer, demo_questions):
     assert len(windows) > len(demo_questions) and windows.truncated > 0  # some contexts do take several
 
 
-def test_windows_equal_transformers_own_on_squad(shared, tmp_path):
-    """Real contexts and the real SentencePiece model, at run_qa's sizes."""
+@pytest.mark.parametrize(("length", "stride", "per_question"), [(384, 128, 2), (128, 32, 3)])
+def test_windows_equal_transformers_own_on_squad(shared, tmp_path, length, stride, per_question):
+    """The questions with the longest contexts and the real SentencePiece model, at run_qa's sizes, 384 and 128, and at smaller ones."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "max_position_embeddings": 512}))
     (tmp_path / "spm.model").symlink_to(shared / "tokenizer" / "deberta-v3" / "spm.model")
     tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
-    task = TASKS["squad2"]
-    examples = check_rows(load_table(task, task.evals[0], str(shared)), task).part(0, 400)
+    texts = check_rows(read_table(shared / "squad2" / "official-dev" / "dev-v2.0.json"), TASKS["squad2"]).texts
+    examples = questions(sorted(texts, key=lambda pair: len(pair[1]))[-200:])
     windows = encode_windows(
-        examples, tokenizer, max_seq_length=128, doc_stride=32, max_question_length=64, what="x", cached=False, show=False
+        examples, tokenizer, max_seq_length=length, doc_stride=stride, max_question_length=64, what="x", cached=False, show=False
     )
-    theirs = [w for texts in examples.texts for w in own_windows(tokenizer, *texts, max_seq_length=128, stride=32)]
-    assert [windows.example(i)[0].tolist() for i in range(len(windows))] == [ids for ids, _ in theirs]
-    assert len(windows) > 1.3 * len(examples)
+    theirs = [window for pair in examples.texts for window in own_windows(tokenizer, *pair, max_seq_length=length, stride=stride)]
+    assert [tuple(part.tolist() for part in windows.example(i)) for i in range(len(windows))] == theirs
+    assert len(windows) >= per_question * len(examples)
 
 
 def test_answers_lie_at_their_tokens_in_every_real_question(shared, tmp_path):

@@ -196,7 +196,7 @@ def test_demo_is_learned_and_transfers_in_part(tmp_path):
     """English is learned; every other language lies above chance, 33, and below English: what all languages share transfers."""
     scores = finetune(demo_recipe(), tmp_path / "run").scores
     for part in ("validation", "test"):
-        assert scores[f"{part}.en/accuracy"] > 95
+        assert scores[f"{part}.en/accuracy"] > 90
         others = [scores[f"{part}.{language}/accuracy"] for language in LANGUAGES if language != "en"]
         assert min(others) > 45 and max(others) < 85
 
