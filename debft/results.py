@@ -137,7 +137,8 @@ class RunDirectory:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            with disk_errors(path, "read"):
+                content = json.loads(path.read_text(encoding="utf-8"))
             version = content["format_version"]
             _require(isinstance(version, int))
             if version > FORMAT_VERSION:
@@ -248,7 +249,8 @@ class RunDirectory:
         saved: by file name, as the checkpoint of `step` has them; one that is not in it is cut behind its last line that counts
         """
         for path, last in zip(self.logs, (step, evaluated), strict=True):
-            there = path.read_bytes() if path.is_file() else b""
+            with disk_errors(path, "read"):
+                there = path.read_bytes() if path.is_file() else b""
             whole = saved.get(path.name, _rows_up_to(there, last))
             if not there.startswith(whole):
                 how = "taken back from the checkpoint" if path.name in saved else "lines that cannot be read were dropped"

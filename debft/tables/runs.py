@@ -10,6 +10,7 @@ from debft.models import canonical_name
 from debft.published import table_names
 from debft.recipe import Recipe, from_dict
 from debft.results import RunDirectory
+from debft.storage import DiskError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def find_runs(places: Sequence[str]) -> FoundRuns:
     for path in (path for path in found.values() if path not in unfinished):
         try:
             finished.append(_read(path))
-        except InputError as error:
+        except (InputError, DiskError) as error:
             damaged[_shown(path)] = error.problems[0]
     if damaged and not finished:
         raise InputError(*damaged.values())
