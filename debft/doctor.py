@@ -10,8 +10,9 @@ from debft import __version__, hub
 from debft.cache import cache_directory
 from debft.devices import unused_gpus, visible_gpus
 from debft.errors import InputError
-from debft.model_files import WEIGHT_FILES, stored_dtypes
+from debft.model_files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
 from debft.models import read_config
+from debft.positions import longest_input
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
@@ -86,6 +87,8 @@ def _model(model: str) -> list[dict[str, Any]]:
         findings.append(_finding("vocabulary", "bad", f"{used} tokens, but config.json has vocab_size {rows}"))
     if (files.path / "spm.model").is_file():
         findings.append(_tokens(files))
+    if longest := longest_input(read_config(files.path)):
+        findings.append(_finding("positions", "ok", f"texts of up to {longest} tokens"))
     return [*findings, _weights(files.path)]
 
 
@@ -113,15 +116,19 @@ def _tokens(files) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
+    """Their headers: whether they are whole, what dtypes they have, and whether anything keeps them from being used."""
+    absent = lacking(path, weights=True)
+    if absent and not weight_files(path):
+        return _finding("weights", "note", f"none: a run needs --from-scratch{explain_no_weights(path)}")
+    if absent:
+        return _finding("weights", "bad", f"{path}: expected {absent}, found none")
+    try:
+        check_weights(path, read_config(path))
+        return _finding("weights", "ok", f"{', '.join(stored_dtypes(path))} in {_files(path)}; trained in float32")
+    except InputError as error:
+        return _finding("weights", "bad", str(error))
 
-    if (path / "model.safetensors").is_file():
-        try:
-            return _finding("weights", "ok", f"{', '.join(stored_dtypes(path))} in the file; trained in float32")
-        except (SafetensorError, OSError) as error:
-            return _finding("weights", "bad", f"{path / 'model.safetensors'} cannot be read: {error}; copy it again")
-    if any((path / name).is_file() for name in WEIGHT_FILES):
-        return _finding(
-            "weights", "note", "not model.safetensors: they are read with weights_only when a run starts, and not before"
-        )
-    return _finding("weights", "note", "none: a run needs --from-scratch")
+
+def _files(path: Path) -> str:
+    files = weight_files(path)
+    return files[0].name if len(files) == 1 else f"{len(files)} files"

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE
 
+from debft import doctor
 from debft.errors import InputError
 from debft.models import (
     HEAD_DROPOUT,
@@ -419,6 +420,22 @@ def test_directory_without_weights_says_what_is_there(saved, name, message):
     (saved.path / "model.safetensors").unlink()
     (saved.path / name).write_text('{"base_model_name_or_path": "a/b"}')
     assert message in refusal(saved)
+
+
+def found_by_doctor(files) -> tuple[str, str]:
+    return next((finding["state"], finding["found"]) for finding in doctor._model(str(files.path)) if finding["what"] == "weights")
+
+
+def test_doctor_reads_the_headers_of_weights_in_any_form(saved):
+    parts = sharded(saved)
+    assert found_by_doctor(saved) == ("ok", "F32 in 2 files; trained in float32")
+    parts[0].unlink()
+    assert found_by_doctor(saved)[0] == "bad" and parts[0].name in found_by_doctor(saved)[1]
+
+
+def test_doctor_finds_an_adapter_beside_the_weights(saved):
+    (saved.path / "adapter_config.json").write_text("{}")
+    assert found_by_doctor(saved)[0] == "bad" and "an adapter lies beside the weights" in found_by_doctor(saved)[1]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
