@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from debft.errors import InputError
+from debft.errors import HubError, InputError
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
@@ -51,11 +51,11 @@ def offline() -> bool:
 
 
 def require_hub(what: str, instead: str) -> None:
-    """Raises InputError where the hub is not to be reached; `instead` says what works without it."""
+    """Raises HubError where the hub is not to be reached; `instead` says what works without it."""
     if offline():
-        raise InputError(f"{what}: not in the cache, and HF_HUB_OFFLINE is set; {instead}")
+        raise HubError(f"{what}: not in the cache, and HF_HUB_OFFLINE is set; {instead}")
     if not reachable():
-        raise InputError(f"{what}: not in the cache, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
+        raise HubError(f"{what}: not in the cache, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
 
 
 def model_directory(hub_id: str, *, weights: bool, weight_files: tuple[str, ...]) -> Path:
