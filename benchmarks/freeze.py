@@ -31,8 +31,8 @@ def main() -> None:
     seeds = range(FIRST_SEED, FIRST_SEED + arguments.seeds)
     plan = make_table_plan(arguments.table, arguments.output, seeds=seeds, options=Options())
     failures, _ = run_all(plan.missing(), arguments.jobs, devices_here(), arguments.output / "logs")
-    if plan.missing():
-        sys.exit(f"{len(plan.missing())} runs are missing: {failures}; run again")
+    if plan.missing() or plan.damaged():
+        sys.exit(f"{len(plan.missing())} runs are missing: {failures}, {len(plan.damaged())} damaged: {plan.damaged()}; run again")
     content = collect(plan, {}, command="", report=arguments.output)
     scores = {run["id"]: run["scores"] for run in content["runs"]}
     path = debft.published.DIRECTORY / f"{arguments.table}.yaml"

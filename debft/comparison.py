@@ -1,11 +1,13 @@
 """Whether a run may stand beside a published number, and the number."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from debft.data import source_kind
 from debft.published import published_scores
-from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_names, recipe_path
+from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path
+from debft.results import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
 NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
@@ -26,8 +28,19 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
     for split in task.splits:
         if num_rows[split.name] != split.num_rows:
             return f"{split.name} has {num_rows[split.name]:,} rows, the published benchmark {split.num_rows:,}"
-    changed = [*(["init_from"] if recipe.init_from else []), *changed_keys(recipe, task)]
+    if recipe.starts_from and not recipe.init_from:
+        return f"the published run starts from the run of {recipe.starts_from}, this one from the pre-trained model"
+    changed = [*(["init_from"] if recipe.init_from and not starts_as_published(recipe) else []), *changed_keys(recipe, task)]
     return f"not the published recipe: {', '.join(changed)} differs" if changed else None
+
+
+def starts_as_published(recipe: Recipe) -> bool:
+    """Whether the run in `init_from` is one of the recipe that the published run started from."""
+    if not recipe.starts_from or not recipe.init_from:
+        return False
+    first, there = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
+    first = replace(first, data=there.data, train=replace(first.train, seed=there.train.seed))
+    return source_kind(there.data) != "demo" and recipe_hash(first) == recipe_hash(there)
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:

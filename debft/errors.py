@@ -28,6 +28,10 @@ class InputError(DebftError):
     exit_code = 2
 
 
+class HubError(InputError):
+    """What is needed lies on the hub, which is not to be reached."""
+
+
 class NotFiniteError(DebftError):
     """The loss or the gradient is NaN or infinite; going on would only destroy the weights."""
 

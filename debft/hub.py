@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from debft.errors import InputError
+from debft.errors import HubError, InputError
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
@@ -53,11 +53,11 @@ def offline() -> bool:
 
 
 def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
-    """Raises InputError where the hub is not to be reached; `why` it is needed, `instead`: what works without it."""
+    """Raises HubError where the hub is not to be reached; `why` it is needed, `instead`: what works without it."""
     if offline():
-        raise InputError(f"{what}: {why}, and HF_HUB_OFFLINE is set; {instead}")
+        raise HubError(f"{what}: {why}, and HF_HUB_OFFLINE is set; {instead}")
     if not reachable():
-        raise InputError(f"{what}: {why}, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
+        raise HubError(f"{what}: {why}, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
 
 
 def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | None]) -> Path:

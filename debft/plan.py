@@ -235,6 +235,12 @@ def describe(plan: Plan) -> None:
     say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
     if plan.files.packaged:
         say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
+    if recipe.starts_from and not recipe.init_from:
+        say(
+            f"this run starts from the pre-trained model, the published one from the run of {recipe.starts_from}; it is not "
+            f"compared. To start there: debft {recipe.starts_from.partition('/')[0]} --recipe {recipe.starts_from}, "
+            "then --init-from its run"
+        )
     if recipe.note:
         say(f"note on the recipe: {recipe.note}")
     for line in plan.remarks():

@@ -146,6 +146,8 @@ class Recipe:
     data: `hub`, `demo` or a directory
     init_from: a run, or a fine-tuned model directory, whose weights the training starts from; its head stays only where it has
         the task's labels
+    starts_from: the recipe whose run the published one started from, `mnli/deberta-base`; `debft reproduce` runs that first,
+        elsewhere `init_from` gives its run
     reproduces: the published cell(s), `table/row/task`; source: where the hyper-parameters come from
     """
 
@@ -153,6 +155,7 @@ class Recipe:
     model: str | None = None
     data: str = "hub"
     init_from: str | None = None
+    starts_from: str | None = None
     dialect: Literal["card", "repo"] = "card"
     train: TrainConfig = TrainConfig()
     sift: SiftConfig = SiftConfig()

@@ -107,7 +107,7 @@ def print_recipes(rows: list[dict[str, Any]]) -> None:
 
 def print_recipe(recipe: Recipe) -> None:
     """Every value; what differs from the defaults is marked."""
-    for name in ("task", "model", "data", "dialect", "reproduces", "source", "note"):
+    for name in ("task", "model", "data", "starts_from", "dialect", "reproduces", "source", "note"):
         if getattr(recipe, name):
             print(f"{name:<11} {getattr(recipe, name)}")
     for section, defaults in (("train", TrainConfig()), ("sift", SiftConfig()), ("runtime", RuntimeConfig())):

@@ -6,6 +6,7 @@ import pytest
 
 from debft.comparison import beside_published, why_not_compared
 from debft.recipe import load_recipe, recipe_path, with_train
+from debft.results import RunDirectory
 from debft.tasks import TASKS
 
 ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}
@@ -46,6 +47,24 @@ def test_default_recipe_is_not_a_published_one(mnli):
     recipe = load_recipe(recipe_path("default"), {"model": "roberta-base"})
     reason = why_not_compared(recipe, mnli, ALL_ROWS)
     assert reason.startswith("not the published recipe: train.num_train_epochs, train.max_seq_length, train.learning_rate")
+
+
+def mnli_run(directory, **changes):
+    there = load_recipe(recipe_path("mnli/deberta-v2-xxlarge-sift"), changes)
+    RunDirectory(directory).create(there)
+    return str(directory)
+
+
+def test_recipe_that_starts_from_another_is_compared_only_behind_a_run_of_that_one(tmp_path):
+    rte, rows = load_recipe(recipe_path("rte/deberta-v2-xxlarge-sift")), {"train": 2_490, "validation": 277}
+    reasons = [
+        why_not_compared(replace(rte, init_from=init_from), TASKS["rte"], rows)
+        for init_from in (None, mnli_run(tmp_path / "a"), mnli_run(tmp_path / "b", **{"train.learning_rate": 1e-5}))
+    ]
+    assert reasons == [
+        "the published run starts from the run of mnli/deberta-v2-xxlarge-sift, this one from the pre-trained model",
+        None, "not the published recipe: init_from differs",
+    ]  # fmt: skip
 
 
 def test_difference_is_in_points(recipe, mnli):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.models import ModelFiles, build_model, find_model
-from debft.plan import make_plan
-from debft.recipe import load_recipe, recipe_hash, recipe_path
+from debft.plan import describe, make_plan
+from debft.recipe import load_recipe, recipe_hash, recipe_names, recipe_path
 from debft.tasks import TASKS
 
 
@@ -114,3 +114,27 @@ def test_names_of_labels_that_were_never_given_leave_the_head_as_transformers_ha
     files = ModelFiles(name="m", path=tmp_path / "m")
     model = build_model(files, TASKS["mnli"], from_scratch=False, head_dropout=None, seed=0, quiet=True)
     assert torch.equal(model.state_dict()["classifier.weight"], weights(mnli_run)["classifier.weight"])
+
+
+def test_recipe_that_starts_from_another_says_so_when_it_does_not(rte_data, mnli_run, capfd):
+    for init_from, said in ((None, True), (str(mnli_run), False)):
+        changes = {"init_from": init_from, "starts_from": "mnli/deberta-base", "train.from_scratch": init_from is None}
+        describe(make_plan(recipe("rte", rte_data, **changes)))
+        assert (
+            "starts from the pre-trained model, the published one from the run of mnli/deberta-base" in capfd.readouterr().err
+        ) == said
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_starts_from_a_recipe_of_its_model_that_starts_from_none(name):
+    found = load_recipe(recipe_path(name))
+    if found.starts_from:
+        first = load_recipe(recipe_path(found.starts_from))
+        assert (first.model, first.starts_from) == (found.model, None)
+
+
+def test_recipes_that_were_published_behind_mnli_name_it():
+    """Source: microsoft/DeBERTa at 4d7fe0b, experiments/glue, and footnote 1 of DeBERTa/sift/README.md."""
+    assert {name for name in recipe_names() if load_recipe(recipe_path(name)).starts_from} == {
+        "mrpc/deberta-base", "rte/deberta-base", "stsb/deberta-base", "rte/deberta-v2-xxlarge-sift",
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 """Reproducing a table: what is planned, what runs, what is kept, what fails. Only the test of the whole way trains."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -8,21 +9,26 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import write_mnli
 
-from debft import published
+from debft import published, yaml12
+from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.models import count_parameters, find_model
-from debft.recipe import load_recipe, recipe_path, with_train
+from debft.recipe import load_recipe, recipe_hash, recipe_path, with_train
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve
 from debft.reproduce.cost import cost_of, total
+from debft.reproduce.estimate import FACTS, H100, estimate
 from debft.reproduce.jobs import run_all
-from debft.reproduce.plan import Options, make_table_plan, run_key
+from debft.reproduce.keys import made_key, run_key
+from debft.reproduce.others import other_runs
+from debft.reproduce.plan import Options, make_table_plan
 from debft.reproduce.reproduction import dry_run, lost_cells, reproduce
 from debft.reproduce.search import grid_of, points, search, trial_options
 from debft.results import RunDirectory
@@ -33,8 +39,13 @@ TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)
 # Stands in for `python -m debft`: logs STEPS steps into --output and leaves like a run, or fails as the test says.
 FAKE = """
 import json, os, signal, sys, time
+started = time.time()
 from pathlib import Path
+from debft.environment import code_digest, moving_versions
+from debft.recipe import load_recipe, parse_set, recipe_path, to_dict
 arguments = sys.argv[1:]
+def given(name):
+    return arguments[arguments.index(name) + 1] if name in arguments else None
 out = Path(arguments[arguments.index("--output") + 1])
 seed = int(arguments[arguments.index("--seed") + 1])
 assert "--resume" in arguments
@@ -50,21 +61,37 @@ with (out / "steps.jsonl").open("a") as log:
     for step in range(1, 4):
         log.write(json.dumps({"step": step, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9}) + "\\n"); log.flush()
         time.sleep(float(os.environ.get("PAUSE", 0)))
+recipe = load_recipe(recipe_path(given("--recipe")), {
+    **({"init_from": given("--init-from")} if given("--init-from") else {}), **({"data": given("--data")} if given("--data") else {}),
+    **parse_set([f"train.{name}={value}" for name in ("seed", "max_steps", "max_train_samples", "max_eval_samples")
+                 if (value := given("--" + name.replace("_", "-")))]
+                + [arguments[i + 1] for i, word in enumerate(arguments) if word == "--set"])})
 fields = dict(format_version=1, task="mnli", model="demo", status="complete", published=[], not_compared=None, num_examples={},
-    num_train_examples=96, num_tokens=27, steps=3, peak_memory_bytes=1, recipe={"train": {"seed": seed}},
-    data={"source": "demo", "fingerprints": json.loads(os.environ["FINGERPRINTS"])}, environment={"threads": os.environ.get("OMP_NUM_THREADS"),
-    "device": os.environ.get("CUDA_VISIBLE_DEVICES"), "time": [time.time()]}, timing={"train_seconds": 1.0, "eval_seconds": 1.0,
+    num_train_examples=96, num_tokens=27, steps=3, peak_memory_bytes=1, recipe=to_dict(recipe),
+    data={"source": "demo", "fingerprints": json.loads(os.environ["FINGERPRINTS"])}, environment={**moving_versions(), "code": code_digest(), "threads": os.environ.get("OMP_NUM_THREADS"),
+    "device": os.environ.get("CUDA_VISIBLE_DEVICES"), "time": [started, time.time()]}, timing={"train_seconds": 1.0, "eval_seconds": 1.0,
     "examples_per_second": 1.0, "tokens_per_second": 1.0}, scores={"validation_matched/accuracy": 90.0 + seed, "validation_mismatched/accuracy": 70.0})
 (out / "result.json").write_text(json.dumps(fields))
 """
 
 
 @pytest.fixture
-def fake_debft(tmp_path, monkeypatch):
-    script = tmp_path / "fake.py"
-    script.write_text(FAKE)
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
-    monkeypatch.setenv("FINGERPRINTS", json.dumps(plan_of(tmp_path / "none").runs[0].fingerprints))
+def fake_debft_of(tmp_path, monkeypatch):
+    """Puts FAKE in the place of debft, with the rows of a plan."""
+
+    def put(plan, fails=-1):
+        script = tmp_path / "fake.py"
+        script.write_text(FAKE)
+        monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+        monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
+        monkeypatch.setenv("FAILS", str(fails))
+
+    return put
+
+
+@pytest.fixture
+def fake_debft(tmp_path, fake_debft_of):
+    fake_debft_of(plan_of(tmp_path / "none"))
 
 
 def plan_of(output, *, seeds=(1, 2), options=TINY, rows=("MNLI",), table="demo"):
@@ -91,7 +118,7 @@ def test_plan_has_a_run_per_recipe_and_seed_whose_command_says_all_of_it(tmp_pat
 
 
 def key_of(recipe, rows, options=TINY):
-    return run_key(recipe, rows, options)
+    return run_key(recipe, rows, options.runtime())
 
 
 def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(monkeypatch):
@@ -103,8 +130,16 @@ def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(
         key_of(replace(recipe, sift=replace(recipe.sift, weight=1.0)), rows), key_of(recipe, rows | {"train": "cc"}),
         key_of(recipe, rows, replace(TINY, precision="bf16")), key_of(recipe, rows, replace(TINY, precision="fp32")),
     ]  # fmt: skip
-    monkeypatch.setattr("debft.reproduce.plan.__version__", "99")
-    assert len({key, *others, key_of(recipe, rows)}) == 8
+    assert len({key, *others}) == 7
+
+
+def test_made_key_changes_with_code_versions_and_the_model_revision(monkeypatch):
+    found = [made_key(None), made_key("abc")]
+    with monkeypatch.context() as patch:
+        patch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+        found.append(made_key(None))
+    monkeypatch.setattr("debft.reproduce.keys.moving_versions", lambda: {"torch": "9.9"})
+    assert len({*found, made_key(None)}) == 4
 
 
 def test_key_follows_the_rows_of_a_directory_not_its_path():
@@ -183,12 +218,30 @@ def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path
     assert content["cells"][0]["n"] == 2
 
 
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("print('well', file=sys.stderr)", 1, "exit code 0, but left no result.json"),
+        ("print('well', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", 137, "ended by SIGKILL; its last line: well"),
+    ],
+)
+def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(
+    tmp_path, fake_debft, monkeypatch, capfd, script, code, said
+):
+    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, "-c", f"import os, sys\n{script}"))
+    plan = plan_of(tmp_path, seeds=(1,))
+    content, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
+    assert exit_code != 0
+    assert content["runs"][0]["status"] == "failed" and said in content["runs"][0]["error"]
+    assert f"failed with exit code {code}: " in capfd.readouterr().err
+
+
 def test_jobs_run_at_the_same_time_and_share_the_cores(tmp_path, fake_debft, monkeypatch):
     monkeypatch.setenv("PAUSE", "0.5")
     plan = plan_of(tmp_path, seeds=(1, 2))
-    started = time.monotonic()
     run(plan, tmp_path, number=2)
-    assert time.monotonic() - started < 2 * 1.5  # one after the other would sleep 3 s alone
+    begun, ended = zip(*(found.result().environment["time"] for found in plan.runs), strict=True)
+    assert max(begun) < min(ended)
     threads = str(max(1, os.cpu_count() // 2))
     assert {found.result().environment["threads"] for found in plan.runs} == {threads}
 
@@ -278,7 +331,11 @@ DAMAGES = {
     "scores in a list": ("result.json", lambda text: text.replace('"scores": {', '"scores": [], "x": {')),
     "a speed in words": ("result.json", lambda text: text.replace('"examples_per_second": 1.0', '"examples_per_second": "x"')),
     "not complete": ("result.json", lambda text: text.replace('"complete"', '"running"')),
-    "another seed": ("result.json", lambda text: text.replace('{"seed": 1}', '{"seed": 2}')),
+    "another seed": ("result.json", lambda text: text.replace('"seed": 1}', '"seed": 2}')),
+    "another recipe": ("result.json", lambda text: text.replace('"max_grad_norm": 1.0', '"max_grad_norm": 2.0')),
+    "another strength of SiFT": ("result.json", lambda text: text.replace('"weight": 0.0', '"weight": 1.0')),
+    "other code": ("result.json", lambda text: text.replace(code_digest(), "0123456789abcdef")),
+    "another version": ("result.json", lambda text: text.replace(f'"torch": "{version("torch")}"', '"torch": "1.0"')),
     "other rows": ("result.json", lambda text: text.replace('"fingerprints": {', '"fingerprints": {"more": "0", ')),
 }
 
@@ -293,10 +350,171 @@ def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, fak
     text = path.read_text() if path.exists() else ""
     assert change(text) != text
     path.write_text(change(text), errors="surrogateescape")
-    with pytest.raises(InputError) as raised:
-        plan.missing()
-    (problem,) = raised.value.problems
-    assert str(plan.runs[0].directory) in problem and "remove" in problem
+    ((name, problem),) = plan.damaged().items()
+    assert name == plan.runs[0].id and str(plan.runs[0].directory) in problem and "remove" in problem
+    assert plan.missing() == []
+
+
+def test_damaged_run_is_reported_and_the_others_are_run_and_counted(tmp_path, fake_debft, capfd):
+    run(plan_of(tmp_path, seeds=(1, 2)), tmp_path)
+    plan = plan_of(tmp_path, seeds=(1, 2, 3))
+    path = plan.runs[0].directory / "steps.jsonl"
+    path.write_text("no step\n")
+    content, code = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    assert code == 2
+    assert [entry["status"] for entry in content["runs"]] == ["damaged", "complete", "complete"]
+    assert content["cells"][0]["n"] == 2
+    assert str(path) in content["runs"][0]["error"] and str(path) in capfd.readouterr().err
+    assert path.read_text() == "no step\n"
+    assert "damaged" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_broken_log_of_a_run_that_is_not_complete_is_resumed_and_reported(tmp_path, fake_debft, monkeypatch):
+    """What a crash of the machine left of the log is dropped when the run goes on; until then there is no curve."""
+    plan = plan_of(tmp_path, seeds=(1,))
+    plan.runs[0].directory.mkdir(parents=True)
+    (plan.runs[0].directory / "steps.jsonl").write_text("\0\0\0\n")
+    assert plan.missing() == plan.runs
+    (entry,) = collect(plan, {}, command="", report=tmp_path)["runs"]
+    assert entry["curve"]["step"] == []
+
+
+# --- other code
+
+
+def test_run_of_other_code_is_shown_and_neither_counted_nor_touched(tmp_path, fake_debft, monkeypatch, capfd):
+    run(plan_of(tmp_path, seeds=(1,)), tmp_path)
+    (before,) = plan_of(tmp_path, seeds=(1,)).runs
+    text = (before.directory / "result.json").read_text()
+    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    plan = plan_of(tmp_path, seeds=(1,))
+    assert plan.missing() == plan.runs and plan.runs[0].id != before.id
+    content, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    (other,) = content["others"]
+    assert (other["id"], other["status"], other["beside"]) == (before.id, "complete", plan.runs[0].id)
+    assert other["made_by"] == f"code {code_digest()}"
+    assert "1 to run" in (said := capfd.readouterr().err)
+    assert f"made by code {code_digest()}; not counted, not resumed, they stay: {before.id} (complete)" in said
+    assert all(before.id in (tmp_path / "report" / name).read_text() for name in ("index.html", "report.md"))
+    assert (before.directory / "result.json").read_text() == text
+
+
+def test_run_of_other_versions_names_those_that_differ(tmp_path, fake_debft, monkeypatch):
+    run(plan_of(tmp_path, seeds=(1,)), tmp_path)
+    monkeypatch.setattr("debft.reproduce.keys.moving_versions", lambda: moving_versions() | {"torch": "9.9"})
+    plan = plan_of(tmp_path, seeds=(1,))
+    assert plan.missing() == plan.runs
+    (other,) = other_runs(plan)
+    assert other.made_by == f"this code, torch {version('torch')} (here 9.9)"
+
+
+def test_interrupted_run_of_other_code_is_named_and_a_new_one_begins(tmp_path, fake_debft, monkeypatch):
+    (before,) = plan_of(tmp_path, seeds=(1,)).runs
+    before.directory.mkdir(parents=True)
+    (before.directory / "steps.jsonl").write_text('{"step": 2}\n')
+    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    plan = plan_of(tmp_path, seeds=(1,))
+    assert [(other.id, other.status) for other in other_runs(plan)] == [(before.id, "interrupted after step 2")]
+    run(plan, tmp_path)
+    assert (before.directory / "steps.jsonl").read_text() == '{"step": 2}\n'
+
+
+def test_run_from_before_code_was_recorded_is_named(tmp_path, fake_debft):
+    """Its directory ends with the key, which is computed as it was then."""
+    plan = plan_of(tmp_path, seeds=(1,))
+    (found,) = plan.runs
+    assert found.key == hashlib.sha256(
+        json.dumps([recipe_hash(found.recipe), found.fingerprints, "0.1.0"], sort_keys=True).encode()
+    ).hexdigest()[:8]  # fmt: skip
+    run(plan, tmp_path)
+    old = found.directory.rename(found.directory.with_name(f"seed-1-{found.key}"))
+    text = (old / "result.json").read_text()
+    (old / "result.json").write_text(text.replace('"code"', '"was"'))
+    (other,) = other_runs(plan)
+    assert (other.directory, other.made_by) == (old, "code that was not recorded")
+    assert plan.missing() == plan.runs
+
+
+def test_code_that_changes_while_runs_are_going_is_a_failure_of_those(tmp_path, fake_debft, monkeypatch):
+    """A child that starts later imports what is on the disk by then."""
+    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    plan = plan_of(tmp_path, seeds=(1,))
+    failures, _ = run(plan, tmp_path)
+    (failure,) = failures.values()
+    assert failure.code == 1 and f"holds a run of other code or versions (code {code_digest()})" in failure.error
+
+
+# --- a run that starts from another
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch):
+    """A table of one cell, MNLI again, whose recipe `mnli/second` starts from the run of `mnli/first`, on the demo's model."""
+    train = "train: {max_steps: 3, train_batch_size: 8, warmup_steps: 0, from_scratch: true}"
+    recipes = tmp_path / "recipes"
+    (recipes / "mnli").mkdir(parents=True)
+    (recipes / "mnli" / "first.yaml").write_text(f"model: demo\ntask: mnli\n{train}\n")
+    (recipes / "mnli" / "second.yaml").write_text(f"model: demo\ntask: mnli\nstarts_from: mnli/first\n{train}\n")
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "chain.yaml").write_text(
+        "name: chain\ntitle: T\nsource: S\ncolumns:\n  mnli: {header: M, scores: [validation_matched/accuracy]}\n"
+        "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
+    )
+    monkeypatch.setattr("debft.published.DIRECTORY", tables)
+    monkeypatch.setattr("debft.recipe.RECIPES_DIR", recipes)
+    return replace(TINY, data="demo", max_steps=None)
+
+
+def test_run_that_starts_from_another_is_planned_behind_the_one_of_its_seed(tmp_path, chain):
+    plan = make_table_plan("chain", tmp_path / "out", seeds=(1, 2), options=chain)
+    assert list(plan.recipes) == ["mnli/first", "mnli/second"]
+    first, second = plan.recipes["mnli/first"].runs, plan.recipes["mnli/second"].runs
+    assert [run.after for run in second] == list(first) and [run.seed for run in first] == [1, 2]
+    assert f"--init-from {first[1].directory}" in second[1].command
+    assert "--init-from" not in first[1].command
+
+
+def test_key_of_a_run_that_starts_from_another_follows_that_one_and_not_the_output(tmp_path, chain):
+    here, there, other = (
+        make_table_plan("chain", tmp_path / name, seeds=(1,), options=options).runs[-1]
+        for name, options in (("a", chain), ("b", chain), ("c", replace(chain, max_train_samples=64)))
+    )
+    assert here.id == there.id != other.id
+
+
+def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monkeypatch):
+    """Real runs, in two processes that know the recipes of the test."""
+    script = tmp_path / "with_recipes.py"
+    script.write_text(
+        "from pathlib import Path\nimport debft.recipe\n"
+        f"debft.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli import main\nmain()\n"
+    )
+    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
+    content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    first, second = plan.runs
+    assert code == 0 and content["cells"][0]["n"] == 1
+    result = second.result()
+    assert result.recipe["init_from"] == str(first.directory) and result.recipe["train"]["from_scratch"] is False
+    assert content["runs"][1]["starts_from"] == first.id
+    assert plan.missing() == [] == list(plan.damaged())
+
+
+def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, fake_debft_of, capfd):
+    plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
+    fake_debft_of(plan, fails=1)
+    content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    assert [entry["status"] for entry in content["runs"]] == ["failed", "failed"]
+    assert f"it starts from {plan.runs[0].id}, which has no result" in content["runs"][1]["error"]
+    assert code == 3 and not plan.runs[1].directory.exists()
+
+
+def test_recipe_that_starts_from_one_that_cannot_run_says_so(tmp_path, chain, capfd):
+    (tmp_path / "recipes" / "mnli" / "first.yaml").write_text("model: ./nowhere\ntask: mnli\n")
+    plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
+    assert plan.runs == []
+    assert "mnli/second cannot run: it starts from the run of mnli/first, which cannot run: --model" in capfd.readouterr().err
 
 
 def test_output_that_cannot_be_written_is_refused_at_once():
@@ -326,6 +544,77 @@ def test_options_that_do_not_go_together_or_make_no_sense(options, message, tmp_
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_dry_run_without_the_hub_estimates_every_recipe_and_is_no_error(tmp_path, no_hub, capfd):
+    plan = make_table_plan("deberta-v3", tmp_path, tasks=("mnli",), rows=("DeBERTa-v3-xsmall",), seeds=(1, 2), options=Options())
+    content, code = dry_run(plan, 2)
+    assert code == 0
+    (one,) = content["estimates"]
+    assert content["recipes"] == [] and content["total"]["hours"] is None and "seconds" not in one
+    assert (one["estimate"], one["missing"], one["steps"]) == (True, 2, 18408)  # 3 epochs of ceil(392,702 / 64)
+    tokens = 38.4 * 392_702 * 3  # 38.4 measured on 10,014 real pairs
+    evaluated = 19 * (37.9 * 9815 + 42.1 * 9832)  # every 1,000 steps and at the end
+    assert one["num_tokens"] == pytest.approx(tokens, rel=1e-3)
+    assert one["flops"] == pytest.approx(21_490_944 * (6 * tokens + 2 * evaluated), rel=1e-3)
+    assert one["seconds_here"] > 0 and one["seconds_h100"] > 0
+    said = capfd.readouterr().err
+    assert "estimate of time: " in said and "on this machine, 1 run at a time" in said and "on one H100" in said
+    assert "need the hub: nyu-mll/glue, microsoft/deberta-v3-xsmall" in said
+
+
+def test_estimate_counts_the_rows_of_a_directory_and_the_limits(tmp_path, no_hub):
+    write_mnli(tmp_path / "data")
+    options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}, max_eval_samples=10)
+    plan = plan_of(tmp_path / "out", rows=("DeBERTa-v3-base",), table="deberta-v3", seeds=(1,), options=options)
+    one = estimate(plan.recipes["mnli/deberta-v3-base"], 1, H100)
+    assert one.cost.steps == 6 and one.cost.num_tokens == round(38.4 * 100 * 3)
+    assert one.cost.eval_tokens == round(10 * 37.9 + 10 * 42.1)
+
+
+def test_estimate_says_what_nobody_measured(tmp_path, no_hub):
+    plan = make_table_plan("glue", tmp_path, tasks=("qqp",), rows=("DeBERTa-v3-large",), seeds=(1,), options=Options())
+    (remark,) = estimate(plan.recipes["qqp/deberta-v3-large"], 1, H100).remarks
+    assert remark.startswith("qqp: tokens per row assumed")
+
+
+def test_every_recipe_of_a_published_table_can_be_estimated(tmp_path, no_hub):
+    for name in ("deberta-v3", "mdeberta-v3", "glue"):
+        plan = make_table_plan(name, tmp_path, seeds=(1,), options=Options())
+        assert all(estimate(found, 1, H100).seconds_h100 > 0 for found in plan.recipes.values())
+
+
+def test_schedule_that_cannot_be_is_said_by_the_estimate_too(tmp_path, no_hub, capfd):
+    options = Options(max_train_samples=640)
+    plan = make_table_plan("deberta-v3", tmp_path, rows=("DeBERTa-v3-xsmall",), tasks=("mnli",), seeds=(1,), options=options)
+    content, code = dry_run(plan, 1)
+    assert code == 2 and content["estimates"] == []
+    assert "mnli/deberta-v3-xsmall cannot run: train.warmup_steps: expected less than the 30 steps" in capfd.readouterr().err
+
+
+def test_dry_run_with_a_problem_that_the_hub_does_not_mend_is_an_error(tmp_path, no_hub):
+    write_mnli(tmp_path / "data")
+    options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
+    plan = make_table_plan("deberta-v3", tmp_path / "out", rows=("DeBERTa-v3-xsmall",), seeds=(1,), options=options)
+    content, code = dry_run(plan, 1)
+    assert code == 2 and list(content["problems"]) == ["squad2/deberta-v3-xsmall", "mnli/deberta-v3-xsmall"]
+    assert [one["name"] for one in content["estimates"]] == ["mnli/deberta-v3-xsmall"]
+
+
+@pytest.mark.parametrize(
+    ("model", "millions"),
+    [("deberta-v3-xsmall", 21.5), ("deberta-v3-small", 42.9), ("deberta-v3-base", 85.4), ("deberta-v3-large", 302.8),
+     ("mdeberta-v3-base", 85.4), ("deberta-base", 100), ("roberta-base", 86), ("xlnet-base", 92), ("electra-base", 86)],
+)  # fmt: skip
+def test_packaged_sizes_are_those_of_the_cards(model, millions):
+    """The cards print whole millions; those of the v3 models were counted. ELECTRA's 86 counts 85.05 and its embeddings' LayerNorm."""
+    size = yaml12.load(FACTS)["models"][model]
+    assert size["backbone"] / 1e6 == pytest.approx(millions, abs=1.0)
 
 
 def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
@@ -365,7 +654,8 @@ def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
     assert (cost["missing"], cost["steps"]) == (2, 18)
     assert cost["seconds"] > 0
     assert content["total"]["hours"] == pytest.approx(2 * cost["seconds"] / 3600)
-    assert "on this machine (probe of 20 steps each)" in done.stderr
+    assert "on this machine, 1 run at a time (probe of 20 steps each)" in done.stderr
+    assert content["estimates"] == [] and "estimate" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -382,6 +672,11 @@ def test_cost_counts_the_tokens_of_the_run(tmp_path):
     assert cost.flops == pytest.approx(count_parameters(files)[1] * (6 * cost.num_tokens + 2 * cost.eval_tokens))
     size = sum(path.stat().st_size for path in plan.runs[0].directory.rglob("*.safetensors"))
     assert size == pytest.approx(cost.disk_bytes, rel=0.05)  # the model; the checkpoints are gone
+
+
+def test_hours_are_shared_by_what_really_runs_at_the_same_time(tmp_path):
+    one = replace(cost_of(plan_of(tmp_path).recipes["mnli/quick"]), missing=4, seconds=3600.0)
+    assert [total([one], jobs=2, devices=devices)["hours"] for devices in (0, 1, 2)] == [2, 4, 2]
 
 
 def test_disk_is_that_of_all_models_and_of_the_checkpoints_of_what_runs_at_a_time(tmp_path):
@@ -411,6 +706,14 @@ def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch
     from debft.reproduce.collect import labels_of
 
     assert labels_of(on_demo, plan.recipes["mnli/deberta-v3-xsmall"], plan)[0] == "demo data"
+
+
+def test_precision_that_was_asked_for_is_labelled_where_the_recipe_says_another(tmp_path, fake_debft):
+    labels = [
+        collect(plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)), {}, command="", report=tmp_path)["runs"][0]["labels"]
+        for asked in (None, "auto", "bf16")
+    ]  # fmt: skip
+    assert labels[0] == labels[1] and labels[2] == [*labels[0], "precision bf16, not auto"]
 
 
 def test_seeds_of_a_recipe_share_its_hash(tmp_path, fake_debft):

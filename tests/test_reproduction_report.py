@@ -49,7 +49,7 @@ def run(task: str, model: str, seed: int, scores: dict[str, float], **changes: A
     return {
         "id": run_id, "directory": f"runs/{run_id}", "rows": [model], "task": task, "model": model, "sift_weight": 0.0, "seed": seed,
         "status": "complete", "error": None, "recipe": f"{task}/{model}", "recipe_hash": "0123456789abcdef", "dialect": "card",
-        "data": "hub", "fingerprints": {"train": "9f2c1e7a", "validation": "77aa01bc"},
+        "starts_from": None, "data": "hub", "fingerprints": {"train": "9f2c1e7a", "validation": "77aa01bc"},
         "environment": {"debft": "0.1.0", "torch": "2.13.0", "device": "cuda:0", "precision": "bf16"},
         "command": f"debft {task} --recipe {task}/{model} --seed {seed} --output runs/{run_id}", "labels": [], "scores": scores,
         "steps": 18408, "num_train_examples": 392_702, "num_tokens": 15_700_000, "train_seconds": 121.4 + rng.uniform(0, 9),
@@ -192,6 +192,10 @@ def everything() -> dict[str, Any]:
         "command": "debft reproduce deberta-v3 --seeds 5", "made": "2026-11-22T05:40:00Z",
         "versions": {"debft": "0.1.0", "python": "3.11.7", "torch": "2.13.0"}, "rule": RULE, "cells": cells,
         "runs": [*squad_runs, *xsmall, *small, *base, waiting, *language_runs],
+        "others": [
+            {"id": "mnli-deberta-v3-xsmall/seed-1-ab12cd34-00000000", "directory": "runs/other", "beside": xsmall[0]["id"],
+             "status": "complete", "made_by": "code 0123456789abcdef, torch 2.12.0 (here 2.13.0)"},
+        ],
     }  # fmt: skip
 
 
@@ -244,6 +248,8 @@ def worst() -> dict[str, Any]:
     for number, one in enumerate(changed["cells"]):
         one |= {"note": HOSTILE, "labels": [HOSTILE], "source": HOSTILE, "runs": [names[run] for run in one["runs"]]}
         one["row"] = HOSTILE if number % 2 else one["row"]
+    for one in changed["others"]:
+        one |= {"id": HOSTILE, "directory": f"javascript:alert(1)/{HOSTILE}", "made_by": HOSTILE}
     changed["table"] |= {"title": HOSTILE, "note": HOSTILE, "source": f"https://example.org/{HOSTILE}"}
     return changed | {"rule": HOSTILE, "command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
 

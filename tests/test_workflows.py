@@ -46,6 +46,29 @@ def test_reproduction_runs_weekly_and_on_demand_on_published_tables_and_always_l
     assert Path(job["env"]["HF_HOME"]).name in cache["with"]["path"]
 
 
+def test_weekly_reproduction_finds_no_run_of_last_week_but_a_rerun_of_the_same_one_goes_on():
+    """GitHub gives each week's run a new run_id; a re-run has the same run_id and another run_attempt."""
+    (job,) = WORKFLOWS["reproduce"]["jobs"].values()
+    output = job["env"]["OUTPUT"]
+    assert "github.run_id" in output and "run_attempt" not in output and "matrix.table" in output
+    (command,) = [line for line in commands("reproduce") if ".venv/bin/debft reproduce" in line]
+    assert '--output "$OUTPUT"' in command
+    checkout = next(step for step in job["steps"] if "actions/checkout" in step.get("uses", ""))
+    assert checkout["with"]["clean"] is False
+    cached = next(step for step in job["steps"] if "actions/cache" in step.get("uses", ""))["with"]["path"]
+    assert "runs" not in cached
+    (shown,) = [line for line in commands("reproduce") if "report.md" in line]
+    assert "$OUTPUT/report" in shown
+    upload = next(step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    assert upload["with"]["path"] == "${{ env.OUTPUT }}/report"
+
+
+def test_frozen_table_in_ci_starts_on_a_machine_without_runs():
+    job = WORKFLOWS["ci"]["jobs"]["reproduce"]
+    assert job["runs-on"] == "ubuntu-latest"
+    assert not [step for step in job["steps"] if "cache" in step.get("uses", "") or "download-artifact" in step.get("uses", "")]
+
+
 @pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
 def test_options_of_the_commands_exist(workflow):
     for line in commands(workflow):

@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 from debft import __version__
 from debft.data import source_kind
+from debft.errors import InputError
 from debft.published import Column, Row, recipe_of_cell
-from debft.recipe import load_recipe, recipe_hash, recipe_path, with_train
+from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path, with_train
 from debft.reproduce.jobs import Failure, last_step
+from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import FROZEN_RULE, PUBLISHED_RULE, judge
 from debft.results import RunDirectory, RunResult
@@ -38,7 +41,13 @@ def collect(plan: TablePlan, failures: Mapping[str, Failure], *, command: str, r
         "rule": FROZEN_RULE if table.kind == "measured" else PUBLISHED_RULE,
         "cells": [cell for row in plan.rows for column in plan.columns for cell in _cells(plan, row, column, runs)],
         "runs": list(runs.values()),
+        "others": [_other(other, report) for other in other_runs(plan)],
     }
+
+
+def _other(other: OtherRun, report: Path) -> dict[str, Any]:
+    """A run that other code made; its scores stay in its own result.json."""
+    return vars(other) | {"directory": os.path.relpath(other.directory, report)}
 
 
 def _cells(plan: TablePlan, row: Row, column: Column, runs: Mapping[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -67,25 +76,44 @@ def _cells(plan: TablePlan, row: Row, column: Column, runs: Mapping[str, dict[st
 
 
 def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, report: Path) -> dict[str, Any]:
-    result = run.result()
-    if result:
-        status = "complete"
+    damage = run.damage()
+    result = None if damage else run.result()
+    if damage:
+        status, error = "damaged", damage
+    elif result:
+        status, error = "complete", None
     elif failure and failure.code not in INTERRUPTED:
-        status = "failed"
+        status, error = "failed", failure.error
     else:
-        status = "interrupted" if last_step(run.directory) else "not run"
+        status, error = "interrupted" if last_step(run.directory) else "not run", None
     entry = {
         "id": run.id, "directory": os.path.relpath(run.directory, report), "task": run.recipe.task, "model": run.recipe.model,
         "rows": _rows_of(plan, run.recipe_name),
-        "sift_weight": run.recipe.sift.weight, "seed": run.seed, "status": status,
-        "error": failure.error if failure and status == "failed" else None,
-        "recipe": run.recipe_name, "recipe_hash": recipe_hash(with_train(run.recipe, seed=0)), "dialect": run.recipe.dialect,
+        "sift_weight": run.recipe.sift.weight, "seed": run.seed, "status": status, "error": error,
+        "recipe": run.recipe_name, "recipe_hash": recipe_hash(with_train(_without_paths(run.recipe), seed=0)),
+        "dialect": run.recipe.dialect, "starts_from": run.after.id if run.after else None,
         "data": source_kind(run.recipe.data), "fingerprints": run.fingerprints, "environment": None, "command": run.command,
         "labels": labels_of(run, found, plan), "scores": {}, "steps": last_step(run.directory), "num_train_examples": None,
         "num_tokens": None, "train_seconds": None, "eval_seconds": None, "examples_per_second": None, "tokens_per_second": None,
-        "peak_memory_bytes": None, "curve": curve(RunDirectory(run.directory)),
+        "peak_memory_bytes": None, "curve": _curve_so_far(run, status),
     }  # fmt: skip
     return entry | _measured(run, result) if result else entry
+
+
+def _without_paths(recipe: Recipe) -> Recipe:
+    """Seeds of one recipe share its hash, although each starts from a run of its own."""
+    return replace(recipe, init_from=recipe.starts_from) if recipe.starts_from else recipe
+
+
+def _curve_so_far(run: Run, status: str) -> dict[str, list]:
+    """The curve; an empty one of files that cannot be trusted, which a run that is not complete may have as well."""
+    empty = {"step": [], "loss": [], "evaluations": []}
+    if status == "damaged":
+        return empty
+    try:
+        return curve(RunDirectory(run.directory))
+    except InputError:
+        return empty
 
 
 def _rows_of(plan: TablePlan, recipe: str) -> list[str]:
@@ -107,13 +135,25 @@ def labels_of(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
         name: value for name, value in vars(run.recipe.train).items()
         if name not in ("seed", "skip_bad_rows") and value != getattr(packaged.train, name)
     }  # fmt: skip
+    if run.after:
+        changed.pop("from_scratch", None)  # it starts from a run, whatever its recipe would do without
     labels = [] if plan.table.kind == "measured" and SUBSET & set(changed) else _labels_of_rows(run, found, plan)
     for name, value in changed.items():
         usual = getattr(packaged.train, name)
         labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
     if run.recipe.sift != packaged.sift:
         labels.append("sift changed")
-    return labels
+    return [*labels, *_label_of_precision(run, packaged)]
+
+
+def _label_of_precision(run: Run, packaged: Recipe) -> list[str]:
+    """Of a run in another precision than its recipe's, or than the one that was asked for."""
+    asked, usual = run.recipe.runtime.precision, packaged.runtime.precision
+    if asked != usual:
+        return [f"precision {asked}, not {usual}"]
+    result = None if run.damage() else run.result()
+    used = result.environment.get("precision", asked) if result else asked
+    return [f"precision {used}, not {asked}"] if asked not in ("auto", used) else []
 
 
 def _labels_of_rows(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:

@@ -18,8 +18,10 @@ SYMBOLS = {
     "not run": "–",
     "failed": "✗",
     "interrupted": "‖",
+    "damaged": "✗",
     "complete": "✓",
 }
+UNCOUNTED = ("failed", "interrupted", "damaged")  # of runs that are not counted
 SCORES_SHOWN = 6  # columns of a table of runs; a run's own list has all its scores
 _URL = re.compile(r"https?://[^\s<>\"'`|]+[^\s<>\"'`|.,;:)]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -36,7 +38,7 @@ def content(reproduction: dict[str, Any]) -> dict[str, Any]:
         "note": linked(table["note"]), **{key: reproduction[key] for key in ("rule", "command", "made", "versions")},
         "counts": counts(reproduction), "summary": summary(reproduction), "missing": missing(reproduction), "unit": _unit(cells),
         "rows": _rows(cells, {run["id"]: run for run in runs}, anchors, notes), "notes": notes.texts,
-        "recipes": _recipes(cells, runs, anchors),
+        "recipes": _recipes(cells, runs, anchors), "others": [_other(other) for other in reproduction["others"]],
     }  # fmt: skip
 
 
@@ -46,12 +48,14 @@ def reference_word(table: dict[str, Any]) -> str:
 
 
 def counts(reproduction: dict[str, Any]) -> list[tuple[str, str, int]]:
-    """(verdict, unit, how many): the five verdicts over the scores that have a number in the table, then the runs that stopped."""
+    """(verdict, unit, how many): the five verdicts over the scores that have a number in the table, then the runs that stopped or
+    are damaged.
+    """
     verdicts = [cell["verdict"] for cell in reproduction["cells"] if cell["value"] is not None]
     statuses = [run["status"] for run in reproduction["runs"]]
     scores = [(name, _units(verdicts.count(name), "score"), verdicts.count(name)) for name in VERDICTS]
-    stopped = [(name, _units(statuses.count(name), "run"), statuses.count(name)) for name in ("failed", "interrupted")]
-    return [*scores, stopped[0], *(stopped[1:] if stopped[1][2] else [])]
+    stopped = [(name, _units(statuses.count(name), "run"), statuses.count(name)) for name in UNCOUNTED]
+    return [*scores, stopped[0], *(entry for entry in stopped[1:] if entry[2])]
 
 
 def summary(reproduction: dict[str, Any]) -> str:
@@ -238,10 +242,15 @@ def _run(run: dict[str, Any], anchor: str, columns: list[str]) -> dict[str, Any]
     }  # fmt: skip
 
 
+def _other(other: dict[str, Any]) -> dict[str, Any]:
+    return {key: other[key] for key in ("id", "status", "made_by")} | {"href": relative_link(other["directory"])}
+
+
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     """What else is known of a run, by name, leaving out what is not."""
     facts = {
-        "model": run["model"], "task": run["task"], "SiFT weight": run["sift_weight"] or None, "data": run["data"],
+        "model": run["model"], "starts from": run["starts_from"], "task": run["task"],
+        "SiFT weight": run["sift_weight"] or None, "data": run["data"],
         "fingerprints": _pairs(run["fingerprints"]), "training rows": _count(run["num_train_examples"]),
         "training tokens": _count(run["num_tokens"]), "environment": _pairs(run["environment"]), "labels": ", ".join(run["labels"]),
     }  # fmt: skip

@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from debft.data import encode_split
 from debft.models import build_tokenizer, count_parameters
-from debft.plan import Plan
 from debft.progress import say
+from debft.recipe import Recipe
 from debft.reproduce.plan import RecipePlan
 from debft.results import RunDirectory
+from debft.tasks import Task
 
 if TYPE_CHECKING:
     from debft.session import Session
@@ -46,43 +47,65 @@ class Cost:
 
 def cost_of(found: RecipePlan) -> Cost:
     """Without a probe. Encodes the splits, which the runs then find in the cache."""
-    plan, config = found.plan, found.recipe.train
+    plan = found.plan
     tokenizer = build_tokenizer(plan.files)
-    tokens = {
-        name: int(encode_split(plan.task, examples, tokenizer, config, what=name).lengths().sum())
+    lengths = {
+        name: encode_split(plan.task, examples, tokenizer, found.recipe.train, what=name).lengths()
         for name, examples in plan.examples.items()
     }
-    lengths = encode_split(plan.task, plan.train, tokenizer, config, what=plan.task.train.name).lengths()
-    num_tokens = int(lengths.mean() * config.train_batch_size * plan.total_steps)
-    if config.max_steps is None:
-        num_tokens = int(min(num_tokens, lengths.sum() * config.num_train_epochs))
-    eval_tokens = _eval_tokens(plan, tokens)
     parameters, backbone = count_parameters(plan.files)
-    factor = SIFT_FACTOR if found.recipe.sift.weight else 1.0
-    kept = found.recipe.runtime.keep_checkpoints + 1  # the newest is written before the oldest goes
+    return cost_from(
+        found.name, found.recipe, plan.task, missing=sum(run.is_missing() for run in found.runs), steps=plan.total_steps,
+        sequences={name: len(values) for name, values in lengths.items()},
+        mean_tokens={name: float(values.mean()) for name, values in lengths.items()}, parameters=parameters, backbone=backbone,
+    )  # fmt: skip
+
+
+def cost_from(
+    name: str, recipe: Recipe, task: Task, *, missing: int, steps: int, sequences: Mapping[str, int],
+    mean_tokens: Mapping[str, float], parameters: int, backbone: int,
+) -> Cost:  # fmt: skip
+    """The cost of one run.
+
+    sequences, mean_tokens: by split, its rows or windows, and the tokens of one; parameters, backbone: of the model
+    """
+    config, train = recipe.train, task.train.name
+    num_tokens = mean_tokens[train] * config.train_batch_size * steps
+    if config.max_steps is None:
+        num_tokens = min(num_tokens, mean_tokens[train] * sequences[train] * config.num_train_epochs)
+    eval_tokens = _eval_tokens(recipe, task, steps, {split: sequences[split] * mean_tokens[split] for split in sequences})
+    factor = SIFT_FACTOR if recipe.sift.weight else 1.0
+    kept = recipe.runtime.keep_checkpoints + 1  # the newest is written before the oldest goes
     copies = 3 * kept + 2 * (config.checkpoint == "best")  # of the weights: two moments beside them, none beside the best
     return Cost(
-        name=found.name, missing=sum(run.result() is None for run in found.runs), steps=plan.total_steps, num_tokens=num_tokens,
-        eval_tokens=eval_tokens, flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens), disk_bytes=4 * parameters,
+        name=name, missing=missing, steps=steps, num_tokens=round(num_tokens), eval_tokens=round(eval_tokens),
+        flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens), disk_bytes=4 * parameters,
         running_bytes=4 * parameters * copies,
     )  # fmt: skip
 
 
-def _eval_tokens(plan: Plan, tokens: dict[str, int]) -> int:
+def _eval_tokens(recipe: Recipe, task: Task, steps: int, tokens: Mapping[str, float]) -> float:
     """Those during the run see the selection splits, the last one all of them."""
-    config = plan.recipe.train
-    during = plan.total_steps // config.eval_steps if config.eval_steps else 0
+    config = recipe.train
+    during = steps // config.eval_steps if config.eval_steps else 0
     if config.eval_each_epoch:
         during += int(config.num_train_epochs)
-    selection = sum(tokens[split.name] for split in plan.task.selection_evals)
-    return during * selection + sum(tokens[split.name] for split in plan.task.evals)
+    selection = sum(tokens[split.name] for split in task.selection_evals)
+    return during * selection + sum(tokens[split.name] for split in task.evals)
 
 
-def with_probe(cost: Cost, found: RecipePlan) -> Cost:
-    """The seconds of a run, from the median of `PROBE_STEPS` real steps, dev tokens taken as a forward pass, a third of a step."""
+def with_probe(cost: Cost, found: RecipePlan, threads: int | None = None) -> Cost:
+    """The seconds of a run, from the median of `PROBE_STEPS` real steps, dev tokens taken as a forward pass, a third of a step.
+
+    threads: that the run will have; None: all
+    """
+    import torch
+
     from debft.session import open_session
 
     say(f"{found.name}: {PROBE_STEPS} steps on this machine")
+    if threads is not None:
+        torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="debft-probe-") as directory:
         started = time.perf_counter()
         session, _ = open_session(found.plan, RunDirectory(Path(directory) / "run"), resume=False)
@@ -106,8 +129,11 @@ def seconds_per_token(session: "Session") -> float:
     return statistics.median(measured[SETTLING_STEPS:] or measured)
 
 
-def total(costs: Iterable[Cost], jobs: int) -> dict[str, float | int | None]:
-    """Of all missing runs; hours: with `jobs` at a time, None without a probe."""
+def total(costs: Iterable[Cost], jobs: int, devices: int = 0) -> dict[str, float | int | None]:
+    """Of all missing runs, `jobs` at a time. devices: GPUs, 0 for a CPU, whose probes had the cores that one of the jobs gets.
+
+    hours: None without a probe. Several jobs on one GPU take turns, and count as one after the other.
+    """
     costs = list(costs)
     seconds = [cost.missing * cost.seconds for cost in costs if cost.seconds is not None]
     running = sorted((cost.running_bytes for cost in costs for _ in range(cost.missing)), reverse=True)
@@ -115,6 +141,6 @@ def total(costs: Iterable[Cost], jobs: int) -> dict[str, float | int | None]:
         "runs": sum(cost.missing for cost in costs),
         "num_tokens": sum(cost.missing * cost.num_tokens for cost in costs),
         "flops": sum(cost.missing * cost.flops for cost in costs),
-        "hours": sum(seconds) / 3600 / jobs if len(seconds) == len(costs) and costs else None,
+        "hours": sum(seconds) / 3600 / (min(jobs, devices) if devices else jobs) if len(seconds) == len(costs) and costs else None,
         "disk_bytes": sum(cost.missing * cost.disk_bytes for cost in costs) + sum(running[:jobs]),
     }

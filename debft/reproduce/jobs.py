@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from debft.devices import visible_gpus, warn_of_unused_gpus
+from debft.errors import InputError
 from debft.progress import Meter, meter, say
 from debft.published import Table
 from debft.reproduce.plan import Run
@@ -20,6 +21,7 @@ from debft.results import RunDirectory
 from debft.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
+NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug
 DEBFT = (sys.executable, "-m", "debft")
 
 
@@ -103,17 +105,31 @@ def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
 
 
 def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> None:
+    """Note why a run has no result, whatever its process ended with, and remove the checkpoints of one that has."""
     job.log.close()
     code = job.process.returncode
-    code = code if code >= 0 else 128 - code
-    if code == 0 and (job.run.directory / "result.json").is_file():
-        shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
-        say(f"{done}/{total}  {job.run.id}  done")
-        return
+    ended = code if code >= 0 else 128 - code  # as a shell has it: a process that a signal ended, by kill -9 or for its memory
     lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    failures[job.run.id] = Failure(code=code, error=lines[-1] if lines else "no output")
-    if code not in INTERRUPTED:
-        say(f"{done}/{total}  {job.run.id}  failed with exit code {code}: {failures[job.run.id].error}   log {job.log.name}")
+    error = lines[-1] if lines else "no output"
+    if code < 0:
+        error = f"ended by {signal.Signals(-code).name}; its last line: {error}"
+    elif code == 0:
+        if not (wrong := _without_result(job.run)):
+            shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
+            say(f"{done}/{total}  {job.run.id}  done")
+            return
+        ended, error = NO_RESULT, wrong
+    failures[job.run.id] = Failure(code=ended, error=error)
+    if ended not in INTERRUPTED:
+        say(f"{done}/{total}  {job.run.id}  failed with exit code {ended}: {error}   log {job.log.name}")
+
+
+def _without_result(run: Run) -> str | None:
+    """Why a run whose process ended well cannot be counted; None where its result is there and is its own."""
+    try:
+        return None if run.result() else f"its process ended with exit code 0, but left no result.json in {run.directory}"
+    except InputError as error:
+        return error.problems[0]
 
 
 def _count(job: _Job, steps: dict[str, int], progress: Meter) -> None:
@@ -137,6 +153,11 @@ def last_step(directory: Path) -> int:
 def default_jobs(table: Table) -> int:
     """One per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
     return len(devices_here()) or (os.cpu_count() or 1 if table.data == "demo" else 1)
+
+
+def threads_of_a_job(jobs: int) -> int:
+    """The cores that each of `jobs` gets on a CPU."""
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def devices_here() -> list[str]:

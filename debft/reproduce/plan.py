@@ -1,26 +1,25 @@
 """What it takes to reproduce a table: its cells, the recipe of each, and one run per recipe and seed."""
 
-import hashlib
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from debft import __version__
 from debft.checks import check_schedule
-from debft.data import source_kind
 from debft.devices import check_precision
-from debft.errors import DebftError, InputError, did_you_mean
+from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.plan import Plan, check_writable, make_plan
 from debft.progress import meter, say
 from debft.published import Column, Row, Table, load_published, recipe_of_cell
-from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path, with_train
+from debft.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
+from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
 from debft.results import RunDirectory, RunResult
 from debft.tasks import Task
 
 SEEDS = 5
+READ = ("result.json", "steps.jsonl", "evaluations.jsonl")  # of a run, to know whether it can be counted
+_damages: dict[tuple, str | None] = {}  # by directory, and when its files were changed and how large they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +50,10 @@ class Options:
     def overrides(self) -> dict[str, Any]:
         return {_key(name): value for name, value in self._given().items()} | self.changed
 
+    def runtime(self) -> dict[str, Any]:
+        """What was asked of the runtime, by key of the recipe."""
+        return {key: value for key, value in self.overrides().items() if key.startswith("runtime.")}
+
     def origins(self) -> dict[str, str]:
         """What the user typed, by key of the recipe."""
         return self._origins() | {key: f"--set {key}" for key in self.changed}
@@ -69,19 +72,25 @@ def _key(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run. id: `<task>-<recipe>/seed-<seed>-<key>`, a directory below the output; key: of everything that moves the
-    score, what else was asked for, the rows of the data and the version of debft, so that what is done is never done again and
-    never mistaken. command: what made it, or makes it go on.
+    """One training run.
+
+    id: `<task>-<recipe>/seed-<seed>-<key>-<made>`, a directory below the output
+    key: 8 hex digits of everything that was asked for and moves the score, see `run_key`
+    made: 8 hex digits of what makes the run, see `made_key`; so that a run of other code is neither counted nor resumed
+    after: the run that this one starts from, where the recipe says so
+    command: what made it, or makes it go on
     """
 
     id: str
     recipe_name: str
     recipe: Recipe
     seed: int
+    key: str
     directory: Path
     arguments: tuple[str, ...]
     total_steps: int
     fingerprints: dict[str, str]
+    after: "Run | None" = None
 
     @property
     def command(self) -> str:
@@ -90,9 +99,20 @@ class Run:
     def result(self) -> RunResult | None:
         """None before it is complete. Raises InputError where what is there is damaged or of another run."""
         result = RunDirectory(self.directory).result()
-        if result and (result.data["fingerprints"], result.recipe["train"]["seed"]) != (self.fingerprints, self.seed):
-            raise InputError(f"{self.directory}: holds a run of another seed or other rows; remove it to run this one")
+        if result and (wrong := self._wrong(result)):
+            raise InputError(f"{self.directory}: holds a run of {wrong}; remove it to run this one")
         return result
+
+    def _wrong(self, result: RunResult) -> str | None:
+        """What in the result is not what the key of this run stands for."""
+        if (result.data["fingerprints"], result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
+            return "another seed or other rows"
+        there = from_dict(result.recipe, str(self.directory / "result.json"))
+        if identity_of(there) != identity_of(self.recipe):
+            return "another recipe"
+        if not made_here(result.environment):
+            return f"other code or versions ({made_by(result.environment)})"
+        return None
 
     def scores(self) -> dict[str, float] | None:
         """Of the result, and what training logged as `train/loss` and the like; None before the run is complete."""
@@ -101,10 +121,29 @@ class Run:
         directory.logged("evaluations.jsonl")
         return None if result is None else result.scores | directory.training_scores(result)
 
+    def damage(self) -> str | None:
+        """Why what is there can be neither counted nor continued; None where nothing is wrong. Unchanged files are read once."""
+        now = (self.directory, tuple(_changed_at(self.directory / file) for file in READ))
+        if now not in _damages:
+            try:
+                self.scores()
+                _damages[now] = None
+            except InputError as error:
+                _damages[now] = error.problems[0]
+        return _damages[now]
+
+    def is_missing(self) -> bool:
+        """Whether it can be run, or resumed: it is not complete, and not damaged."""
+        return self.damage() is None and self.result() is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipePlan:
-    """The runs of one recipe. plan: of its first seed; problem: why there are none, in the words of the error."""
+    """The runs of one recipe.
+
+    plan: of its first seed
+    problem: why there are no runs, in the words of the error; needs_hub: whether it is only that the hub is out of reach
+    """
 
     name: str
     recipe: Recipe
@@ -112,6 +151,7 @@ class RecipePlan:
     plan: Plan | None
     runs: tuple[Run, ...]
     problem: str | None = None
+    needs_hub: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +169,17 @@ class TablePlan:
         return [run for found in self.recipes.values() for run in found.runs]
 
     def missing(self) -> list[Run]:
-        """Raises InputError naming every run whose files are damaged, rather than take their numbers or train over them."""
-        missing, problems = [], []
-        for run in self.runs:
-            try:
-                if run.scores() is None:
-                    missing.append(run)
-            except InputError as error:
-                problems += error.problems
-        if problems:
-            raise InputError(*problems)
+        """The runs that are to be run or resumed. A damaged one is not: it is neither counted nor trained over."""
+        missing = []
+        with meter("read", len(self.runs), "runs") as progress:
+            for run in self.runs:
+                missing += [run] if run.is_missing() else []
+                progress.advance(1, run.id)
         return missing
+
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with each run whose files cannot be trusted, by its id."""
+        return {run.id: damage for run in self.runs if (damage := run.damage())}
 
 
 def make_table_plan(
@@ -172,10 +212,10 @@ def make_table_plan(
     )
     if not names:
         raise InputError(f"{name}: no cell of {', '.join(chosen_rows)} has a number and a recipe; choose another --row or --task")
+    recipes: dict[str, RecipePlan] = {}
     with meter("check", len(names), "recipes") as progress:
-        recipes = {}
         for recipe in names:
-            recipes[recipe] = _plan_recipe(recipe, output, numbers, options)
+            _plan_recipe(recipe, output, numbers, options, recipes)
             progress.advance(1, recipe)
     for problem in dict.fromkeys(found.problem for found in recipes.values() if found.problem):
         say(f"{', '.join(found.name for found in recipes.values() if found.problem == problem)} cannot run: {problem}")
@@ -189,33 +229,53 @@ def _chosen(option: str, there: list[str], asked: Sequence[str]) -> list[str]:
     return [name for name in there if not asked or name in asked]
 
 
-def _plan_recipe(name: str, output: Path, seeds: Sequence[int], options: Options) -> RecipePlan:
+def _plan_recipe(name: str, output: Path, seeds: Sequence[int], options: Options, planned: dict[str, RecipePlan]) -> RecipePlan:
+    """The runs of a recipe, added to `planned` behind those of the recipe that it starts from."""
+    if name in planned:
+        return planned[name]
     recipe = load_recipe(recipe_path(name), options.overrides(), options.origins())
+    first = _plan_recipe(recipe.starts_from, output, seeds, options, planned) if recipe.starts_from else None
+    found = RecipePlan(name=name, recipe=recipe, task=None, plan=None, runs=())
     try:
         plan = make_plan(with_train(recipe, seed=seeds[0]))
     except DebftError as error:
-        return RecipePlan(name=name, recipe=recipe, task=None, plan=None, runs=(), problem=error.problems[0])
-    runs = tuple(make_run(name, with_train(recipe, seed=seed), output, plan, options) for seed in seeds)
-    return RecipePlan(name=name, recipe=recipe, task=plan.task, plan=plan, runs=runs)
+        planned[name] = replace(found, problem=error.problems[0], needs_hub=isinstance(error, HubError))
+        return planned[name]
+    if first and first.problem:
+        problem = f"it starts from the run of {first.name}, which cannot run: {first.problem}"
+        planned[name] = replace(found, problem=problem, needs_hub=first.needs_hub)
+        return planned[name]
+    before = first.runs if first else (None,) * len(seeds)
+    runs = tuple(
+        make_run(name, with_train(recipe, seed=seed), output, plan, options, after)
+        for seed, after in zip(seeds, before, strict=True)
+    )
+    planned[name] = replace(found, task=plan.task, plan=plan, runs=runs)
+    return planned[name]
 
 
-def make_run(name: str, recipe: Recipe, output: Path, plan: Plan, options: Options) -> Run:
-    """The run of `recipe`, which is the packaged recipe `name` with `options` and its seed."""
-    total_steps = check_schedule(recipe.train, plan.num_sequences)
-    identity = f"{name.replace('/', '-')}/seed-{recipe.train.seed}-{run_key(recipe, plan.fingerprints, options)}"
+def make_run(name: str, recipe: Recipe, output: Path, plan: Plan, options: Options, after: Run | None = None) -> Run:
+    """The run of `recipe`, which is the packaged recipe `name` with `options` and its seed; after: the run it starts from."""
+    total_steps, seed = check_schedule(recipe.train, plan.num_sequences), recipe.train.seed
+    if after is not None:
+        recipe = with_train(replace(recipe, init_from=str(after.directory)), from_scratch=False)  # as --init-from does
+    key = run_key(recipe, plan.fingerprints, options.runtime())
+    identity = f"{name.replace('/', '-')}/seed-{seed}-{key}-{made_key(plan.files.revision)}"
     directory = output / identity
     arguments = (
-        plan.task.name, "--recipe", name, "--seed", str(recipe.train.seed), *options.arguments(), "--output", str(directory),
+        plan.task.name, "--recipe", name, "--seed", str(seed), *options.arguments(),
+        *(("--init-from", recipe.init_from) if recipe.init_from else ()), "--output", str(directory),
     )  # fmt: skip
     return Run(
-        id=identity, recipe_name=name, recipe=recipe, seed=recipe.train.seed, directory=directory, arguments=arguments,
-        total_steps=total_steps, fingerprints=plan.fingerprints,
+        id=identity, recipe_name=name, recipe=recipe, seed=seed, key=key, directory=directory, arguments=arguments,
+        total_steps=total_steps, fingerprints=plan.fingerprints, after=after,
     )  # fmt: skip
 
 
-def run_key(recipe: Recipe, fingerprints: Mapping[str, str], options: Options) -> str:
-    """8 hex digits of the recipe with its seed, the rows by split, debft's version, and what of the runtime was asked for."""
-    source = recipe if source_kind(recipe.data) != "directory" else replace(recipe, data="directory")  # the rows tell, not the path
-    runtime = {key: value for key, value in options.overrides().items() if key.startswith("runtime.")}
-    content = json.dumps([recipe_hash(source), dict(fingerprints), __version__, *([runtime] if runtime else [])], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
+def _changed_at(path: Path) -> tuple[int, int] | None:
+    """(time in ns, bytes), None where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -48,7 +48,9 @@ def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
         }
         for drawing in figures
     ]  # fmt: skip
-    text = template(Path(__file__).with_name(PAGE)).render(content(reproduction), figures=shown, symbols=SYMBOLS)
+    text = template(Path(__file__).with_name(PAGE)).render(
+        content(reproduction), figures=shown, symbols=SYMBOLS, others_title=OTHERS
+    )
     return text.strip() + "\n"
 
 
@@ -66,12 +68,14 @@ def markdown(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
         "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(shown["notes"], start=1)),
         *(f"![{escaped(d.title)}](figures/{d.name}.svg)\n\n{escaped(d.caption)}" for d in figures),
         _table(_RUNS, [_run_line(recipe, run) for recipe in shown["recipes"] for run in recipe["runs"]], shown["word"]),
+        *([f"{OTHERS}:", "\n".join(map(_other_line, shown["others"]))] if shown["others"] else []),
         f"Made {escaped(shown['made'])} by {_code(shown['command'])} with "
         + escaped(", ".join(f"{name} {version}" for name, version in shown["versions"].items())),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+OTHERS = "Runs of the same recipe, rows and seed that other code or versions made, not counted"
 _SCORES = ("row", "column", "score", "ours", "WORD", "difference", "verdict", "95 % interval", "n", "remarks")
 _RUNS = ("run", "recipe", "seed", "status", "wall time", "examples/s", "device")
 
@@ -105,6 +109,10 @@ def _run_line(recipe: dict[str, Any], run: dict[str, Any]) -> list[str]:
         f"[{escaped(run['id'])}]({run['href']})", escaped(f"{recipe['name']} {recipe['hash']}"), str(run["seed"]), status,
         run["wall_time"], run["speed"], escaped(run["device"]),
     ]  # fmt: skip
+
+
+def _other_line(other: dict[str, Any]) -> str:
+    return f"- [{escaped(other['id'])}]({other['href']}), {escaped(other['status'])}: made by {escaped(other['made_by'])}"
 
 
 def _code(text: str) -> str:

@@ -8,23 +8,54 @@ from debft.progress import meter, say
 from debft.reproduce import show
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total, with_probe
-from debft.reproduce.jobs import default_jobs, devices_here, run_all
-from debft.reproduce.plan import TablePlan
+from debft.reproduce.estimate import Estimate, estimate, measure_this_machine, needed_from_hub
+from debft.reproduce.jobs import Failure, default_jobs, devices_here, threads_of_a_job
+from debft.reproduce.order import run_in_order
+from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 
 EXIT_BELOW = 4
 
 
 def dry_run(plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], int]:
-    """What running the table would cost here, after a probe of every recipe that has runs missing, and the exit code."""
-    _require_runs(plan)
-    costs = _costs(plan)
-    probed = [with_probe(cost, plan.recipes[cost.name]) if cost.missing else cost for cost in costs]
-    summary = total(probed, jobs or default_jobs(plan.table))
-    show.print_costs(plan, probed, summary)
-    problems = {name: found.problem for name, found in plan.recipes.items() if found.problem}
-    content = {"table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary, "problems": problems}
-    return content, 2 if problems else 0
+    """What running the table would cost here, and the exit code.
+
+    Every recipe that has runs missing is probed. One that lacks only the hub is estimated, and that is no error of the dry run.
+    """
+    without_hub = [found for found in plan.recipes.values() if found.needs_hub]
+    if not without_hub:
+        _require_runs(plan)
+    at_a_time = jobs or default_jobs(plan.table)
+    devices = len(devices_here())
+    threads = None if devices or at_a_time == 1 else threads_of_a_job(at_a_time)
+    probed = [with_probe(cost, plan.recipes[cost.name], threads) if cost.missing else cost for cost in _costs(plan)]
+    summary = total(probed, at_a_time, devices)
+    if plan.runs:
+        show.print_plan(plan, plan.missing(), plan.damaged())
+        show.print_costs(plan, probed, summary, at_a_time)
+    estimates, wrong = _estimates(without_hub, len(plan.seeds))
+    if estimates:
+        show.print_estimates(estimates, plan.seeds, min(at_a_time, max(devices, 1)), needed_from_hub(without_hub))
+    problems = {name: found.problem for name, found in plan.recipes.items() if found.problem} | wrong
+    content = {
+        "table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary,
+        "estimates": [one.as_dict() for one in estimates], "problems": problems,
+    }  # fmt: skip
+    bad = plan.damaged() or wrong or {name for name in problems if not plan.recipes[name].needs_hub}
+    return content, 2 if bad else 0
+
+
+def _estimates(without_hub: list[RecipePlan], seeds: int) -> tuple[list[Estimate], dict[str, str]]:
+    """(the estimates, what is wrong with a recipe beside the missing hub, by its name)."""
+    estimates, wrong = [], {}
+    here = measure_this_machine() if without_hub else None
+    for found in without_hub:
+        try:
+            estimates.append(estimate(found, seeds, here))
+        except InputError as error:
+            wrong[found.name] = error.problems[0]
+            say(f"{found.name} cannot run: {error.problems[0]}")
+    return estimates, wrong
 
 
 def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[dict[str, Any], int]:
@@ -33,14 +64,14 @@ def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, c
     With `check` the exit code is 4 where `lost_cells` finds one.
     """
     _require_runs(plan)
-    missing = plan.missing()
-    complete = len(plan.runs) - len(missing)
-    say(f"{plan.table.name}: {show.counted(len(plan.runs), 'run')}, {complete} complete, {len(missing)} to run")
+    missing, damaged = plan.missing(), plan.damaged()
+    show.print_plan(plan, missing, damaged)
     failures, signal_number = {}, 0
     if missing:
-        costs = _costs(plan)
-        show.print_costs(plan, costs, total(costs, jobs or default_jobs(plan.table)))
-        failures, signal_number = run_all(missing, jobs or default_jobs(plan.table), devices_here(), output / "logs")
+        costs, at_a_time = _costs(plan), jobs or default_jobs(plan.table)
+        show.print_costs(plan, costs, total(costs, at_a_time), at_a_time)
+        failures, signal_number = run_in_order(missing, at_a_time, devices_here(), output / "logs")
+    failures |= {name: Failure(code=2, error=damage) for name, damage in damaged.items()}
     content = collect(plan, failures, command=command, report=output / "report")
     with meter("report", 1, "page") as progress:
         paths = write_report(content, output / "report")

@@ -44,6 +44,10 @@ def search(plan: TablePlan, output: Path, options: Options, *, jobs: int | None,
     task's own choice of a checkpoint, on dev, after one epoch of the first rows; a better score there is a hint, no result.
     """
     chosen = [found for found in plan.recipes.values() if found.runs and (found.recipe.source or "").startswith("ours")]
+    chained = [found.name for found in chosen if found.recipe.starts_from]
+    for name in chained:
+        say(f"{name}: --search does not try a recipe that starts from another one's run")
+    chosen = [found for found in chosen if found.name not in chained]
     grids = {found.name: grid_of(found) for found in chosen}
     without = [name for name, grid in grids.items() if grid is None]
     for name in without:
@@ -54,14 +58,15 @@ def search(plan: TablePlan, output: Path, options: Options, *, jobs: int | None,
             f"{plan.table.name}: --search tries recipes of ours with a grid, and none was chosen; choose another --row"
         )
     runs = {found.name: [_trial(found, point, output, options) for point in points(grids[found.name], trials)] for found in chosen}
-    missing = [run for of_recipe in runs.values() for run, _ in of_recipe if run.result() is None]
+    missing = [run for of_recipe in runs.values() for run, _ in of_recipe if run.is_missing()]
     say(f"{len(missing)} trials to run, of {sum(map(len, runs.values()))}, with {options.max_train_samples:,} training rows each")
     failures, signal_number = run_all(missing, jobs or default_jobs(plan.table), devices_here(), output / "logs")
     content = {
         found.name: _record(found, runs[found.name], grids[found.name], output / "search", options, whole=not signal_number)
         for found in chosen
     }
-    failed = 0 if signal_number else next((failure.code for failure in failures.values()), 0)
+    damaged = [2 for of_recipe in runs.values() for run, _ in of_recipe if run.damage()]
+    failed = 0 if signal_number else next(iter([*(failure.code for failure in failures.values()), *damaged]), 0)
     return {"table": plan.table.name, "search": content}, 128 + signal_number if signal_number else failed
 
 
@@ -94,7 +99,9 @@ def _record(found, trials, grid, directory: Path, options: Options, *, whole: bo
     """Write what was tried, the best last, and the best as a recipe where all trials are there."""
     lines = []
     for run, point in trials:
-        result = run.result()
+        if damage := run.damage():
+            say(f"not counted: {damage}")
+        result = None if damage else run.result()
         score = found.task.selection_score(result.scores) if result else None
         lines.append({"recipe": found.name, **point, "score": score, "run": run.id, "command": run.command})
     done = sorted((line for line in lines if line["score"] is not None), key=lambda line: line["score"])

@@ -1,0 +1,51 @@
+"""What a run is known by: what was asked for, and what makes it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from debft.data import source_kind
+from debft.environment import code_digest, moving_versions
+from debft.recipe import Recipe, recipe_hash
+
+FORMAT = "0.1.0"  # the version of debft when the first runs were made; it stays, so that those are still found and named
+
+
+def run_key(recipe: Recipe, fingerprints: Mapping[str, str], runtime: Mapping[str, Any]) -> str:
+    """8 hex digits of the recipe with its seed, the rows by split, and what was asked of the runtime."""
+    return _digest([identity_of(recipe), dict(fingerprints), FORMAT, *([dict(runtime)] if runtime else [])])
+
+
+def made_key(model_revision: str | None) -> str:
+    """8 hex digits of what makes a run here: the code of debft, the versions that move a number, the revision of the model."""
+    return _digest([code_digest(), moving_versions(), model_revision])
+
+
+def made_here(environment: Mapping[str, Any]) -> bool:
+    """Whether a run with this environment was made by the code and the versions that are here."""
+    here = {"code": code_digest(), **moving_versions()}
+    return {name: environment.get(name) for name in here} == here
+
+
+def made_by(environment: Mapping[str, Any]) -> str:
+    """What made a run, for people: the digest of its code, and the versions that are other ones here."""
+    here = moving_versions()
+    there = {name: environment[name] for name in here if environment.get(name) is not None}
+    others = [f"{name} {value} (here {here[name]})" for name, value in there.items() if value != here[name]]
+    code = f"code {environment['code']}" if environment.get("code") else "code that was not recorded"
+    return ", ".join([code if environment.get("code") != code_digest() else "this code", *others])
+
+
+def identity_of(recipe: Recipe) -> str:
+    """The hash of the recipe without paths: the rows tell what a directory holds, and a run it starts from goes by its name."""
+    if recipe.init_from is not None:
+        there = "/".join(Path(recipe.init_from).parts[-2:])
+        recipe = replace(recipe, init_from=there.rpartition("-")[0])  # without what made it, which is compared by itself
+    return recipe_hash(recipe if source_kind(recipe.data) != "directory" else replace(recipe, data="directory"))
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
