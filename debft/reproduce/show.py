@@ -12,7 +12,7 @@ from debft.reproduce.plan import TablePlan
 from debft.results import in_percent
 
 TEXTS = ("recipe", "row", "task", "score", "verdict")  # columns; the others are numbers
-COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "indicative": "yellow"}
+COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "undecided": "yellow", "labelled": "dim"}
 
 
 def print_costs(plan: TablePlan, costs: Sequence[Cost], summary: dict[str, Any]) -> None:
