@@ -492,7 +492,7 @@ def card(tmp_path, monkeypatch, fake_debft):
             (data / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + "\n".join(lines) + "\n")
         plan = make_table_plan(
             table, tmp_path / "out", rows=["DeBERTa-v3-large"], tasks=["rte"], seeds=range(1, len(scores) + 1),
-            options=Options(data=str(tmp_path / "data"), max_steps=3),
+            options=Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}),
         )  # fmt: skip
         monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
         monkeypatch.setenv("SCORES", json.dumps(scores))
@@ -504,7 +504,7 @@ def card(tmp_path, monkeypatch, fake_debft):
 
 @pytest.mark.parametrize(
     ("scores", "verdict", "code"),
-    [([54.9], "undecided", 4), ([92.7], "undecided", 4), ([92.5, 92.7, 92.9], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
+    [([54.9], "undecided", 4), ([92.7], "undecided", 4), ([92.2, 92.7, 93.2], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
      ([54.8, 54.9, 55.0], "below", 4), ([98.8, 98.9, 99.0], "above", 0)],
 )  # fmt: skip
 def test_check_ends_with_4_unless_every_cell_is_reproduced_or_above(card, scores, verdict, code):

@@ -5,6 +5,7 @@ The simulations draw with fixed seeds; their limits are those that the rule prom
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,8 +202,7 @@ def test_holm_equals_a_literal_recomputation():
 
 def test_p_value_is_the_level_at_which_the_interval_just_lies_outside():
     ours = around(87.0, 0.3)
-    low, high = interval(ours, p_outside(ours, published()))
-    assert high == pytest.approx(88.1 - 0.55)
+    assert interval(ours, p_outside(ours, published()))[1] == pytest.approx(88.1 - 0.55)
     assert p_outside(around(87.7, 0.3), published()) == 1.0
 
 
@@ -340,3 +340,15 @@ def test_rule_names_the_margins_of_the_table_and_their_source():
     assert "The margin is 0.5 or 1 points: the average is of 15 languages" in rule_of(load_published("mdeberta-v3"))
     assert "0.25 over 20 seeds (IBM/model-recycling" in rule_of(load_published("deberta-v3"))
     assert "frozen" in rule_of(load_published("demo")) and "margin" not in rule_of(load_published("demo"))
+
+
+def test_freezing_refuses_a_score_that_nothing_could_be_judged_by(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from freeze import too_wide_to_judge
+
+    cell, table = {"row": "MNLI", "score": "validation/accuracy", "runs": ["a", "b", "c"]}, load_published("minilm-small")
+    wide, narrow = ({run: {"validation/accuracy": score} for run, score in zip("abc", scores, strict=True)} for scores in (
+        (36.0, 46.0, 48.5), (46.0, 46.1, 46.2),
+    ))  # fmt: skip
+    assert "validation/accuracy: +/-" in too_wide_to_judge(cell, wide, table)
+    assert too_wide_to_judge(cell, narrow, table) is None

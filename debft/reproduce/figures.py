@@ -49,7 +49,8 @@ def cells_figure(reproduction: dict[str, Any]) -> Drawing:
         name="scores", title=f"Our scores beside the {word} ones",
         panels=[_cells_panel(row, cells, word, limit) for row, cells in rows.items()],
         caption=f"Each mark is the mean of our runs, as its distance from the {word} value, with its 95 % interval. The dark bar "
-        f"at zero is the rounding or spread of the {word} value, the light one the tolerance. On the right: ours / {word}.{_where_reproduced(word)}",
+        f"at zero is the rounding or spread of the {word} value, the light one the tolerance. On the right: ours / {word}."
+        f"{_where_reproduced(word)}",
     )  # fmt: skip
 
 
