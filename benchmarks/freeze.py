@@ -14,9 +14,11 @@ from pathlib import Path
 import yaml
 
 import debft.published
+from debft.published import PublishedScore, Table
 from debft.reproduce.collect import collect
 from debft.reproduce.jobs import devices_here, run_all
 from debft.reproduce.plan import Options, make_table_plan
+from debft.reproduce.verdict import frozen_tolerance, widest_frozen
 
 FIRST_SEED = 101
 
@@ -35,6 +37,9 @@ def main() -> None:
         sys.exit(f"{len(plan.missing())} runs are missing: {failures}, {len(plan.damaged())} damaged: {plan.damaged()}; run again")
     content = collect(plan, {}, command="", report=arguments.output)
     scores = {run["id"]: run["scores"] for run in content["runs"]}
+    too_wide = [text for cell in content["cells"] if (text := too_wide_to_judge(cell, scores, plan.table))]
+    if too_wide:
+        sys.exit("not frozen, leave these scores out or freeze more seeds:\n" + "\n".join(too_wide))
     path = debft.published.DIRECTORY / f"{arguments.table}.yaml"
     text = path.read_text(encoding="utf-8")
     for row in plan.table.rows:
@@ -51,6 +56,17 @@ def main() -> None:
     text = re.sub(r"fingerprints:\n(  .*\n)+", rows, text)
     path.write_text(text, encoding="utf-8")
     print(f"{path}: frozen from {arguments.seeds} seeds")
+
+
+def too_wide_to_judge(cell: dict, scores: dict, table: Table) -> str | None:
+    """What is wrong with a score that would be undecided at the table's own number of seeds."""
+    values = [scores[run][cell["score"]] for run in cell["runs"]]
+    frozen = PublishedScore(
+        table=table.name, row=cell["row"], score=cell["score"], cell="", value=statistics.fmean(values), spread=None, source="",
+        note=None, sd=statistics.stdev(values), seeds=len(values),
+    )  # fmt: skip
+    tolerance, widest = frozen_tolerance(frozen, table.seeds, table.confidence), widest_frozen(frozen)
+    return None if tolerance <= widest else f"{cell['row']} {cell['score']}: +/-{tolerance:.3g} is wider than {widest:.3g}"
 
 
 def _frozen(cell: dict, scores: dict) -> str:

@@ -270,12 +270,14 @@ def submit(
     print_submission(submit(runs, data, output, partial=partial, precision=precision))
 
 
-@app.command(rich_help_panel="Use", epilog="Example: debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --seeds 5 --check")
+@app.command(rich_help_panel="Use", epilog="Example: debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check")
 def reproduce(
     table: Annotated[str, typer.Argument(help="A table of `debft tables`, such as deberta-v3 or demo.", metavar="TABLE")],
     row: Annotated[list[str] | None, _panel("What", "Only this row (repeatable).")] = None,
     task: Annotated[list[str] | None, _panel("What", "Only this task (repeatable).")] = None,
-    seeds: Annotated[int | None, _panel("What", "Runs of each recipe (default: the table's, else 5).", min=1)] = None,
+    seeds: Annotated[
+        int | None, _panel("What", "Runs of each recipe (default: the table's own number, 8 of a published one).", min=1)
+    ] = None,
     data: Annotated[str | None, _panel("What", "hub, demo or a directory (default: the table's, else hub).")] = None,
     max_steps: Annotated[int | None, _panel("What", "Ends every run early; labelled, never reproduced.", min=1)] = None,
     max_train_samples: Annotated[int | None, _panel("What", "A subset; labelled, never reproduced.", min=1)] = None,
@@ -288,7 +290,8 @@ def reproduce(
     precision: Annotated[str | None, _panel("How", "auto, fp32, bf16 or fp16.")] = None,
     dry_run: Annotated[bool, _panel("How", "Probe every recipe for 20 steps, show the cost, run nothing.", "--dry-run")] = False,
     check: Annotated[
-        bool, _panel("How", "Exit code 4 where a cell is below or not run; of our own frozen tables, not reproduced.", "--check")
+        bool,
+        _panel("How", "Exit code 4 where a cell is not reproduced or above; of our own frozen tables, not reproduced.", "--check"),
     ] = False,
     search: Annotated[bool, _panel("How", "Look for better settings of our recipes in the papers' grids.", "--search")] = False,
     trials: Annotated[
@@ -296,7 +299,7 @@ def reproduce(
     ] = None,
     as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
 ) -> None:
-    """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below."""
+    """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
     from debft.recipe import parse_set
     from debft.reproduce.plan import Options, make_table_plan
 

@@ -66,7 +66,7 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
 
 def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
     """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
-    verdict = "indicative (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "indicative (1 seed)"
+    verdict = "undecided (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "undecided (1 seed)"
     rows = []
     for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
         split = cell.score.partition("/")[0]

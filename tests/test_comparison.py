@@ -72,7 +72,7 @@ def test_difference_is_in_points(recipe, mnli):
     matched, mismatched = beside_published(recipe, mnli, scores)
     assert (matched["value"], matched["difference"], matched["cell"]) == (88.1, 0.1, "88.1/88.3")
     assert mismatched["difference"] == -0.3
-    assert matched["verdict"] == "indicative (1 seed)"
+    assert matched["verdict"] == "undecided (1 seed)"
 
 
 def test_squad_has_a_recipe_of_ours_which_is_said_beside_the_published_cell():
@@ -81,7 +81,7 @@ def test_squad_has_a_recipe_of_ours_which_is_said_beside_the_published_cell():
     assert why_not_compared(recipe, TASKS["squad2"], rows) is None
     f1, exact_match = beside_published(recipe, TASKS["squad2"], {"validation/f1": 84.0, "validation/exact_match": 82.0})
     assert (f1["value"], f1["difference"], exact_match["difference"]) == (84.8, -0.8, 0.0)
-    assert f1["verdict"] == "indicative (1 seed, our recipe)"
+    assert f1["verdict"] == "undecided (1 seed, our recipe)"
 
 
 def test_score_that_the_card_does_not_print_has_no_difference(recipe, mnli):
@@ -99,4 +99,4 @@ def test_xlm_r_is_compared_on_the_test_rows():
     rows = {split.name: split.num_rows for split in TASKS["xnli"].splits}
     assert why_not_compared(recipe, TASKS["xnli"], rows) is None
     french = next(row for row in beside_published(recipe, TASKS["xnli"], {"test.fr/accuracy": 79.9}) if row["ours"] is not None)
-    assert (french["value"], french["difference"], french["verdict"]) == (79.7, 0.2, "indicative (1 seed, our recipe)")
+    assert (french["value"], french["difference"], french["verdict"]) == (79.7, 0.2, "undecided (1 seed, our recipe)")

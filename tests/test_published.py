@@ -218,3 +218,53 @@ def test_repeated_cell_is_published_once_and_known_with_its_seeds():
     assert [score.table for score in published_scores("electra-base", "squad2")] == ["deberta-v3", "deberta-v3"]
     electra = TABLES["deberta-paper"].rows[0].cells["squad2"][0]
     assert (electra.value, electra.seeds) == (83.3, 5)
+
+
+PUBLISHED = """
+name: mine
+title: Numbers of others
+source: a paper
+MARGIN
+columns:
+  mnli: {header: MNLI, scores: [validation_matched/accuracy, validation_mismatched/accuracy]}
+  rte: {header: RTE, margin: 1.5, scores: [validation/accuracy]}
+rows:
+  - {row: tiny, model: deberta-v3-small, mnli: 88.3/87.7, rte: 70.0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [("n: 10", "n: 1", "n: expected 2 seeds or more, got 1"), ("sd: 0.3", "sd: .nan", "sd: expected a finite number, got .nan"),
+     ("sd: 0.3", "sd: -1.0", "sd: expected a finite number, got -1.0"), ("mean: 95.9", "mean: .inf", "mean: expected a finite number"),
+     (", n: 10", "", "n: expected 2 seeds or more, got None")],
+)  # fmt: skip
+def test_frozen_number_that_nothing_could_be_judged_by_is_refused(tmp_path, measured, old, new, problem):
+    (tmp_path / "mine.yaml").write_text(MEASURED.replace(old, new, 1))
+    with pytest.raises(InputError, match=f"table mine: tiny: validation_matched/accuracy: {problem}"):
+        load_published("mine")
+
+
+@pytest.mark.parametrize(
+    ("margin", "problem"),
+    [("margin: 0.5", "margin_source: expected where the margins come from"), ("margin_source: s", "margin of mnli: expected points"),
+     ("margin: 0\nmargin_source: s", "margin of mnli: expected points above 0, got 0"),
+     ("margin: .nan\nmargin_source: s", "margin of mnli: expected points above 0, got .nan")],
+)  # fmt: skip
+def test_published_table_without_a_margin_or_its_source_is_refused(tmp_path, measured, margin, problem):
+    (tmp_path / "mine.yaml").write_text(PUBLISHED.replace("MARGIN", margin))
+    with pytest.raises(InputError, match=f"table mine: {problem}"):
+        load_published("mine")
+
+
+def test_margin_of_a_column_goes_before_that_of_the_table(tmp_path, measured):
+    (tmp_path / "mine.yaml").write_text(PUBLISHED.replace("MARGIN", "margin: 0.5\nmargin_source: s"))
+    (row,) = load_published("mine").rows
+    assert [score.margin for scores in row.cells.values() for score in scores] == [0.5, 0.5, 1.5]
+
+
+def test_margins_are_half_a_point_and_a_point_for_one_language():
+    for table in TABLES.values():
+        for column in table.columns:
+            language = column.task == "xnli" and column.key != "avg"
+            assert column.margin == (None if table.kind == "measured" else 1.0 if language else 0.5), (table.name, column.key)

@@ -32,8 +32,8 @@ def shown(result, tmp_path, capsys):
 
 def test_published_score_difference_and_note_stand_beside_ours(result, tmp_path, capsys):
     lines = shown(result, tmp_path, capsys)
-    assert "validation_matched/accuracy 88.20 88.3 -0.1 indicative (1 seed)" in lines
-    assert "validation_mismatched/accuracy 88.00 87.7 +0.3 indicative (1 seed)" in lines
+    assert "validation_matched/accuracy 88.20 88.3 -0.1 undecided (1 seed)" in lines
+    assert "validation_mismatched/accuracy 88.00 87.7 +0.3 undecided (1 seed)" in lines
     assert any(line.startswith("note on the published cell: the DeBERTa paper") for line in lines)
     assert "10 steps in 1:15, 9,480 examples/s; evaluation 0:05; peak memory 1.0 GiB" in lines
 

@@ -29,7 +29,7 @@ from debft.reproduce.jobs import run_all
 from debft.reproduce.keys import made_key, run_key
 from debft.reproduce.others import other_runs
 from debft.reproduce.plan import Options, make_table_plan
-from debft.reproduce.reproduction import dry_run, lost_cells, reproduce
+from debft.reproduce.reproduction import dry_run, lost_cells, reproduce, worst_code
 from debft.reproduce.search import grid_of, points, search, trial_options
 from debft.results import RunDirectory
 from debft.tasks import TASKS
@@ -70,7 +70,8 @@ fields = dict(format_version=1, task="mnli", model="demo", status="complete", pu
     num_train_examples=96, num_tokens=27, steps=3, peak_memory_bytes=1, recipe=to_dict(recipe),
     data={"source": "demo", "fingerprints": json.loads(os.environ["FINGERPRINTS"])}, environment={**moving_versions(), "code": code_digest(), "threads": os.environ.get("OMP_NUM_THREADS"),
     "device": os.environ.get("CUDA_VISIBLE_DEVICES"), "time": [started, time.time()]}, timing={"train_seconds": 1.0, "eval_seconds": 1.0,
-    "examples_per_second": 1.0, "tokens_per_second": 1.0}, scores={"validation_matched/accuracy": 90.0 + seed, "validation_mismatched/accuracy": 70.0})
+    "examples_per_second": 1.0, "tokens_per_second": 1.0}, scores={"validation_matched/accuracy": 90.0 + seed, "validation_mismatched/accuracy": 70.0} | (
+    {"validation/accuracy": json.loads(os.environ["SCORES"])[seed - 1]} if "SCORES" in os.environ else {}))
 (out / "result.json").write_text(json.dumps(fields))
 """
 
@@ -186,9 +187,9 @@ def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, c
     assert "squad2/quick cannot run: --data" in capfd.readouterr().err
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
     content, code = reproduce(plan, tmp_path / "out", jobs=1, check=False, command="debft reproduce demo")
-    assert {cell["row"]: cell["verdict"] for cell in content["cells"]} == {"MNLI": "indicative", "SQuAD 2.0": "not run"}
+    assert {cell["row"]: cell["verdict"] for cell in content["cells"]} == {"MNLI": "labelled", "SQuAD 2.0": "not run"}
     assert code == 2
-    assert reproduce(plan, tmp_path / "out", jobs=1, check=True, command="")[1] == 4
+    assert reproduce(plan, tmp_path / "out", jobs=1, check=True, command="")[1] == 2  # worse than a lost cell
 
 
 # --- running
@@ -282,7 +283,7 @@ def test_whole_way_of_a_small_table(tmp_path):
     content = json.loads(done.stdout)
     assert content == json.loads((tmp_path / "report" / "report.json").read_text())
     cell = content["cells"][0]
-    assert (cell["n"], cell["verdict"]) == (2, "indicative")
+    assert (cell["n"], cell["verdict"]) == (2, "labelled")
     assert cell["labels"] == ["max_steps 3", "max_train_samples 96", "max_eval_samples 30"]
     for entry in content["runs"]:
         directory = (tmp_path / "report" / entry["directory"]).resolve()
@@ -743,14 +744,80 @@ def test_frozen_table_knows_its_rows(name):
         assert all(isinstance(text, str) for text in fingerprints.values())
 
 
-def test_check_fails_on_a_loss_and_on_what_could_not_run_but_not_on_a_gain():
-    def content(kind, **verdicts):
-        cells = [{"verdict": word, "recipe": "r", "value": 1.0, "row": row} for row, word in verdicts.items()]
-        return {"table": {"kind": kind}, "cells": [*cells, {"verdict": "not run", "recipe": None, "value": None, "row": "-"}]}
+def judged(kind, *words):
+    """A report with a cell for each of these verdicts, and one that prints no number."""
+    cells = [{"verdict": word, "recipe": "r", "value": 1.0, "row": word} for word in words]
+    return {"table": {"kind": kind}, "cells": [*cells, {"verdict": "no number", "recipe": "r", "value": None, "row": "-"}]}
 
-    words = {"a": "reproduced", "b": "above", "c": "below", "d": "indicative", "e": "not run"}
-    assert [cell["row"] for cell in lost_cells(content("published", **words))] == ["c", "e"]
-    assert [cell["row"] for cell in lost_cells(content("measured", **words))] == ["b", "c", "d", "e"]
+
+VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
+
+
+@pytest.mark.parametrize("kind", ["published", "measured"])
+def test_check_fails_on_every_verdict_but_reproduced_and_of_a_published_number_above(kind):
+    good = {"reproduced", "above"} if kind == "published" else {"reproduced"}
+    for word in VERDICTS:
+        assert bool(lost_cells(judged(kind, word))) == (word not in good), word
+    assert [cell["row"] for cell in lost_cells(judged(kind, *VERDICTS))] == [word for word in VERDICTS if word not in good]
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"),
+    [
+        ((), 0),
+        ((4,), 4),
+        ((4, 2), 2),
+        ((2, 3, 4), 3),
+        ((3, 5), 5),
+        ((5, 1, 3), 1),
+        ((137, 3), 5),
+        ((139, 4), 5),
+        ((77, 5), 1),
+        ((0,), 1),
+    ],
+)
+def test_exit_code_of_several_failures_is_the_worst(codes, worst):
+    """1 a bug, 5 the machine, 3 a loss that is not finite, 2 the input, 4 a cell that is not reproduced; a signal is the machine."""
+    assert worst_code(codes) == worst
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch, fake_debft):
+    """`reproduce` of RTE's cell, 92.7, with the seeds scoring what the test says; nothing is trained, nothing is labelled."""
+    monkeypatch.setattr("debft.reproduce.collect.labels_of", lambda run, found, plan: [])
+
+    def check(scores, table="glue"):
+        monkeypatch.setattr("debft.plan.find_model", lambda model, from_scratch: find_model("demo", True))
+        data = tmp_path / "data" / "rte"
+        data.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            lines = [f"a fox sat .\ta fox sat {number} .\t{number % 2}" for number in range(40)]
+            (data / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + "\n".join(lines) + "\n")
+        plan = make_table_plan(
+            table, tmp_path / "out", rows=["DeBERTa-v3-large"], tasks=["rte"], seeds=range(1, len(scores) + 1),
+            options=Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}),
+        )  # fmt: skip
+        monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
+        monkeypatch.setenv("SCORES", json.dumps(scores))
+        content, code = reproduce(plan, tmp_path / "out", jobs=2, check=True, command="")
+        return content["cells"][0]["verdict"], code
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict", "code"),
+    [([54.9], "undecided", 4), ([92.7], "undecided", 4), ([92.2, 92.7, 93.2], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
+     ([54.8, 54.9, 55.0], "below", 4), ([98.8, 98.9, 99.0], "above", 0)],
+)  # fmt: skip
+def test_check_ends_with_4_unless_every_cell_is_reproduced_or_above(card, scores, verdict, code):
+    """54.9 of one seed is RTE with random labels."""
+    assert card(scores) == (verdict, code)
+
+
+def test_run_that_fails_decides_the_exit_code_before_a_lost_cell(card, monkeypatch):
+    monkeypatch.setenv("FAILS", "2")
+    assert card([92.65, 92.7, 92.75]) == ("undecided", 3)
 
 
 def test_training_scores_and_curve_come_from_the_step_log(tmp_path):

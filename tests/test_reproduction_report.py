@@ -25,8 +25,8 @@ from debft.reproduce.figures import _distinct, _limit, _over_seeds, _series_name
 from debft.reproduce.report import write_report
 
 RULE = (
-    "A score is reproduced where the 95 % interval of our mean and the interval that the table leaves open (its rounding, or its printed "
-    "spread) are no farther apart than the tolerance; with one seed it is indicative."
+    "A score is reproduced where the 95 % interval of our mean lies within the tolerance of the printed number, above or below where it "
+    "lies wholly outside, and else undecided."
 )
 SEEDS = (1, 2, 3, 4, 5)
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> | `a\nb` [x](javascript:alert(1)) **&amp; $\\frac{$ _i_"
@@ -78,7 +78,7 @@ def cell(row: str, model: str, column: str, header: str, task: str, score: str, 
         "row": row, "model": model, "sift": False, "column": column, "header": header, "task": task, "score": score, "cell": printed,
         "value": value, "spread": None, "seeds": None, "note": None, "source": "https://example.org/cards, section \"Results\"",
         "recipe": f"{task}/{model}", "recipe_source": "https://example.org/cards", "dialect": "card", "ours": False, "labels": [], "n": 0,
-        "mean": None, "sd": None, "low": None, "high": None, "difference": None, "tolerance": None, "verdict": "not run",
+        "mean": None, "sd": None, "low": None, "high": None, "difference": None, "margin": 0.5, "tolerance": None, "verdict": "not run",
         "verdict_text": "not run", "runs": [],
     } | changes  # fmt: skip
 
@@ -90,11 +90,15 @@ def scored(cell: dict[str, Any], runs: list[dict]) -> dict[str, Any]:
     sd = statistics.stdev(values) if n > 1 else None
     half = None if sd is None else 2.776 * sd / n**0.5
     difference = mean - cell["value"]
-    verdict = "indicative" if n == 1 else "reproduced" if abs(difference) <= half + 0.25 else "above" if difference > 0 else "below"
+    far = "above" if difference > 0 else "below"
+    verdict = "labelled" if cell["labels"] else "undecided" if n == 1 else far
+    if n > 1 and abs(difference) - half <= 0.35:
+        verdict = "reproduced" if abs(difference) + half <= 0.55 else "undecided"
+    reasons = {"labelled": ", ".join(cell["labels"]), "undecided": "about 9 seeds would decide"}
     return cell | {
         "n": n, "mean": mean, "sd": sd, "low": half and mean - half, "high": half and mean + half, "difference": difference,
-        "tolerance": None if n == 1 else 0.25, "verdict": verdict, "runs": [run["id"] for run in runs],
-        "verdict_text": f"{verdict} ({', '.join(cell['labels']) or 'n = 1'})" if n == 1 else verdict,
+        "tolerance": 0.55, "verdict": verdict, "runs": [run["id"] for run in runs],
+        "verdict_text": f"{verdict} ({reasons[verdict]})" if verdict in reasons else verdict,
     }  # fmt: skip
 
 
@@ -369,9 +373,9 @@ def test_page_has_every_cell_and_every_run(reproduction, report):
 def test_page_counts_verdicts_in_words(reproduction, report):
     text = " ".join(page_of(report).text.split())
     verdicts = [cell["verdict"] for cell in reproduction["cells"] if cell["value"] is not None]
-    found = {name: verdicts.count(name) for name in ("reproduced", "above", "below", "indicative", "not run")}
+    found = {name: verdicts.count(name) for name in ("reproduced", "above", "below", "undecided", "labelled", "not run")}
     assert all(found.values())
-    said = ", ".join(f"{found[name]} {name}" for name in ("above", "below", "indicative", "not run"))
+    said = ", ".join(f"{found[name]} {name}" for name in ("above", "below", "undecided", "labelled", "not run"))
     assert f"{found['reproduced']} of {len(verdicts)} scores reproduced, {said}; 1 run failed." in text
     assert f"{found['reproduced']} ✓ scores reproduced" in text
     assert "1 ✗ run failed" in text
@@ -390,9 +394,18 @@ def test_number_of_ours_leads_to_its_runs(reproduction, report):
 def test_cell_stands_verbatim_beside_its_value_with_its_note_and_labels(report):
     text = " ".join(page_of(report).text.split())
     assert "79.8 ± 0.2, 5 seeds cell 79.8+/-0.2" in text
-    assert "indicative (subset: train has 1,000 of 392,702 rows) subset: train has 1,000 of 392,702 rows" in text
+    assert "labelled (subset: train has 1,000 of 392,702 rows) subset: train has 1,000 of 392,702 rows" in text
     assert "our recipe" in text
     assert text.count("the DeBERTa paper, A.11, has MNLI 88.2/87.9") == 1
+
+
+def test_verdict_stands_with_its_interval_tolerance_and_margin(reproduction, report):
+    one = reproduction["cells"][4]
+    page, lines = page_of(report), markdown_tables(report)[0]
+    interval = f"{one['low']:.2f} to {one['high']:.2f}"
+    assert interval in page.text and "tolerance 0.55 margin 0.5" in " ".join(page.text.split())
+    assert lines[6][7] == interval and lines[6][5].endswith("(tolerance 0.55)")
+    assert {"undecided (about 9 seeds would decide)"} <= {line[6].partition(" ")[2] for line in lines}
 
 
 def test_page_is_accessible_to_readers_who_do_not_see_it(report):
@@ -618,9 +631,9 @@ def test_axis_of_the_scores_reaches_beyond_a_spread_but_not_to_one_far_off():
 
 def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction, report):
     drawn = (report / "figures" / "scores.svg").read_text(encoding="utf-8")
-    assert "○ indicative" in drawn
+    assert "○ undecided" in drawn and "◇ labelled" in drawn
     assert "subset" not in drawn
-    assert any("indicative (subset: train has 1,000" in panel.label for panel in cells_figure(reproduction).panels)
+    assert any("labelled (subset: train has 1,000" in panel.label for panel in cells_figure(reproduction).panels)
 
 
 def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path):

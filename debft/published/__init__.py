@@ -1,5 +1,6 @@
 """The published tables, cell by cell as printed, with source and notes; and the tables that we measured and froze ourselves."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ class PublishedScore:
     value: percent, None where the cell prints none for this score; spread: the `0.2` of `79.8+/-0.2`;
     note: everything said about the cell, its row, its column and its table; seeds: how many runs the value is the mean of,
     None where the source does not say; sd: their standard deviation, in a table measured by ourselves
+    margin: points by which a mean may differ and still count as the same, of a published number; None of a measured one
     """
 
     table: str
@@ -33,11 +35,15 @@ class PublishedScore:
     split: str | None = None
     sd: float | None = None
     seeds: int | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """scores: our names of the numbers that a cell prints, in its order; split: of the benchmark, as far as known."""
+    """scores: our names of the numbers that a cell prints, in its order; split: of the benchmark, as far as known.
+
+    margin: as in `PublishedScore`, the table's where the column states none
+    """
 
     key: str
     header: str
@@ -45,6 +51,7 @@ class Column:
     scores: tuple[str, ...]
     split: str | None
     note: str | None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +73,9 @@ class Table:
     """kind: `published` by others, or `measured` and frozen by ourselves, never to be called published.
 
     repeats: the table whose experiments this one prints again, with the same names of rows; its recipes are those of that table
-    confidence, data, seeds: of a measured table, the level of its intervals (0.95), the data it was measured on and how many seeds
-        are to be compared with it
+    confidence, data: of a measured table, the level of its intervals (0.95) and the data it was measured on
+    seeds: how many are to be compared with it
+    margin_source: why the margins of a published table are what they are, in words
     fingerprints: of the rows it was measured on, by task and split
     printed: the headers of the other columns, by key
     """
@@ -85,6 +93,7 @@ class Table:
     printed: dict[str, str]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    margin_source: str | None = None
 
 
 def table_names() -> list[str]:
@@ -92,7 +101,7 @@ def table_names() -> list[str]:
 
 
 def load_published(name: str) -> Table:
-    """The table of that name. Raises InputError for an unknown one."""
+    """The table of that name. Raises InputError for an unknown one, and for numbers that nothing could be judged by."""
     if name not in table_names():
         raise InputError(f"table {name}: no such table{did_you_mean(name, table_names())}")
     content = yaml12.load(DIRECTORY / f"{name}.yaml")
@@ -101,15 +110,17 @@ def load_published(name: str) -> Table:
     columns = tuple(
         Column(
             key=key, header=column["header"], task=column.get("task", key), scores=tuple(column["scores"]),
-            split=column.get("split"), note=column.get("note"),
+            split=column.get("split"), note=column.get("note"), margin=column.get("margin", content.get("margin")),
         )
         for key, column in content["columns"].items()
     )  # fmt: skip
+    if kind == "published":
+        _check_margins(name, content, columns)
     return Table(
         name=name, title=content["title"], source=content["source"], note=content.get("note"), kind=kind,
         repeats=content.get("repeats"), confidence=content.get("confidence"), seeds=content.get("run_seeds"),
         data=content.get("data"), fingerprints=content.get("fingerprints", {}), printed=content.get("printed", {}), columns=columns,
-        rows=tuple(_row(content, row, columns) for row in content["rows"]),
+        rows=tuple(_row(content, row, columns) for row in content["rows"]), margin_source=content.get("margin_source"),
     )  # fmt: skip
 
 
@@ -158,10 +169,33 @@ def _row(table: dict[str, Any], row: dict[str, Any], columns: tuple[Column, ...]
     )  # fmt: skip
 
 
+def _check_margins(name: str, table: dict[str, Any], columns: tuple[Column, ...]) -> None:
+    if not table.get("margin_source"):
+        raise InputError(f"table {name}: margin_source: expected where the margins come from, got nothing; add it")
+    for column in columns:
+        if not _is_number(column.margin) or column.margin <= 0:
+            raise InputError(f"table {name}: margin of {column.key}: expected points above 0, got {column.margin}; state it")
+
+
+def _check_frozen(where: str, part: dict[str, Any]) -> None:
+    """One seed has no spread, and what is no number compares with nothing: neither can be judged by."""
+    if not (isinstance(part.get("n"), int) and part["n"] >= 2):
+        raise InputError(f"{where}: n: expected 2 seeds or more, got {part.get('n')}; freeze it again over more seeds")
+    for key in ("mean", "sd"):
+        if not _is_number(part.get(key)) or (key == "sd" and part[key] < 0):
+            raise InputError(f"{where}: {key}: expected a finite number, got {part.get(key)}; freeze it again")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple[PublishedScore, ...]:
     """The scores that one cell prints, `88.1/88.3` or `79.8+/-0.2`, or that we measured, `{mean: 95.9, sd: 0.3, n: 10}` each."""
     cell = row[column.key]
     if isinstance(cell, list):
+        for score, part in zip(column.scores, cell, strict=True):
+            _check_frozen(f"table {table['name']}: {row['row']}: {score}", part)
         numbers = [{"value": part["mean"], "spread": part["sd"], "sd": part["sd"], "seeds": part["n"]} for part in cell]
         cell = "/".join(f"{part['mean']:.4g}+/-{part['sd']:.2g}" for part in cell)
     else:
@@ -174,7 +208,8 @@ def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple
     return tuple(
         PublishedScore(
             table=table["name"], row=row["row"], score=score, cell=cell, source=row.get("source", table["source"]),
-            note="; ".join(note for note in notes if note) or None, split=column.split, **number,
+            note="; ".join(note for note in notes if note) or None, split=column.split,
+            margin=column.margin if table.get("kind", "published") == "published" else None, **number,
         )
         for score, number in zip(column.scores, numbers, strict=True)
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,16 +13,16 @@ from typing import Any
 from debft import __version__
 from debft.data import source_kind
 from debft.errors import InputError
-from debft.published import Column, Row, recipe_of_cell
+from debft.published import Column, PublishedScore, Row, recipe_of_cell
 from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path, with_train
 from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
-from debft.reproduce.verdict import FROZEN_RULE, PUBLISHED_RULE, judge
+from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
 from debft.results import RunDirectory, RunResult
 from debft.signals import INTERRUPTED
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUBSET = {"max_train_samples", "max_eval_samples"}
 MOST_POINTS = 200  # of a learning curve
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
@@ -38,8 +38,8 @@ def collect(plan: TablePlan, failures: Mapping[str, Failure], *, command: str, r
         "command": command,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"debft": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "rule": FROZEN_RULE if table.kind == "measured" else PUBLISHED_RULE,
-        "cells": [cell for row in plan.rows for column in plan.columns for cell in _cells(plan, row, column, runs)],
+        "rule": rule_of(table),
+        "cells": _cells(plan, runs),
         "runs": list(runs.values()),
         "others": [_other(other, report) for other in other_runs(plan)],
     }
@@ -50,29 +50,52 @@ def _other(other: OtherRun, report: Path) -> dict[str, Any]:
     return vars(other) | {"directory": os.path.relpath(other.directory, report)}
 
 
-def _cells(plan: TablePlan, row: Row, column: Column, runs: Mapping[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """One entry per score of a cell; none where the row has no such cell."""
+def _cells(plan: TablePlan, runs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per score of the table. They are judged together: looking at many cells is corrected for."""
+    places = [
+        (row, column, published) for row in plan.rows for column in plan.columns for published in row.cells.get(column.key, ())
+    ]
+    comparisons = [_comparison(plan, *place, runs) for place in places]
+    verdicts = judge_all(comparisons)
+    return [
+        _cell(plan, *place, list(compared.labels), verdict, runs)
+        for place, compared, verdict in zip(places, comparisons, verdicts, strict=True)
+    ]
+
+
+def _runs_of(plan: TablePlan, row: Row, column: Column, runs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    found = plan.recipes.get(recipe_of_cell(plan.table, row, column) or "")
+    return [runs[run.id] for run in found.runs] if found else []
+
+
+def _comparison(
+    plan: TablePlan, row: Row, column: Column, published: PublishedScore, runs: Mapping[str, dict[str, Any]]
+) -> Comparison:
+    complete = [run for run in _runs_of(plan, row, column, runs) if run["status"] == "complete"]
+    labels = list(dict.fromkeys(label for run in complete for label in run["labels"]))
+    ours = [run["scores"][published.score] for run in complete if published.score in run["scores"]]
+    return Comparison(ours=ours, published=published, confidence=plan.table.confidence, labels=labels)
+
+
+def _cell(
+    plan: TablePlan, row: Row, column: Column, published: PublishedScore, labels: list[str], verdict: Verdict,
+    runs: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
     name, frozen = recipe_of_cell(plan.table, row, column), plan.table.kind == "measured"
     found = plan.recipes.get(name) if name else None
     recipe = found.recipe if found else load_recipe(recipe_path(name)) if name else None
-    of_recipe = [runs[run.id] for run in found.runs] if found else []
-    complete = [run for run in of_recipe if run["status"] == "complete"]
-    labels = list(dict.fromkeys(label for run in complete for label in run["labels"]))
-    for published in row.cells.get(column.key, ()):
-        counted = [run for run in complete if published.score in run["scores"]]
-        ours = [run["scores"][published.score] for run in counted]
-        verdict = judge(ours, published, confidence=plan.table.confidence, labels=labels)
-        yield {
-            "row": row.name, "model": row.model, "sift": row.sift, "column": column.key, "header": column.header,
-            "task": column.task, "score": published.score, "value": published.value,
-            "cell": f"{published.value:.10g}" if frozen else published.cell, "spread": published.spread,
-            "seeds": published.seeds, "note": published.note, "source": published.source,
-            "recipe": name, "recipe_source": recipe.source if recipe else None, "dialect": recipe.dialect if recipe else None,
-            "ours": not frozen and bool(recipe and (recipe.source or "").startswith("ours")), "labels": labels,
-            "n": verdict.n, "mean": verdict.mean, "sd": verdict.sd, "low": verdict.low, "high": verdict.high,
-            "difference": verdict.difference, "tolerance": verdict.tolerance, "verdict": verdict.word, "verdict_text": verdict.text,
-            "problem": found.problem if found else None, "runs": [run["id"] for run in of_recipe],
-        }  # fmt: skip
+    return {
+        "row": row.name, "model": row.model, "sift": row.sift, "column": column.key, "header": column.header,
+        "task": column.task, "score": published.score, "value": published.value,
+        "cell": f"{published.value:.10g}" if frozen else published.cell, "spread": published.spread,
+        "seeds": published.seeds, "note": published.note, "source": published.source,
+        "recipe": name, "recipe_source": recipe.source if recipe else None, "dialect": recipe.dialect if recipe else None,
+        "ours": not frozen and bool(recipe and (recipe.source or "").startswith("ours")), "labels": labels,
+        "n": verdict.n, "mean": verdict.mean, "sd": verdict.sd, "low": verdict.low, "high": verdict.high,
+        "difference": verdict.difference, "margin": published.margin, "tolerance": verdict.tolerance,
+        "verdict": verdict.word, "verdict_text": verdict.text,
+        "problem": found.problem if found else None, "runs": [run["id"] for run in _runs_of(plan, row, column, runs)],
+    }  # fmt: skip
 
 
 def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, report: Path) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from urllib.parse import quote
 from debft.progress import clock
 from debft.results import in_percent
 
-VERDICTS = ("reproduced", "above", "below", "indicative", "not run")
+VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
 # The symbol carries the verdict where colour does not.
 SYMBOLS = {
     "reproduced": "✓",
     "above": "▲",
     "below": "▼",
-    "indicative": "○",
+    "undecided": "○",
+    "labelled": "◇",
+    "no number": "–",
     "not run": "–",
     "failed": "✗",
     "interrupted": "‖",
@@ -48,8 +50,8 @@ def reference_word(table: dict[str, Any]) -> str:
 
 
 def counts(reproduction: dict[str, Any]) -> list[tuple[str, str, int]]:
-    """(verdict, unit, how many): the five verdicts over the scores that have a number in the table, then the runs that stopped or
-    are damaged.
+    """(verdict, unit, how many): the verdicts over the scores that have a number in the table, then the runs that stopped or are
+    damaged.
     """
     verdicts = [cell["verdict"] for cell in reproduction["cells"] if cell["value"] is not None]
     statuses = [run["status"] for run in reproduction["runs"]]
@@ -179,6 +181,7 @@ def _cell(cell: dict[str, Any], runs: dict[str, dict], anchors: dict[str, str], 
         "verdict_text": cell["verdict_text"], "symbol": SYMBOLS[cell["verdict"]], "labels": labels, "notes": notes.numbers(cell),
         "value": None if cell["value"] is None else as_printed(cell), "cell": cell["cell"], "spread": _spread(cell),
         "mean": value(cell["mean"]), "sd": value(cell["sd"]), "n": cell["n"], "tolerance": value(cell["tolerance"]),
+        "margin": None if cell["margin"] is None else f"{cell['margin']:g}",
         "interval": None if cell["low"] is None else f"{value(cell['low'])} to {value(cell['high'])}",
         "difference": _difference(cell),
         "runs": [{"seed": runs[run]["seed"], "anchor": anchors[run]} for run in cell["runs"]],

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 COLOURS = {
     "ink": "#1f2328", "muted": "#59636e", "line": "#d1d9e0", "surface": "#ffffff", "band": "#e4e9ef",
     "ours": "#0550ae", "second": "#8a3ffc", "third": "#005d5d",
-    "reproduced": "#1a7f37", "above": "#0969da", "below": "#cf222e", "indicative": "#9a6700",
+    "reproduced": "#1a7f37", "above": "#0969da", "below": "#cf222e", "undecided": "#9a6700",
 }  # fmt: skip
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
 WIDTH = 4.4  # inches; at 72 units to the inch a phone shows a panel at its natural size

@@ -21,7 +21,8 @@ from debft.reproduce.content import (
 from debft.reproduce.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
 from debft.results import in_percent
 
-MARKERS = {"reproduced": "o", "above": "^", "below": "v", "indicative": "o", "not run": "x"}
+MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
+OPEN = ("undecided", "labelled")  # drawn as outlines
 CELL_INCHES = 0.34
 CURVE_INCHES = {False: 2.3, True: 3.6}  # without and with scores on the way
 CURVES_IN_A_ROW = 2
@@ -48,8 +49,13 @@ def cells_figure(reproduction: dict[str, Any]) -> Drawing:
         name="scores", title=f"Our scores beside the {word} ones",
         panels=[_cells_panel(row, cells, word, limit) for row, cells in rows.items()],
         caption=f"Each mark is the mean of our runs, as its distance from the {word} value, with its 95 % interval. The dark bar "
-        f"at zero is the rounding or spread of the {word} value, the light one the tolerance. On the right: ours / {word}.",
+        f"at zero is the rounding or spread of the {word} value, the light one the tolerance. On the right: ours / {word}."
+        f"{_where_reproduced(word)}",
     )  # fmt: skip
+
+
+def _where_reproduced(word: str) -> str:
+    return "" if word == "frozen" else " A cell is reproduced where its interval lies inside the light bar."
 
 
 def _cells_panel(row: str, cells: list[dict], word: str, limit: float) -> Panel:
@@ -87,7 +93,7 @@ def _draw_cell(axes: Axes, cell: dict[str, Any], y: float, limit: float) -> None
             (cell["low"] - value, cell["high"] - value), (y, y), color=colour, linewidth=1.8, zorder=2, marker="|", markersize=6
         )
     at = float(np.clip(cell["difference"], -0.97 * limit, 0.97 * limit))
-    face = COLOURS["surface"] if verdict == "indicative" else colour
+    face = COLOURS["surface"] if verdict in OPEN else colour
     axes.plot(at, y, MARKERS[verdict], markersize=7, markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.6, zorder=3)
     beyond = ", off axis" if at != cell["difference"] else ""
     right = {"transform": axes.get_yaxis_transform(), "va": "center"}

@@ -96,8 +96,9 @@ def _score_line(row: str, cell: dict[str, Any]) -> list[str]:
     printed = escaped(cell["value"] or "–") + ("" if cell["cell"] == value else f" of {_code(cell['cell'])}")
     printed += f" ({cell['spread']})" if cell["spread"] else ""
     notes = "".join(f"[^{number}]" for number in cell["notes"])
+    difference = (cell["difference"] or "–") + (f" (tolerance {cell['tolerance']})" if cell["tolerance"] else "")
     return [
-        escaped(row), escaped(cell["header"]), escaped(cell["score"]), ours, printed, cell["difference"] or "–",
+        escaped(row), escaped(cell["header"]), escaped(cell["score"]), ours, printed, difference,
         f"{cell['symbol']} {escaped(cell['verdict_text'])}", cell["interval"] or "–", str(cell["n"]),
         escaped(", ".join(cell["labels"])) + notes,
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """`debft reproduce TABLE`: plan, show the cost, run what is missing, judge, report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from debft.reproduce.order import run_in_order
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 
-EXIT_BELOW = 4
+EXIT_LOST = 4
+# Of several codes the first of these is what `reproduce` ends with: a bug, a failure of the machine, a loss that is not finite, the
+# user's input, a cell that was not reproduced.
+WORST_FIRST = (1, 5, 3, 2, EXIT_LOST)
+GOOD = {"published": ("reproduced", "above"), "measured": ("reproduced",)}  # verdicts that --check lets pass, by kind of table
 
 
 def dry_run(plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], int]:
@@ -61,7 +66,8 @@ def _estimates(without_hub: list[RecipePlan], seeds: int) -> tuple[list[Estimate
 def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[dict[str, Any], int]:
     """Run what is missing and write `output/report`: (the content of report.json, the exit code).
 
-    With `check` the exit code is 4 where `lost_cells` finds one.
+    The exit code is the worst of those of the failed runs (WORST_FIRST), 2 where a recipe cannot run here and, with `check`, 4
+    where `lost_cells` finds one; 128 + n where signal n ended it.
     """
     _require_runs(plan)
     missing, damaged = plan.missing(), plan.damaged()
@@ -80,18 +86,26 @@ def reproduce(plan: TablePlan, output: Path, *, jobs: int | None, check: bool, c
     say(f"{output / 'report'}   {'  '.join(path.name for path in paths if path.parent == output / 'report')}")
     if signal_number:
         return content, 128 + signal_number
-    if check and (lost := lost_cells(content)):
-        for cell in lost:
-            say(f"{cell['row']}  {cell['task']}  {cell['score']}: {cell['verdict_text']}")
-        return content, EXIT_BELOW
-    failed = [failure.code for failure in failures.values()] or [2 for found in plan.recipes.values() if found.problem]
-    return content, failed[0] if failed else 0
+    lost = lost_cells(content) if check else []
+    for cell in lost:
+        say(f"{cell['row']}  {cell['task']}  {cell['score']}: {cell['verdict_text']}")
+    failed = [1 if failure.code == 0 else failure.code for failure in failures.values()]
+    problems = [2 for found in plan.recipes.values() if found.problem]
+    return content, worst_code([*failed, *problems, *(EXIT_LOST for _ in lost)])
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """The first of WORST_FIRST among the codes, 0 where there are none. One above 128 is a process that a signal ended, which
+    counts as the machine's failure; any other one that debft does not know counts as a bug.
+    """
+    known = [code if code in WORST_FIRST else 5 if code > 128 else 1 for code in codes]
+    return min(known, key=WORST_FIRST.index, default=0)
 
 
 def lost_cells(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that make `--check` fail: below, or asked for and not run; of a frozen table everything that is not reproduced."""
-    wrong = ("below", "not run") if content["table"]["kind"] == "published" else ("below", "not run", "above", "indicative")
-    return [cell for cell in content["cells"] if cell["verdict"] in wrong and cell["recipe"] and cell["value"] is not None]
+    """The cells with a number that make `--check` fail: all but reproduced and above, of a frozen table all but reproduced."""
+    good = GOOD[content["table"]["kind"]]
+    return [cell for cell in content["cells"] if cell["value"] is not None and cell["verdict"] not in good]
 
 
 def _costs(plan: TablePlan) -> list[Cost]:

@@ -14,7 +14,7 @@ from debft.reproduce.plan import Run, TablePlan
 from debft.results import in_percent
 
 TEXTS = ("recipe", "row", "task", "score", "verdict")  # columns; the others are numbers
-COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "indicative": "yellow"}
+COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "undecided": "yellow", "labelled": "dim"}
 
 
 def print_plan(plan: TablePlan, missing: Sequence[Run], damaged: Mapping[str, str]) -> None:
