@@ -807,7 +807,7 @@ def card(tmp_path, monkeypatch, fake_debft):
 
 @pytest.mark.parametrize(
     ("scores", "verdict", "code"),
-    [([54.9], "undecided", 4), ([92.7], "undecided", 4), ([92.2, 92.7, 93.2], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
+    [([54.9], "undecided", 4), ([92.2, 92.7, 93.2], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
      ([54.8, 54.9, 55.0], "below", 4), ([98.8, 98.9, 99.0], "above", 0)],
 )  # fmt: skip
 def test_check_ends_with_4_unless_every_cell_is_reproduced_or_above(card, scores, verdict, code):

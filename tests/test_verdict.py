@@ -177,6 +177,14 @@ def test_seeds_that_decide_against_a_cell_follow_the_correction():
     assert seeds_that_decide(-1.0, 0.6, 0.55, above=5, cells=32) > needed
 
 
+def test_undecided_loss_among_many_cells_asks_for_the_seeds_of_the_correction():
+    loss = Comparison(ours=around(87.1, 0.6), published=published())
+    alone, among = judge_all([loss])[0], judge_all([loss] + [Comparison(ours=around(88.1, 0.1), published=published())] * 31)[0]
+    assert alone.text == f"undecided (about {seeds_that_decide(-1.0, 0.6, 0.55, above=5)} seeds would decide)"
+    assert among.text == f"undecided (about {seeds_that_decide(-1.0, 0.6, 0.55, above=5, cells=32)} seeds would decide)"
+    assert alone.text != among.text
+
+
 def test_more_seeds_than_are_worth_asking_for_are_not_counted():
     assert judge(around(87.6, 1.5), published()).text == f"undecided (more than {MOST_SEEDS} seeds would decide)"
     assert seeds_that_decide(0.55, 0.3, 0.55, above=5) is None
