@@ -90,9 +90,10 @@ class Predictor:
 
 def recipe_of(run: RunDirectory) -> Recipe:
     """Of a run that has come to its end. Raises InputError for one that has no model yet, or not the one it wrote."""
-    if not (run.model / "config.json").is_file() or (result := run.result()) is None:
+    if not (run.model / "config.json").is_file():
         raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
-    run.check_model(result)
+    if (result := run.result()) is not None:
+        run.check_model(result)
     return run.recipe()
 
 

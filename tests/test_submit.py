@@ -16,6 +16,7 @@ from debft.errors import InputError
 from debft.finetune import finetune
 from debft.metrics import squad
 from debft.recipe import load_recipe, recipe_path
+from debft.results import RunDirectory, files_of
 from debft.submit import GLUE_FILES, check_glue, check_squad, submit
 from debft.tasks import TASKS
 
@@ -216,6 +217,11 @@ def test_labels_count_as_the_benchmark_counts_them_whatever_the_order_of_the_mod
     assert set(before) == {"0", "1"}
     config |= {"id2label": {"0": "acceptable", "1": "unacceptable"}, "label2id": {"acceptable": 0, "unacceptable": 1}}
     (base / "model" / "config.json").write_text(json.dumps(config))
+    run = RunDirectory(base)
+    content = json.loads((base / "result.json").read_text()) | {
+        "model_files": files_of(run.model)
+    }  # as the run would have written it
+    (base / "result.json").write_text(json.dumps(content))
     turned = sentences(submit_cola(base, tmp_path / "turned"))
     assert turned == [{"0": "1", "1": "0"}[said] for said in before]  # the same outputs under the other names
 
