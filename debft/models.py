@@ -5,6 +5,7 @@ Nothing here imports torch or transformers before it builds something, so that a
 
 import math
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from debft import hub
 from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
+from debft.launch import is_main_process
 from debft.layouts import LAYOUTS
 from debft.model_files import (
     WEIGHT_FILES,
@@ -334,6 +336,7 @@ def build_model(
     lost = [key for key in new if key.startswith(model.base_model_prefix + ".") and ".pooler." not in key]
     if lost:
         raise InputError(f"{files.path}: expected the weights of the encoder, {len(lost)} are missing, {lost[0]} first")
+    _say_unused(files, model, info["unexpected_keys"])
     if others := _labels_of_another_task(files, labels):
         if not new_head:
             raise InputError(f"{files.path}: expected a head for {', '.join(labels)}, it has one for {', '.join(others)}")
@@ -344,6 +347,16 @@ def build_model(
         say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
         say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
     return in_own_memory(model)
+
+
+def _say_unused(files: ModelFiles, model: "PreTrainedModel", unexpected: Iterable[str]) -> None:
+    """Tell of weights of the encoder that the configuration has no place for. Heads, poolers and counted positions are no loss."""
+    unused = sorted(key for key in unexpected if key.startswith(f"{model.base_model_prefix}."))
+    unused = [key for key in unused if not any(part in key for part in (".pooler.", "position_ids", "token_type_ids"))]
+    if unused and is_main_process():
+        say(
+            f"warning: {files.path}: {len(unused)} weights of the encoder are not in config.json's model and not used, {unused[0]} first"
+        )
 
 
 def in_own_memory(model: "PreTrainedModel") -> "PreTrainedModel":

@@ -73,6 +73,18 @@ def test_missing_encoder_weights_are_an_error_and_not_random(saved, mnli):
         load(saved, mnli)
 
 
+def test_weights_that_the_configuration_has_no_place_for_are_told(saved, mnli, capsys):
+    load(saved, mnli)
+    assert "not used" not in capsys.readouterr().err
+    edit_config(saved, num_hidden_layers=1)
+    load(saved, mnli)
+    said = capsys.readouterr().err
+    assert (
+        "warning: " in said
+        and "weights of the encoder are not in config.json's model and not used, deberta.encoder.layer.1." in said
+    )
+
+
 def test_missing_head_is_new_seeded_and_said(saved, mnli, capsys):
     rewrite(saved, lambda tensors: {name: t for name, t in tensors.items() if not name.startswith("classifier")})
     one, two, other = load(saved, mnli, quiet=False), load(saved, mnli), load(saved, mnli, seed=1)
