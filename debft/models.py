@@ -354,9 +354,8 @@ def _say_unused(files: ModelFiles, model: "PreTrainedModel", unexpected: Iterabl
     unused = sorted(key for key in unexpected if key.startswith(f"{model.base_model_prefix}."))
     unused = [key for key in unused if not any(part in key for part in (".pooler.", "position_ids", "token_type_ids"))]
     if unused and is_main_process():
-        say(
-            f"warning: {files.path}: {len(unused)} weights of the encoder are not in config.json's model and not used, {unused[0]} first"
-        )
+        what = f"{len(unused)} weights of the encoder have no place in config.json's model, {unused[0]} first"
+        say(f"warning: {files.path}: {what}; they are not used")
 
 
 def in_own_memory(model: "PreTrainedModel") -> "PreTrainedModel":
