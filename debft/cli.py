@@ -14,8 +14,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from debft import __version__
-from debft.errors import DebftError, InputError, one_of
+from debft.errors import DebftError, InputError, Interrupted, NotFiniteError, one_of
 from debft.progress import say
+from debft.signals import SECONDS_TO_LEAVE, SIGNALS
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -37,7 +38,6 @@ TRAIN_OPTIONS = (
 )  # fmt: skip
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
-SECONDS_TO_LEAVE = 3.0
 TRIALS = 12  # of `reproduce --search`
 
 
@@ -86,9 +86,10 @@ def _fine_tune(
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft import launch
-    from debft.devices import check_precision
+    from debft.devices import check_precision, visible_gpus
     from debft.plan import check_output, describe, make_plan
     from debft.results import RunDirectory
+    from debft.variables import check_variables
 
     given = locals()
     for name in ("model", "recipe", "data", "init_from", "output"):
@@ -104,6 +105,7 @@ def _fine_tune(
         _show_plan(plan, out, as_json)
         return
     if launch.is_parent(num_processes):
+        check_variables(None, visible_gpus())
         _check_before_launch(resolved, out, resume)
         raise typer.Exit(launch.start_processes(launch.count(num_processes)))
     launch.follow_parent()
@@ -455,16 +457,13 @@ _add_task_commands()
 
 def main() -> None:
     """Run the command and end with the exit code of the contract."""
-    from debft import launch
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+    for number in SIGNALS:  # those that are ignored stay so
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _interrupt)
     try:
         code = app(standalone_mode=False) or 0
     except DebftError as error:
-        if launch.is_main_process():
-            for problem in error.problems:
-                say(f"debft: {problem}" if error.exit_code == 1 else problem)
+        _say_problems(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
@@ -472,13 +471,32 @@ def main() -> None:
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
-    if code == 130:  # typer's own answer to Ctrl-C, which a run takes over at its first step
+    if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
         _leave_interrupted()
     sys.exit(code)
 
 
+def _say_problems(error: DebftError) -> None:
+    """Of several processes the main one speaks for all, but for an error of another one alone."""
+    from debft.agreement import process_name
+    from debft.launch import is_main_process
+
+    if is_main_process():
+        for problem in error.problems:
+            say(f"debft: {problem}" if error.exit_code == 1 else problem)
+    elif not isinstance(error, Interrupted | NotFiniteError):  # those two end all the processes
+        for problem in error.problems:
+            say(f"{process_name()}: {problem}")
+
+
+_first_signal: list[int] = []
+
+
 def _interrupt(number: int, frame: object) -> None:
-    """Ctrl-C before a run takes it over. Should a library swallow the exception, the process ends all the same."""
+    """A signal before a run takes them over. Should a library swallow the exception, the process ends all the same."""
+    if _first_signal and number != signal.SIGINT:  # a copy of the first one; the process is leaving
+        return
+    _first_signal.append(number)
     timer = threading.Timer(SECONDS_TO_LEAVE, _leave_interrupted)
     timer.daemon = True
     timer.start()
@@ -486,7 +504,11 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _leave_interrupted() -> NoReturn:
-    """With exit code 130. Not through sys.exit: Python ends by the signal where the exception went through a C extension."""
-    say("interrupted before the first training step")
+    """With exit code 128 + the signal. Not by sys.exit: Python ends by the signal where the exception went through C."""
+    from debft.launch import is_main_process
+
+    number = _first_signal[0] if _first_signal else signal.SIGINT
+    if is_main_process():
+        say(f"interrupted by {signal.Signals(number).name}; no training step was lost")
     sys.stdout.flush()
-    os._exit(130)
+    os._exit(128 + number)

@@ -8,6 +8,7 @@ from typing import Any
 
 from debft import __version__, hub
 from debft.cache import cache_directory
+from debft.devices import unused_gpus, visible_gpus
 from debft.errors import InputError
 from debft.models import WEIGHT_FILES, read_config, stored_dtypes
 
@@ -43,13 +44,12 @@ def _package(name: str) -> dict[str, Any]:
 def _device() -> dict[str, Any]:
     import torch
 
-    if torch.cuda.is_available():
+    if gpus := visible_gpus():
         major, _ = torch.cuda.get_device_capability()
         precision = "bf16" if major >= 8 else "fp32 (no bf16; --precision fp16 works)"
-        return _finding(
-            "device", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, --precision auto is {precision}"
-        )
-    return _finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; no GPU found")
+        return _finding("device", "ok", f"{gpus} x {torch.cuda.get_device_name()}, --precision auto is {precision}")
+    why = f"warning: {unused}" if (unused := unused_gpus()) else "no GPU found"
+    return _finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; {why}")
 
 
 def _hub() -> dict[str, Any]:

@@ -16,11 +16,12 @@ from debft.tasks import Task
 
 def predict_logits(
     accelerator: Accelerator, model: torch.nn.Module, head: Head, split: EncodedSplit, *, collate: Collator,
-    micro_batch_tokens: int, what: str, check: Callable[[], None] = lambda: None,
+    micro_batch_tokens: int, what: str, told: Callable[[], bool] = lambda: False, leave: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:  # fmt: skip
-    """`head.sequences` of every sequence in the order of the split, on every process.
+    """`head.sequences` of every sequence in the order of the split, on every process. The random generators are not touched.
 
-    `check` is called before each batch and may raise to leave early. The random generators are not touched.
+    told: asked before each batch, whether to stop with it
+    leave: called once when no batch is left or this process was told to stop; may raise, in all the processes at once
     """
     plain = accelerator.unwrap_model(model)
     plain.eval()
@@ -29,9 +30,11 @@ def predict_logits(
     parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
     with torch.inference_mode(), meter("evaluate", len(split), "examples", show=accelerator.is_main_process) as progress:
         for batch in micro_batches(mine, lengths, micro_batch_tokens):
-            check()
+            if told():
+                break
             parts.append((batch, head.sequences(head.outputs(plain, collate(split, batch)), lengths[batch], collate.left)))
             progress.advance(len(batch) * accelerator.num_processes, what)
+    leave()
     found = {int(index): one for batch, logits in gather_object(parts) for index, one in zip(batch, logits, strict=True)}
     assert len(found) == len(split), "an example was left out"
     return [found[index] for index in range(len(split))]

@@ -1,22 +1,24 @@
 """One run from recipe to result: check, build, train, evaluate, save."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debft.agreement import losing_a_process_is_said, of_first, process_name, together
 from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
 from debft.devices import check_precision
 from debft.environment import environment, peak_memory_bytes
 from debft.errors import Interrupted
-from debft.launch import is_main_process
-from debft.plan import check_output, describe, make_plan
+from debft.launch import in_a_group, is_main_process
+from debft.plan import Plan, check_output, describe, make_plan
 from debft.progress import Meter, meter, say
 from debft.recipe import Recipe
 from debft.results import RunDirectory, RunResult
-from debft.signals import StopRequest, stop_requested
+from debft.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
 from debft.tasks import Split, Task
 
 if TYPE_CHECKING:
@@ -31,24 +33,40 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
     With `resume` the newest valid checkpoint is continued, and a complete run is returned as it is.
     Raises InputError before anything is written, NotFiniteError, or Interrupted after a checkpoint was saved.
     """
-    run = RunDirectory(output)
-    done = check_output(run, recipe, resume)
-    if done is not None:
+    if not in_a_group():
+        return _finetune(recipe, RunDirectory(output), resume, Watch())
+    stays = f"what was saved stays: the same command with --output {output} --resume goes on"
+    with ended_without_life(process_name()) as watch, losing_a_process_is_said(stays):
+        return _finetune(recipe, RunDirectory(output), resume, watch)
+
+
+def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
+    done, plan = together(lambda: _check(recipe, run, resume))
+    if (done := of_first(done)) is not None:
         return done
+    from debft.session import open_session
+
+    with ExitStack() as held:
+        together(lambda: held.enter_context(run.lock()))
+        session, state = open_session(plan, run, resume=resume)
+        with stop_requested(session.speaks, watch) as stop:
+            train(session, state, stop)
+            return write_result(
+                session, state, final_evaluation(session, state, stop), stop
+            )  # a signal does not keep a finished run from being written
+
+
+def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult | None, Plan | None]:
+    """(the result of a complete run, None) or (None, the plan). The run directory is process 0's."""
+    done = check_output(run, recipe, resume) if is_main_process() else None
+    if done is not None:
+        return done, None
     if recipe.runtime.precision != "auto":
         check_precision(recipe.runtime.precision)
     plan = make_plan(recipe)
     if is_main_process():
         describe(plan)
-    from debft.session import open_session
-
-    with run.lock():
-        session, state = open_session(plan, run, resume=resume)
-        with stop_requested(session.speaks) as stop:
-            train(session, state, stop)
-            return write_result(
-                session, state, final_evaluation(session, state, stop)
-            )  # a signal does not keep a finished run from being written
+    return None, plan
 
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
@@ -74,14 +92,18 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     if session.speaks:
         say(f"training from step {state.step + 1:,}")
     with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
+        stop.watch.alive()
         for log in steps:
             record(session, state, log, progress)
+            stop.watch.alive()
             if _stop_agreed(session, stop):
                 leave(session, state, stop)
             if log.step < total and _evaluation_due(session, state):
                 evaluate(session, state, stop, plan.task.selection_evals)
             if log.step < total and _due(log.step, plan.recipe.runtime.save_steps):
+                stop.watch.alive(SECONDS_TO_SAVE)
                 save(session, state)
+                stop.watch.alive()
 
 
 def record(session: "Session", state: "TrainState", log: "StepLog", progress: Meter) -> None:
@@ -115,19 +137,22 @@ def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits:
         score = session.plan.task.selection_score(scores)
         if state.best_score is None or score > state.best_score:
             state.best_step, state.best_score = state.step, score
+            stop.watch.alive(SECONDS_TO_SAVE)
             save_best(session, state, scores)
+            stop.watch.alive()
     return assessed
 
 
 def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, Assessment]":
     """Of the last step, or of the best where the recipe says so; the model is left with the weights that were scored."""
-    from debft.session import load_best
+    from debft.session import load_best, save
 
     evals = session.plan.task.evals
     if session.plan.recipe.train.checkpoint != "best":
         return evaluate(session, state, stop, evals)
     assessed = evaluate(session, state, stop, session.plan.task.selection_evals)
     if state.best_step != state.step:
+        save(session, state)  # or a signal from here on would save the best weights as those of this step
         load_best(session, state)
         if session.speaks:
             say(f"best step: {state.best_step:,} of {state.step:,}")
@@ -136,11 +161,11 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
     return _assess(session, state, stop, evals)
 
 
-def write_result(session: "Session", state: "TrainState", assessed: "dict[str, Assessment]") -> RunResult:
+def write_result(session: "Session", state: "TrainState", assessed: "dict[str, Assessment]", stop: StopRequest) -> RunResult:
     """Model, predictions and, last, result.json: a run without it is not complete."""
     from debft.evaluation import scores_of
-    from debft.session import save_model
 
+    stop.watch.alive(SECONDS_TO_SAVE)
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
     scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
@@ -169,19 +194,24 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
             str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
     )
-    if session.speaks:
-        save_model(session, {key: value for found in assessed.values() for key, value in found.settings.items()})
-        for name, found in assessed.items():
-            session.run.write_predictions(name, found.rows, found.files)
-        session.run.write_result(result)
-    session.accelerator.wait_for_everyone()
+    together(lambda: _write(session, assessed, result) if session.speaks else None)
     return result
+
+
+def _write(session: "Session", assessed: "dict[str, Assessment]", result: RunResult) -> None:
+    from debft.session import save_model
+
+    save_model(session, {key: value for found in assessed.values() for key, value in found.settings.items()})
+    for name, found in assessed.items():
+        session.run.write_predictions(name, found.rows, found.files)
+    session.run.write_result(result)
 
 
 def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     """Save a checkpoint and raise Interrupted."""
     from debft.session import save
 
+    stop.watch.alive(SECONDS_TO_SAVE)
     save(session, state)
     raise Interrupted(
         stop.number,
@@ -193,8 +223,12 @@ def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
 def _assess(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
     from debft.evaluation import predict_logits
 
-    def leave_if_alone() -> None:  # with several processes all leave together, after the next step
-        if stop and session.accelerator.num_processes == 1:
+    def told() -> bool:
+        stop.watch.alive()
+        return bool(stop)
+
+    def leave_together() -> None:
+        if _stop_agreed(session, stop):
             leave(session, state, stop)
 
     found = {}
@@ -202,7 +236,7 @@ def _assess(session: "Session", state: "TrainState", stop: StopRequest, splits: 
         encoded = session.splits[split.name]
         logits = predict_logits(
             session.accelerator, session.model, session.head, encoded, collate=session.collate,
-            micro_batch_tokens=4 * session.micro_batch_tokens, what=split.name, check=leave_if_alone,
+            micro_batch_tokens=4 * session.micro_batch_tokens, what=split.name, told=told, leave=leave_together,
         )  # fmt: skip
         found[split.name] = session.head.assess(logits, encoded, session.plan.examples[split.name])
     return found

@@ -10,67 +10,59 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
-from debft.errors import InputError
+from debft.devices import visible_gpus, warn_of_unused_gpus
+from debft.errors import InputError, MachineError
+from debft.progress import say
+from debft.signals import INTERRUPTED, PARENT, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0
-PARENT = "DEBFT_PARENT"
+DEBFT = (sys.executable, "-m", "debft")
 
 
 def is_main_process() -> bool:
-    return not _in_a_group() or os.environ.get("RANK") == "0"
+    return not in_a_group() or os.environ.get("RANK") == "0"
 
 
-def _in_a_group() -> bool:
+def in_a_group() -> bool:
     """Whether this process was started as one of several, by us or by torchrun or accelerate."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_parent(num_processes: int | None) -> bool:
     """Whether this command is to start others: more than one is wanted and nobody (torchrun, accelerate) has yet."""
-    return not _in_a_group() and count(num_processes) > 1
+    return not in_a_group() and count(num_processes) > 1
 
 
 def count(num_processes: int | None) -> int:
-    """As asked for, else one per GPU, else 1. Looks for device files first: importing torch takes a second."""
-    if num_processes is not None:
-        return num_processes
-    if not os.path.exists("/dev/nvidia1"):
-        return 1
-    import torch
-
-    return max(1, torch.cuda.device_count())
+    """As asked for, else one per GPU, else 1."""
+    return num_processes if num_processes is not None else max(1, visible_gpus())
 
 
 def start_processes(number: int) -> int:
     """Run this command `number` times and return the first exit code that is not 0, or 0."""
-    if os.path.exists("/dev/nvidia0"):
-        import torch
-
-        if number > torch.cuda.device_count():
-            raise InputError(f"--num-processes: expected at most one per GPU, {torch.cuda.device_count()}, got {number}")
+    gpus = visible_gpus()
+    if gpus and number > gpus:
+        raise InputError(f"--num-processes: expected at most one per GPU, {gpus}, got {number}")
     common = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number), PARENT: str(os.getpid()),
     }  # fmt: skip
-    if not os.path.exists("/dev/nvidia0"):
+    if not gpus:
+        warn_of_unused_gpus()
         # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.
         common["ACCELERATE_USE_CPU"] = "true"
         common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
-    command = [sys.executable, "-m", "debft", *sys.argv[1:]]
-    children = [
-        subprocess.Popen(
-            command,
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for rank in range(number)
-    ]  # fmt: skip
-    # The children have a session of their own, so that a signal reaches them once: from here.
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, lambda number, _: [child.send_signal(number) for child in children])
-    return _wait(children)
+    command = [*DEBFT, *sys.argv[1:]]
+    children: list[subprocess.Popen] = []
+    with stop_requested(show=False, at_once=lambda: [child.kill() for child in children]) as stop:
+        for rank in range(number):
+            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # A session of its own, so that the terminal reaches the parent alone.
+            child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            children.append(child)
+        return _wait(children, stop)
 
 
 def follow_parent() -> None:
@@ -87,23 +79,32 @@ def follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _wait(children: list[subprocess.Popen]) -> int:
-    failed = 0
-    deadline = float("inf")
+def _wait(children: Sequence[subprocess.Popen], stop: StopRequest) -> int:
+    """Pass a signal on once, end the others where one fails. The exit code for all."""
+    first, deadline, passed_on = 0, float("inf"), False
     while any(child.poll() is None for child in children):
-        codes = [child.returncode for child in children if child.returncode]
-        if codes and not failed:
-            failed, deadline = codes[0], time.monotonic() + SECONDS_TO_END
-            if failed not in (130, 143):  # those leave together, after the checkpoint
+        if stop and not passed_on:
+            passed_on = True
+            for child in children:
+                child.send_signal(stop.number)
+        if not first and (first := first_failure(children)):
+            deadline = time.monotonic() + SECONDS_TO_END
+            if first not in INTERRUPTED:  # those leave together, after the checkpoint
                 for child in children:
                     child.terminate()
         if time.monotonic() > deadline:
             for child in children:
                 child.kill()
         time.sleep(0.05)
-    codes = [child.returncode for child in children if child.returncode]
-    first = failed or (codes[0] if codes else 0)
-    return first if first >= 0 else 128 - first
+    if children[0].returncode in [-number for number in SIGNALS]:  # before it could say so
+        say("interrupted; no training step was lost")
+    return first or first_failure(children)
+
+
+def first_failure(children: Sequence[subprocess.Popen]) -> int:
+    """The exit code of the first of the ended ones that failed, 0 without one. That another was lost is no cause but an effect."""
+    codes = [code if code >= 0 else 128 - code for child in children if (code := child.returncode)]
+    return min(codes, key=lambda code: code == MachineError.exit_code, default=0)
 
 
 def _free_port() -> int:

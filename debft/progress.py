@@ -3,9 +3,12 @@
 Everything for people goes to stderr, so that stdout stays free for results.
 """
 
+import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +17,35 @@ from rich.table import Table
 SECONDS_BETWEEN_LINES = 10.0
 WIDTH_OF_LOGS = 180  # characters
 
-console = Console(stderr=True, highlight=False)
+
+class _Stderr:
+    """The stderr of the moment. Once its terminal, pipe or disk is gone, what is written to it is lost and the run goes on."""
+
+    def __getattr__(self, name: str):
+        if name == "rich_proxied_file":  # rich would write past this class
+            raise AttributeError(name)
+        return getattr(_stderr(), name)
+
+    def write(self, text: str) -> int:
+        return self._unless_gone(lambda: _stderr().write(text)) or len(text)
+
+    def flush(self) -> None:
+        self._unless_gone(_stderr().flush)
+
+    def _unless_gone(self, do: Callable[[], int | None]) -> int | None:
+        try:
+            return do()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), _stderr().fileno())  # what is still in the buffer goes there as well
+            return None
+
+
+def _stderr() -> TextIO:
+    """Below what rich puts in its place while a bar is shown."""
+    return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+
+console = Console(file=_Stderr(), highlight=False)
 
 
 class OutputConsole(Console):
@@ -86,7 +117,7 @@ def say(line: str) -> None:
 
 def print_table(table: Table) -> None:
     """On a terminal as wide as that is, elsewhere with whole lines."""
-    wide = console if console.is_terminal else Console(stderr=True, highlight=False, width=WIDTH_OF_LOGS)
+    wide = console if console.is_terminal else Console(file=_Stderr(), highlight=False, width=WIDTH_OF_LOGS)
     wide.print(table)
 
 

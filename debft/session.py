@@ -1,15 +1,18 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
+import hashlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from debft import checkpoint
+from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.devices import build_accelerator, micro_batch_tokens
+from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
@@ -70,7 +73,37 @@ class Session:
 
 
 def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
-    """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
+    """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory.
+
+    With several processes: what one of them lacks, or has in another form, ends all of them with one line.
+    """
+    config = plan.recipe.train
+    accelerator, precision, tokenizer, head, splits, model = together(lambda: _build(plan))
+    same_in_all(lambda: _facts(plan, precision, splits, model))
+    optimizer = build_optimizer(model, config)
+    found = together(lambda: _find_checkpoint(plan, run) if resume and accelerator.is_main_process else None)
+    state = _restore(found, accelerator, model, optimizer)
+    together(lambda: _claim(plan, run, state, resume) if accelerator.is_main_process else None)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    collate = Collator(
+        pad_id=tokenizer.pad_token_id,
+        names=tuple(tokenizer.model_input_names),
+        device=accelerator.device,
+        left=tokenizer.padding_side == "left",
+    )
+    loss_fn = plain_loss(head)
+    if plan.recipe.sift.weight:
+        loss_fn = SiftLoss(head=head, config=plan.recipe.sift, plain=accelerator.unwrap_model(model), half=precision == "fp16")
+    tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
+    session = Session(
+        plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
+        head=head, loss_fn=loss_fn, splits=splits, collate=collate, model=model, optimizer=optimizer,
+    )  # fmt: skip
+    return session, state
+
+
+def _build(plan: Plan) -> tuple[Any, ...]:
+    """(accelerator, precision, tokenizer, head, encoded splits, model): what each process builds from its own files."""
     config, files = plan.recipe.train, plan.files
     accelerator, precision = build_accelerator(plan.recipe.runtime)
     tokenizer = build_tokenizer(files)
@@ -88,26 +121,31 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     )
     if plan.recipe.sift.weight:
         perturbed_module(model)  # raises where there is none
-    optimizer = build_optimizer(model, config)
-    state = _restore(plan, run, accelerator, model, optimizer) if resume else TrainState()
-    if accelerator.is_main_process and not run.exists():
-        run.create(plan.recipe)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    collate = Collator(
-        pad_id=tokenizer.pad_token_id,
-        names=tuple(tokenizer.model_input_names),
-        device=accelerator.device,
-        left=tokenizer.padding_side == "left",
-    )
-    loss_fn = plain_loss(head)
-    if plan.recipe.sift.weight:
-        loss_fn = SiftLoss(head=head, config=plan.recipe.sift, plain=accelerator.unwrap_model(model), half=precision == "fp16")
-    tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
-    session = Session(
-        plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
-        head=head, loss_fn=loss_fn, splits=splits, collate=collate, model=model, optimizer=optimizer,
-    )  # fmt: skip
-    return session, state
+    return accelerator, precision, tokenizer, head, splits, model
+
+
+def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "PreTrainedModel") -> dict[str, str]:
+    """What must be the same in every process: the weights themselves are sent to all by process 0."""
+    recipe = asdict(plan.recipe)
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+    return {
+        "code of debft": code_digest(),
+        **{f"version of {name}": installed for name, installed in moving_versions().items()},
+        "precision": precision,
+        **{section: _digest(recipe[section]) for section in ("train", "sift")},
+        **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
+        "configuration of the model": _digest(config, shapes),
+    }
+
+
+def _digest(*contents: Any) -> str:
+    """12 hex digits: different for different contents."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content if isinstance(content, bytes) else repr(content).encode())
+    return digest.hexdigest()[:12]
 
 
 def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
@@ -137,33 +175,42 @@ def save_model(session: Session, chosen: dict[str, float]) -> None:
 def save(session: Session, state: TrainState) -> None:
     """A checkpoint of this step; every process waits until it is on disk."""
     session.accelerator.wait_for_everyone()
-    if session.speaks:
-        content = {**asdict(state), "fingerprints": session.plan.fingerprints}
-        if session.accelerator.scaler is not None:
-            content["loss_scale"] = session.accelerator.scaler.state_dict()
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"step-{state.step:06d}", state.step, session.plain_model, session.optimizer, content)
-        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints)
-    session.accelerator.wait_for_everyone()
+    together(lambda: _save(session, state) if session.speaks else None)
+
+
+def _save(session: Session, state: TrainState) -> None:
+    content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+    if session.accelerator.scaler is not None:
+        content["loss_scale"] = session.accelerator.scaler.state_dict()
+    directory = session.run.checkpoints
+    checkpoint.save_checkpoint(directory, f"step-{state.step:06d}", state.step, session.plain_model, session.optimizer, content)
+    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints)
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """The weights alone, in place of the best before."""
-    if session.speaks:
-        directory = session.run.checkpoints
-        checkpoint.save_checkpoint(directory, f"best-{state.step:06d}", state.step, session.plain_model, None, {"scores": scores})
-        checkpoint.keep_newest(directory, 1, prefix="best-")
+    together(lambda: _save_best(session, state, scores) if session.speaks else None)
+
+
+def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+    directory = session.run.checkpoints
+    checkpoint.save_checkpoint(directory, f"best-{state.step:06d}", state.step, session.plain_model, None, {"scores": scores})
+    checkpoint.keep_newest(directory, 1, prefix="best-")
 
 
 def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model. Raises InputError where they are gone or damaged."""
-    session.accelerator.wait_for_everyone()
+    found = together(lambda: _find_best(session, state) if session.speaks else None)
+    session.plain_model.load_state_dict(tensors_of_first(found.weights if found else {}))
+
+
+def _find_best(session: Session, state: TrainState) -> checkpoint.Checkpoint:
     found = checkpoint.load_newest(session.run.checkpoints, prefix="best-")
     if found is None or found.step != state.best_step:
         raise InputError(
             f"{session.run.checkpoints}: the best checkpoint, of step {state.best_step}, is gone or damaged; train again"
         )
-    session.plain_model.load_state_dict(found.weights)
+    return found
 
 
 def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, EncodedSplit]:
@@ -176,23 +223,36 @@ def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, Encoded
     return splits
 
 
-def _restore(plan: Plan, run: RunDirectory, accelerator, model, optimizer) -> TrainState:
-    """The state of the newest valid checkpoint, a fresh one where there is none."""
+def _find_checkpoint(plan: Plan, run: RunDirectory) -> checkpoint.Checkpoint | None:
+    """The newest valid one, None where there is none. Raises InputError where it was trained on other rows."""
     found = checkpoint.load_newest(run.checkpoints)
-    state = TrainState()
     if found is not None:
-        content = dict(found.state)
-        before = content.pop("fingerprints")
+        before = found.state["fingerprints"]
         changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
         if changed:
             raise InputError(f"--output {run.path}: was trained on other rows of {', '.join(changed)}; choose another --output")
-        loss_scale = content.pop("loss_scale", None)
-        if loss_scale is not None and accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(loss_scale)
-        model.load_state_dict(found.weights)
-        checkpoint.restore_optimizer(model, optimizer, found.moments)
-        state = TrainState(step=found.step, **content)
-    if accelerator.is_main_process and run.exists():
+    return found
+
+
+def _restore(found: checkpoint.Checkpoint | None, accelerator, model, optimizer) -> TrainState:
+    """The state of the checkpoint that process 0 found, in every process; a fresh one where it found none."""
+    shared = of_first(found and (found.step, found.state))
+    if shared is None:
+        return TrainState()
+    step, content = shared[0], dict(shared[1])
+    content.pop("fingerprints")
+    loss_scale = content.pop("loss_scale", None)
+    if loss_scale is not None and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(loss_scale)
+    model.load_state_dict(tensors_of_first(found.weights if found else {}))
+    checkpoint.restore_optimizer(model, optimizer, tensors_of_first(found.moments if found else {}))
+    return TrainState(step=step, **content)
+
+
+def _claim(plan: Plan, run: RunDirectory, state: TrainState, resume: bool) -> None:
+    """Make the run directory, or drop from its logs what the checkpoint does not know."""
+    if not run.exists():
+        run.create(plan.recipe)
+    elif resume:
         run.rewind(state.step, state.evaluated)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
-    return state

@@ -24,12 +24,15 @@ LAYERS = [
     {"train", "evaluation", "optimization", "sift"},
     {"heads"},
     {"checks", "models"},
-    {"schedule", "devices", "checkpoint"},
+    {"schedule", "checkpoint"},
     {"data"},
-    {"results", "signals"},
+    {"results", "agreement"},
     {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
+    {"launch"},
+    {"devices"},
     {"recipe"},
-    {"yaml12", "cache", "progress", "launch", "layouts", "pages", "environment"},
+    {"signals", "variables"},
+    {"yaml12", "cache", "progress", "layouts", "pages", "environment"},
     {"errors"},
 ]
 HEAVY = {

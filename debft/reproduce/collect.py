@@ -17,6 +17,7 @@ from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import FROZEN_RULE, PUBLISHED_RULE, judge
 from debft.results import RunDirectory, RunResult
+from debft.signals import INTERRUPTED
 
 FORMAT_VERSION = 1
 SUBSET = {"max_train_samples", "max_eval_samples"}
@@ -69,7 +70,7 @@ def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, 
     result = run.result()
     if result:
         status = "complete"
-    elif failure and failure.code not in (130, 143):
+    elif failure and failure.code not in INTERRUPTED:
         status = "failed"
     else:
         status = "interrupted" if last_step(run.directory) else "not run"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from debft.launch import PARENT
+from debft.devices import visible_gpus, warn_of_unused_gpus
 from debft.progress import Meter, meter, say
 from debft.published import Table
 from debft.reproduce.plan import Run
 from debft.results import RunDirectory
-from debft.signals import StopRequest, stop_requested
+from debft.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
 DEBFT = (sys.executable, "-m", "debft")
@@ -46,15 +46,24 @@ def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) 
     """Run or resume each of `runs`, `jobs` at a time. (failures by run id, the signal that ended it early or 0).
 
     devices: of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
-    A failing run does not stop the others. On SIGINT or SIGTERM each running one saves a checkpoint first. The checkpoints of
-    a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
+    A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
+    checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
     waiting, running, failures = list(runs), [], {}
     free = list(range(jobs))
     steps = {run.id: last_step(run.directory) for run in runs}
     logs.mkdir(parents=True, exist_ok=True)
     total = sum(run.total_steps for run in runs)
-    with stop_requested(show=False) as stop, meter("reproduce", total, "steps", done=sum(steps.values())) as progress:
+    warn_of_unused_gpus()
+
+    def end_all() -> None:
+        for job in running:
+            job.process.kill()
+
+    with (
+        stop_requested(show=False, at_once=end_all) as stop,
+        meter("reproduce", total, "steps", done=sum(steps.values())) as progress,
+    ):
         while running or (waiting and not stop):
             while waiting and free and not stop:
                 running.append(_start(waiting.pop(0), free.pop(0), jobs, devices, logs))
@@ -84,7 +93,7 @@ def _start(run: Run, slot: int, jobs: int, devices: Sequence[str], logs: Path) -
 
 
 def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
-    """A signal that arrived here, once to each running process; they save a checkpoint and leave."""
+    """A signal that arrived here, once to each running process; they save a checkpoint and leave. Theirs may have arrived too."""
     if not stop or getattr(stop, "passed_on", False):
         return
     stop.passed_on = True
@@ -96,13 +105,14 @@ def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
 def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> None:
     job.log.close()
     code = job.process.returncode
+    code = code if code >= 0 else 128 - code
     if code == 0 and (job.run.directory / "result.json").is_file():
         shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
         say(f"{done}/{total}  {job.run.id}  done")
         return
     lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    failures[job.run.id] = Failure(code=code if code >= 0 else 128 - code, error=lines[-1] if lines else "no output")
-    if code not in (130, 143):
+    failures[job.run.id] = Failure(code=code, error=lines[-1] if lines else "no output")
+    if code not in INTERRUPTED:
         say(f"{done}/{total}  {job.run.id}  failed with exit code {code}: {failures[job.run.id].error}   log {job.log.name}")
 
 
@@ -130,11 +140,7 @@ def default_jobs(table: Table) -> int:
 
 
 def devices_here() -> list[str]:
-    """One entry of CUDA_VISIBLE_DEVICES per GPU, () without one. Looks for device files first: importing torch takes a second."""
-    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return chosen.split(",")
-    if not os.path.exists("/dev/nvidia0"):
-        return []
-    import torch
-
-    return [str(number) for number in range(torch.cuda.device_count())]
+    """One entry of CUDA_VISIBLE_DEVICES per GPU that torch can use, [] without one."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    usable = visible_gpus()
+    return chosen.split(",")[:usable] if chosen else [str(number) for number in range(usable)]
