@@ -2,7 +2,7 @@
 
 The loss of a step is the mean over all its sequences, however they are cut: over micro-batches, over processes, and
 also where the last step of an epoch is smaller. Step k draws its dropout masks from a generator seeded by
-(seed, k, process), so a resumed run continues bit for bit without saved random states.
+(seed, k, process), so a resumed run on the CPU continues bit for bit without saved random states.
 """
 
 import math

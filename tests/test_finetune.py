@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,7 +296,7 @@ def test_two_processes_equal_one(tmp_path, tiny_data, finished):
     assert result["scores"] == json.loads((tmp_path / "one" / "result.json").read_text())["scores"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_the_command_after_a_checkpoint(tmp_path, tiny_data, number, code):
     arguments = ("mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--num-train-epochs", 500)
     process = command(*arguments)
@@ -320,10 +321,14 @@ def long_run(tiny_data, directory, *more):
     return command("mnli", "--recipe", "demo", "--data", tiny_data, "--output", directory, "--num-train-epochs", 500, *more)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_to_the_parent_of_several_processes_ends_all_after_a_checkpoint(tmp_path, tiny_data, number, code):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_signal_to_several_processes_ends_all_after_a_checkpoint(tmp_path, tiny_data, number, code):
+    """SIGHUP to the parent, as a terminal sends it; SIGTERM to parent and children at once, as a scheduler does."""
     process = long_run(tiny_data, tmp_path / "run", "--num-processes", 2)
     wait_for((tmp_path / "run" / "steps.jsonl").is_file)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for pid in children.read_text().split() if number == signal.SIGTERM and children.is_file() else []:
+        os.kill(int(pid), number)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == code, err
@@ -358,12 +363,13 @@ def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data
     assert RunDirectory(tmp_path / "run").result() == result
 
 
-def test_interrupt_before_the_first_step_is_said(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_signal_before_the_first_step_is_said(tmp_path, number):
     process = command("mnli", "--data", "demo", "--output", tmp_path / "run")
     assert process.stderr.readline().startswith("mnli")  # the plan; torch and the model come after it
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert err.splitlines()[-1].startswith("interrupted")
 
 

@@ -41,7 +41,7 @@ assert "--resume" in arguments
 def leave(number, _):
     (out / "checkpoint").write_text("saved")
     sys.exit(128 + number)
-signal.signal(signal.SIGINT, leave); signal.signal(signal.SIGTERM, leave)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM): signal.signal(number, leave)
 if seed == int(os.environ.get("FAILS", -1)):
     print("out of luck", file=sys.stderr); sys.exit(3)
 out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, monkeypatch):
     assert sorted(found.result().environment["device"] for found in plan.runs) == ["3", "3", "5", "5"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_debft, monkeypatch, number):
     monkeypatch.setenv("PAUSE", "5")
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
