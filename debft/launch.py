@@ -82,12 +82,13 @@ def follow_parent() -> None:
 def _wait(children: Sequence[subprocess.Popen], stop: StopRequest) -> int:
     """Pass a signal on once, end the others where one fails. The exit code for all."""
     first, deadline, passed_on = 0, float("inf"), False
-    while any(child.poll() is None for child in children):
+    while None in [child.poll() for child in children]:  # each one is asked: any() would stop at the first that runs
         if stop and not passed_on:
             passed_on = True
             for child in children:
                 child.send_signal(stop.number)
         if not first and (first := first_failure(children)):
+            _say_lost(children)
             deadline = time.monotonic() + SECONDS_TO_END
             if first not in INTERRUPTED:  # those leave together, after the checkpoint
                 for child in children:
@@ -98,13 +99,24 @@ def _wait(children: Sequence[subprocess.Popen], stop: StopRequest) -> int:
         time.sleep(0.05)
     if children[0].returncode in [-number for number in SIGNALS]:  # before it could say so
         say("interrupted; no training step was lost")
-    return first or first_failure(children)
+    if not first and (first := first_failure(children)):
+        _say_lost(children)
+    return first
 
 
 def first_failure(children: Sequence[subprocess.Popen]) -> int:
     """The exit code of the first of the ended ones that failed, 0 without one. That another was lost is no cause but an effect."""
-    codes = [code if code >= 0 else 128 - code for child in children if (code := child.returncode)]
+    codes = [child.returncode for child in children if child.returncode]
+    codes = [code if code > 0 else 128 - code if -code in SIGNALS else MachineError.exit_code for code in codes]
     return min(codes, key=lambda code: code == MachineError.exit_code, default=0)
+
+
+def _say_lost(children: Sequence[subprocess.Popen]) -> None:
+    """A line for each that a signal ended which nobody sends to stop a run; it could not say so itself."""
+    for rank, child in enumerate(children):
+        if (code := child.returncode or 0) < 0 and -code not in SIGNALS:
+            name = signal.Signals(-code).name + (", as the system does where memory runs out" if code == -signal.SIGKILL else "")
+            say(f"process {rank}: ended by {name}; the last checkpoint stays")
 
 
 def _free_port() -> int:

@@ -159,6 +159,16 @@ def test_signal_to_parent_and_children_at_once_lets_all_of_them_save(tmp_path, n
     assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
 
 
+def test_lost_process_is_named_and_ends_the_others(tmp_path):
+    """As the kernel ends one where memory runs out; the other one saves what it can."""
+    parent, children = family(tmp_path / "run")
+    os.kill(children[1], signal.SIGKILL)
+    code, err = ended(parent)
+    assert code == 5
+    assert err.startswith("process 1: ended by SIGKILL")
+    assert [path.name for path in (tmp_path / "run").glob("saved-*")] == ["saved-0"]
+
+
 def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
     parent, children = family(tmp_path / "run")
     for pid in children:
