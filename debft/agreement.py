@@ -5,6 +5,7 @@ where they have one nothing can differ. With one process every function here is 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -92,7 +93,8 @@ def losing_a_process_is_said(what_stays: str) -> Iterator[None]:
         lost = ("Connection closed", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo", "Gloo")
         if not in_a_group() or not any(word in text for word in lost):
             raise
-        raise MachineError(f"another process of the run was lost ({text.splitlines()[0][:120]}); {what_stays}") from None
+        reason = re.sub(r"^\[[^\]]*\] ", "", text.splitlines()[0])  # without the place in gloo's source
+        raise MachineError(f"another process of the run was lost ({reason}); {what_stays}") from None
 
 
 def _of_all(value: Any) -> list[Any]:

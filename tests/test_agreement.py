@@ -11,8 +11,8 @@ import pytest
 from conftest import write_mnli
 from test_finetune import lines, tiny_recipe, weights
 
-from debft.agreement import of_first, same_in_all, tensors_of_first, together
-from debft.errors import InputError
+from debft.agreement import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
+from debft.errors import InputError, MachineError
 from debft.finetune import finetune
 from debft.results import RunDirectory
 
@@ -40,7 +40,7 @@ def two(arguments, folders, **environment) -> list[tuple[int, str, str]]:
 
 EXCHANGES = """
 import json, os, torch
-from debft.agreement import of_first, same_in_all, tensors_of_first, together
+from debft.agreement import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
 from debft.errors import DebftError, InputError, MachineError
 rank = int(os.environ["RANK"])
 def caught(do):
@@ -86,6 +86,15 @@ def test_one_process_agrees_with_itself(monkeypatch):
     same_in_all(lambda: pytest.fail("nothing to compare"))
     with pytest.raises(InputError, match="plain"):
         together(lambda: (_ for _ in ()).throw(InputError("plain")))
+
+
+@pytest.mark.parametrize(("rank", "raised"), [("1", MachineError), (None, RuntimeError)])
+def test_lost_process_is_a_failure_of_the_machine(monkeypatch, rank, raised):
+    """The text is gloo's of torch 2.13; an error of one process alone stays what it is."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(raised, match=r"Connection closed by peer \[127.0.0.1\]:43912"), losing_a_process_is_said("it stays"):
+        raise RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:43912")
 
 
 TINY = (
