@@ -170,10 +170,11 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
         return evaluate(session, state, stop, evals)
     assessed = evaluate(session, state, stop, session.plan.task.selection_evals)
     if state.best_step != state.step:
-        save(session, state)  # or a signal from here on would save the best weights as those of this step
+        save(session, state)
         load_best(session, state)
         if session.speaks:
             say(f"best step: {state.best_step:,} of {state.step:,}")
+        return _assess(session, state, stop, evals, saving=False)  # the weights are no longer those of this step
     elif len(assessed) == len(evals):
         return assessed
     return _assess(session, state, stop, evals)
@@ -228,12 +229,13 @@ def _write(session: "Session", assessed: "dict[str, Assessment]", result: RunRes
     return result
 
 
-def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
-    """Save a checkpoint and raise Interrupted."""
+def leave(session: "Session", state: "TrainState", stop: StopRequest, *, saving: bool = True) -> None:
+    """Save a checkpoint, unless the model holds other weights than those of the step, and raise Interrupted."""
     from debft.session import save
 
-    stop.watch.alive(SECONDS_TO_SAVE)
-    save(session, state)
+    if saving:
+        stop.watch.alive(SECONDS_TO_SAVE)
+        save(session, state)
     raise Interrupted(
         stop.number,
         f"interrupted after step {state.step:,} of {session.plan.total_steps:,}; "
@@ -241,7 +243,9 @@ def leave(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     )
 
 
-def _assess(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
+def _assess(
+    session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]", *, saving: bool = True
+) -> "dict[str, Assessment]":
     from debft.evaluation import predict_logits
 
     def told() -> bool:
@@ -250,7 +254,7 @@ def _assess(session: "Session", state: "TrainState", stop: StopRequest, splits: 
 
     def leave_together() -> None:
         if _stop_agreed(session, stop):
-            leave(session, state, stop)
+            leave(session, state, stop, saving=saving)
 
     found = {}
     for split in splits:
