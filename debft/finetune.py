@@ -175,7 +175,7 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
         if session.speaks:
             say(f"best step: {state.best_step:,} of {state.step:,}")
         return _assess(session, state, stop, evals, saving=False)  # the weights are no longer those of this step
-    elif len(assessed) == len(evals):
+    if len(assessed) == len(evals):
         return assessed
     return _assess(session, state, stop, evals)
 
