@@ -177,6 +177,18 @@ def test_ascent_takes_a_real_step_and_padding_takes_none(files, monkeypatch):
     assert ((largest[~padded] > 1e-6) & (largest[~padded] <= 1.001e-4)).all()
 
 
+def test_ascent_and_perturbation_can_be_switched_off(files, monkeypatch):
+    made = recorded_delta(monkeypatch)
+    for overrides in ({"sift.step_size": 0}, {"sift.step_size": 0, "sift.init_std": 0}):
+        parts = Parts(files, "mnli")
+        config = load_recipe(recipe_path("demo"), {"sift.weight": WEIGHT, **overrides}).sift
+        total, _ = replace(parts.loss, config=config)(parts.model, parts.batch())
+        assert total.isfinite()
+    first = (first_draw(parts.batch()["noise_seed"], made[0][0].shape[1:]) * 1e-2).clamp(-2e-2, 2e-2)
+    assert torch.equal(made[0][0], first)
+    assert not made[1][0].any()
+
+
 def test_word_embeddings_get_no_gradient_from_the_perturbed_branch(files):
     parts = Parts(files, "mnli")
     batch = parts.batch()
