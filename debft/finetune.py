@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
-from debft.devices import check_precision
 from debft.environment import environment, peak_memory_bytes
 from debft.errors import Interrupted
 from debft.launch import is_main_process
@@ -35,8 +34,6 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
     done = check_output(run, recipe, resume)
     if done is not None:
         return done
-    if recipe.runtime.precision != "auto":
-        check_precision(recipe.runtime.precision)
     plan = make_plan(recipe)
     if is_main_process():
         describe(plan)

@@ -112,7 +112,8 @@ class SiftConfig:
 class RuntimeConfig:
     """What must not move the score, beyond rounding and dropout's masks.
 
-    precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32
+    precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32;
+        with SiFT as its recipe was published, else fp32
     micro_batch_tokens: padded tokens in one forward pass; null: 2,048 on a CPU, 16,384 on a GPU
     save_steps: a checkpoint every so many optimizer steps; null: only when interrupted
     keep_checkpoints: how many of the newest stay on disk

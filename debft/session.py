@@ -1,6 +1,6 @@
 """What a run needs while it goes: the built parts, the state that a checkpoint carries, saving and restoring it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
+from debft.precision import precision_for
 from debft.progress import say
 from debft.results import RunDirectory
 from debft.sift import SiftLoss, perturbed_module
@@ -72,12 +73,13 @@ class Session:
 def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
     """Build everything, restore the newest checkpoint where `resume` finds one, and claim the run directory."""
     config, files = plan.recipe.train, plan.files
-    accelerator, precision = build_accelerator(plan.recipe.runtime)
+    precision, remark = precision_for(plan.recipe)
+    accelerator, precision = build_accelerator(replace(plan.recipe.runtime, precision=precision))
     tokenizer = build_tokenizer(files)
     head = head_of(plan.task, config, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
-        _describe(plan, splits, accelerator, precision)
+        _describe(plan, splits, accelerator, f"{precision} ({remark})" if remark else precision)
     model = build_model(
         files,
         plan.task,

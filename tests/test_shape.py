@@ -21,7 +21,7 @@ LAYERS = [
     {"inference"},
     {"session"},
     {"plan", "comparison"},
-    {"train", "evaluation", "optimization", "sift"},
+    {"train", "evaluation", "optimization", "sift", "precision"},
     {"heads"},
     {"checks", "models"},
     {"schedule", "devices", "checkpoint"},

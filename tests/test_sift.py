@@ -448,7 +448,7 @@ def test_published_sift_recipe_of(model):
     train = recipe.train
     assert (train.num_train_epochs, train.warmup_steps, train.learning_rate, recipe.sift.weight) == PUBLISHED[model]
     assert (train.train_batch_size, train.head_dropout, train.max_seq_length, recipe.dialect) == (64, 0.1, 256, "repo")
-    assert recipe.runtime.precision == ("fp32" if model == "deberta-v3-small" else "auto")
+    assert recipe.runtime.precision == ("fp32" if model == "deberta-v3-small" else "fp16")
     assert published_weight(model) == recipe.sift.weight == PUBLISHED[model][3]
     assert replace(recipe.sift, weight=0.0) == SiftConfig()
 
@@ -486,6 +486,17 @@ def test_options_choose_recipe_and_strength():
     assert resolved(model="deberta-v3-xsmall", sift=True, set=["sift.weight=1.5"]).sift.weight == 1.5
     assert resolved(model="deberta-v3-xsmall").sift.weight == 0.0
     assert resolved(recipe="mnli/deberta-v3-xsmall-sift", sift=False).sift.weight == 0.0
+
+
+@pytest.mark.parametrize("asked", [{"precision": "fp16"}, {"set": ["runtime.precision=fp16"]}], ids=str)
+def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(asked, monkeypatch):
+    from debft.cli import _resolve
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    given = dict.fromkeys(debft_options()) | {"model": "deberta-v3-xsmall", "sift": True}
+    assert _resolve("mnli", given).runtime.precision == "fp16"
+    with pytest.raises(InputError, match="--precision fp16: expected a CUDA GPU"):
+        _resolve("mnli", given | asked)
 
 
 def debft_options():
