@@ -51,12 +51,13 @@ PRODUCTS = {getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "b
 
 
 class ProductsInFloat32(TorchDispatchMode):
-    """Products of bf16 matrices are summed by float32's fast kernel, and rounded to bf16."""
+    """Products of half-precision matrices are summed by float32's fast kernel, and rounded."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in PRODUCTS and any(isinstance(one, torch.Tensor) and one.dtype == torch.bfloat16 for one in args):
+        half = {one.dtype for one in args if isinstance(one, torch.Tensor)} & {torch.bfloat16, torch.float16}
+        if func in PRODUCTS and half:
             wide = [one.float() if isinstance(one, torch.Tensor) else one for one in args]
-            return func(*wide, **(kwargs or {})).bfloat16()
+            return func(*wide, **(kwargs or {})).to(half.pop())
         return func(*args, **(kwargs or {}))
 
 
