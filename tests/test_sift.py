@@ -258,7 +258,9 @@ def test_accumulation_equals_one_batch(files, name, micro_batch_tokens):
     logs, others = whole.train(), cut.train(micro_batch_tokens)
     for key in ("loss", "grad_norm"):
         assert [getattr(log, key) for log in others] == pytest.approx([getattr(log, key) for log in logs], rel=2e-4)
-    assert [log.parts["sift_loss"] for log in others] == pytest.approx([log.parts["sift_loss"] for log in logs], rel=2e-4)
+    # For scores it is near 1e-5, the square of 3e-3: scores that round apart by 1e-6 after some steps move it by 6e-9.
+    ours, theirs = ([log.parts["sift_loss"] for log in found] for found in (others, logs))
+    assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-8)
 
 
 def test_off_is_bit_identical_to_the_plain_loss_and_changes_training_when_on(files):
