@@ -87,8 +87,9 @@ def _fine_tune(
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft import launch
-    from debft.devices import check_precision, visible_gpus
+    from debft.devices import visible_gpus
     from debft.plan import check_output, describe, make_plan
+    from debft.precision import precision_for
     from debft.results import RunDirectory
     from debft.variables import check_variables
 
@@ -99,10 +100,12 @@ def _fine_tune(
     resolved = _resolve(task, given)
     out = output or _default_output(resolved)
     if dry_run:
-        check_precision(resolved.runtime.precision)
+        precision, remark = precision_for(resolved)
         check_output(RunDirectory(out), resolved, resume)
         plan = make_plan(resolved)
         describe(plan)
+        if remark:
+            say(f"precision {precision} ({remark})")
         _show_plan(plan, out, as_json)
         return
     if launch.is_parent(num_processes):
@@ -120,6 +123,7 @@ def _fine_tune(
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.data import demo
+    from debft.devices import check_precision
     from debft.models import canonical_name
     from debft.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
 
@@ -147,6 +151,8 @@ def _resolve(task: str, given: dict[str, Any]):
         recipe = replace(recipe, task=task)
     if recipe.task != task:
         raise InputError(f"--recipe {given['recipe']}: expected a recipe of {task}, got one of {recipe.task}")
+    if "runtime.precision" in overrides | assigned:  # a recipe's own may give way to the hardware, this one must be there
+        check_precision(recipe.runtime.precision)
     if path.stem == "default":
         say(f"no published recipe for {recipe.model} on {task}: {display(path)} is used")
     return recipe

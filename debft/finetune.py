@@ -10,7 +10,6 @@ from debft.agreement import losing_a_process_is_said, of_first, process_name, to
 from debft.comparison import beside_published, why_not_compared
 from debft.data import source_kind
 from debft.data.batches import steps_per_epoch
-from debft.devices import check_precision
 from debft.environment import environment, peak_memory_bytes
 from debft.errors import InputError, Interrupted, MachineError
 from debft.launch import in_a_group, is_main_process
@@ -63,8 +62,6 @@ def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult |
     done = check_output(run, recipe, resume) if is_main_process() else None
     if done is not None:
         return done, None
-    if recipe.runtime.precision != "auto":
-        check_precision(recipe.runtime.precision)
     plan = make_plan(recipe)
     if is_main_process():
         describe(plan)

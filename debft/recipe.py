@@ -99,20 +99,21 @@ class SiftConfig:
     """Scale-invariant adversarial fine-tuning; moves the score. Source: microsoft/DeBERTa DeBERTa/sift/sift.py.
 
     weight: lambda, of the SiFT loss beside the task's; 0: off
-    init_std: of the first random perturbation of the normalised embeddings, cut at two of it
-    step_size: the step of ascent, the largest change of one number of a token
+    init_std: of the first random perturbation of the normalised embeddings, cut at two of it; 0: the embeddings as they are
+    step_size: the step of ascent, the largest change of one number of a token; 0: no ascent, the random perturbation alone
     """
 
     weight: float = _bound(0.0, least=0)
-    init_std: float = _bound(1e-2, above=0)
-    step_size: float = _bound(1e-4, above=0)
+    init_std: float = _bound(1e-2, least=0)
+    step_size: float = _bound(1e-4, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
     """What must not move the score, beyond rounding and dropout's masks.
 
-    precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32
+    precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32;
+        with SiFT as its recipe was published, else fp32
     micro_batch_tokens: padded tokens in one forward pass; null: 2,048 on a CPU, 16,384 on a GPU
     save_steps: a checkpoint every so many optimizer steps; null: only when interrupted
     keep_checkpoints: how many of the newest stay on disk

@@ -18,6 +18,7 @@ from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
+from debft.precision import precision_for
 from debft.probe import check_takes_texts
 from debft.progress import say
 from debft.results import RunDirectory, files_of
@@ -108,12 +109,13 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
 def _build(plan: Plan) -> tuple[Any, ...]:
     """(accelerator, precision, tokenizer, head, encoded splits, model): what each process builds from its own files."""
     config, files = plan.recipe.train, plan.files
-    accelerator, precision = build_accelerator(plan.recipe.runtime)
+    precision, remark = precision_for(plan.recipe)
+    accelerator, precision = build_accelerator(replace(plan.recipe.runtime, precision=precision))
     tokenizer = build_tokenizer(files, plan.task)
     head = head_of(plan.task, config, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
-        _describe(plan, splits, accelerator, precision)
+        _describe(plan, splits, accelerator, f"{precision} ({remark})" if remark else precision)
     model = build_model(
         files,
         plan.task,

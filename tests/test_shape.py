@@ -21,7 +21,7 @@ LAYERS = [
     {"inference"},
     {"session"},
     {"plan", "comparison"},
-    {"train", "evaluation", "optimization", "sift", "probe"},
+    {"train", "evaluation", "optimization", "sift", "probe", "precision"},
     {"heads"},
     {"checks", "models"},
     {"foreign_tokenizers"},
