@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/debft mnli --data demo --output runs/demo
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 bench: setup
 	$(BIN)/python benchmarks/sift.py
