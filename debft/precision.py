@@ -14,7 +14,7 @@ def precision_for(recipe: Recipe, check: Callable[[str], str] = check_precision)
     ascent away (tests/test_sift_precision.py, benchmarks/RESULTS.md). A recipe's precision that this machine lacks becomes
     fp32; the command line has refused one that was given there. check: what the hardware has, as `check_precision`.
     """
-    asked, published = recipe.runtime.precision, _published(recipe)
+    asked, published = recipe.runtime.precision, _published(recipe) if recipe.sift.weight else None
     wanted = (published or "fp32") if recipe.sift.weight and asked == "auto" else asked
     try:
         precision = check(wanted)

@@ -459,7 +459,7 @@ def chain(tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "chain.yaml").write_text(
-        "name: chain\ntitle: T\nsource: S\ncolumns:\n  mnli: {header: M, scores: [validation_matched/accuracy]}\n"
+        "name: chain\ntitle: T\nsource: S\nmargin: 0.5\nmargin_source: chosen\ncolumns:\n  mnli: {header: M, scores: [validation_matched/accuracy]}\n"
         "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
     )
     monkeypatch.setattr("debft.published.DIRECTORY", tables)
