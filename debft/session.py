@@ -252,7 +252,8 @@ def _find_checkpoint(plan: Plan, run: RunDirectory) -> checkpoint.Checkpoint | N
         before = found.state["fingerprints"]
         changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
         if changed:
-            raise InputError(f"--output {run.path}: was trained on other rows of {', '.join(changed)}; choose another --output")
+            what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
+            raise InputError(f"--output {run.path}: was trained on {what}; choose another --output")
     return found
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -148,7 +149,7 @@ UNCLEAR = {
     "lists of several labels": ({"text": WORDS, "label": [["p", "n"]] * 3}, {}, "FILE: label: expected labels, got ['p', 'n'] in line 1; several labels in one row are not supported"),
     "labels of objects": ({"text": WORDS, "label": [None, {"name": "p"}, {"name": "n"}]}, {}, "FILE: label: expected labels, got {'name': 'p'} in line 2; name another column with --label-column"),
     "labels that look the same": ({"text": WORDS, "label": ["spam", "ham", "spam\u200b"]}, {}, r"FILE: label: expected labels that look different, got 'spam' (line 1) and 'spam\u200b' (line 3), which look the same; write them the same"),
-    "labels of nothing": ({"text": WORDS, "label": [None, "", NAN]}, {}, "FILE: label: expected labels, got none in 3 rows; name another column with --label-column"),
+    "labels of nothing": ({"text": WORDS, "label": [None, "", NAN]}, {}, "FILE: label: expected labels, got nan in line 3, which is none, in 3 rows; name another column with --label-column"),
 }  # fmt: skip
 
 
@@ -480,7 +481,7 @@ def test_saved_model_knows_columns_and_labels(classified):
     assert config["id2label"] == {"0": "Bad", "1": "good", "2": "so-so"}
     assert config["debft"] == {
         "task": "text", "text_columns": '"title, short",body', "label_column": "tone", "problem": "classification",
-        "max_seq_length": 32, "swap_texts": False,
+        "max_seq_length": 32, "swap_texts": False, "truncation": "longest_first", "seed": 42, "precision": "fp32",
     }  # fmt: skip
 
 
@@ -641,3 +642,52 @@ def test_table_of_the_shared_reader_is_what_is_checked(tmp_path):
     write(tmp_path / "train.tsv", rows_of(text=["None", "N/A", "null"], label=["None", "b", "None"]))
     assert read_table(tmp_path / "train.tsv").columns["text"] == ["None", "N/A", "null"]
     assert task_in(tmp_path).labels == ("None", "b")
+
+
+def rows_with(tmp_path, labels: list, name: str = "train.jsonl"):
+    """A table of one text and these labels, one row each, under a column called label."""
+    file = tmp_path / name
+    file.write_text("".join(json.dumps({"text": f"text number {i}", "label": label}) + "\n" for i, label in enumerate(labels)))
+    return read_table(file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (["0,5", "2,7", "0,5", "1,1"], "got '0,5' in line 1, a number in local notation"),
+        (["7%", "12%", "7%", "7%"], "got '7%' in line 1, a number in local notation"),
+        (["1.000,5", "12", "12", "3"], "got '1.000,5' in line 1, a number in local notation"),
+        ([float("inf")] * 4, "got inf in line 1, which is none"),
+        (["['a', 'b']"] * 4, "several labels in one row are not supported"),
+    ],
+)
+def test_labels_that_are_none_are_shown_with_their_reason(tmp_path, labels, problem):
+    with pytest.raises(InputError, match=re.escape(problem)):
+        own_task(TrainConfig(), rows_with(tmp_path, labels))
+
+
+def test_local_numbers_are_labels_where_the_user_says_so(tmp_path):
+    assert own_task(TrainConfig(problem="classification"), rows_with(tmp_path, ["7%", "12%", "7%"])).labels == ("12%", "7%")
+
+
+def test_fingerprint_knows_the_names_of_own_labels(tmp_path):
+    """Else an interrupted run would go on with other names for what its outputs learned."""
+    prints = []
+    for names in (("neg", "pos"), ("pos", "quite")):
+        table = rows_with(tmp_path, [names[0], names[1], names[0]])
+        prints.append(check_rows(table, own_task(TrainConfig(), table)).fingerprint())
+    assert prints[0] != prints[1]
+
+
+def test_key_that_an_object_has_twice_is_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "text": "two", "label": "x"}\n')
+    with pytest.raises(InputError, match="expected each key once in an object, got 'text' twice"):
+        check_rows(read_table(tmp_path / "a.jsonl"), TASKS["text"])
+    (tmp_path / "a.json").write_text('[{"text": "one", "label": "x", "label": "y"}]')
+    with pytest.raises(InputError, match="expected each key once in an object, got 'label' twice"):
+        read_table(tmp_path / "a.json")
+
+
+def test_every_mark_at_the_beginning_goes(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf\xef\xbb\xbftext,label\na b,x\n")
+    assert list(read_table(tmp_path / "a.csv").columns) == ["text", "label"]

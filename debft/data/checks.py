@@ -24,7 +24,8 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 class Examples:
     """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
     or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out;
-    unused: the columns of it that are neither text nor label nor id.
+    unused: the columns of it that are neither text nor label nor id; label_names: of own data, what the labels mean, () where the
+    task says that.
     """
 
     texts: list[tuple[str, ...]]
@@ -34,6 +35,7 @@ class Examples:
     source: str
     skipped: Skipped = NOTHING_SKIPPED
     unused: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -43,8 +45,8 @@ class Examples:
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
 
     def fingerprint(self) -> str:
-        """Hex digest of texts and labels in their order."""
-        digest = hashlib.sha256()
+        """Hex digest of texts and labels in their order, and of the names of own labels."""
+        digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
         for texts, label in zip(self.texts, self.labels, strict=True):
             digest.update("\x1f".join((*texts, str(label), "")).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
@@ -104,6 +106,7 @@ def _examples(table: Table, task: Task, problems: Problems, kept: list[int], tex
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
         unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
+        label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
     )
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from debft.data import squad_json
 from debft.errors import InputError, one_of, shown
@@ -81,7 +82,7 @@ def decoded(path: Path, raw: bytes) -> str:
         raise InputError(
             f"{path}: expected {encoding.upper()}, as its byte order mark says, got {error.reason}; convert it to UTF-8"
         ) from None
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\n\ufeff", "\n")
+    text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\n\ufeff", "\n")
     if "\r" in text and "\n" not in text:
         raise InputError(f"{path}: expected lines that end in \\n, got \\r alone; convert the line ends")
     return text
@@ -186,10 +187,25 @@ def _jsonl(path: Path, text: str) -> Table:
     return _from_objects(path, [(number, _not_utf8(line) or _object(line)) for number, line in lines if line.strip()])
 
 
+class _TwiceError(Exception):
+    """A key that an object has twice."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object. json would take the last of two values without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(repr(next(name for name in names if names.count(name) > 1)))
+    return found
+
+
 def _object(line: str) -> dict | str:
     """The row, or what is wrong with it."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_each_key_once)
+    except _TwiceError as error:
+        return f"expected each key once in an object, got {error} twice"
     except (ValueError, RecursionError) as error:
         return f"expected one JSON object per line, got {error}; is the line cut off?"
     return row if isinstance(row, dict) else f"expected one JSON object per line, got {line[:40]!r}"
@@ -200,7 +216,9 @@ def _json(path: Path, text: str) -> Table:
         line = text.count("\n", 0, _ESCAPED_BYTE.search(text).start()) + 1
         raise InputError(f"{path}:{line}: {what}")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_each_key_once)
+    except _TwiceError as error:
+        raise InputError(f"{path}: expected each key once in an object, got {error} twice") from None
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         if place and error.msg == "Extra data" and error.colno == 1 and text.lstrip().startswith("{"):

@@ -16,6 +16,7 @@ from debft.recipe import TrainConfig
 from debft.tasks import TEXT, TextClassification
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "score")
+_LOCAL_NUMBER = re.compile(r"-?\d[\d., ']*%?")
 MOST_CLASSES = 20  # up to so many different whole numbers are labels
 MOST_COUNTED = 50  # and up to so many, where they are counted from 0 or 1 without a gap and recur; for others the user is asked
 COLUMNS_SHOWN = 12
@@ -36,19 +37,28 @@ def own_task(config: TrainConfig, table: Table) -> TextClassification:
     if _is_score(config, table, label_key, values):
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
     labels = _classes(values)
-    _check_labels(table, label_key, values, labels)
+    _check_labels(config, table, label_key, values, labels)
     return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
-def _check_labels(table: Table, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+def _check_labels(config: TrainConfig, table: Table, label_key: str, values: list, labels: tuple[str, ...]) -> None:
     """Raises InputError for a column without labels, of labels that do not recur, or that nobody could tell apart."""
     where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
-        row, first = next(((row, v) for row, v in enumerate(table.columns[label_key]) if isinstance(v, (list, dict))), (0, None))
+        row, first = next(((row, v) for row, v in enumerate(values) if isinstance(v, (list, dict))), (0, None))
         if first:
             several = SEVERAL if isinstance(first, list) else f"; {advice}"
             raise InputError(f"{where}: expected labels, got {shown(first)} in {table.place(table.lines[row])}{several}")
-        raise InputError(f"{where}: expected labels, got none in {len(values):,} rows; {advice}")
+        row, first = next(((row, v) for row, v in enumerate(table.columns[label_key]) if v not in (None, "")), (0, None))
+        found = f"{shown(first)} in {table.place(table.lines[row])}, which is none" if first is not None else "none"
+        raise InputError(f"{where}: expected labels, got {found}, in {len(values):,} rows; {advice}")
+    local = next((row for row, value in enumerate(values) if _is_local(label_name(value) or "")), None)
+    if local is not None and config.problem == "auto" and all(_LOCAL_NUMBER.fullmatch(name) for name in labels):
+        got = f"{shown(values[local])} in {table.place(table.lines[local])}, a number in local notation"
+        raise InputError(
+            f"{where}: expected labels or numbers, got {got}; write it with a point and without % or separators, or give "
+            "--problem classification"
+        )
     if len(labels) > max(MOST_CLASSES, len(values) // 2):
         raise InputError(
             f"{where}: expected labels that recur, got {len(labels):,} different ones in {len(values):,} rows; "
@@ -59,6 +69,11 @@ def _check_labels(table: Table, label_key: str, values: list, labels: tuple[str,
         if (other := seen.setdefault(looks(name), name)) != name:
             both = " and ".join(f"{one!a} ({_first_place(table, values, one)})" for one in (other, name))
             raise InputError(f"{where}: expected labels that look different, got {both}, which look the same; write them the same")
+
+
+def _is_local(name: str) -> bool:
+    """Whether it is a number as people write it and programs do not: 2,7 or 7% or 1.000,5."""
+    return bool(_LOCAL_NUMBER.fullmatch(name)) and any(mark in name for mark in ",%")
 
 
 def _first_place(table: Table, values: list, name: str) -> str:
