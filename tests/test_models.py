@@ -406,7 +406,7 @@ def test_quantized_configuration_is_refused(saved, from_scratch):
 def test_whole_numbers_that_are_no_weights_are_no_quantization(saved):
     """Old checkpoints store the numbers of their positions, and masks."""
     rewrite(saved, lambda tensors: tensors | {"embeddings.position_ids": torch.arange(4), "h.0.attn.bias": torch.ones(2).byte()})
-    find_model(str(saved.path), from_scratch=False)
+    assert find_model(str(saved.path), from_scratch=False).path == saved.path
 
 
 def test_adapter_beside_the_weights_is_refused_and_not_left_out(saved):
