@@ -1,8 +1,7 @@
-"""What is wrong with a recipe or its schedule, before anything expensive starts."""
+"""What is wrong with a recipe for its task, before anything expensive starts."""
 
 from debft.errors import InputError
 from debft.recipe import Recipe, TrainConfig
-from debft.schedule import num_steps
 from debft.tasks import TEXT, QuestionAnswering, Task, task_of
 
 SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
@@ -44,19 +43,3 @@ def check_lengths(task: Task, config: TrainConfig, where: str) -> None:
             f"{where}max_seq_length: expected at least {least} for windows that share {config.doc_stride} tokens "
             f"(doc_stride) beside a question of {config.max_question_length} (max_question_length), got {config.max_seq_length}"
         )
-
-
-def check_schedule(config: TrainConfig, num_examples: int) -> int:
-    """Optimizer steps of the run. Raises InputError for a run without steps or a warm-up that it never leaves."""
-    total = num_steps(config, num_examples)
-    if total < 1:
-        raise InputError(
-            f"train: expected at least one optimizer step, got none: {num_examples:,} rows x {config.num_train_epochs:g} epochs "
-            f"are less than one batch of {config.train_batch_size}; lower --train-batch-size"
-        )
-    if config.warmup_steps >= total:
-        raise InputError(
-            f"train.warmup_steps: expected less than the {total:,} steps of this run, got {config.warmup_steps:g}; "
-            "give --warmup-steps (a number below 1 is a fraction of the run)"
-        )
-    return total

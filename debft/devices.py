@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from debft.errors import InputError
 from debft.progress import say
-from debft.recipe import RuntimeConfig
 from debft.variables import OFF, check_variables
 
 if TYPE_CHECKING:
@@ -74,8 +73,11 @@ def join_processes() -> None:
         )
 
 
-def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
-    """(accelerator, precision in use). Raises InputError where the hardware or a launcher's variable forbids what was asked for."""
+def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
+    """(accelerator, precision in use); `asked` is `auto` or a precision.
+
+    Raises InputError where the hardware or a launcher's variable forbids what was asked for.
+    """
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -83,7 +85,7 @@ def build_accelerator(runtime: RuntimeConfig) -> "tuple[Accelerator, str]":
 
     _quiet_libraries()
     join_processes()
-    precision = check_precision(runtime.precision)
+    precision = check_precision(asked)
     check_variables(precision, visible_gpus())
     if os.environ.get("RANK", "0") == "0":
         warn_of_unused_gpus()
@@ -134,5 +136,6 @@ def check_precision(asked: str) -> str:
     return asked
 
 
-def micro_batch_tokens(runtime: RuntimeConfig, device: "torch.device") -> int:
-    return runtime.micro_batch_tokens or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
+def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
+    """Padded tokens of one forward pass: as asked for, else as many as suit the device."""
+    return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)

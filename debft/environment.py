@@ -41,15 +41,3 @@ def environment(device: str, precision: str, num_processes: int, model_revision:
         "platform": f"{platform.system()} {platform.machine()}", "device": device, "precision": precision,
         "cpu_cores": os.cpu_count(), "num_processes": num_processes, "model_revision": model_revision,
     }  # fmt: skip
-
-
-def peak_memory_bytes() -> int:
-    """Of the GPU where one is used, else of this process."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -12,7 +12,7 @@ import numpy as np
 from debft.checks import check_lengths
 from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
-from debft.data.checks import Examples, check_rows, check_texts
+from debft.data.checks import Examples, check_rows, check_texts, say_skipped
 from debft.data.encoding import EncodedSplit
 from debft.data.files import Table, decoded, lists_of_objects, read_table, read_text
 from debft.data.foreign import header_for, in_task_columns
@@ -36,7 +36,6 @@ from debft.models import (
     read_settings,
     use_config,
 )  # fmt: skip
-from debft.plan import say_skipped
 from debft.probe import check_takes_texts
 from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
@@ -130,7 +129,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     if recipe is not None:
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
     runtime = replace(runtime, precision=_precision(precision, runtime.precision))
-    accelerator, _ = build_accelerator(runtime)
+    accelerator, _ = build_accelerator(runtime.precision)
     tokenizer = build_tokenizer(files, task)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
     check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
@@ -143,7 +142,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         accelerator=accelerator,
         tokenizer=tokenizer,
         model=accelerator.prepare_model(model, evaluation_mode=True),
-        micro_batch_tokens=micro_batch_tokens(runtime, accelerator.device),
+        micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
     )
 
 

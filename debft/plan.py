@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from debft.checks import check_recipe, check_schedule
-from debft.data import SOURCES, absent_languages, encode_split, load_table, task_for
-from debft.data.checks import Examples, check_rows
+from debft.checks import check_recipe
+from debft.data import absent_languages, encode_split, load_table, task_for
+from debft.data.checks import Examples, check_rows, say_skipped
 from debft.data.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.launch import is_main_process
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.progress import say
-from debft.recipe import Recipe, TrainConfig
+from debft.recipe import SOURCES, Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
+from debft.schedule import check_schedule
 from debft.storage import DiskError
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 
@@ -248,10 +249,3 @@ def describe(plan: Plan) -> None:
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
         say(f"{empty:,} empty texts in the data, kept")
     say_skipped(plan.examples)
-
-
-def say_skipped(examples: dict[str, Examples]) -> None:
-    """One line per split that rows were left out of: how many, which and why."""
-    for name, kept in examples.items():
-        if kept.skipped:
-            say(f"{name}: {kept.skipped}")

@@ -19,6 +19,8 @@ from debft.errors import InputError, did_you_mean, one_of
 _PACKAGED = Path(__file__).parent / "recipes"
 RECIPES_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "recipes"
 
+SOURCES = ("hub", "demo")  # of `data`, beside directories
+
 
 def _bound(default: Any = MISSING, *, above: float | None = None, least: float | None = None, below: float | None = None):
     """A dataclass field whose value must be > above, >= least, < below."""
@@ -244,6 +246,11 @@ def published_weight(model: str) -> float:
 def recipe_names() -> list[str]:
     """`mnli/deberta-v3-small`; without a task: `default`, `demo`."""
     return sorted(path.relative_to(RECIPES_DIR).with_suffix("").as_posix() for path in RECIPES_DIR.rglob("*.yaml"))
+
+
+def source_kind(source: str) -> str:
+    """`hub`, `demo` or `directory`."""
+    return source if source in SOURCES else "directory"
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 
 from debft.data.batches import steps_per_epoch
+from debft.errors import InputError
 from debft.recipe import TrainConfig
 
 
@@ -32,3 +33,19 @@ def learning_rate(step: int, config: TrainConfig, total_steps: int) -> float:
     if config.schedule == "linear_unshifted":
         return config.learning_rate * (1 - step / total_steps)
     return config.learning_rate * (total_steps - step) / (total_steps - warmup)
+
+
+def check_schedule(config: TrainConfig, num_examples: int) -> int:
+    """Optimizer steps of the run. Raises InputError for a run without steps or a warm-up that it never leaves."""
+    total = num_steps(config, num_examples)
+    if total < 1:
+        raise InputError(
+            f"train: expected at least one optimizer step, got none: {num_examples:,} rows x {config.num_train_epochs:g} epochs "
+            f"are less than one batch of {config.train_batch_size}; lower --train-batch-size"
+        )
+    if config.warmup_steps >= total:
+        raise InputError(
+            f"train.warmup_steps: expected less than the {total:,} steps of this run, got {config.warmup_steps:g}; "
+            "give --warmup-steps (a number below 1 is a fraction of the run)"
+        )
+    return total

@@ -98,7 +98,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     loss_fn = plain_loss(head)
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=head, config=plan.recipe.sift, plain=accelerator.unwrap_model(model), half=precision == "fp16")
-    tokens = micro_batch_tokens(plan.recipe.runtime, accelerator.device)
+    tokens = micro_batch_tokens(plan.recipe.runtime.micro_batch_tokens, accelerator.device)
     session = Session(
         plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
         head=head, loss_fn=loss_fn, splits=splits, collate=collate, model=model, optimizer=optimizer,
@@ -110,7 +110,7 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     """(accelerator, precision, tokenizer, head, encoded splits, model): what each process builds from its own files."""
     config, files = plan.recipe.train, plan.files
     precision, remark = precision_for(plan.recipe)
-    accelerator, precision = build_accelerator(replace(plan.recipe.runtime, precision=precision))
+    accelerator, precision = build_accelerator(precision)
     tokenizer = build_tokenizer(files, plan.task)
     head = head_of(plan.task, config, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)

@@ -28,7 +28,7 @@ from debft.finetune import finetune
 from debft.heads import head_of, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.optimization import build_optimizer
-from debft.recipe import RuntimeConfig, SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
+from debft.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
 from debft.sift import SiftLoss, first_draw, perturbed_module
 from debft.tasks import TASKS
 from debft.train import optimizer_steps
@@ -80,7 +80,7 @@ class Parts:
         return batch | {"noise_seed": torch.from_numpy(indices + 1000)}
 
     def train(self, micro_batch_tokens=10_000, loss_fn=None, **options):
-        accelerator, _ = build_accelerator(RuntimeConfig(precision="fp32"))
+        accelerator, _ = build_accelerator("fp32")
         model, optimizer = accelerator.prepare(self.model, build_optimizer(self.model, CONFIG))
         return list(optimizer_steps(
             accelerator, model, optimizer, self.split, CONFIG, collate=self.collator(), micro_batch_tokens=micro_batch_tokens,

@@ -16,7 +16,7 @@ from debft.errors import NotFiniteError
 from debft.heads import ClassificationHead, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer
 from debft.optimization import build_optimizer
-from debft.recipe import RuntimeConfig, TrainConfig
+from debft.recipe import TrainConfig
 from debft.tasks import TASKS
 from debft.train import optimizer_steps, step_seed
 
@@ -50,7 +50,7 @@ def collator():
 
 
 def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=0, last_step=None, **options):
-    accelerator, _ = build_accelerator(RuntimeConfig(precision="fp32"))
+    accelerator, _ = build_accelerator("fp32")
     model, optimizer = accelerator.prepare(model, options.pop("optimizer", None) or build_optimizer(model, config))
     steps = optimizer_steps(
         accelerator, model, optimizer, split, config, collate=collator(), micro_batch_tokens=micro_batch_tokens,
@@ -209,7 +209,7 @@ def test_step_that_overflows_is_tried_again_with_the_same_sequences_and_masks(fi
     config = replace(CONFIG, max_steps=6, warmup_steps=0)
     smooth, bumpy = with_dropout(files), with_dropout(files)
     expected = train(smooth, split, config)
-    accelerator = OverflowingOnce(build_accelerator(RuntimeConfig(precision="fp32"))[0])
+    accelerator = OverflowingOnce(build_accelerator("fp32")[0])
     optimizer = build_optimizer(bumpy, config)
     step = optimizer.step
     optimizer.step = lambda: step() if all(p.grad.isfinite().all() for p in bumpy.parameters()) else None
@@ -250,7 +250,7 @@ def test_not_finite_stops_before_the_weights_are_touched(files, split, kind):
 
 def test_bf16_keeps_float32_weights_and_moments(files, split):
     model = new_model(files)
-    accelerator, precision = build_accelerator(RuntimeConfig(precision="bf16"))
+    accelerator, precision = build_accelerator("bf16")
     assert precision == "bf16"
     optimizer = build_optimizer(model, CONFIG)
     model, optimizer = accelerator.prepare(model, optimizer)

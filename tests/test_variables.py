@@ -5,7 +5,6 @@ import os
 import pytest
 
 from debft.errors import InputError
-from debft.recipe import RuntimeConfig
 from debft.variables import check_variables
 
 # What `accelerate launch debft ...` sets, with one process, with several and with --cpu; what torchrun and NVIDIA's images set.
@@ -77,9 +76,9 @@ def test_accelerator_reads_no_variable_of_its_own(monkeypatch):
     monkeypatch.setattr(devices, "check_variables", lambda *_: None)
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    accelerator, precision = devices.build_accelerator(RuntimeConfig(precision="fp32"))
+    accelerator, precision = devices.build_accelerator("fp32")
     assert (accelerator.gradient_accumulation_steps, accelerator.mixed_precision, precision) == (1, "no", "fp32")
     assert torch.get_float32_matmul_precision() == "highest"
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     with pytest.raises(InputError, match="expected compilation no, got eager"):
-        devices.build_accelerator(RuntimeConfig(precision="fp32"))
+        devices.build_accelerator("fp32")

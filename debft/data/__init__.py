@@ -11,13 +11,11 @@ from debft.data.files import Table
 from debft.data.own import own_task
 from debft.data.windows import encode_windows
 from debft.errors import InputError
-from debft.recipe import Recipe, TrainConfig
+from debft.recipe import SOURCES, Recipe, TrainConfig
 from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-SOURCES = ("hub", "demo")
 
 
 def load_table(task: Task, split: Split, source: str) -> Table:
@@ -64,11 +62,6 @@ def absent_languages(task: Task, evals: "tuple[Split, ...]") -> list[str]:
     """Those of the task that none of these splits is of, in the task's order."""
     return [language for language in dict.fromkeys(split.config for split in task.evals)
             if language not in {split.config for split in evals}]  # fmt: skip
-
-
-def source_kind(source: str) -> str:
-    """`hub`, `demo` or `directory`."""
-    return source if source in SOURCES else "directory"
 
 
 def encode_split(

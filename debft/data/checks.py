@@ -13,6 +13,7 @@ from debft.data.labels import SEVERAL, has_half_surrogate, label_name, looks, si
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.questions import check_answers, check_not_empty
 from debft.errors import InputError, one_of, shown
+from debft.progress import say
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 LABELS_SHOWN = 12
@@ -240,3 +241,10 @@ def _scores(column: list, task: TextClassification, problems: Problems) -> list[
 
 def _usable(label: object) -> bool:
     return isinstance(label, (str, int, float)) and not isinstance(label, bool)
+
+
+def say_skipped(examples: dict[str, Examples]) -> None:
+    """One line per split that rows were left out of: how many, which and why."""
+    for name, kept in examples.items():
+        if kept.skipped:
+            say(f"{name}: {kept.skipped}")

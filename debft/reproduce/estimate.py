@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from debft import yaml12
-from debft.checks import check_schedule
-from debft.data import load_table, source_kind, task_for
+from debft.data import load_table, task_for
 from debft.data.checks import check_rows
 from debft.errors import InputError
 from debft.models import MODELS
 from debft.progress import meter
-from debft.recipe import Recipe
+from debft.recipe import Recipe, source_kind
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
+from debft.schedule import check_schedule
 from debft.tasks import QuestionAnswering, Split, Task
 
 FACTS = Path(__file__).with_name("facts.yaml")
