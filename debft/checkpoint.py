@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from debft.console import say
 from debft.errors import InputError
-from debft.progress import say
 from debft.storage import disk_errors, remove_directory, whole_directory
 
 MANIFEST, MODEL, OPTIMIZER, STATE = "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"

@@ -15,8 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from debft import __version__
+from debft.console import say
 from debft.errors import DebftError, InputError, Interrupted, NotFiniteError, one_of
-from debft.progress import say
 from debft.signals import SECONDS_TO_LEAVE, SIGNALS
 
 app = typer.Typer(

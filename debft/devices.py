@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debft.console import say
 from debft.errors import InputError
-from debft.progress import say
 from debft.variables import OFF, check_variables
 
 if TYPE_CHECKING:

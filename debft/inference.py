@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.checks import check_lengths
+from debft.console import say
 from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
 from debft.data.checks import Examples, check_rows, check_texts, say_skipped
@@ -37,7 +38,6 @@ from debft.models import (
     use_config,
 )  # fmt: skip
 from debft.probe import check_takes_texts
-from debft.progress import say
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of

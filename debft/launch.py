@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from debft.console import say
 from debft.devices import visible_gpus, warn_of_unused_gpus
 from debft.errors import InputError, MachineError
-from debft.progress import say
 from debft.signals import INTERRUPTED, PARENT, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debft import hub
+from debft.console import say
 from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
@@ -28,7 +29,6 @@ from debft.model_files import (
     tokenizer_files,
 )
 from debft.positions import longest_input
-from debft.progress import say
 from debft.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.tasks import TASKS, QuestionAnswering, Task
 

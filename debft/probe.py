@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from debft.console import say
 from debft.errors import InputError
 from debft.heads import model_inputs
 from debft.launch import is_main_process
 from debft.layouts import LAYOUTS
 from debft.models import ModelFiles, read_config
-from debft.progress import say
 from debft.tasks import QuestionAnswering, Task
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 
 from debft import checkpoint
 from debft.agreement import of_first, same_in_all, tensors_of_first, together
+from debft.console import say
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
@@ -20,7 +21,6 @@ from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
 from debft.precision import precision_for
 from debft.probe import check_takes_texts
-from debft.progress import say
 from debft.results import RunDirectory, files_of
 from debft.sift import SiftLoss, perturbed_module
 from debft.storage import DiskError, whole_directory

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debft.console import say
 from debft.data import load_table
 from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.files import Table
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.inference import assess, load_predictor, predict, recipe_of
-from debft.progress import say
 from debft.results import RunDirectory
 from debft.storage import write_atomically, write_together
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of

@@ -16,10 +16,10 @@ import numpy as np
 from filelock import FileLock
 
 from debft.cache import cache_directory
+from debft.console import meter, say
 from debft.data.checks import Examples
 from debft.environment import code_digest, moving_versions
 from debft.launch import is_main_process
-from debft.progress import meter, say
 from debft.storage import DiskError, write_atomically
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import os
 from functools import cache
 
 from debft import hub
+from debft.console import say
 from debft.data.files import Table
 from debft.errors import InputError
-from debft.progress import say
 from debft.tasks import Split, Task
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from debft.console import meter
 from debft.data.checks import Examples
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, cached_arrays, set_up
-from debft.progress import meter
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from debft.progress import clock
+from debft.console import clock
 from debft.results import in_percent
 
 VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from debft.console import Meter, meter, say
 from debft.devices import visible_gpus, warn_of_unused_gpus
 from debft.errors import InputError
-from debft.progress import Meter, meter, say
 from debft.published import Table
 from debft.reproduce.plan import Run
 from debft.results import RunDirectory

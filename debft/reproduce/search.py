@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from debft import yaml12
+from debft.console import say
 from debft.errors import InputError
-from debft.progress import say
 from debft.recipe import DIALECTS, TrainConfig, load_recipe, recipe_path
 from debft.reproduce.jobs import default_jobs, devices_here, run_all
 from debft.reproduce.plan import Options, RecipePlan, Run, TablePlan, make_run

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from debft.console import OutputConsole
 from debft.pages import escaped, template
-from debft.progress import OutputConsole
 from debft.results import in_percent
 from debft.tables.content import Footnotes
 
