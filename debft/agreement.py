@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
-from debft.launch import in_a_group, is_main_process
+from debft.runtime.launch import in_a_group, is_main_process
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def together(build: Callable[[], Built]) -> Built:
     """`build()`, unless it raises a DebftError in any process: then the first one's error is raised in all of them."""
     if not in_a_group():
         return build()
-    from debft.devices import join_processes
+    from debft.runtime.devices import join_processes
 
     built, own = None, None
     try:

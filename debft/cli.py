@@ -17,7 +17,7 @@ import typer
 from debft import __version__
 from debft.console import say
 from debft.errors import DebftError, InputError, Interrupted, NotFiniteError, one_of
-from debft.signals import SECONDS_TO_LEAVE, SIGNALS
+from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -86,12 +86,12 @@ def _fine_tune(
     problem: Annotated[str | None, _panel("Run", "classification or regression (default: detected).")] = None,
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
-    from debft import launch
-    from debft.devices import visible_gpus
     from debft.plan import check_output, describe, make_plan
     from debft.precision import precision_for
     from debft.results import RunDirectory
-    from debft.variables import check_variables
+    from debft.runtime import launch
+    from debft.runtime.devices import visible_gpus
+    from debft.runtime.variables import check_variables
 
     given = locals()
     for name in ("model", "recipe", "data", "init_from", "output"):
@@ -123,9 +123,9 @@ def _fine_tune(
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.data import demo
-    from debft.devices import check_precision
     from debft.models import canonical_name
     from debft.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
+    from debft.runtime.devices import check_precision
 
     model = canonical_name(given["model"]) if given["model"] else None
     if given["recipe"]:
@@ -502,7 +502,7 @@ def main() -> None:
 def _say_problems(error: DebftError) -> None:
     """Of several processes the main one speaks for all, but for an error of another one alone."""
     from debft.agreement import process_name
-    from debft.launch import is_main_process
+    from debft.runtime.launch import is_main_process
 
     if is_main_process():
         for problem in error.problems:
@@ -528,7 +528,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _leave_interrupted() -> NoReturn:
     """With exit code 128 + the signal. Not by sys.exit: Python ends by the signal where the exception went through C."""
-    from debft.launch import is_main_process
+    from debft.runtime.launch import is_main_process
 
     number = _first_signal[0] if _first_signal else signal.SIGINT
     if is_main_process():

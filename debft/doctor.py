@@ -6,13 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from debft import __version__, hub
+from debft import __version__
 from debft.cache import cache_directory
-from debft.devices import unused_gpus, visible_gpus
 from debft.errors import InputError
 from debft.model_files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
 from debft.models import read_config
 from debft.positions import longest_input
+from debft.runtime import hub
+from debft.runtime.devices import unused_gpus, visible_gpus
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}

@@ -12,12 +12,12 @@ from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
 from debft.environment import environment
 from debft.errors import InputError, Interrupted, MachineError
-from debft.launch import in_a_group, is_main_process
-from debft.memory import peak_memory_bytes
 from debft.plan import Plan, check_output, describe, make_plan
 from debft.recipe import Recipe, source_kind
 from debft.results import RunDirectory, RunResult
-from debft.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
+from debft.runtime.launch import in_a_group, is_main_process
+from debft.runtime.memory import peak_memory_bytes
+from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
 from debft.storage import DiskError
 from debft.tasks import Split, Task
 

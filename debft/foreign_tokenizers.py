@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 from debft.added_tokens import special_names
 from debft.console import say
 from debft.errors import InputError
-from debft.launch import is_main_process
 from debft.layouts import LAYOUTS, Layout
 from debft.model_files import read_json
+from debft.runtime.launch import is_main_process
 from debft.tasks import QuestionAnswering, Task
 from debft.tokenization import set_template
 from debft.tokenizer_json import around, parts_a_pair, read_tokenizer_json

@@ -18,7 +18,6 @@ from debft.data.encoding import EncodedSplit
 from debft.data.files import Table, decoded, lists_of_objects, read_table, read_text
 from debft.data.foreign import header_for, in_task_columns
 from debft.data.own import own_task_of_model
-from debft.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Assessment, Head, head_of
@@ -40,6 +39,7 @@ from debft.models import (
 from debft.probe import check_takes_texts
 from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
+from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 
 if TYPE_CHECKING:

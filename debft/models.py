@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debft import hub
 from debft.console import say
 from debft.data import demo
 from debft.data.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
-from debft.launch import is_main_process
 from debft.layouts import LAYOUTS
 from debft.model_files import (
     WEIGHT_FILES,
@@ -30,6 +28,8 @@ from debft.model_files import (
 )
 from debft.positions import longest_input
 from debft.recipe import RuntimeConfig, TrainConfig, from_dict
+from debft.runtime import hub
+from debft.runtime.launch import is_main_process
 from debft.tasks import TASKS, QuestionAnswering, Task
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from debft.devices import check_precision
 from debft.errors import InputError
 from debft.recipe import Recipe, default_recipe_path, load_recipe
+from debft.runtime.devices import check_precision
 
 
 def precision_for(recipe: Recipe, check: Callable[[str], str] = check_precision) -> tuple[str, str]:

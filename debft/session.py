@@ -12,7 +12,6 @@ from debft.console import say
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
-from debft.devices import build_accelerator, micro_batch_tokens
 from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
@@ -22,6 +21,7 @@ from debft.plan import MOST_SHOWN, Plan
 from debft.precision import precision_for
 from debft.probe import check_takes_texts
 from debft.results import RunDirectory, files_of
+from debft.runtime.devices import build_accelerator, micro_batch_tokens
 from debft.sift import SiftLoss, perturbed_module
 from debft.storage import DiskError, whole_directory
 from debft.tokenizer_json import save_tokenizer

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from debft import devices, doctor, launch
+from debft import doctor
 from debft.errors import InputError
 from debft.reproduce import jobs
+from debft.runtime import devices, launch
 
 importing = builtins.__import__
 

@@ -9,11 +9,11 @@ import datasets
 import huggingface_hub
 import pytest
 
-from debft import hub
 from debft.data import hub_datasets
 from debft.data.checks import check_rows
 from debft.errors import InputError
 from debft.models import find_model
+from debft.runtime import hub
 
 
 @pytest.fixture

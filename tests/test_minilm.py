@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from debft import hub
 from debft.models import MODELS
 from debft.recipe import with_train
+from debft.runtime import hub
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

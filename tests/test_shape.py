@@ -18,7 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "devices": "runtime", "launch": "runtime", "signals": "runtime", "variables": "runtime", "hub": "runtime", "memory": "runtime",
     "recipe": "config", "yaml12": "config",
     "checks": "tasks",
     "results": "runs", "checkpoint": "runs", "storage": "runs", "cache": "runs", "environment": "runs",

@@ -22,13 +22,13 @@ from debft.data.batches import Collator
 from debft.data.checks import check_rows
 from debft.data.demo import questions
 from debft.data.files import Table
-from debft.devices import build_accelerator
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.heads import head_of, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.optimization import build_optimizer
 from debft.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
+from debft.runtime.devices import build_accelerator
 from debft.sift import SiftLoss, first_draw, perturbed_module
 from debft.tasks import TASKS
 from debft.train import optimizer_steps

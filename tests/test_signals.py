@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
+from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
 
 
 def python(code, **environment):
     """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.signals import *\n{code}"],
+        [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.runtime.signals import *\n{code}"],
         stderr=subprocess.PIPE, text=True, env=os.environ | environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_closed_terminal_is_survived(tmp_path):
     """The kernel sends SIGHUP and every further line fails with EIO: the checkpoint is saved all the same."""
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     code = (
-        "import sys, time, pathlib\nfrom debft.console import meter, say\nfrom debft.signals import stop_requested\n"
+        "import sys, time, pathlib\nfrom debft.console import meter, say\nfrom debft.runtime.signals import stop_requested\n"
         "with stop_requested(True) as stop, meter('train', 10, 'steps'):\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n    while not stop: time.sleep(0.01)\n"
         f"    say('saving'); time.sleep(0.2); say('saved'); pathlib.Path({str(saved)!r}).touch()\nsys.exit(128 + stop.number)"
@@ -125,7 +125,7 @@ def wait_for(condition, seconds=60):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
-from debft.signals import stop_requested
+from debft.runtime.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
 with stop_requested(False) as stop:
     (here / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
@@ -184,7 +184,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
 def test_process_that_waits_in_vain_is_ended_by_a_signal():
     """It is inside C code that never runs a handler of Python's, as a collective of torch is."""
     process = python(
-        "import hashlib, threading, debft.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
+        "import hashlib, threading, debft.runtime.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
         "with ended_without_life('process 1') as watch, stop_requested(False, watch):\n"
         "    watch.alive()\n    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"
@@ -205,7 +205,7 @@ def test_watch_waits_as_long_as_the_steps_take():
 
 
 def test_watch_leaves_the_signals_as_they_were():
-    from debft.signals import ended_without_life
+    from debft.runtime.signals import ended_without_life
 
     with ended_without_life("process 0"):
         pass

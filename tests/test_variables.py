@@ -5,7 +5,7 @@ import os
 import pytest
 
 from debft.errors import InputError
-from debft.variables import check_variables
+from debft.runtime.variables import check_variables
 
 # What `accelerate launch debft ...` sets, with one process, with several and with --cpu; what torchrun and NVIDIA's images set.
 HARMLESS = {
@@ -71,7 +71,7 @@ def test_accelerator_reads_no_variable_of_its_own(monkeypatch):
     """Should a check be missed, the accelerator is looked at as well."""
     import torch
 
-    from debft import devices
+    from debft.runtime import devices
 
     monkeypatch.setattr(devices, "check_variables", lambda *_: None)
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")

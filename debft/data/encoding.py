@@ -19,7 +19,7 @@ from debft.cache import cache_directory
 from debft.console import meter, say
 from debft.data.checks import Examples
 from debft.environment import code_digest, moving_versions
-from debft.launch import is_main_process
+from debft.runtime.launch import is_main_process
 from debft.storage import DiskError, write_atomically
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 import os
 from functools import cache
 
-from debft import hub
 from debft.console import say
 from debft.data.files import Table
 from debft.errors import InputError
+from debft.runtime import hub
 from debft.tasks import Split, Task
 
 

@@ -19,7 +19,7 @@ from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
 from debft.results import RunDirectory, RunResult
-from debft.signals import INTERRUPTED
+from debft.runtime.signals import INTERRUPTED
 
 FORMAT_VERSION = 2
 SUBSET = {"max_train_samples", "max_eval_samples"}

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from debft.console import Meter, meter, say
-from debft.devices import visible_gpus, warn_of_unused_gpus
 from debft.errors import InputError
 from debft.published import Table
 from debft.reproduce.plan import Run
 from debft.results import RunDirectory
-from debft.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
+from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
+from debft.runtime.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
 NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from debft.console import say
 from debft.errors import InputError
-from debft.variables import OFF, check_variables
+from debft.runtime.variables import OFF, check_variables
 
 if TYPE_CHECKING:
     import torch

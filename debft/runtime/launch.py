@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 
 from debft.console import say
-from debft.devices import visible_gpus, warn_of_unused_gpus
 from debft.errors import InputError, MachineError
-from debft.signals import INTERRUPTED, PARENT, SIGNALS, StopRequest, stop_requested
+from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
+from debft.runtime.signals import INTERRUPTED, PARENT, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0
 DEBFT = (sys.executable, "-m", "debft")
