@@ -29,11 +29,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from debft.config.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
 from debft.data import load_table
 from debft.data.batches import by_length, epoch_order
 from debft.finetune import finetune
 from debft.models import find_model
-from debft.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
 from debft.tasks import TASKS, QuestionAnswering
 from debft.train import step_seed
 

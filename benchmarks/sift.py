@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
+from debft.config.recipe import SiftConfig
 from debft.heads import ClassificationHead, plain_loss
-from debft.recipe import SiftConfig
 from debft.sift import SiftLoss
 from debft.tasks import TASKS
 

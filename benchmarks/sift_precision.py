@@ -32,9 +32,9 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path
 from debft.data import load_table
 from debft.finetune import finetune
-from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path
 from debft.tasks import TASKS
 
 MODEL, WEIGHT = "all-minilm-l6-v2", 5.0

@@ -12,9 +12,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import demo
 from debft.finetune import finetune
-from debft.recipe import load_recipe, recipe_path
 from debft.tasks import TASKS
 
 COLUMNS = ("premise", "hypothesis", "label")

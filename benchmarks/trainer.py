@@ -29,9 +29,9 @@ from transformers import (
     set_seed,
 )
 
+from debft.config.recipe import TrainConfig
 from debft.metrics import path as metric_path
 from debft.metrics import squad
-from debft.recipe import TrainConfig
 
 Rows = dict[str, list]
 METRICS = {

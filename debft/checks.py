@@ -1,7 +1,7 @@
 """What is wrong with a recipe for its task, before anything expensive starts."""
 
+from debft.config.recipe import Recipe, TrainConfig
 from debft.errors import InputError
-from debft.recipe import Recipe, TrainConfig
 from debft.tasks import TEXT, QuestionAnswering, Task, task_of
 
 SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts

@@ -122,9 +122,9 @@ def _fine_tune(
 
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
+    from debft.config.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
     from debft.data import demo
     from debft.models import canonical_name
-    from debft.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
     from debft.runtime.devices import check_precision
 
     model = canonical_name(given["model"]) if given["model"] else None
@@ -306,7 +306,7 @@ def reproduce(
     as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
-    from debft.recipe import parse_set
+    from debft.config.recipe import parse_set
     from debft.reproduce.plan import Options, make_table_plan
 
     for name, value in (("data", data), ("output", output)):
@@ -381,7 +381,7 @@ def recipes(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
-    from debft.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.recipe import load_recipe, recipe_path, to_dict
     from debft.report import print_recipe, print_recipes, recipes_list
 
     if name is None:
@@ -398,7 +398,7 @@ def check(
 ) -> None:
     """Validate a recipe without training; every problem is reported at once."""
     from debft.checks import check_recipe
-    from debft.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.recipe import load_recipe, recipe_path, to_dict
     from debft.tasks import TASKS
 
     found = load_recipe(recipe_path(recipe))

@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
 from debft.published import published_scores
-from debft.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
 from debft.results import RunDirectory
 from debft.tasks import LANGUAGES, Task
 

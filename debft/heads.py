@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from debft import metrics, spans
+from debft.config.recipe import TrainConfig
 from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
 from debft.errors import NotFiniteError
 from debft.metrics import squad
-from debft.recipe import TrainConfig
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

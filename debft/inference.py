@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.checks import check_lengths
+from debft.config.recipe import Recipe, TrainConfig
 from debft.console import say
 from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
@@ -37,7 +38,6 @@ from debft.models import (
     use_config,
 )  # fmt: skip
 from debft.probe import check_takes_texts
-from debft.recipe import Recipe, TrainConfig
 from debft.results import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debft.config.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.console import say
 from debft.data import demo
 from debft.data.own import settings_of
@@ -27,7 +28,6 @@ from debft.model_files import (
     tokenizer_files,
 )
 from debft.positions import longest_input
-from debft.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.runtime import hub
 from debft.runtime.launch import is_main_process
 from debft.tasks import TASKS, QuestionAnswering, Task

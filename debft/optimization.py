@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from debft.recipe import TrainConfig
+from debft.config.recipe import TrainConfig
 
 NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight")
 

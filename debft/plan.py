@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from debft.checks import check_recipe
+from debft.config.recipe import SOURCES, Recipe, TrainConfig
 from debft.console import say
 from debft.data import absent_languages, encode_split, load_table, task_for
 from debft.data.checks import Examples, check_rows, say_skipped
@@ -18,7 +19,6 @@ from debft.data.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
-from debft.recipe import SOURCES, Recipe, TrainConfig
 from debft.results import RunDirectory, RunResult
 from debft.runtime.launch import is_main_process
 from debft.schedule import check_schedule

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from debft.config.recipe import Recipe, default_recipe_path, load_recipe
 from debft.errors import InputError
-from debft.recipe import Recipe, default_recipe_path, load_recipe
 from debft.runtime.devices import check_precision
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
+from debft.config.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.console import OutputConsole, clock, console, say
-from debft.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.results import RunResult
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from debft import yaml12
+from debft.config import yaml12
+from debft.config.recipe import Recipe, from_dict, to_dict
 from debft.console import say
 from debft.errors import InputError
-from debft.recipe import Recipe, from_dict, to_dict
 from debft.runtime.launch import is_main_process
 from debft.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 

@@ -2,9 +2,9 @@
 
 import math
 
+from debft.config.recipe import TrainConfig
 from debft.data.batches import steps_per_epoch
 from debft.errors import InputError
-from debft.recipe import TrainConfig
 
 
 def num_steps(config: TrainConfig, num_examples: int) -> int:

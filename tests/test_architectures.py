@@ -15,6 +15,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 import debft.finetune
 from debft import inference
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import demo
 from debft.data.batches import Collator
 from debft.data.checks import check_rows, check_texts
@@ -24,7 +25,6 @@ from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.models import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
-from debft.recipe import load_recipe, recipe_path
 from debft.results import RunDirectory
 from debft.tasks import TASKS
 

@@ -6,12 +6,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import load_table
 from debft.data.checks import check_rows, check_texts
 from debft.data.files import read_table
 from debft.errors import InputError
 from debft.plan import make_plan
-from debft.recipe import load_recipe, recipe_path
 from debft.tasks import TASKS
 
 NO_KEY = object()

@@ -12,7 +12,7 @@ import typer
 from conftest import write_mnli
 
 from debft import cli
-from debft.recipe import recipe_names
+from debft.config.recipe import recipe_names
 
 
 def run(*arguments, **environment):

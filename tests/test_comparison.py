@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from debft.comparison import beside_published, why_not_compared
-from debft.recipe import load_recipe, recipe_path, with_train
+from debft.config.recipe import load_recipe, recipe_path, with_train
 from debft.results import RunDirectory
 from debft.tasks import TASKS
 

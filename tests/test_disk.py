@@ -14,11 +14,11 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 import debft.finetune
+from debft.config.recipe import load_recipe, recipe_path, with_train
 from debft.errors import InputError, MachineError
 from debft.finetune import finetune
 from debft.inference import recipe_of
 from debft.plan import check_output, make_plan
-from debft.recipe import load_recipe, recipe_path, with_train
 from debft.results import FORMAT_VERSION, RunDirectory
 
 

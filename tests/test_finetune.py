@@ -19,10 +19,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.finetune
 import debft.session
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import load_table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
-from debft.recipe import load_recipe, recipe_path
 from debft.results import RunDirectory
 from debft.tasks import TASKS
 
@@ -155,7 +155,7 @@ def test_complete_run_is_returned_without_reading_a_row_or_building_a_model(fini
 
 def test_directory_of_a_different_run_is_refused_even_with_resume(finished):
     _, run, recipe = finished
-    from debft.recipe import with_train
+    from debft.config.recipe import with_train
 
     with pytest.raises(InputError, match=r"holds a different run: train\.learning_rate is 0\.002 there and 0\.1 here"):
         finetune(with_train(recipe, learning_rate=0.1), run.path, resume=True)

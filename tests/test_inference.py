@@ -13,9 +13,9 @@ import pytest
 from conftest import write_mnli, write_tsv
 
 from debft import inference
+from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
 from debft.finetune import finetune
-from debft.recipe import load_recipe, recipe_path
 
 PAIRS = [
     {"premise": "the white fox slept .", "hypothesis": "the fox was white .", "id": "p1"},

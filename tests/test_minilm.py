@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from debft.config.recipe import with_train
 from debft.models import MODELS
-from debft.recipe import with_train
 from debft.runtime import hub
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from debft.config.recipe import TrainConfig
 from debft.optimization import AdamWithoutBiasCorrection, build_optimizer
-from debft.recipe import TrainConfig
 
 
 def gradients(steps, shapes):

@@ -15,6 +15,7 @@ import pytest
 import sklearn.metrics
 
 from debft import inference
+from debft.config.recipe import TrainConfig, load_recipe, recipe_path
 from debft.data import load_table
 from debft.data.checks import check_rows
 from debft.data.files import read_table
@@ -23,7 +24,6 @@ from debft.data.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.plan import make_plan
-from debft.recipe import TrainConfig, load_recipe, recipe_path
 from debft.tasks import TASKS, TEXT
 
 NAN, NO_KEY = float("nan"), object()
@@ -220,7 +220,7 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
     write(tmp_path / "train.csv", rows_of(text=["a b"] * 6, label=["1", "01", "001", "0001", "2", "02"]))
     code = (
         "from debft.data import load_table; from debft.data.own import own_task; from debft.tasks import TEXT; "
-        "from debft.recipe import TrainConfig; "
+        "from debft.config.recipe import TrainConfig; "
         f"print(own_task(TrainConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
     found = {

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import load_table
 from debft.data.checks import check_rows
 from debft.data.encoding import encode
@@ -16,7 +17,6 @@ from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.models import MODELS, ModelFiles, build_model, build_tokenizer, find_model
 from debft.plan import describe, make_plan
-from debft.recipe import load_recipe, recipe_path
 from debft.runtime import hub
 from debft.tasks import TASKS
 

@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from debft.errors import InputError
-from debft.models import MODELS
-from debft.recipe import (
+from debft.config.recipe import (
     TrainConfig,
     default_recipe_path,
     from_dict,
@@ -17,6 +15,8 @@ from debft.recipe import (
     recipe_path,
     to_dict,
 )
+from debft.errors import InputError
+from debft.models import MODELS
 from debft.tasks import TASKS
 
 # REFERENCE: epochs / warm-up / learning rate / batch / head dropout of experiments/glue/mnli.sh, and of the cards.

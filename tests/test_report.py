@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from debft.comparison import beside_published
-from debft.recipe import load_recipe, recipe_path
+from debft.config.recipe import load_recipe, recipe_path
 from debft.report import print_result
 from debft.results import RunResult
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
 from debft.plan import _check_same_run
-from debft.recipe import load_recipe, recipe_path
 
 KEYS = ("model", "data", "init_from")
 

@@ -18,7 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "recipe": "config", "yaml12": "config",
     "checks": "tasks",
     "results": "runs", "checkpoint": "runs", "storage": "runs", "cache": "runs", "environment": "runs",
     "comparison": "published",
@@ -117,7 +116,7 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.recipe import *; from debft.published import *; from debft import metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.recipe import *; from debft.published import *; from debft import metrics; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
            "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering
 
 from debft import inference
+from debft.config.recipe import TrainConfig, load_recipe, recipe_path
 from debft.data import demo, load_table
 from debft.data.batches import Collator
 from debft.data.checks import check_rows
@@ -19,7 +20,6 @@ from debft.heads import SpanHead
 from debft.metrics import squad
 from debft.models import ModelFiles, build_model, build_tokenizer
 from debft.plan import make_plan
-from debft.recipe import TrainConfig, load_recipe, recipe_path
 from debft.tasks import TASKS
 
 SQUAD2 = TASKS["squad2"]

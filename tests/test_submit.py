@@ -11,11 +11,11 @@ from conftest import write_tsv
 
 from debft import cli, inference
 from debft import submit as submission
+from debft.config.recipe import load_recipe, recipe_path
 from debft.data import demo
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.metrics import squad
-from debft.recipe import load_recipe, recipe_path
 from debft.results import RunDirectory, files_of
 from debft.submit import GLUE_FILES, check_glue, check_squad, submit
 from debft.tasks import TASKS

@@ -8,6 +8,7 @@ import torch
 from conftest import random_texts, table_of, write_model_config
 from transformers import Trainer, TrainingArguments
 
+from debft.config.recipe import TrainConfig
 from debft.data.batches import Collator, step_examples
 from debft.data.checks import check_rows
 from debft.data.encoding import encode
@@ -15,7 +16,6 @@ from debft.errors import NotFiniteError
 from debft.heads import ClassificationHead, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer
 from debft.optimization import build_optimizer
-from debft.recipe import TrainConfig
 from debft.runtime.devices import build_accelerator
 from debft.tasks import TASKS
 from debft.train import optimizer_steps, step_seed

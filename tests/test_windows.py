@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from debft.config.recipe import TrainConfig
 from debft.data import encode_split, load_table
 from debft.data.checks import Examples, check_rows
 from debft.data.files import read_table
 from debft.data.windows import encode_windows
 from debft.models import ModelFiles, build_tokenizer
-from debft.recipe import TrainConfig
 from debft.tasks import TASKS
 
 SIZES = {"max_seq_length": 48, "doc_stride": 12, "max_question_length": 16}

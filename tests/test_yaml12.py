@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from debft import yaml12
+from debft.config import yaml12
 from debft.errors import InputError
 
 

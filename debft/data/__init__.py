@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debft.config.recipe import SOURCES, Recipe, TrainConfig
 from debft.data import demo, directory, hub_datasets
 from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit, encode
@@ -11,7 +12,6 @@ from debft.data.files import Table
 from debft.data.own import own_task
 from debft.data.windows import encode_windows
 from debft.errors import InputError
-from debft.recipe import SOURCES, Recipe, TrainConfig
 from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
 
 if TYPE_CHECKING:

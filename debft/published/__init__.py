@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from debft import yaml12
+from debft.config import yaml12
+from debft.config.recipe import recipe_names
 from debft.errors import InputError, did_you_mean
-from debft.recipe import recipe_names
 
 DIRECTORY = Path(__file__).parent
 _ROW_KEYS = ("row", "model", "sift", "source", "note", "notes", "seeds")  # every other key of a row is a cell

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debft.config.recipe import Recipe
 from debft.console import say
 from debft.data import encode_split
 from debft.models import build_tokenizer, count_parameters
-from debft.recipe import Recipe
 from debft.reproduce.plan import RecipePlan
 from debft.results import RunDirectory
 from debft.tasks import Task

@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from debft import yaml12
+from debft.config import yaml12
+from debft.config.recipe import Recipe, source_kind
 from debft.console import meter
 from debft.data import load_table, task_for
 from debft.data.checks import check_rows
 from debft.errors import InputError
 from debft.models import MODELS
-from debft.recipe import Recipe, source_kind
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
 from debft.schedule import check_schedule

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from debft.config.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
 from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.plan import Plan, check_writable, make_plan
 from debft.published import Column, Row, Table, load_published, recipe_of_cell
-from debft.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
 from debft.results import RunDirectory, RunResult
 from debft.runtime.devices import check_precision

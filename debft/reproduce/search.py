@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from debft import yaml12
+from debft.config import yaml12
+from debft.config.recipe import DIALECTS, TrainConfig, load_recipe, recipe_path
 from debft.console import say
 from debft.errors import InputError
-from debft.recipe import DIALECTS, TrainConfig, load_recipe, recipe_path
 from debft.reproduce.jobs import default_jobs, devices_here, run_all
 from debft.reproduce.plan import Options, RecipePlan, Run, TablePlan, make_run
 from debft.storage import write_atomically

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from debft.config.recipe import Recipe, from_dict
 from debft.errors import InputError
 from debft.models import canonical_name
 from debft.published import table_names
-from debft.recipe import Recipe, from_dict
 from debft.results import RunDirectory
 from debft.storage import DiskError
 

@@ -1,7 +1,7 @@
 """The tasks by name. A new GLUE-like task is one entry in glue.py."""
 
+from debft.config.recipe import TrainConfig
 from debft.errors import InputError, did_you_mean
-from debft.recipe import TrainConfig
 from debft.tasks.classification import TextClassification
 from debft.tasks.glue import GLUE
 from debft.tasks.squad import SQUAD, QuestionAnswering

@@ -13,11 +13,11 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from debft import yaml12
+from debft.config import yaml12
 from debft.errors import InputError, did_you_mean, one_of
 
-_PACKAGED = Path(__file__).parent / "recipes"
-RECIPES_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "recipes"
+_PACKAGE = Path(__file__).parent.parent
+RECIPES_DIR = next(path for path in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if path.is_dir())
 
 SOURCES = ("hub", "demo")  # of `data`, beside directories
 
