@@ -397,9 +397,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="The resolved recipe as JSON on stdout.")] = False,
 ) -> None:
     """Validate a recipe without training; every problem is reported at once."""
-    from debft.checks import check_recipe
     from debft.config.recipe import load_recipe, recipe_path, to_dict
     from debft.tasks import TASKS
+    from debft.tasks.rules import check_recipe
 
     found = load_recipe(recipe_path(recipe))
     check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), f"{recipe}: ")

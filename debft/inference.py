@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.checks import check_lengths
 from debft.config.recipe import Recipe, TrainConfig
 from debft.console import say
 from debft.data import absent_languages, encode_split, load_table, present
@@ -41,6 +40,7 @@ from debft.probe import check_takes_texts
 from debft.results import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
+from debft.tasks.rules import check_lengths
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

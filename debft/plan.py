@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from debft.checks import check_recipe
 from debft.config.recipe import SOURCES, Recipe, TrainConfig
 from debft.console import say
 from debft.data import absent_languages, encode_split, load_table, task_for
@@ -24,6 +23,7 @@ from debft.runtime.launch import is_main_process
 from debft.schedule import check_schedule
 from debft.storage import DiskError
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
+from debft.tasks.rules import check_recipe
 
 MOST_SHOWN = 8  # labels or splits in one line
 
