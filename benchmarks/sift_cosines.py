@@ -20,7 +20,7 @@ import torch
 from sift_precision import ProductsInFloat32, recipe_of, write_rows
 
 from debft.plan import make_plan
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.session import Session, open_session
 from debft.sift import SiftLoss, _normalised
 

@@ -88,7 +88,7 @@ def _fine_tune(
 ) -> None:
     from debft.plan import check_output, describe, make_plan
     from debft.precision import precision_for
-    from debft.results import RunDirectory
+    from debft.runs.directory import RunDirectory
     from debft.runtime import launch
     from debft.runtime.devices import visible_gpus
     from debft.runtime.variables import check_variables
@@ -172,7 +172,7 @@ def _default_output(recipe) -> Path:
 def _check_before_launch(recipe, output: Path, resume: bool) -> None:
     """Bad input is found once, before several processes would each find it."""
     from debft.plan import check_output, make_plan
-    from debft.results import RunDirectory
+    from debft.runs.directory import RunDirectory
 
     if check_output(RunDirectory(output), recipe, resume) is None:
         make_plan(recipe)

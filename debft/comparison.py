@@ -6,7 +6,7 @@ from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
 from debft.published import published_scores
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
 NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from debft import __version__
-from debft.cache import cache_directory
 from debft.errors import InputError
 from debft.model_files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
 from debft.models import read_config
 from debft.positions import longest_input
+from debft.runs.cache import cache_directory
 from debft.runtime import hub
 from debft.runtime.devices import unused_gpus, visible_gpus
 

@@ -11,14 +11,14 @@ from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import Recipe, source_kind
 from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
-from debft.environment import environment
 from debft.errors import InputError, Interrupted, MachineError
 from debft.plan import Plan, check_output, describe, make_plan
-from debft.results import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.environment import environment
+from debft.runs.storage import DiskError
 from debft.runtime.launch import in_a_group, is_main_process
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
-from debft.storage import DiskError
 from debft.tasks import Split, Task
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from debft.models import (
     use_config,
 )  # fmt: skip
 from debft.probe import check_takes_texts
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths

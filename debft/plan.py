@@ -18,10 +18,10 @@ from debft.data.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
-from debft.results import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.storage import DiskError
 from debft.runtime.launch import is_main_process
 from debft.schedule import check_schedule
-from debft.storage import DiskError
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 

@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 
 from debft.config.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.console import OutputConsole, clock, console, say
-from debft.results import RunResult
+from debft.runs.directory import RunResult
 
 
 def print_result(result: RunResult, output: Path) -> None:

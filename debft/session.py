@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft import checkpoint
 from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.console import say
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
-from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
@@ -20,10 +18,12 @@ from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
 from debft.precision import precision_for
 from debft.probe import check_takes_texts
-from debft.results import RunDirectory, files_of
+from debft.runs import checkpoint
+from debft.runs.directory import RunDirectory, files_of
+from debft.runs.environment import code_digest, moving_versions
+from debft.runs.storage import DiskError, whole_directory
 from debft.runtime.devices import build_accelerator, micro_batch_tokens
 from debft.sift import SiftLoss, perturbed_module
-from debft.storage import DiskError, whole_directory
 from debft.tokenizer_json import save_tokenizer
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from debft.data.checks import Examples, check_rows, check_texts
 from debft.data.files import Table
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.inference import assess, load_predictor, predict, recipe_of
-from debft.results import RunDirectory
-from debft.storage import write_atomically, write_together
+from debft.runs.directory import RunDirectory
+from debft.runs.storage import write_atomically, write_together
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.

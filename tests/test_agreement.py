@@ -14,7 +14,7 @@ from test_finetune import lines, tiny_recipe, weights
 from debft.agreement import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
 from debft.errors import InputError, MachineError
 from debft.finetune import finetune
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 
 DEBFT = (sys.executable, "-m", "debft")
 

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from debft import checkpoint, session
-from debft.checkpoint import (
+from debft import session
+from debft.errors import InputError
+from debft.runs import checkpoint
+from debft.runs.checkpoint import (
     checkpoints,
     keep_best,
     keep_newest,
@@ -24,9 +26,8 @@ from debft.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )  # fmt: skip
-from debft.errors import InputError
-from debft.results import RunDirectory
-from debft.storage import DiskError
+from debft.runs.directory import RunDirectory
+from debft.runs.storage import DiskError
 
 
 def trained(steps=3, seed=0):
@@ -104,7 +105,7 @@ def test_kill_at_any_moment_leaves_a_loadable_checkpoint(tmp_path):
     child = textwrap.dedent(f"""
         import sys, torch
         from pathlib import Path
-        from debft.checkpoint import keep_newest, save_checkpoint
+        from debft.runs.checkpoint import keep_newest, save_checkpoint
         model = torch.nn.Linear(400, 400)
         optimizer = torch.optim.AdamW(model.parameters())
         model(torch.ones(1, 400)).sum().backward(); optimizer.step()

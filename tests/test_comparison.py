@@ -6,7 +6,7 @@ import pytest
 
 from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import load_recipe, recipe_path, with_train
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
 
 ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}

@@ -19,7 +19,7 @@ from debft.errors import InputError, MachineError
 from debft.finetune import finetune
 from debft.inference import recipe_of
 from debft.plan import check_output, make_plan
-from debft.results import FORMAT_VERSION, RunDirectory
+from debft.runs.directory import FORMAT_VERSION, RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def test_disk_that_fills_up_ends_the_run_in_one_line_and_resume_gives_the_same_w
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to tell which file is written")
 def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe, through, tmp_path, monkeypatch, capsys):
-    import debft.checkpoint
+    import debft.runs.checkpoint
 
-    save = debft.checkpoint.save_checkpoint
+    save = debft.runs.checkpoint.save_checkpoint
 
     def full_for_a_while(directory, name, *rest):
         with monkeypatch.context() as patch:
@@ -126,7 +126,7 @@ def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe,
                 refuse(patch, tmp_path, "mkdir")
             return save(directory, name, *rest)
 
-    monkeypatch.setattr(debft.checkpoint, "save_checkpoint", full_for_a_while)
+    monkeypatch.setattr(debft.runs.checkpoint, "save_checkpoint", full_for_a_while)
     finetune(recipe, tmp_path / "run")
     assert "No space left on device: the last step has no checkpoint; going on" in capsys.readouterr().err
     check_same(RunDirectory(tmp_path / "run"), through)

@@ -10,8 +10,8 @@ from conftest import random_texts, table_of
 from debft.data import encoding
 from debft.data.checks import check_rows
 from debft.data.encoding import encode, longest_first, random_ends
-from debft.environment import code_digest
 from debft.models import ModelFiles, build_tokenizer
+from debft.runs.environment import code_digest
 
 
 @pytest.fixture(scope="module")

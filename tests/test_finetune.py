@@ -23,7 +23,7 @@ from debft.config.recipe import load_recipe, recipe_path
 from debft.data import load_table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
 
 

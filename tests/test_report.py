@@ -7,7 +7,7 @@ import pytest
 from debft.comparison import beside_published
 from debft.config.recipe import load_recipe, recipe_path
 from debft.report import print_result
-from debft.results import RunResult
+from debft.runs.directory import RunResult
 
 SCORES = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.0}
 

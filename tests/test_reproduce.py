@@ -19,7 +19,6 @@ from conftest import write_mnli
 from debft import published
 from debft.config import yaml12
 from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
-from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.models import count_parameters, find_model
 from debft.reproduce import jobs
@@ -32,7 +31,8 @@ from debft.reproduce.others import other_runs
 from debft.reproduce.plan import Options, make_table_plan
 from debft.reproduce.reproduction import dry_run, lost_cells, reproduce, worst_code
 from debft.reproduce.search import grid_of, points, search, trial_options
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
+from debft.runs.environment import code_digest, moving_versions
 from debft.tasks import TASKS
 
 TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)
@@ -42,7 +42,7 @@ FAKE = """
 import json, os, signal, sys, time
 started = time.time()
 from pathlib import Path
-from debft.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, moving_versions
 from debft.config.recipe import load_recipe, parse_set, recipe_path, to_dict
 arguments = sys.argv[1:]
 def given(name):

@@ -204,7 +204,7 @@ def test_squad_1_1_has_no_threshold_and_always_answers(tmp_path):
 
 
 def test_resumed_run_ends_with_the_same_scores(trained, tmp_path):
-    from debft.checkpoint import keep_newest
+    from debft.runs.checkpoint import keep_newest
 
     overrides = {"train.max_steps": 60, "train.max_train_samples": 500, "train.max_eval_samples": 80, "runtime.save_steps": 25}
     recipe = load_recipe(recipe_path("squad2/demo"), overrides)

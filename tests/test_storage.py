@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from debft.errors import InputError
-from debft.storage import (
+from debft.runs.storage import (
     DiskError,
     append_line,
     disk_errors,
@@ -132,7 +132,7 @@ def test_line_is_appended_whole_or_not_at_all(tmp_path, small_files):
 
 def test_what_a_process_left_half_written_is_removed(tmp_path):
     child = (
-        "import os, sys; from pathlib import Path; from debft.storage import whole_directory, write_atomically; import debft.storage\n"
+        "import os, sys; from pathlib import Path; from debft.runs.storage import whole_directory, write_atomically; import debft.runs.storage\n"
         "os.replace = lambda *_: os._exit(9)\n"
         "with whole_directory(Path(sys.argv[1]) / 'model') as folder:\n"
         "    (folder / 'x').write_text('x'); write_atomically(Path(sys.argv[1]) / 'result.json', b'x')"
@@ -147,7 +147,7 @@ def test_what_a_process_left_half_written_is_removed(tmp_path):
 def test_removal_that_dies_half_way_leaves_no_half_under_the_name(tmp_path, monkeypatch):
     with whole_directory(tmp_path / "step-000001") as folder:
         (folder / "x").write_text("x")
-    monkeypatch.setattr("debft.storage.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("debft.runs.storage.shutil.rmtree", lambda *_, **__: None)
     remove_directory(tmp_path / "step-000001")
     assert not (tmp_path / "step-000001").exists()
 

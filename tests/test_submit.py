@@ -16,7 +16,7 @@ from debft.data import demo
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.metrics import squad
-from debft.results import RunDirectory, files_of
+from debft.runs.directory import RunDirectory, files_of
 from debft.submit import GLUE_FILES, check_glue, check_squad, submit
 from debft.tasks import TASKS
 

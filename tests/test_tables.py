@@ -17,7 +17,7 @@ from debft import published
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
 from debft.published import load_published, table_names
-from debft.results import RunResult
+from debft.runs.directory import RunResult
 from debft.tables import FORMATS, tables_document
 from debft.tables.render import ONLY_IN_JSON, readable
 

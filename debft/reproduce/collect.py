@@ -18,7 +18,7 @@ from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
-from debft.results import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory, RunResult
 from debft.runtime.signals import INTERRUPTED
 
 FORMAT_VERSION = 2

@@ -14,7 +14,7 @@ from debft.console import say
 from debft.data import encode_split
 from debft.models import build_tokenizer, count_parameters
 from debft.reproduce.plan import RecipePlan
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.tasks import Task
 
 if TYPE_CHECKING:

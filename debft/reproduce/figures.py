@@ -19,7 +19,7 @@ from debft.reproduce.content import (
     signed,
 )
 from debft.reproduce.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
-from debft.results import in_percent
+from debft.runs.directory import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
 OPEN = ("undecided", "labelled")  # drawn as outlines

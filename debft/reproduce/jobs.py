@@ -16,7 +16,7 @@ from debft.console import Meter, meter, say
 from debft.errors import InputError
 from debft.published import Table
 from debft.reproduce.plan import Run
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
 from debft.runtime.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
 

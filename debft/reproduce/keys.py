@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, recipe_hash, source_kind
-from debft.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, moving_versions
 
 FORMAT = "0.1.0"  # the version of debft when the first runs were made; it stays, so that those are still found and named
 

@@ -12,7 +12,7 @@ from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.plan import Plan, check_writable, make_plan
 from debft.published import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
-from debft.results import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory, RunResult
 from debft.runtime.devices import check_precision
 from debft.schedule import check_schedule
 from debft.tasks import Task

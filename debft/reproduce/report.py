@@ -11,7 +11,7 @@ from debft.pages import escaped, template
 from debft.reproduce.content import SYMBOLS, content
 from debft.reproduce.drawing import Drawing, render, render_inline
 from debft.reproduce.figures import drawings
-from debft.storage import write_atomically
+from debft.runs.storage import write_atomically
 
 PAGE = "page.html.j2"
 

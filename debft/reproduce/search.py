@@ -17,7 +17,7 @@ from debft.console import say
 from debft.errors import InputError
 from debft.reproduce.jobs import default_jobs, devices_here, run_all
 from debft.reproduce.plan import Options, RecipePlan, Run, TablePlan, make_run
-from debft.storage import write_atomically
+from debft.runs.storage import write_atomically
 from debft.tasks import QuestionAnswering
 
 SHORT = {"train.num_train_epochs": 1.0, "train.warmup_steps": 0.1}

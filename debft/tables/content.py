@@ -7,7 +7,7 @@ from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
 from debft.published import Column, Row, Table, prints_number, recipe_of_cell
-from debft.results import in_percent
+from debft.runs.directory import in_percent
 from debft.tables.runs import FoundRuns, Run
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}

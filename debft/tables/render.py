@@ -8,7 +8,7 @@ from typing import Any
 
 from debft.console import OutputConsole
 from debft.pages import escaped, template
-from debft.results import in_percent
+from debft.runs.directory import in_percent
 from debft.tables.content import Footnotes
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing

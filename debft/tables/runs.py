@@ -9,8 +9,8 @@ from debft.config.recipe import Recipe, from_dict
 from debft.errors import InputError
 from debft.models import canonical_name
 from debft.published import table_names
-from debft.results import RunDirectory
-from debft.storage import DiskError
+from debft.runs.directory import RunDirectory
+from debft.runs.storage import DiskError
 
 
 @dataclass(frozen=True, kw_only=True)

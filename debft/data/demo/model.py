@@ -19,8 +19,8 @@ def model_directory() -> Path:
     The tokenizer is a real SentencePiece model with DeBERTa's special pieces, trained on the demo rows, so the demo
     takes the same way through the program as microsoft/deberta-v3 does.
     """
-    from debft.cache import cache_directory
-    from debft.storage import write_atomically
+    from debft.runs.cache import cache_directory
+    from debft.runs.storage import write_atomically
 
     config = json.dumps(_config(), indent=2, sort_keys=True)
     spm = _spm()

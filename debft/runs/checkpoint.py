@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from debft.console import say
 from debft.errors import InputError
-from debft.storage import disk_errors, remove_directory, whole_directory
+from debft.runs.storage import disk_errors, remove_directory, whole_directory
 
 MANIFEST, MODEL, OPTIMIZER, STATE = "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")

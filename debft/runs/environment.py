@@ -13,14 +13,14 @@ from debft import __version__
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers")
 # The installed packages whose versions can move a number of a run.
 MOVING = ("torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "scipy", "scikit-learn")
-# What only shows runs or judges them; everything else of the package takes part in making them.
-SHOWING = ("reproduce", "tables", "published", "report.py", "pages.py", "progress.py", "doctor.py", "submit.py")
+# The rooms and files that only ask for runs, show or judge them; everything else of the package takes part in making them.
+SHOWING = ("cli", "reproduce", "output", "published", "console.py", "__main__.py")
 
 
 @cache
 def code_digest() -> str:
     """16 hex digits of the package's source files that take part in a run: two digests differ where the code does."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
+    root, digest = Path(__file__).parent.parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
         if inside.parts[0] not in SHOWING:
