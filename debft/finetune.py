@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debft.agreement import losing_a_process_is_said, of_first, process_name, together
-from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import Recipe, source_kind
 from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
 from debft.errors import InputError, Interrupted, MachineError
 from debft.plan import Plan, check_output, describe, make_plan
+from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.environment import environment
 from debft.runs.storage import DiskError

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import load_recipe, recipe_path, with_train
+from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
 

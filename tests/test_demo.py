@@ -11,7 +11,7 @@ import sentencepiece
 from debft.data import demo
 from debft.data.checks import check_rows
 from debft.data.demo import languages, questions
-from debft.published import load_published
+from debft.published.load import load_published
 from debft.tasks import TASKS, TextClassification
 
 

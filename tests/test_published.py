@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from debft import published
 from debft.config.recipe import load_recipe, recipe_names, recipe_path
 from debft.errors import InputError
-from debft.published import load_published, prints_number, published_scores, recipe_of_cell, table_names
+from debft.published import load as published
+from debft.published.load import load_published, prints_number, published_scores, recipe_of_cell, table_names
 from debft.tasks import LANGUAGES, TASKS
 
 CARDS = Path(__file__).parent / "cards"

@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from debft.comparison import beside_published
 from debft.config.recipe import load_recipe, recipe_path
+from debft.published.comparison import beside_published
 from debft.report import print_result
 from debft.runs.directory import RunResult
 

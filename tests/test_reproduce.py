@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_mnli
 
-from debft import published
 from debft.config import yaml12
 from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
 from debft.errors import InputError
 from debft.models import count_parameters, find_model
+from debft.published import load as published
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve
 from debft.reproduce.cost import cost_of, total

@@ -16,7 +16,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import debft.finetune
 import debft.session
 from debft import sift
-from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
 from debft.data import encode_split, load_table
 from debft.data.batches import Collator
@@ -28,6 +27,7 @@ from debft.finetune import finetune
 from debft.heads import head_of, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.optimization import build_optimizer
+from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.devices import build_accelerator
 from debft.sift import SiftLoss, first_draw, perturbed_module
 from debft.tasks import TASKS

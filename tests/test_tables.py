@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from test_cli import run
 
-from debft import published
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
-from debft.published import load_published, table_names
+from debft.published import load as published
+from debft.published.load import load_published, table_names
 from debft.runs.directory import RunResult
 from debft.tables import FORMATS, tables_document
 from debft.tables.render import ONLY_IN_JSON, readable

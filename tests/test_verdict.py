@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from debft.published import PublishedScore, load_published, table_names
+from debft.published.load import PublishedScore, load_published, table_names
 from debft.reproduce.verdict import (
     MOST_SEEDS,
     SMALLEST_SPREAD,

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from debft import cli
-from debft.published import load_published
+from debft.published.load import load_published
 
 COMMANDS = typer.main.get_command(cli.app).commands
 ROOT = Path(__file__).parent.parent

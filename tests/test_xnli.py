@@ -6,13 +6,13 @@ import pytest
 from conftest import write_tsv
 
 from debft import inference
-from debft.comparison import beside_published, why_not_compared
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data import demo, load_table, present
 from debft.data.checks import check_rows
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.plan import make_plan
+from debft.published.comparison import beside_published, why_not_compared
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
 

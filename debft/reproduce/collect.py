@@ -13,7 +13,7 @@ from typing import Any
 from debft import __version__
 from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path, source_kind, with_train
 from debft.errors import InputError
-from debft.published import Column, PublishedScore, Row, recipe_of_cell
+from debft.published.load import Column, PublishedScore, Row, recipe_of_cell
 from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan

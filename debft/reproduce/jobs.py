@@ -14,7 +14,7 @@ from typing import IO
 
 from debft.console import Meter, meter, say
 from debft.errors import InputError
-from debft.published import Table
+from debft.published.load import Table
 from debft.reproduce.plan import Run
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus, warn_of_unused_gpus

@@ -10,7 +10,7 @@ from debft.config.recipe import Recipe, from_dict, load_recipe, recipe_path, wit
 from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.plan import Plan, check_writable, make_plan
-from debft.published import Column, Row, Table, load_published, recipe_of_cell
+from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runtime.devices import check_precision

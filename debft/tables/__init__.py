@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from debft.errors import InputError, did_you_mean
-from debft.published import load_published, table_names
+from debft.published.load import load_published, table_names
 from debft.tables.content import document
 from debft.tables.render import FORMATS
 from debft.tables.runs import find_runs

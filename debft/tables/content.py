@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
-from debft.published import Column, Row, Table, prints_number, recipe_of_cell
+from debft.published.load import Column, Row, Table, prints_number, recipe_of_cell
 from debft.runs.directory import in_percent
 from debft.tables.runs import FoundRuns, Run
 

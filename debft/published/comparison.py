@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
-from debft.published import published_scores
+from debft.published.load import published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
