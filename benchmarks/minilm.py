@@ -30,8 +30,8 @@ import numpy as np
 from scipy import stats
 
 from debft.config.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
-from debft.data import load_table
 from debft.data.batches import by_length, epoch_order
+from debft.data.load import load_table
 from debft.finetune import finetune
 from debft.models import find_model
 from debft.tasks import TASKS, QuestionAnswering

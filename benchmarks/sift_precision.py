@@ -33,7 +33,7 @@ from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path
-from debft.data import load_table
+from debft.data.load import load_table
 from debft.finetune import finetune
 from debft.tasks import TASKS
 

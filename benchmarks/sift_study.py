@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import demo
+from debft.data.sources import demo
 from debft.finetune import finetune
 from debft.tasks import TASKS
 

@@ -123,7 +123,7 @@ def _fine_tune(
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.config.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
-    from debft.data import demo
+    from debft.data.sources import demo
     from debft.models import canonical_name
     from debft.runtime.devices import check_precision
 

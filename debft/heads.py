@@ -12,8 +12,8 @@ import torch
 
 from debft import metrics, spans
 from debft.config.recipe import TrainConfig
-from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit
+from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
 from debft.errors import NotFiniteError
 from debft.metrics import squad

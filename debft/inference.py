@@ -11,13 +11,13 @@ import numpy as np
 
 from debft.config.recipe import Recipe, TrainConfig
 from debft.console import say
-from debft.data import absent_languages, encode_split, load_table, present
 from debft.data.batches import Collator
-from debft.data.checks import Examples, check_rows, check_texts, say_skipped
 from debft.data.encoding import EncodedSplit
-from debft.data.files import Table, decoded, lists_of_objects, read_table, read_text
-from debft.data.foreign import header_for, in_task_columns
-from debft.data.own import own_task_of_model
+from debft.data.load import absent_languages, encode_split, load_table, present
+from debft.data.rows import Examples, check_rows, check_texts, say_skipped
+from debft.data.sources.files import Table, decoded, lists_of_objects, read_table, read_text
+from debft.data.sources.foreign import header_for, in_task_columns
+from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Assessment, Head, head_of

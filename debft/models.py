@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import RuntimeConfig, TrainConfig, from_dict
 from debft.console import say
-from debft.data import demo
-from debft.data.own import settings_of
+from debft.data.sources import demo
+from debft.data.sources.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.layouts import LAYOUTS
 from debft.model_files import (

@@ -12,9 +12,9 @@ import numpy as np
 
 from debft.config.recipe import SOURCES, Recipe, TrainConfig
 from debft.console import say
-from debft.data import absent_languages, encode_split, load_table, task_for
-from debft.data.checks import Examples, check_rows, say_skipped
-from debft.data.own import quoted
+from debft.data.load import absent_languages, encode_split, load_table, task_for
+from debft.data.rows import Examples, check_rows, say_skipped
+from debft.data.sources.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config

@@ -8,9 +8,9 @@ import numpy as np
 
 from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.console import say
-from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
+from debft.data.load import encode_split
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
 from debft.models import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from debft.console import say
-from debft.data import load_table
-from debft.data.checks import Examples, check_rows, check_texts
-from debft.data.files import Table
+from debft.data.load import load_table
+from debft.data.rows import Examples, check_rows, check_texts
+from debft.data.sources.files import Table
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.inference import assess, load_predictor, predict, recipe_of
 from debft.runs.directory import RunDirectory

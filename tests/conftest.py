@@ -33,8 +33,8 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
 import hypothesis
 import pytest
 
-from debft.data import demo
-from debft.data.files import Table
+from debft.data.sources import demo
+from debft.data.sources.files import Table
 from debft.tasks import TASKS
 
 # The same examples everywhere, and no limit on the time of one: a busy machine would fail it.

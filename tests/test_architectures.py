@@ -16,11 +16,11 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 import debft.finetune
 from debft import inference
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import demo
 from debft.data.batches import Collator
-from debft.data.checks import check_rows, check_texts
 from debft.data.encoding import encode
-from debft.data.files import Table, read_table
+from debft.data.rows import check_rows, check_texts
+from debft.data.sources import demo
+from debft.data.sources.files import Table, read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune

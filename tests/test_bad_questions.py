@@ -7,9 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import load_table
-from debft.data.checks import check_rows, check_texts
-from debft.data.files import read_table
+from debft.data.load import load_table
+from debft.data.rows import check_rows, check_texts
+from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.plan import make_plan
 from debft.tasks import TASKS

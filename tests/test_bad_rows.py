@@ -8,9 +8,9 @@ import pyarrow.parquet
 import pytest
 from conftest import table_of, write_tsv
 
-from debft.data import load_table
-from debft.data.checks import check_rows, check_texts
-from debft.data.files import read_table
+from debft.data.load import load_table
+from debft.data.rows import check_rows, check_texts
+from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.tasks import TASKS
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from debft.data import demo
-from debft.data.checks import check_rows
-from debft.data.demo import languages, questions
+from debft.data.rows import check_rows
+from debft.data.sources import demo
+from debft.data.sources.demo import languages, questions
 from debft.published.load import load_published
 from debft.tasks import TASKS, TextClassification
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import random_texts, table_of
 
 from debft.data import encoding
-from debft.data.checks import check_rows
 from debft.data.encoding import encode, longest_first, random_ends
+from debft.data.rows import check_rows
 from debft.models import ModelFiles, build_tokenizer
 from debft.runs.environment import code_digest
 
@@ -41,7 +41,7 @@ def test_features_equal_transformers_own_truncation(examples, tokenizer, max_seq
 
 
 def test_real_pairs_equal_transformers_own_truncation(shared, mnli, tmp_path):
-    from debft.data import load_table
+    from debft.data.load import load_table
 
     (tmp_path / "spm.model").write_bytes((shared / "tokenizer" / "deberta-v3" / "spm.model").read_bytes())
     (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')

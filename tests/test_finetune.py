@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import debft.finetune
 import debft.session
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import load_table
+from debft.data.load import load_table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.runs.directory import RunDirectory

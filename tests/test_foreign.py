@@ -9,9 +9,9 @@ import pytest
 from conftest import table_of, write_tsv
 
 from debft import inference
-from debft.data import load_table
-from debft.data.checks import check_rows, check_texts
-from debft.data.foreign import in_task_columns
+from debft.data.load import load_table
+from debft.data.rows import check_rows, check_texts
+from debft.data.sources.foreign import in_task_columns
 from debft.errors import InputError
 from debft.tasks import TASKS
 

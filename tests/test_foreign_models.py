@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from debft import foreign_tokenizers, inference
-from debft.data.checks import check_rows, check_texts
-from debft.data.files import Table
+from debft.data.rows import check_rows, check_texts
+from debft.data.sources.files import Table
 from debft.errors import InputError
 from debft.models import ModelFiles, build_tokenizer
 

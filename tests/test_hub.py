@@ -9,8 +9,8 @@ import datasets
 import huggingface_hub
 import pytest
 
-from debft.data import hub_datasets
-from debft.data.checks import check_rows
+from debft.data.rows import check_rows
+from debft.data.sources import hub as hub_datasets
 from debft.errors import InputError
 from debft.models import find_model
 from debft.runtime import hub

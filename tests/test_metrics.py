@@ -10,8 +10,8 @@ import sklearn.metrics
 from sklearn.metrics import accuracy_score
 
 from debft import metrics
-from debft.data.checks import Examples
 from debft.data.encoding import EncodedSplit
+from debft.data.rows import Examples
 from debft.heads import ClassificationHead, probabilities
 from debft.tasks import TASKS
 

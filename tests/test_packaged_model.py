@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import load_table
-from debft.data.checks import check_rows
 from debft.data.encoding import encode
-from debft.data.files import read_table
+from debft.data.load import load_table
+from debft.data.rows import check_rows
+from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.models import MODELS, ModelFiles, build_model, build_tokenizer, find_model

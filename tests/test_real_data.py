@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from debft.config.recipe import load_recipe
-from debft.data import task_for
+from debft.data.load import task_for
 from debft.tasks import TASKS
 
 REAL = ("mnli", "cola", "rte", "mrpc", "sst2", "stsb", "squad2", "xnli")  # what shared/data has

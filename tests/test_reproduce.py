@@ -463,7 +463,7 @@ def chain(tmp_path, monkeypatch):
         "name: chain\ntitle: T\nsource: S\nmargin: 0.5\nmargin_source: chosen\ncolumns:\n  mnli: {header: M, scores: [validation_matched/accuracy]}\n"
         "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
     )
-    monkeypatch.setattr("debft.published.DIRECTORY", tables)
+    monkeypatch.setattr("debft.published.load.DIRECTORY", tables)
     monkeypatch.setattr("debft.config.recipe.RECIPES_DIR", recipes)
     return replace(TINY, data="demo", max_steps=None)
 

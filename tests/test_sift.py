@@ -17,11 +17,12 @@ import debft.finetune
 import debft.session
 from debft import sift
 from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
-from debft.data import encode_split, load_table
 from debft.data.batches import Collator
-from debft.data.checks import check_rows
-from debft.data.demo import questions
-from debft.data.files import Table
+from debft.data.load import encode_split, load_table
+from debft.data.rows import check_rows
+from debft.data.sources import demo
+from debft.data.sources.demo import questions
+from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.heads import head_of, plain_loss
@@ -399,7 +400,7 @@ def steps(run):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("sift")
-    model = write_model_config(root / "m", debft.data.demo.model_directory(), hidden_dropout_prob=0.1)
+    model = write_model_config(root / "m", demo.model_directory(), hidden_dropout_prob=0.1)
     recipe = small_recipe(root, model=str(model))
     return finetune(recipe, root / "run"), root / "run", recipe
 

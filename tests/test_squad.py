@@ -10,9 +10,10 @@ from transformers import AutoModelForQuestionAnswering
 
 from debft import inference
 from debft.config.recipe import TrainConfig, load_recipe, recipe_path
-from debft.data import demo, load_table
 from debft.data.batches import Collator
-from debft.data.checks import check_rows
+from debft.data.load import load_table
+from debft.data.rows import check_rows
+from debft.data.sources import demo
 from debft.data.windows import encode_windows
 from debft.errors import InputError, NotFiniteError
 from debft.finetune import finetune

@@ -12,7 +12,7 @@ from conftest import write_tsv
 from debft import cli, inference
 from debft import submit as submission
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import demo
+from debft.data.sources import demo
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.metrics import squad
@@ -203,7 +203,7 @@ def test_demo_rows_are_refused_and_named_where_they_are_written(run_of, tmp_path
 
 
 def test_demo_rows_are_no_submission_even_where_their_number_is_right(run_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("debft.data.demo.pairs.DEV_ROWS", 146)
+    monkeypatch.setattr("debft.data.sources.demo.pairs.DEV_ROWS", 146)
     with pytest.raises(InputError, match="expected the benchmark's 146 test rows, got 146 demo rows"):
         submit([run_of("wnli")], "demo", tmp_path / "out", partial=False, precision="auto")
 

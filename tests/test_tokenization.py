@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from debft.data.files import read_table
+from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.models import ModelFiles, build_tokenizer
 from debft.tokenization import tokenizer_from_spm

@@ -10,8 +10,8 @@ from transformers import Trainer, TrainingArguments
 
 from debft.config.recipe import TrainConfig
 from debft.data.batches import Collator, step_examples
-from debft.data.checks import check_rows
 from debft.data.encoding import encode
+from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
 from debft.heads import ClassificationHead, plain_loss
 from debft.models import ModelFiles, build_model, build_tokenizer

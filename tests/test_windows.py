@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from debft.config.recipe import TrainConfig
-from debft.data import encode_split, load_table
-from debft.data.checks import Examples, check_rows
-from debft.data.files import read_table
+from debft.data.load import encode_split, load_table
+from debft.data.rows import Examples, check_rows
+from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.models import ModelFiles, build_tokenizer
 from debft.tasks import TASKS

@@ -7,8 +7,9 @@ from conftest import write_tsv
 
 from debft import inference
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data import demo, load_table, present
-from debft.data.checks import check_rows
+from debft.data.load import load_table, present
+from debft.data.rows import check_rows
+from debft.data.sources import demo
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.plan import make_plan

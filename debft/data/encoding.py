@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from debft.console import meter, say
-from debft.data.checks import Examples
+from debft.data.rows import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.storage import DiskError, write_atomically

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.console import meter
-from debft.data.checks import Examples
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, cached_arrays, set_up
+from debft.data.rows import Examples
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -11,8 +11,8 @@ from typing import Any
 from debft.config import yaml12
 from debft.config.recipe import Recipe, source_kind
 from debft.console import meter
-from debft.data import load_table, task_for
-from debft.data.checks import check_rows
+from debft.data.load import load_table, task_for
+from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.models import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from

@@ -6,7 +6,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-from debft.data.demo import languages, pairs, questions
+from debft.data.sources.demo import languages, pairs, questions
 
 MODEL_NAME = "demo"
 VOCABULARY = 900

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.console import say
-from debft.data.files import Table
+from debft.data.answers import check_answers, check_not_empty
 from debft.data.labels import SEVERAL, has_half_surrogate, label_name, looks, single
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
-from debft.data.questions import check_answers, check_not_empty
+from debft.data.sources.files import Table
 from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from debft.config.recipe import TrainConfig
-from debft.data.columns import IDS, find_texts, holds_words
-from debft.data.files import Table
 from debft.data.labels import SEVERAL, label_name, looks, single
 from debft.data.problems import Problems
+from debft.data.sources.columns import IDS, find_texts, holds_words
+from debft.data.sources.files import Table
 from debft.errors import InputError, one_of, shown
 from debft.tasks import TEXT, TextClassification
 

@@ -3,8 +3,8 @@
 from functools import lru_cache
 from pathlib import Path
 
-from debft.data.files import SUFFIXES, Table, read_table
-from debft.data.foreign import header_for, in_task_columns, rename
+from debft.data.sources.files import SUFFIXES, Table, read_table
+from debft.data.sources.foreign import header_for, in_task_columns, rename
 from debft.errors import InputError, one_of
 from debft.tasks import Layout, Split, Task
 

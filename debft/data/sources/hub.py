@@ -4,7 +4,7 @@ import os
 from functools import cache
 
 from debft.console import say
-from debft.data.files import Table
+from debft.data.sources.files import Table
 from debft.errors import InputError
 from debft.runtime import hub
 from debft.tasks import Split, Task

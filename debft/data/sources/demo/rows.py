@@ -1,12 +1,8 @@
-"""Built-in rows for every task, and a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded."""
+"""The demo rows of each split of a task."""
 
-from debft.data.demo import languages, pairs, questions
-from debft.data.demo.model import MODEL_NAME, model_directory
-from debft.data.demo.pairs import ANIMALS, DEV_ROWS, SLOTS, TRAIN_ROWS
-from debft.data.files import Table
+from debft.data.sources.demo import languages, pairs, questions
+from debft.data.sources.files import Table
 from debft.tasks import QuestionAnswering, Split, Task
-
-__all__ = ["ANIMALS", "DEV_ROWS", "MODEL_NAME", "SLOTS", "TRAIN_ROWS", "model_directory", "table"]
 
 
 def table(task: Task, split: Split) -> Table:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from debft.data import squad_json
+from debft.data.sources import squad_json
 from debft.errors import InputError, one_of, shown
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from debft.data.files import Header, Table
+from debft.data.sources.files import Header, Table
 from debft.tasks import Layout, Task, TextClassification
 
 

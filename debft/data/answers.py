@@ -3,8 +3,8 @@
 import unicodedata
 from typing import Any
 
-from debft.data.files import Table
 from debft.data.problems import Problems
+from debft.data.sources.files import Table
 from debft.errors import shown
 from debft.tasks import QuestionAnswering
 
