@@ -33,7 +33,7 @@ from debft.config.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, r
 from debft.data.batches import by_length, epoch_order
 from debft.data.load import load_table
 from debft.finetune import finetune
-from debft.models import find_model
+from debft.models.build import find_model
 from debft.tasks import TASKS, QuestionAnswering
 from debft.train import step_seed
 

@@ -48,11 +48,11 @@ BREAKAGES = (
         "of_task[logits_NC.argmax(axis=1)]", "of_task[::-1][logits_NC.argmax(axis=1)]",
     ),
     Breakage(
-        "tokenizer: the character map is dropped", "debft/tokenization.py",
+        "tokenizer: the character map is dropped", "debft/models/tokens/vocabulary.py",
         "    if spec.precompiled_charsmap:", "    if not spec.precompiled_charsmap:",
     ),
     Breakage(
-        "tokenizer: words are not split off", "debft/tokenization.py",
+        "tokenizer: words are not split off", "debft/models/tokens/vocabulary.py",
         'prepend_scheme="always"', 'prepend_scheme="never"',
     ),
     Breakage(

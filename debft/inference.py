@@ -21,7 +21,7 @@ from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
 from debft.evaluation import predict_logits, scores_of
 from debft.heads import Assessment, Head, head_of
-from debft.models import (
+from debft.models.build import (
     USE_ANSWERS,
     USE_TEXTS,
     ModelFiles,

@@ -17,7 +17,7 @@ from debft.data.rows import Examples, check_rows, say_skipped
 from debft.data.sources.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
-from debft.models import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
+from debft.models.build import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch import is_main_process

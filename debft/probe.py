@@ -7,8 +7,8 @@ import torch
 from debft.console import say
 from debft.errors import InputError
 from debft.heads import model_inputs
-from debft.layouts import LAYOUTS
-from debft.models import ModelFiles, read_config
+from debft.models.build import ModelFiles, read_config
+from debft.models.layouts import LAYOUTS
 from debft.runtime.launch import is_main_process
 from debft.tasks import QuestionAnswering, Task
 

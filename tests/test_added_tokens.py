@@ -8,10 +8,10 @@ from architectures import ARCHITECTURES
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
-from debft import foreign_tokenizers
 from debft.errors import InputError
-from debft.models import ModelFiles, build_tokenizer
-from debft.tokenizer_json import save_tokenizer
+from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.tokens import foreign as foreign_tokenizers
+from debft.models.tokens.tokenizer_json import save_tokenizer
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
 

@@ -24,7 +24,7 @@ from debft.data.sources.files import Table, read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
-from debft.models import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
+from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
 from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
 

@@ -10,7 +10,7 @@ from conftest import random_texts, table_of
 from debft.data import encoding
 from debft.data.encoding import encode, longest_first, random_ends
 from debft.data.rows import check_rows
-from debft.models import ModelFiles, build_tokenizer
+from debft.models.build import ModelFiles, build_tokenizer
 from debft.runs.environment import code_digest
 
 

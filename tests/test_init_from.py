@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from debft.config.recipe import load_recipe, recipe_hash, recipe_names, recipe_path
 from debft.errors import InputError
 from debft.finetune import finetune
-from debft.models import ModelFiles, build_model, find_model
+from debft.models.build import ModelFiles, build_model, find_model
 from debft.plan import describe, make_plan
 from debft.tasks import TASKS
 

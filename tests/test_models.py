@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 
 from debft import doctor
 from debft.errors import InputError
-from debft.models import (
+from debft.models.build import (
     HEAD_DROPOUT,
     MODELS,
     ModelFiles,
@@ -24,7 +24,7 @@ from debft.models import (
     model_labels,
     short_name,
 )
-from debft.positions import BEHIND_THE_PADDING, longest_input
+from debft.models.positions import BEHIND_THE_PADDING, longest_input
 
 
 @pytest.fixture

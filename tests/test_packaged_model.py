@@ -15,7 +15,7 @@ from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError
-from debft.models import MODELS, ModelFiles, build_model, build_tokenizer, find_model
+from debft.models.build import MODELS, ModelFiles, build_model, build_tokenizer, find_model
 from debft.plan import describe, make_plan
 from debft.runtime import hub
 from debft.tasks import TASKS

@@ -18,8 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "model_files": "models", "layouts": "models", "positions": "models", "tokenization": "models", "tokenizer_json": "models",
-    "foreign_tokenizers": "models", "added_tokens": "models",
     "heads": "scoring", "spans": "scoring", "evaluation": "scoring", "inference": "scoring", "metrics": "scoring", "probe": "scoring",
     "plan": "training", "finetune": "training", "session": "training", "train": "training", "optimization": "training",
     "schedule": "training", "sift": "training", "precision": "training", "agreement": "training",

@@ -26,7 +26,7 @@ from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.heads import head_of, plain_loss
-from debft.models import ModelFiles, build_model, build_tokenizer, model_labels
+from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.optimization import build_optimizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.devices import build_accelerator

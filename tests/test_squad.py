@@ -19,7 +19,7 @@ from debft.errors import InputError, NotFiniteError
 from debft.finetune import finetune
 from debft.heads import SpanHead
 from debft.metrics import squad
-from debft.models import ModelFiles, build_model, build_tokenizer
+from debft.models.build import ModelFiles, build_model, build_tokenizer
 from debft.plan import make_plan
 from debft.tasks import TASKS
 

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 
 from debft.data.sources.files import read_table
 from debft.errors import InputError
-from debft.models import ModelFiles, build_tokenizer
-from debft.tokenization import tokenizer_from_spm
+from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.tokens.vocabulary import tokenizer_from_spm
 
 NASTY = [
     "", " ", "   ", "\t\n ", "\x00\x01\x02", "a\x00b", "\x01a", "a\x01", "a\u200bb", "\ufeffabc", "ﬁ ﬂ ﬃ", "ﬁ\u0301", "ＡＢＣ１２３", "Ａ\u0301",

@@ -14,7 +14,7 @@ from debft.data.encoding import encode
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
 from debft.heads import ClassificationHead, plain_loss
-from debft.models import ModelFiles, build_model, build_tokenizer
+from debft.models.build import ModelFiles, build_model, build_tokenizer
 from debft.optimization import build_optimizer
 from debft.runtime.devices import build_accelerator
 from debft.tasks import TASKS

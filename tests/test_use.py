@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from debft import inference
 from debft.config.recipe import DIALECTS, load_recipe, recipe_path
 from debft.finetune import finetune
-from debft.models import build_model, find_model
+from debft.models.build import build_model, find_model
 from debft.plan import make_plan
 from debft.runs import checkpoint
 from debft.tasks import TASKS, QuestionAnswering

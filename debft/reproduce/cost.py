@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from debft.config.recipe import Recipe
 from debft.console import say
 from debft.data.load import encode_split
-from debft.models import build_tokenizer, count_parameters
+from debft.models.build import build_tokenizer, count_parameters
 from debft.reproduce.plan import RecipePlan
 from debft.runs.directory import RunDirectory
 from debft.tasks import Task

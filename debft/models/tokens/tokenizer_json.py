@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from debft.added_tokens import add_stated, stated_tokens
 from debft.errors import InputError
-from debft.model_files import check_pointer, read_json
+from debft.models.files import check_pointer, read_json
+from debft.models.tokens.added import add_stated, stated_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

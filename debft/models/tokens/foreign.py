@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from debft.added_tokens import special_names
 from debft.console import say
 from debft.errors import InputError
-from debft.layouts import LAYOUTS, Layout
-from debft.model_files import read_json
+from debft.models.files import read_json
+from debft.models.layouts import LAYOUTS, Layout
+from debft.models.tokens.added import special_names
+from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
+from debft.models.tokens.vocabulary import set_template
 from debft.runtime.launch import is_main_process
 from debft.tasks import QuestionAnswering, Task
-from debft.tokenization import set_template
-from debft.tokenizer_json import around, parts_a_pair, read_tokenizer_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

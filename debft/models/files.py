@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.errors import InputError, shown
-from debft.layouts import LAYOUTS
+from debft.models.layouts import LAYOUTS
 
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 # In the order in which transformers takes them.

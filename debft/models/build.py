@@ -15,8 +15,7 @@ from debft.console import say
 from debft.data.sources import demo
 from debft.data.sources.own import settings_of
 from debft.errors import InputError, did_you_mean, one_of, shown
-from debft.layouts import LAYOUTS
-from debft.model_files import (
+from debft.models.files import (
     WEIGHT_FILES,
     check_not_quantized,
     check_pointer,
@@ -27,7 +26,8 @@ from debft.model_files import (
     stored_dtypes,
     tokenizer_files,
 )
-from debft.positions import longest_input
+from debft.models.layouts import LAYOUTS
+from debft.models.positions import longest_input
 from debft.runtime import hub
 from debft.runtime.launch import is_main_process
 from debft.tasks import TASKS, QuestionAnswering, Task
@@ -279,8 +279,8 @@ def build_tokenizer(files: ModelFiles, task: Task | None = None) -> "PreTrainedT
     """
     from transformers import PreTrainedTokenizerFast
 
-    from debft.foreign_tokenizers import check_no_own_code, check_special_tokens, tokenizer_of_json, tokenizer_of_transformers
-    from debft.tokenization import tokenizer_from_vocabulary
+    from debft.models.tokens.foreign import check_no_own_code, check_special_tokens, tokenizer_of_json, tokenizer_of_transformers
+    from debft.models.tokens.vocabulary import tokenizer_from_vocabulary
 
     config = read_config(files.path)
     load_config(files.path)

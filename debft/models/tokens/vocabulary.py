@@ -20,10 +20,10 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from debft.added_tokens import add_stated, special_names, stated_tokens
 from debft.errors import InputError
-from debft.layouts import GENERIC_CLASSES, LAYOUTS, Layout
-from debft.model_files import read_json
+from debft.models.files import read_json
+from debft.models.layouts import GENERIC_CLASSES, LAYOUTS, Layout
+from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
 _APART = "\U0010fffe"
 _JAMO_LEADING, _JAMO_VOWEL, _JAMO_TRAILING = r"\x{1100}-\x{1112}", r"\x{1161}-\x{1175}", r"\x{11a8}-\x{11c2}"
