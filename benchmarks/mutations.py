@@ -44,7 +44,7 @@ BREAKAGES = (
         "loss * (weight * world / len(indices))", "loss * (weight * world / len(batch))",
     ),
     Breakage(
-        "label order: the DeBERTa repository's for predictions", "debft/heads.py",
+        "label order: the DeBERTa repository's for predictions", "debft/scoring/heads.py",
         "of_task[logits_NC.argmax(axis=1)]", "of_task[::-1][logits_NC.argmax(axis=1)]",
     ),
     Breakage(
@@ -56,11 +56,11 @@ BREAKAGES = (
         'prepend_scheme="always"', 'prepend_scheme="never"',
     ),
     Breakage(
-        "metric: answers only, no threshold for none", "debft/metrics/squad.py",
+        "metric: answers only, no threshold for none", "debft/scoring/metrics/squad.py",
         "def best_threshold(", "def best_threshold(*_):\n    return 1e9, 0.0\n\n\ndef searched_threshold(",
     ),
     Breakage(
-        "metric: every split gets the score of the first", "debft/evaluation.py",
+        "metric: every split gets the score of the first", "debft/scoring/evaluation.py",
         "for name, found in assessed.items() for metric, value in found.scores.items()",
         "for name in assessed for metric, value in next(iter(assessed.values())).scores.items()",
     ),

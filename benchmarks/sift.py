@@ -17,7 +17,7 @@ import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from debft.config.recipe import SiftConfig
-from debft.heads import ClassificationHead, plain_loss
+from debft.scoring.heads import ClassificationHead, plain_loss
 from debft.sift import SiftLoss
 from debft.tasks import TASKS
 

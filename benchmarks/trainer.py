@@ -30,8 +30,8 @@ from transformers import (
 )
 
 from debft.config.recipe import TrainConfig
-from debft.metrics import path as metric_path
-from debft.metrics import squad
+from debft.scoring.metrics import squad
+from debft.scoring.metrics.by_name import path as metric_path
 
 Rows = dict[str, list]
 METRICS = {

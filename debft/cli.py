@@ -227,7 +227,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
-    from debft import inference
+    from debft.scoring import inference
 
     result = inference.evaluate(inference.load_predictor(run_or_model, task, precision), data, max_eval_samples)
     if as_json:
@@ -250,7 +250,7 @@ def predict(
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: one line per row on stdout, with names and probabilities."""
-    from debft import inference
+    from debft.scoring import inference
 
     if form not in inference.FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")

@@ -22,7 +22,7 @@ from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_wit
 from debft.tasks import Split, Task
 
 if TYPE_CHECKING:
-    from debft.heads import Assessment
+    from debft.scoring.heads import Assessment
     from debft.session import Session, TrainState
     from debft.train import StepLog
 
@@ -137,7 +137,7 @@ def record(session: "Session", state: "TrainState", log: "StepLog", progress: Me
 
 def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
     """The weights as they are on `splits`; keeps them if they are the best and the recipe asks."""
-    from debft.evaluation import scores_of
+    from debft.scoring.evaluation import scores_of
     from debft.session import save_best
 
     started = time.perf_counter()
@@ -179,7 +179,7 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
 
 def write_result(session: "Session", state: "TrainState", assessed: "dict[str, Assessment]", stop: StopRequest) -> RunResult:
     """Model, predictions and, last, result.json: a run without it is not complete. Each is on disk before the next."""
-    from debft.evaluation import scores_of
+    from debft.scoring.evaluation import scores_of
 
     stop.watch.alive(SECONDS_TO_SAVE)
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
@@ -243,7 +243,7 @@ def leave(session: "Session", state: "TrainState", stop: StopRequest, *, saving:
 def _assess(
     session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]", *, saving: bool = True
 ) -> "dict[str, Assessment]":
-    from debft.evaluation import predict_logits
+    from debft.scoring.evaluation import predict_logits
 
     def told() -> bool:
         stop.watch.alive()

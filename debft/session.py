@@ -12,18 +12,18 @@ from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.errors import InputError
-from debft.heads import Head, head_of, plain_loss
 from debft.models.build import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.optimization import build_optimizer
 from debft.plan import MOST_SHOWN, Plan
 from debft.precision import precision_for
-from debft.probe import check_takes_texts
 from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.storage import DiskError, whole_directory
 from debft.runtime.devices import build_accelerator, micro_batch_tokens
+from debft.scoring.heads import Head, head_of, plain_loss
+from debft.scoring.probe import check_takes_texts
 from debft.sift import SiftLoss, perturbed_module
 
 if TYPE_CHECKING:

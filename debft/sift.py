@@ -18,7 +18,7 @@ import torch
 
 from debft.config.recipe import SiftConfig
 from debft.errors import InputError
-from debft.heads import Head, at_least_float32
+from debft.scoring.heads import Head, at_least_float32
 
 MODULE = "embeddings.LayerNorm"
 LAYER_NORM_EPSILON = 1e-7  # of the normalisation without parameters, in front of the model's own

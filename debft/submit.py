@@ -16,9 +16,9 @@ from debft.data.load import load_table
 from debft.data.rows import Examples, check_rows, check_texts
 from debft.data.sources.files import Table
 from debft.errors import DebftError, InputError, one_of, shown
-from debft.inference import assess, load_predictor, predict, recipe_of
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
+from debft.scoring.inference import assess, load_predictor, predict, recipe_of
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.

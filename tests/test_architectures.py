@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.finetune
-from debft import inference
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.batches import Collator
 from debft.data.encoding import encode
@@ -26,6 +25,7 @@ from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
 from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
 from debft.runs.directory import RunDirectory
+from debft.scoring import inference
 from debft.tasks import TASKS
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}

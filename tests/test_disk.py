@@ -17,9 +17,9 @@ import debft.finetune
 from debft.config.recipe import load_recipe, recipe_path, with_train
 from debft.errors import InputError, MachineError
 from debft.finetune import finetune
-from debft.inference import recipe_of
 from debft.plan import check_output, make_plan
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
+from debft.scoring.inference import recipe_of
 
 
 @pytest.fixture(scope="module")

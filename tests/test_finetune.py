@@ -122,7 +122,7 @@ def test_saved_model_gives_the_same_logits_with_plain_transformers(finished, mnl
 
 def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, tiny_data, monkeypatch):
     """The model in memory at the end of training against the one that plain transformers reads back."""
-    from debft.evaluation import predict_logits
+    from debft.scoring.evaluation import predict_logits
 
     sessions, save_model = [], debft.session.save_model
     monkeypatch.setattr(

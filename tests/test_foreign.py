@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from conftest import table_of, write_tsv
 
-from debft import inference
 from debft.data.load import load_table
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.foreign import in_task_columns
 from debft.errors import InputError
+from debft.scoring import inference
 from debft.tasks import TASKS
 
 PARSES = "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\tsentence2_parse"

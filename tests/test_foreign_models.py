@@ -9,12 +9,12 @@ from conftest import write_model_config
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from debft import inference
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.files import Table
 from debft.errors import InputError
 from debft.models.build import ModelFiles, build_tokenizer
 from debft.models.tokens import foreign as foreign_tokenizers
+from debft.scoring import inference
 
 TEXTS = ["the fox slept", "a dog in the garden"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import write_mnli, write_tsv
 
-from debft import inference
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
 from debft.finetune import finetune
+from debft.scoring import inference
 
 PAIRS = [
     {"premise": "the white fox slept .", "hypothesis": "the fox was white .", "id": "p1"},

@@ -9,10 +9,10 @@ import scipy.stats
 import sklearn.metrics
 from sklearn.metrics import accuracy_score
 
-from debft import metrics
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
-from debft.heads import ClassificationHead, probabilities
+from debft.scoring.heads import ClassificationHead, probabilities
+from debft.scoring.metrics import by_name as metrics
 from debft.tasks import TASKS
 
 

@@ -14,7 +14,6 @@ import pyarrow.parquet
 import pytest
 import sklearn.metrics
 
-from debft import inference
 from debft.config.recipe import TrainConfig, load_recipe, recipe_path
 from debft.data.labels import label_name, single
 from debft.data.load import load_table
@@ -24,6 +23,7 @@ from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.finetune import finetune
 from debft.plan import make_plan
+from debft.scoring import inference
 from debft.tasks import TASKS, TEXT
 
 NAN, NO_KEY = float("nan"), object()

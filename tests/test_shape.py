@@ -18,7 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "heads": "scoring", "spans": "scoring", "evaluation": "scoring", "inference": "scoring", "metrics": "scoring", "probe": "scoring",
     "plan": "training", "finetune": "training", "session": "training", "train": "training", "optimization": "training",
     "schedule": "training", "sift": "training", "precision": "training", "agreement": "training",
     "report": "output", "pages": "output", "tables": "output", "submit": "output",
@@ -111,7 +110,7 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.config.recipe import *; from debft.published import *; from debft import metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.recipe import *; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
            "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(
@@ -122,5 +121,5 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     assert where.startswith(str(site))
     assert len(names) == len(list((PACKAGE.parent / "recipes").rglob("*.yaml")))
     assert (model, scores, metric) == ("deberta-v3-base", 2, True)
-    packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html") for path in PACKAGE.rglob(pattern)}
+    packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html", "*.j2", "*.py") for path in PACKAGE.rglob(pattern)}
     assert packaged and all((site / "debft" / path).is_file() for path in packaged)

@@ -25,11 +25,11 @@ from debft.data.sources.demo import questions
 from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
 from debft.finetune import finetune
-from debft.heads import head_of, plain_loss
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.optimization import build_optimizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.devices import build_accelerator
+from debft.scoring.heads import head_of, plain_loss
 from debft.sift import SiftLoss, first_draw, perturbed_module
 from debft.tasks import TASKS
 from debft.train import optimizer_steps

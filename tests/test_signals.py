@@ -235,7 +235,7 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     """One that was told stops with its batches, but only where the others can follow."""
     import numpy as np
 
-    from debft.evaluation import predict_logits
+    from debft.scoring.evaluation import predict_logits
 
     class Left(Exception):
         pass

@@ -62,7 +62,7 @@ def test_max_train_samples_counts_the_rows_that_stay(spoilt):
 
 
 def test_result_counts_skipped_rows_and_evaluate_skips_the_same(spoilt, tmp_path):
-    from debft import inference
+    from debft.scoring import inference
 
     result = finetune(recipe_for(spoilt, skip_bad_rows=True, max_steps=2), tmp_path / "run")
     assert result.data["skipped_rows"] == {"train": 5, "validation_matched": 1, "validation_mismatched": 0}

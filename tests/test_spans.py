@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from debft import spans
-from debft.spans import NO_SPAN, Span, Windows, decode, no_answer_probability
+from debft.scoring import spans
+from debft.scoring.spans import NO_SPAN, Span, Windows, decode, no_answer_probability
 
 OUTSIDE = (-1, -1)  # the offsets of a token that is not context
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
-from debft import inference
 from debft.config.recipe import TrainConfig, load_recipe, recipe_path
 from debft.data.batches import Collator
 from debft.data.load import load_table
@@ -17,10 +16,11 @@ from debft.data.sources import demo
 from debft.data.windows import encode_windows
 from debft.errors import InputError, NotFiniteError
 from debft.finetune import finetune
-from debft.heads import SpanHead
-from debft.metrics import squad
 from debft.models.build import ModelFiles, build_model, build_tokenizer
 from debft.plan import make_plan
+from debft.scoring import inference
+from debft.scoring.heads import SpanHead
+from debft.scoring.metrics import squad
 from debft.tasks import TASKS
 
 SQUAD2 = TASKS["squad2"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debft import metrics
-from debft.metrics import squad
+from debft.scoring.metrics import by_name as metrics
+from debft.scoring.metrics import squad
 
 OFFICIAL = {
     "f1": 81.77528052374727,

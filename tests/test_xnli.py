@@ -5,7 +5,6 @@ import json
 import pytest
 from conftest import write_tsv
 
-from debft import inference
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.load import load_table, present
 from debft.data.rows import check_rows
@@ -14,6 +13,7 @@ from debft.errors import InputError
 from debft.finetune import finetune
 from debft.plan import make_plan
 from debft.published.comparison import beside_published, why_not_compared
+from debft.scoring import inference
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
 

@@ -1,8 +1,8 @@
-"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.f1."""
+"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.f1."""
 
 import evaluate
 
-from debft.metrics import export, scores
+from debft.scoring.metrics import export, scores
 
 
 class F1(evaluate.Metric):

@@ -1,9 +1,9 @@
-"""`evaluate.load` reads this file; the scores themselves are debft.metrics.squad.scores, in percent."""
+"""`evaluate.load` reads this file; the scores themselves are debft.scoring.metrics.squad.scores, in percent."""
 
 import datasets
 import evaluate
 
-from debft.metrics import squad
+from debft.scoring.metrics import squad
 
 
 class SquadV2(evaluate.Metric):

@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from debft.console import meter
 from debft.data.batches import Collator, by_length, micro_batches
 from debft.data.encoding import EncodedSplit
-from debft.heads import Assessment, Head
+from debft.scoring.heads import Assessment, Head
 from debft.tasks import Task
 
 

@@ -19,8 +19,6 @@ from debft.data.sources.files import Table, decoded, lists_of_objects, read_tabl
 from debft.data.sources.foreign import header_for, in_task_columns
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
-from debft.evaluation import predict_logits, scores_of
-from debft.heads import Assessment, Head, head_of
 from debft.models.build import (
     USE_ANSWERS,
     USE_TEXTS,
@@ -36,9 +34,11 @@ from debft.models.build import (
     read_settings,
     use_config,
 )  # fmt: skip
-from debft.probe import check_takes_texts
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
+from debft.scoring.evaluation import predict_logits, scores_of
+from debft.scoring.heads import Assessment, Head, head_of
+from debft.scoring.probe import check_takes_texts
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 

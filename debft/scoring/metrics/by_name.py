@@ -20,7 +20,7 @@ def compute(name: str, predictions: Any, references: Any) -> float:
     """One score of predicted against true label ids (int64), or of numbers (float64, float32 widened); both (N,)."""
     import numpy as np
 
-    from debft.metrics import scores
+    from debft.scoring.metrics import scores
 
     kind = np.float64 if name in OF_NUMBERS else np.int64
     return getattr(scores, name)(np.asarray(references, dtype=kind), np.asarray(predictions, dtype=kind))

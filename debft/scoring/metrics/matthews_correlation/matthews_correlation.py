@@ -1,8 +1,8 @@
-"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.matthews_correlation."""
+"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.matthews_correlation."""
 
 import evaluate
 
-from debft.metrics import export, scores
+from debft.scoring.metrics import export, scores
 
 
 class MatthewsCorrelation(evaluate.Metric):

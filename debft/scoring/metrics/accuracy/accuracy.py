@@ -1,8 +1,8 @@
-"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.accuracy."""
+"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.accuracy."""
 
 import evaluate
 
-from debft.metrics import export, scores
+from debft.scoring.metrics import export, scores
 
 
 class Accuracy(evaluate.Metric):

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from debft import metrics, spans
 from debft.config.recipe import TrainConfig
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
 from debft.errors import NotFiniteError
-from debft.metrics import squad
+from debft.scoring import spans
+from debft.scoring.metrics import by_name as metrics
+from debft.scoring.metrics import squad
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

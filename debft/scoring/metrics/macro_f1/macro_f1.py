@@ -1,8 +1,8 @@
-"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.macro_f1."""
+"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.macro_f1."""
 
 import evaluate
 
-from debft.metrics import export, scores
+from debft.scoring.metrics import export, scores
 
 
 class MacroF1(evaluate.Metric):

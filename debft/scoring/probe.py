@@ -6,10 +6,10 @@ import torch
 
 from debft.console import say
 from debft.errors import InputError
-from debft.heads import model_inputs
 from debft.models.build import ModelFiles, read_config
 from debft.models.layouts import LAYOUTS
 from debft.runtime.launch import is_main_process
+from debft.scoring.heads import model_inputs
 from debft.tasks import QuestionAnswering, Task
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""`evaluate.load` reads this file; the score itself is debft.metrics.scores.spearmanr."""
+"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.spearmanr."""
 
 import evaluate
 
-from debft.metrics import export, scores
+from debft.scoring.metrics import export, scores
 
 
 class Spearmanr(evaluate.Metric):
