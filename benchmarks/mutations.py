@@ -28,19 +28,19 @@ class Breakage:
 
 
 BREAKAGES = (
-    Breakage("nothing", "debft/train.py", "rate = learning_rate(", "rate = learning_rate("),
-    Breakage("learning rate x 3", "debft/train.py", "rate = learning_rate(", "rate = 3 * learning_rate("),
-    Breakage("learning rate x 1/3", "debft/train.py", "rate = learning_rate(", "rate = 1 / 3 * learning_rate("),
+    Breakage("nothing", "debft/training/loop.py", "rate = learning_rate(", "rate = learning_rate("),
+    Breakage("learning rate x 3", "debft/training/loop.py", "rate = learning_rate(", "rate = 3 * learning_rate("),
+    Breakage("learning rate x 1/3", "debft/training/loop.py", "rate = learning_rate(", "rate = 1 / 3 * learning_rate("),
     Breakage(
-        "schedule: no decay", "debft/schedule.py",
+        "schedule: no decay", "debft/training/schedule.py",
         "return config.learning_rate * (total_steps - step) / (total_steps - warmup)", "return config.learning_rate",
     ),
     Breakage(
-        "schedule: two steps per update", "debft/train.py",
+        "schedule: two steps per update", "debft/training/loop.py",
         "learning_rate(step, config, total_steps)", "learning_rate(min(2 * step, total_steps - 1), config, total_steps)",
     ),
     Breakage(
-        "loss scaling: micro-batches are added, not averaged", "debft/train.py",
+        "loss scaling: micro-batches are added, not averaged", "debft/training/loop.py",
         "loss * (weight * world / len(indices))", "loss * (weight * world / len(batch))",
     ),
     Breakage(
@@ -65,7 +65,7 @@ BREAKAGES = (
         "for name in assessed for metric, value in next(iter(assessed.values())).scores.items()",
     ),
     Breakage(
-        "SiFT: no loss of its own", "debft/sift.py",
+        "SiFT: no loss of its own", "debft/training/sift.py",
         "loss = self.head.loss(clean, batch) + self.config.weight * sift", "loss = self.head.loss(clean, batch) + 0 * sift",
     ),
 )  # fmt: skip

@@ -18,8 +18,8 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from debft.config.recipe import SiftConfig
 from debft.scoring.heads import ClassificationHead, plain_loss
-from debft.sift import SiftLoss
 from debft.tasks import TASKS
+from debft.training.sift import SiftLoss
 
 
 def build(options: argparse.Namespace) -> DebertaV2ForSequenceClassification:

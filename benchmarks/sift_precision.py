@@ -34,8 +34,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path
 from debft.data.load import load_table
-from debft.finetune import finetune
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 MODEL, WEIGHT = "all-minilm-l6-v2", 5.0
 TRAINING = {"train.num_train_epochs": 1.0, "train.learning_rate": 3e-4, "train.max_train_samples": None}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.sources import demo
-from debft.finetune import finetune
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 COLUMNS = ("premise", "hypothesis", "label")
 SCORES = ("validation_matched/accuracy", "validation_mismatched/accuracy")

@@ -86,12 +86,12 @@ def _fine_tune(
     problem: Annotated[str | None, _panel("Run", "classification or regression (default: detected).")] = None,
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
-    from debft.plan import check_output, describe, make_plan
-    from debft.precision import precision_for
     from debft.runs.directory import RunDirectory
     from debft.runtime import launch
     from debft.runtime.devices import visible_gpus
     from debft.runtime.variables import check_variables
+    from debft.training.plan import check_output, describe, make_plan
+    from debft.training.precision import precision_for
 
     given = locals()
     for name in ("model", "recipe", "data", "init_from", "output"):
@@ -113,7 +113,7 @@ def _fine_tune(
         _check_before_launch(resolved, out, resume)
         raise typer.Exit(launch.start_processes(launch.count(num_processes)))
     launch.follow_parent()
-    from debft.finetune import finetune
+    from debft.training.run import finetune
 
     result = finetune(resolved, out, resume=resume)
     if launch.is_main_process():
@@ -171,8 +171,8 @@ def _default_output(recipe) -> Path:
 
 def _check_before_launch(recipe, output: Path, resume: bool) -> None:
     """Bad input is found once, before several processes would each find it."""
-    from debft.plan import check_output, make_plan
     from debft.runs.directory import RunDirectory
+    from debft.training.plan import check_output, make_plan
 
     if check_output(RunDirectory(output), recipe, resume) is None:
         make_plan(recipe)
@@ -501,8 +501,8 @@ def main() -> None:
 
 def _say_problems(error: DebftError) -> None:
     """Of several processes the main one speaks for all, but for an error of another one alone."""
-    from debft.agreement import process_name
     from debft.runtime.launch import is_main_process
+    from debft.training.parallel import process_name
 
     if is_main_process():
         for problem in error.problems:

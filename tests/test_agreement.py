@@ -11,10 +11,10 @@ import pytest
 from conftest import write_mnli
 from test_finetune import lines, tiny_recipe, weights
 
-from debft.agreement import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
 from debft.errors import InputError, MachineError
-from debft.finetune import finetune
 from debft.runs.directory import RunDirectory
+from debft.training.parallel import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
+from debft.training.run import finetune
 
 DEBFT = (sys.executable, "-m", "debft")
 
@@ -40,7 +40,7 @@ def two(arguments, folders, **environment) -> list[tuple[int, str, str]]:
 
 EXCHANGES = """
 import json, os, torch
-from debft.agreement import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
+from debft.training.parallel import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
 from debft.errors import DebftError, InputError, MachineError
 rank = int(os.environ["RANK"])
 def caught(do):
@@ -132,7 +132,7 @@ def test_rows_tokens_code_and_model_are_compared_before_training(tmp_path, tiny_
     def see(facts):
         raise Seen(facts())
 
-    monkeypatch.setattr("debft.session.same_in_all", see)
+    monkeypatch.setattr("debft.training.session.same_in_all", see)
     with pytest.raises(Seen) as seen:
         finetune(tiny_recipe(tiny_data), tmp_path / "run")
     facts = seen.value.args[0]

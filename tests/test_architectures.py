@@ -13,7 +13,7 @@ from conftest import write_mnli
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.finetune
+import debft.training.run
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.batches import Collator
 from debft.data.encoding import encode
@@ -22,11 +22,11 @@ from debft.data.sources import demo
 from debft.data.sources.files import Table, read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
-from debft.finetune import finetune
 from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
 TEXTS = [
@@ -264,7 +264,7 @@ def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_path, monkeypatch):
     """With the dropout of the published configuration."""
     expected, through = runs(BY_NAME[name])
-    record = debft.finetune.record
+    record = debft.training.run.record
 
     def record_and_raise_signal(session, state, log, progress):
         record(session, state, log, progress)
@@ -272,10 +272,10 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_pat
             signal.raise_signal(signal.SIGTERM)
 
     recipe = recipe_for(BY_NAME[name], tmp_path)
-    monkeypatch.setattr(debft.finetune, "record", record_and_raise_signal)
+    monkeypatch.setattr(debft.training.run, "record", record_and_raise_signal)
     with pytest.raises(Interrupted):
         finetune(recipe, tmp_path / "run")
-    monkeypatch.setattr(debft.finetune, "record", record)
+    monkeypatch.setattr(debft.training.run, "record", record)
     assert finetune(recipe, tmp_path / "run", resume=True).scores == expected.scores
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     for tensor_name, tensor in load_file(through.model / "model.safetensors").items():

@@ -11,8 +11,8 @@ from debft.data.load import load_table
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.files import read_table
 from debft.errors import InputError
-from debft.plan import make_plan
 from debft.tasks import TASKS
+from debft.training.plan import make_plan
 
 NO_KEY = object()
 CONTEXT = "Paris lies on the Seine. Paris is old."

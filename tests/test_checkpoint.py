@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from debft import session
 from debft.errors import InputError
 from debft.runs import checkpoint
 from debft.runs.checkpoint import (
@@ -28,6 +27,7 @@ from debft.runs.checkpoint import (
 )  # fmt: skip
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
+from debft.training import session
 
 
 def trained(steps=3, seed=0):

@@ -13,13 +13,13 @@ from conftest import write_mnli
 from filelock import FileLock
 from safetensors.torch import load_file
 
-import debft.finetune
+import debft.training.run
 from debft.config.recipe import load_recipe, recipe_path, with_train
 from debft.errors import InputError, MachineError
-from debft.finetune import finetune
-from debft.plan import check_output, make_plan
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
 from debft.scoring.inference import recipe_of
+from debft.training.plan import check_output, make_plan
+from debft.training.run import finetune
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +135,10 @@ def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe,
 def test_failing_final_evaluation_loses_no_step(recipe, through, tmp_path, monkeypatch):
     run = RunDirectory(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(debft.finetune, "final_evaluation", lambda *_: 1 / 0)
+        patch.setattr(debft.training.run, "final_evaluation", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             finetune(recipe, run.path)
-    monkeypatch.setattr(debft.finetune, "record", lambda *_: pytest.fail("a step was trained again"))
+    monkeypatch.setattr(debft.training.run, "record", lambda *_: pytest.fail("a step was trained again"))
     finetune(recipe, run.path, resume=True)
     check_same(run, through)
 
@@ -252,13 +252,13 @@ def test_complete_run_is_shown_and_said_to_be_complete(copy, through, recipe, ca
 
 def test_run_that_another_process_made_meanwhile_is_noticed_under_the_lock(recipe, through, tmp_path, monkeypatch):
     """While this one read its rows; recipe.yaml and result.json would be of two runs."""
-    plan = debft.finetune.make_plan
+    plan = debft.training.run.make_plan
 
     def slow(wanted):
         shutil.copytree(through.path, tmp_path / "run")
         return plan(wanted)
 
-    monkeypatch.setattr(debft.finetune, "make_plan", slow)
+    monkeypatch.setattr(debft.training.run, "make_plan", slow)
     with pytest.raises(InputError, match="holds a run already"):
         finetune(with_train(recipe, seed=2), tmp_path / "run")
     assert files(RunDirectory(tmp_path / "run")) == files(through)

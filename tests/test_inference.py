@@ -14,8 +14,8 @@ from conftest import write_mnli, write_tsv
 
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
-from debft.finetune import finetune
 from debft.scoring import inference
+from debft.training.run import finetune
 
 PAIRS = [
     {"premise": "the white fox slept .", "hypothesis": "the fox was white .", "id": "p1"},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from debft.config.recipe import TrainConfig
-from debft.optimization import AdamWithoutBiasCorrection, build_optimizer
+from debft.training.optimization import AdamWithoutBiasCorrection, build_optimizer
 
 
 def gradients(steps, shapes):

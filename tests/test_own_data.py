@@ -21,10 +21,10 @@ from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
-from debft.finetune import finetune
-from debft.plan import make_plan
 from debft.scoring import inference
 from debft.tasks import TASKS, TEXT
+from debft.training.plan import make_plan
+from debft.training.run import finetune
 
 NAN, NO_KEY = float("nan"), object()
 FORM = ("tsv", "csv", "jsonl", "json", "parquet")

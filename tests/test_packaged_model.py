@@ -16,9 +16,9 @@ from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.models.build import MODELS, ModelFiles, build_model, build_tokenizer, find_model
-from debft.plan import describe, make_plan
 from debft.runtime import hub
 from debft.tasks import TASKS
+from debft.training.plan import describe, make_plan
 
 ALIAS = "all-minilm-l6-v2"
 PACKAGE = MODELS[ALIAS].package

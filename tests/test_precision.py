@@ -5,8 +5,8 @@ from conftest import write_mnli, write_model_config
 
 from debft.config.recipe import load_recipe, recipe_names, recipe_path
 from debft.errors import InputError
-from debft.finetune import finetune
-from debft.precision import precision_for
+from debft.training.precision import precision_for
+from debft.training.run import finetune
 
 ASCENT = "SiFT's ascent is lost in bf16's rounding"
 

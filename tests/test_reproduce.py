@@ -696,7 +696,7 @@ def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch
     """On a directory of 100 rows, with a changed warm-up, under the recipe of a published cell and the demo's model in its place."""
     write_mnli(tmp_path / "data")
     options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
-    monkeypatch.setattr("debft.plan.find_model", lambda model, from_scratch: find_model("demo", True))
+    monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
     plan = plan_of(tmp_path / "out", rows=("DeBERTa-v3-xsmall",), table="deberta-v3", seeds=(1,), options=options)
     content = collect(plan, {}, command="", report=tmp_path / "report")
     (entry,) = content["runs"]
@@ -788,7 +788,7 @@ def card(tmp_path, monkeypatch, fake_debft):
     monkeypatch.setattr("debft.reproduce.collect.labels_of", lambda run, found, plan: [])
 
     def check(scores, table="glue"):
-        monkeypatch.setattr("debft.plan.find_model", lambda model, from_scratch: find_model("demo", True))
+        monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
         data = tmp_path / "data" / "rte"
         data.mkdir(parents=True, exist_ok=True)
         for split in ("train", "validation"):
@@ -862,7 +862,7 @@ def test_backbone_is_counted_as_in_the_cards(tmp_path, demo_model, layers, hidde
 
 def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fake_debft, monkeypatch):
     write_mnli(tmp_path / "data")
-    monkeypatch.setattr("debft.plan.find_model", lambda model, from_scratch: find_model("demo", True))
+    monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
     asked = Options(data=str(tmp_path / "data"), max_train_samples=96, max_eval_samples=30, changed={"train.weight_decay": 0.5})
     options = trial_options(asked)
     plan = plan_of(tmp_path, rows=("RoBERTa-base",), table="deberta-v3", options=options)

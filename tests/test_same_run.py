@@ -7,7 +7,7 @@ import pytest
 
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
-from debft.plan import _check_same_run
+from debft.training.plan import _check_same_run
 
 KEYS = ("model", "data", "init_from")
 

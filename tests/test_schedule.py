@@ -8,7 +8,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from debft.config.recipe import TrainConfig
 from debft.errors import InputError
-from debft.schedule import check_schedule, learning_rate, num_steps, num_warmup_steps
+from debft.training.schedule import check_schedule, learning_rate, num_steps, num_warmup_steps
 
 CONFIG = TrainConfig(learning_rate=4.5e-5, warmup_steps=10)
 

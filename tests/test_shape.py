@@ -18,8 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "plan": "training", "finetune": "training", "session": "training", "train": "training", "optimization": "training",
-    "schedule": "training", "sift": "training", "precision": "training", "agreement": "training",
     "report": "output", "pages": "output", "tables": "output", "submit": "output",
     "reproduce.content": "output", "reproduce.drawing": "output", "reproduce.figures": "output",
     "doctor": "cli",

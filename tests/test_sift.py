@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from scipy.stats import kstest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.finetune
-import debft.session
-from debft import sift
+import debft.training.run
+import debft.training.session
 from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
 from debft.data.batches import Collator
 from debft.data.load import encode_split, load_table
@@ -24,15 +23,16 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
-from debft.finetune import finetune
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
-from debft.optimization import build_optimizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.devices import build_accelerator
 from debft.scoring.heads import head_of, plain_loss
-from debft.sift import SiftLoss, first_draw, perturbed_module
 from debft.tasks import TASKS
-from debft.train import optimizer_steps
+from debft.training import sift
+from debft.training.loop import optimizer_steps
+from debft.training.optimization import build_optimizer
+from debft.training.run import finetune
+from debft.training.sift import SiftLoss, first_draw, perturbed_module
 
 WEIGHT = 3.0
 CONFIG = TrainConfig(max_seq_length=64, doc_stride=16, max_question_length=16, learning_rate=1e-3, train_batch_size=8, max_steps=10,
@@ -277,13 +277,13 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
 
     Weight 0 must build no SiftLoss: the idle hook would change logits where the embeddings are small.
     """
-    sessions, open_session = [], debft.session.open_session
+    sessions, open_session = [], debft.training.session.open_session
 
     def keep(*arguments, **options):
         sessions.append(open_session(*arguments, **options))
         return sessions[-1]
 
-    monkeypatch.setattr(debft.session, "open_session", keep)
+    monkeypatch.setattr(debft.training.session, "open_session", keep)
     recipe = small_recipe(tmp_path, **{"sift.weight": 0.0})
     finetune(recipe, tmp_path / "run")
     session, _ = sessions[0]
@@ -429,17 +429,17 @@ def test_saved_model_opens_in_plain_transformers_and_gives_the_same_probabilitie
 def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
     import signal
 
-    record = debft.finetune.record
+    record = debft.training.run.record
 
     def interrupt_at_5(session, state, log, progress):
         record(session, state, log, progress)
         if log.step == 5:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(debft.finetune, "record", interrupt_at_5)
+    monkeypatch.setattr(debft.training.run, "record", interrupt_at_5)
     with pytest.raises(Interrupted):
         finetune(trained[2], tmp_path / "run")
-    monkeypatch.setattr(debft.finetune, "record", record)
+    monkeypatch.setattr(debft.training.run, "record", record)
     finetune(trained[2], tmp_path / "run", resume=True)
     ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "run", trained[1]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

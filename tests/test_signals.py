@@ -216,7 +216,7 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
     """It was not sent along, so this step goes on; the next exchange carries it."""
     import torch
 
-    from debft.finetune import _stop_agreed
+    from debft.training.run import _stop_agreed
 
     with stop_requested(show=False) as stop:
 

@@ -15,13 +15,13 @@ from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.windows import encode_windows
 from debft.errors import InputError, NotFiniteError
-from debft.finetune import finetune
 from debft.models.build import ModelFiles, build_model, build_tokenizer
-from debft.plan import make_plan
 from debft.scoring import inference
 from debft.scoring.heads import SpanHead
 from debft.scoring.metrics import squad
 from debft.tasks import TASKS
+from debft.training.plan import make_plan
+from debft.training.run import finetune
 
 SQUAD2 = TASKS["squad2"]
 HEAD = SpanHead(task=SQUAD2, config=TrainConfig(), threshold=None)

@@ -14,12 +14,12 @@ from debft import submit as submission
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.sources import demo
 from debft.errors import InputError
-from debft.finetune import finetune
 from debft.runs.directory import RunDirectory, files_of
 from debft.scoring import inference
 from debft.scoring.metrics import squad
 from debft.submit import GLUE_FILES, check_glue, check_squad, submit
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 ROWS = 5
 # Of each official file: the benchmark's own test file, its header, where our texts stand in it, and its predictions, all by hand.

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from debft.config.recipe import DIALECTS, load_recipe, recipe_path
-from debft.finetune import finetune
 from debft.models.build import build_model, find_model
-from debft.plan import make_plan
 from debft.runs import checkpoint
 from debft.scoring import inference
 from debft.tasks import TASKS, QuestionAnswering
+from debft.training.plan import make_plan
+from debft.training.run import finetune
 
 ALIGNMENT = 64  # bytes: what torch's own allocator gives, and what a tensor mapped from a file need not have
 

@@ -10,12 +10,12 @@ from debft.data.load import load_table, present
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.errors import InputError
-from debft.finetune import finetune
-from debft.plan import make_plan
 from debft.published.comparison import beside_published, why_not_compared
 from debft.scoring import inference
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
+from debft.training.plan import make_plan
+from debft.training.run import finetune
 
 PAIR = ["premise", "hypothesis", "label"]
 

@@ -17,8 +17,8 @@ from debft.errors import InputError
 from debft.models.build import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
-from debft.schedule import check_schedule
 from debft.tasks import QuestionAnswering, Split, Task
+from debft.training.schedule import check_schedule
 
 FACTS = Path(__file__).with_name("facts.yaml")
 PRODUCTS = 20  # that the speed of this machine is measured with

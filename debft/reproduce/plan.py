@@ -9,13 +9,13 @@ from typing import Any
 from debft.config.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
 from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
-from debft.plan import Plan, check_writable, make_plan
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runtime.devices import check_precision
-from debft.schedule import check_schedule
 from debft.tasks import Task
+from debft.training.plan import Plan, check_writable, make_plan
+from debft.training.schedule import check_schedule
 
 SEEDS = 5
 READ = ("result.json", "steps.jsonl", "evaluations.jsonl")  # of a run, to know whether it can be counted

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.console import say
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
@@ -14,9 +13,6 @@ from debft.data.load import encode_split
 from debft.errors import InputError
 from debft.models.build import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
-from debft.optimization import build_optimizer
-from debft.plan import MOST_SHOWN, Plan
-from debft.precision import precision_for
 from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of
 from debft.runs.environment import code_digest, moving_versions
@@ -24,14 +20,18 @@ from debft.runs.storage import DiskError, whole_directory
 from debft.runtime.devices import build_accelerator, micro_batch_tokens
 from debft.scoring.heads import Head, head_of, plain_loss
 from debft.scoring.probe import check_takes_texts
-from debft.sift import SiftLoss, perturbed_module
+from debft.training.optimization import build_optimizer
+from debft.training.parallel import of_first, same_in_all, tensors_of_first, together
+from debft.training.plan import MOST_SHOWN, Plan
+from debft.training.precision import precision_for
+from debft.training.sift import SiftLoss, perturbed_module
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from debft.train import LossFn
+    from debft.training.loop import LossFn
 
 
 @dataclass

@@ -21,9 +21,9 @@ from debft.models.build import ModelFiles, build_tokenizer, check_model_name, fi
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch import is_main_process
-from debft.schedule import check_schedule
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.schedule import check_schedule
 
 MOST_SHOWN = 8  # labels or splits in one line
 

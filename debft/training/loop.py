@@ -19,7 +19,7 @@ from debft.config.recipe import TrainConfig
 from debft.data.batches import Collator, micro_batches, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
 from debft.errors import NotFiniteError
-from debft.schedule import learning_rate
+from debft.training.schedule import learning_rate
 
 # The seam for other losses: the SUM over the examples of a batch, float32, and sums for the log, from (model, batch).
 LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]

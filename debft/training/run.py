@@ -6,12 +6,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debft.agreement import losing_a_process_is_said, of_first, process_name, together
 from debft.config.recipe import Recipe, source_kind
 from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
 from debft.errors import InputError, Interrupted, MachineError
-from debft.plan import Plan, check_output, describe, make_plan
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.environment import environment
@@ -20,11 +18,13 @@ from debft.runtime.launch import in_a_group, is_main_process
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
 from debft.tasks import Split, Task
+from debft.training.parallel import losing_a_process_is_said, of_first, process_name, together
+from debft.training.plan import Plan, check_output, describe, make_plan
 
 if TYPE_CHECKING:
     from debft.scoring.heads import Assessment
-    from debft.session import Session, TrainState
-    from debft.train import StepLog
+    from debft.training.loop import StepLog
+    from debft.training.session import Session, TrainState
 
 
 def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult:
@@ -75,7 +75,7 @@ def _check_again(recipe: Recipe, run: RunDirectory, resume: bool) -> None:
 
 
 def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
-    from debft.session import open_session
+    from debft.training.session import open_session
 
     session, state = open_session(plan, run, resume=resume)
     with stop_requested(session.speaks, watch) as stop:
@@ -86,8 +86,8 @@ def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult
 
 def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
     """The steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
-    from debft.session import save
-    from debft.train import optimizer_steps
+    from debft.training.loop import optimizer_steps
+    from debft.training.session import save
 
     plan, total = session.plan, session.plan.total_steps
     if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
@@ -138,7 +138,7 @@ def record(session: "Session", state: "TrainState", log: "StepLog", progress: Me
 def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits: "tuple[Split, ...]") -> "dict[str, Assessment]":
     """The weights as they are on `splits`; keeps them if they are the best and the recipe asks."""
     from debft.scoring.evaluation import scores_of
-    from debft.session import save_best
+    from debft.training.session import save_best
 
     started = time.perf_counter()
     assessed = _assess(session, state, stop, splits)
@@ -160,7 +160,7 @@ def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits:
 
 def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest) -> "dict[str, Assessment]":
     """Of the last step, or of the best where the recipe says so; the model is left with the weights that were scored."""
-    from debft.session import load_best, save
+    from debft.training.session import load_best, save
 
     evals = session.plan.task.evals
     if session.plan.recipe.train.checkpoint != "best":
@@ -215,7 +215,7 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
 
 def _write(session: "Session", assessed: "dict[str, Assessment]", result: RunResult) -> RunResult:
     """The result as it was written, with the files of the model."""
-    from debft.session import save_model
+    from debft.training.session import save_model
 
     chosen = {key: value for found in assessed.values() for key, value in found.settings.items()}
     result = replace(result, model_files=save_model(session, chosen))
@@ -228,7 +228,7 @@ def _write(session: "Session", assessed: "dict[str, Assessment]", result: RunRes
 
 def leave(session: "Session", state: "TrainState", stop: StopRequest, *, saving: bool = True) -> None:
     """Save a checkpoint, unless the model holds other weights than those of the step, and raise Interrupted."""
-    from debft.session import save
+    from debft.training.session import save
 
     if saving:
         stop.watch.alive(SECONDS_TO_SAVE)
