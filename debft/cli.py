@@ -179,13 +179,13 @@ def _check_before_launch(recipe, output: Path, resume: bool) -> None:
 
 
 def _show_plan(plan, output: Path, as_json: bool) -> None:
-    from debft.report import plan_dict, print_plan
+    from debft.output.terminal import plan_dict, print_plan
 
     _print_json(plan_dict(plan, output)) if as_json else print_plan(plan, output)
 
 
 def _show_result(result, output: Path, as_json: bool) -> None:
-    from debft.report import print_result
+    from debft.output.terminal import print_result
 
     print_result(result, output)
     if as_json:
@@ -271,7 +271,7 @@ def submit(
     precision: Annotated[str, _PRECISION] = "auto",
 ) -> None:
     """Write the files that the GLUE and SQuAD leaderboards take, checked against their rules."""
-    from debft.submit import print_submission, submit
+    from debft.output.leaderboards import print_submission, submit
 
     print_submission(submit(runs, data, output, partial=partial, precision=precision))
 
@@ -362,7 +362,8 @@ def tables(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Show the published tables cell by cell as printed, with your runs beside them."""
-    from debft.tables import FORMATS, tables_document
+    from debft.output.tables.document import tables_document
+    from debft.output.tables.render import FORMATS
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format {form}: expected {one_of(FORMATS)}")
@@ -382,7 +383,7 @@ def recipes(
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
     from debft.config.recipe import load_recipe, recipe_path, to_dict
-    from debft.report import print_recipe, print_recipes, recipes_list
+    from debft.output.terminal import print_recipe, print_recipes, recipes_list
 
     if name is None:
         _print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
@@ -413,7 +414,7 @@ def doctor(
 ) -> None:
     """Check the environment: versions, device, hub, cache, and the traps of the installed packages."""
     from debft.doctor import examine
-    from debft.report import print_findings
+    from debft.output.terminal import print_findings
 
     findings = examine(model)
     _print_json({"findings": findings}) if as_json else print_findings(findings)

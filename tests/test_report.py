@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from debft.config.recipe import load_recipe, recipe_path
+from debft.output.terminal import print_result
 from debft.published.comparison import beside_published
-from debft.report import print_result
 from debft.runs.directory import RunResult
 
 SCORES = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.0}

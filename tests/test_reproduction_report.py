@@ -20,8 +20,8 @@ from hatchling.builders.wheel import WheelBuilder
 from matplotlib.figure import Figure
 from PIL import Image
 
-from debft.reproduce.content import content, shown
-from debft.reproduce.figures import _distinct, _limit, _over_seeds, _series_name, cells_figure, curves_figure, languages_figure
+from debft.output.pages.content import content, shown
+from debft.output.pages.figures import _distinct, _limit, _over_seeds, _series_name, cells_figure, curves_figure, languages_figure
 from debft.reproduce.report import write_report
 
 RULE = (
@@ -519,7 +519,7 @@ def test_report_of_failed_runs_alone_does_not_say_that_nothing_was_run(nothing_r
 def test_wheel_carries_the_template_of_the_page():
     root = Path(__file__).parent.parent
     carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
-    assert "debft/reproduce/page.html.j2" in carried
+    assert "debft/output/pages/reproduction.html.j2" in carried
 
 
 @pytest.fixture(scope="module")

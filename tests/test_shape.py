@@ -18,8 +18,6 @@ ROOMS = (
 )  # fmt: skip
 # The room that each flat file belongs to.
 TODAY = {
-    "report": "output", "pages": "output", "tables": "output", "submit": "output",
-    "reproduce.content": "output", "reproduce.drawing": "output", "reproduce.figures": "output",
     "doctor": "cli",
 }  # fmt: skip
 HEAVY = {

@@ -10,14 +10,14 @@ import pytest
 from conftest import write_tsv
 
 from debft import cli
-from debft import submit as submission
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.sources import demo
 from debft.errors import InputError
+from debft.output import leaderboards as submission
+from debft.output.leaderboards import GLUE_FILES, check_glue, check_squad, submit
 from debft.runs.directory import RunDirectory, files_of
 from debft.scoring import inference
 from debft.scoring.metrics import squad
-from debft.submit import GLUE_FILES, check_glue, check_squad, submit
 from debft.tasks import TASKS
 from debft.training.run import finetune
 

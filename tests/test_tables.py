@@ -15,11 +15,11 @@ from test_cli import run
 
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
+from debft.output.tables.document import tables_document
+from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
 from debft.published import load as published
 from debft.published.load import load_published, table_names
 from debft.runs.directory import RunResult
-from debft.tables import FORMATS, tables_document
-from debft.tables.render import ONLY_IN_JSON, readable
 
 MNLI = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.3}
 STEP = {"step": 1, "loss": 0.25, "grad_norm": 1.5, "learning_rate": 0.0005, "num_tokens": 1}

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from debft.console import clock, print_table, say
-from debft.reproduce.content import shown
+from debft.output.pages.content import shown
 from debft.reproduce.cost import PROBE_STEPS, Cost, total
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
 from debft.reproduce.others import other_runs, say_other_runs

@@ -8,14 +8,18 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def template(path: Path) -> "Template":
-    """Everything that is filled in is escaped; a name that is missing is an error."""
+def template(name: str) -> "Template":
+    """The page `name` of this folder. Everything that is filled in is escaped; a name that is missing is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
-        loader=FileSystemLoader(path.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return pages.get_template(path.name)
+    return pages.get_template(name)
 
 
 def escaped(text: str) -> str:

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from debft.errors import InputError, did_you_mean
+from debft.output.tables.content import document
+from debft.output.tables.runs import find_runs
 from debft.published.load import load_published, table_names
-from debft.tables.content import document
-from debft.tables.render import FORMATS
-from debft.tables.runs import find_runs
-
-__all__ = ["FORMATS", "document", "find_runs", "tables_document"]
 
 
 def tables_document(names: Sequence[str], places: Sequence[str]) -> dict[str, Any]:

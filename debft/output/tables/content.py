@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
+from debft.output.tables.runs import FoundRuns, Run
 from debft.published.load import Column, Row, Table, prints_number, recipe_of_cell
 from debft.runs.directory import in_percent
-from debft.tables.runs import FoundRuns, Run
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
 

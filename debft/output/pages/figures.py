@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from debft.reproduce.content import (
+from debft.output.pages.content import (
     SYMBOLS,
     as_printed,
     decimals,
@@ -18,7 +18,7 @@ from debft.reproduce.content import (
     shown,
     signed,
 )
-from debft.reproduce.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
+from debft.output.pages.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
 from debft.runs.directory import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}

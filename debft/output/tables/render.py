@@ -3,13 +3,12 @@
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from debft.console import OutputConsole
-from debft.pages import escaped, template
+from debft.output.pages.templates import escaped, template
+from debft.output.tables.content import Footnotes
 from debft.runs.directory import in_percent
-from debft.tables.content import Footnotes
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 
@@ -150,7 +149,7 @@ def _references(notes: list[int]) -> str:
 
 
 def print_html(document: dict[str, Any]) -> None:
-    print(template(Path(__file__).with_name("tables.html")).render(caption=_caption, **readable(document)))
+    print(template("tables.html.j2").render(caption=_caption, **readable(document)))
 
 
 def print_json(document: dict[str, Any]) -> None:
