@@ -11,7 +11,7 @@ import pytest
 import typer
 from conftest import write_mnli
 
-from debft import cli
+from debft.cli import main as cli
 from debft.config.recipe import recipe_names
 
 
@@ -240,7 +240,7 @@ def test_version_is_that_of_the_package():
 
 def completed(**environment):
     """stdout of the command called `debft`, as a shell that completes it calls it; no shell need be around."""
-    code = "import sys; sys.argv = ['debft']; from debft.cli import main; main()"
+    code = "import sys; sys.argv = ['debft']; from debft.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from debft import doctor
+from debft.cli import doctor
 from debft.errors import InputError
 from debft.reproduce import jobs
 from debft.runtime import devices, launch

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE
 
-from debft import doctor
+from debft.cli import doctor
 from debft.errors import InputError
 from debft.models.build import (
     HEAD_DROPOUT,

@@ -490,7 +490,7 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monke
     script = tmp_path / "with_recipes.py"
     script.write_text(
         "from pathlib import Path\nimport debft.config.recipe\n"
-        f"debft.config.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli import main\nmain()\n"
+        f"debft.config.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli.main import main\nmain()\n"
     )
     monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)

@@ -16,10 +16,6 @@ ROOMS = (
     "__main__", "cli", "reproduce", "output", "training", "scoring", "models", "data", "published", "runs", "tasks", "config",
     "runtime", "console", "errors",
 )  # fmt: skip
-# The room that each flat file belongs to.
-TODAY = {
-    "doctor": "cli",
-}  # fmt: skip
 HEAVY = {
     "torch",
     "transformers",
@@ -64,14 +60,18 @@ def imported(name: str) -> set[str]:
 
 
 def room(module: str) -> int:
-    part = module.split(".")[0]
-    return ROOMS.index(TODAY.get(module, TODAY.get(part, part)))
+    return ROOMS.index(module.split(".")[0])
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_rooms_import_one_way(name):
     for other in imported(name):
         assert room(name) <= room(other), f"{name} imports {other}"
+
+
+def test_package_has_no_flat_files_beside_its_rooms():
+    flat = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert flat == {"__init__.py", "__main__.py", "console.py", "errors.py"}
 
 
 def test_no_module_imports_itself_over_others():
@@ -85,7 +85,7 @@ def test_no_module_imports_itself_over_others():
 
 def test_help_starts_without_the_heavy_packages():
     """Half a second: importing any of them takes longer than that."""
-    code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
+    code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n" \
            f"print(sorted(set(sys.modules) & {HEAVY!r}))"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
 

@@ -512,7 +512,7 @@ def test_run_without_sift_never_reaches_the_module(tmp_path, monkeypatch):
 
 
 def test_options_choose_recipe_and_strength():
-    from debft.cli import _resolve
+    from debft.cli.main import _resolve
 
     def resolved(**given):
         empty = dict.fromkeys(debft_options())
@@ -527,7 +527,7 @@ def test_options_choose_recipe_and_strength():
 
 @pytest.mark.parametrize("asked", [{"precision": "fp16"}, {"set": ["runtime.precision=fp16"]}], ids=str)
 def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(asked, monkeypatch):
-    from debft.cli import _resolve
+    from debft.cli.main import _resolve
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     given = dict.fromkeys(debft_options()) | {"model": "deberta-v3-xsmall", "sift": True}
@@ -539,6 +539,6 @@ def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(a
 def debft_options():
     import inspect
 
-    from debft.cli import _fine_tune
+    from debft.cli.main import _fine_tune
 
     return [name for name in inspect.signature(_fine_tune).parameters if name != "task"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from debft.cli import main
+from debft.cli.main import main
 
 ANSWER = "нет 我 😀 é"
 

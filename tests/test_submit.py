@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from conftest import write_tsv
 
-from debft import cli
+from debft.cli import main as cli
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.sources import demo
 from debft.errors import InputError

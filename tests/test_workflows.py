@@ -8,7 +8,7 @@ import pytest
 import typer
 import yaml
 
-from debft import cli
+from debft.cli import main as cli
 from debft.published.load import load_published
 
 COMMANDS = typer.main.get_command(cli.app).commands

@@ -205,7 +205,7 @@ def test_demo_is_learned_and_transfers_in_part(tmp_path):
 def test_evaluate_prints_every_language_and_the_mean(trained, capsys, monkeypatch):
     import sys
 
-    from debft.cli import main
+    from debft.cli.main import main
 
     monkeypatch.setattr(sys, "argv", ["debft", "evaluate", str(trained[1]), "--max-eval-samples", "5"])
     with pytest.raises(SystemExit) as end:

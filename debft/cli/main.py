@@ -413,7 +413,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Check the environment: versions, device, hub, cache, and the traps of the installed packages."""
-    from debft.doctor import examine
+    from debft.cli.doctor import examine
     from debft.output.terminal import print_findings
 
     findings = examine(model)
