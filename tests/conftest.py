@@ -4,6 +4,8 @@ import json
 import os
 import random
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -128,3 +130,11 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "spm.model").write_bytes((demo_model / "spm.model").read_bytes())
     return directory
+
+
+def run(*arguments, **environment):
+    """A debft command in a process of its own, ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
+    )  # fmt: skip

@@ -9,17 +9,10 @@ import threading
 
 import pytest
 import typer
-from conftest import write_mnli
+from conftest import run, write_mnli
 
 from debft.cli import main as cli
 from debft.config.recipe import recipe_names
-
-
-def run(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

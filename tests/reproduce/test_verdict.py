@@ -351,7 +351,7 @@ def test_rule_names_the_margins_of_the_table_and_their_source():
 
 
 def test_freezing_refuses_a_score_that_nothing_could_be_judged_by(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from freeze import too_wide_to_judge
 
     cell, table = {"row": "MNLI", "score": "validation/accuracy", "runs": ["a", "b", "c"]}, load_published("minilm-small")

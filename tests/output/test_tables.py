@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_cli import run
+from conftest import run
 
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError

@@ -8,7 +8,7 @@ from debft.config.recipe import with_train
 from debft.models.build import MODELS
 from debft.runtime import hub
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
