@@ -135,10 +135,16 @@ class RuntimeConfig:
 DIALECTS: dict[str, dict[str, Any]] = {
     "card": {},
     "repo": {
-        "schedule": "linear_unshifted", "bias_correction": False, "adam_epsilon": 1e-6, "weight_decay": 0.01,
-        "truncation": "random_ends", "steps": "down", "checkpoint": "best", "eval_each_epoch": True,
+        "schedule": "linear_unshifted",
+        "bias_correction": False,
+        "adam_epsilon": 1e-6,
+        "weight_decay": 0.01,
+        "truncation": "random_ends",
+        "steps": "down",
+        "checkpoint": "best",
+        "eval_each_epoch": True,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,8 +342,11 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str, problem
     if not fits:
         problems.append(f"{where}: expected {expected}, got {value!r}")
         return value
-    for name, fails, words in (("above", lambda b: value <= b, "above"), ("least", lambda b: value < b, "of at least"),
-                               ("below", lambda b: value >= b, "below")):  # fmt: skip
+    for name, fails, words in (
+        ("above", lambda b: value <= b, "above"),
+        ("least", lambda b: value < b, "of at least"),
+        ("below", lambda b: value >= b, "below"),
+    ):
         limit = bounds.get(name)
         if limit is not None and fails(limit):
             problems.append(f"{where}: expected {expected} {words} {limit}, got {value!r}")

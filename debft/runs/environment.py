@@ -36,8 +36,15 @@ def moving_versions() -> dict[str, str]:
 def environment(device: str, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
     """Code, versions and hardware; no paths, names or variables of the user's."""
     return {
-        "debft": __version__, "code": code_digest(), "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES}, **moving_versions(),
-        "platform": f"{platform.system()} {platform.machine()}", "device": device, "precision": precision,
-        "cpu_cores": os.cpu_count(), "num_processes": num_processes, "model_revision": model_revision,
-    }  # fmt: skip
+        "debft": __version__,
+        "code": code_digest(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        **moving_versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "precision": precision,
+        "cpu_cores": os.cpu_count(),
+        "num_processes": num_processes,
+        "model_revision": model_revision,
+    }

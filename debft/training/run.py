@@ -257,9 +257,16 @@ def _assess(
     for split in splits:
         encoded = session.splits[split.name]
         logits = predict_logits(
-            session.accelerator, session.model, session.head, encoded, collate=session.collate,
-            micro_batch_tokens=4 * session.micro_batch_tokens, what=split.name, told=told, leave=leave_together,
-        )  # fmt: skip
+            session.accelerator,
+            session.model,
+            session.head,
+            encoded,
+            collate=session.collate,
+            micro_batch_tokens=4 * session.micro_batch_tokens,
+            what=split.name,
+            told=told,
+            leave=leave_together,
+        )
         found[split.name] = session.head.assess(logits, encoded, session.plan.examples[split.name])
     return found
 

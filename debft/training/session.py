@@ -100,9 +100,19 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         loss_fn = SiftLoss(head=head, config=plan.recipe.sift, plain=accelerator.unwrap_model(model), half=precision == "fp16")
     tokens = micro_batch_tokens(plan.recipe.runtime.micro_batch_tokens, accelerator.device)
     session = Session(
-        plan=plan, run=run, accelerator=accelerator, precision=precision, micro_batch_tokens=tokens, tokenizer=tokenizer,
-        head=head, loss_fn=loss_fn, splits=splits, collate=collate, model=model, optimizer=optimizer,
-    )  # fmt: skip
+        plan=plan,
+        run=run,
+        accelerator=accelerator,
+        precision=precision,
+        micro_batch_tokens=tokens,
+        tokenizer=tokenizer,
+        head=head,
+        loss_fn=loss_fn,
+        splits=splits,
+        collate=collate,
+        model=model,
+        optimizer=optimizer,
+    )
     return session, state
 
 
