@@ -11,7 +11,7 @@ from debft.agreement import of_first, same_in_all, tensors_of_first, together
 from debft.data import encode_split
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
-from debft.devices import build_accelerator, micro_batch_tokens
+from debft.devices import build_accelerator, device_name, micro_batch_tokens
 from debft.environment import code_digest, moving_versions
 from debft.errors import InputError
 from debft.heads import Head, head_of, plain_loss
@@ -139,6 +139,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "
         "code of debft": code_digest(),
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
+        "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in ("train", "sift")},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
         **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
@@ -156,10 +157,10 @@ def _digest(*contents: Any) -> str:
 
 def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
     """Where and how the plan is about to run."""
-    config = plan.recipe.train
+    config, kernels = plan.recipe.train, "deterministic kernels   " if plan.recipe.runtime.deterministic else ""
     say(
-        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {config.train_batch_size} sequences per step   "
-        f"{plan.total_steps:,} steps   tokens {token_file(plan.files)}"
+        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   {kernels}"
+        f"{config.train_batch_size} sequences per step   {plan.total_steps:,} steps   tokens {token_file(plan.files)}"
     )
     for name, split in splits.items():
         median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
