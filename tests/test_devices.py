@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from debft import devices, doctor, launch
-from debft.environment import environment
+from debft.environment import environment, peak_memory_bytes
 from debft.errors import InputError
 from debft.reproduce import jobs
 
@@ -97,3 +97,13 @@ def test_run_names_its_card(monkeypatch):
     for device, expected in ((cpu, ("cpu", None, None)), (gpu, ("cuda", "NVIDIA H100 80GB HBM3", "13.0"))):
         recorded = environment(str(device), devices.gpu_name(device), "fp32", 1, None)
         assert tuple(recorded[name] for name in ("device", "gpu", "cuda")) == expected
+
+
+def test_peak_memory_is_of_the_process_where_the_gpu_is_left_alone(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    assert peak_memory_bytes() > 2**20
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
+    assert peak_memory_bytes() == 7
