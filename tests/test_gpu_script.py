@@ -111,3 +111,34 @@ def test_ratios_are_times_and_memory_of_transformers_by_those_of_debft(bench):
     assert bench.ratios() == (
         "card / debft fp32: 5.00 x the time, 0.50 x the memory; card / debft bf16: 8.00 x the time, 1.50 x the memory"
     )
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_exit_code_tells_whether_a_part_failed(scripts, tmp_path, monkeypatch, capsys, failing):
+    gpu, parts = scripts
+    for name in ("mnli/train.tsv", "tokenizer/deberta-v3/spm.model"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        (tmp_path / "data" / name).touch()
+    deadlines = []
+
+    def look(bench) -> str:
+        deadlines.append(bench.deadline)
+        if failing:
+            raise parts.PartFailed("not well")
+        return "well"
+
+    monkeypatch.setattr(parts.Bench, "versions", lambda bench: "versions")
+    monkeypatch.setattr(gpu, "side_by_side", lambda bench: [gpu.Part("2 bad", lambda: look(bench))])
+    monkeypatch.setattr(gpu, "alone", lambda bench: [gpu.Part("5 good", lambda: str(deadlines.append(bench.deadline)))])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == (1 if failing else 0)
+    assert deadlines[1] - deadlines[0] == pytest.approx(parts.FULL.seconds[1] - parts.FULL.seconds[0])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("not all parts are well" if failing else "all parts")
+
+
+def test_every_part_can_be_asked_for(scripts, bench):
+    gpu, _ = scripts
+    names = [part.name for part in (*gpu.side_by_side(bench), *gpu.alone(bench))]
+    assert len(set(names)) == len(names) and {name[0] for name in names} == {"2", "3", "4", "5"}
