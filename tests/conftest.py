@@ -31,6 +31,7 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
 import hypothesis
+import processes
 import pytest
 
 from debft.data import demo
@@ -67,6 +68,12 @@ def no_network(monkeypatch, request):
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left():
+    yield
+    processes.end_all()
 
 
 @pytest.fixture(scope="session")

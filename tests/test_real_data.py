@@ -1,10 +1,8 @@
 """Every command on real benchmark text, with the real tokenizer and a tiny model, through the command line."""
 
 import json
-import os
-import subprocess
-import sys
 
+import processes
 import pytest
 
 from debft.data import task_for
@@ -31,11 +29,10 @@ def model(shared, tmp_path_factory):
 
 @pytest.mark.parametrize("task", REAL)
 def test_command_trains_and_evaluates_real_text_and_prints_the_contracts_json(task, shared, model, tmp_path):
-    command = [
-        sys.executable, "-m", "debft", task, "--data", str(shared), "--model", str(model), "--from-scratch", "--max-steps", "3",
-        "--max-train-samples", "64", "--max-eval-samples", "20", "--output", str(tmp_path / "run"), "--json",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = processes.run(
+        task, "--data", shared, "--model", model, "--from-scratch", "--max-steps", 3,
+        "--max-train-samples", 64, "--max-eval-samples", 20, "--output", tmp_path / "run", "--json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert set(result) >= {

@@ -13,8 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import processes
 import pytest
 from conftest import write_mnli
+from processes import DEBFT, Command
 
 from debft import published, yaml12
 from debft.environment import code_digest, moving_versions
@@ -93,6 +95,18 @@ def fake_debft_of(tmp_path, monkeypatch):
 @pytest.fixture
 def fake_debft(tmp_path, fake_debft_of):
     fake_debft_of(plan_of(tmp_path / "none"))
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Runs are forked from a process that has imported what they need. The test of the whole way starts them as they are."""
+
+    def popen(command, *, stderr, env, **_):
+        return Command(*command[len(jobs.DEBFT) :], code=forked_code[0], stderr=stderr, **env)
+
+    forked_code = [DEBFT]
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
+    return forked_code
 
 
 def plan_of(output, *, seeds=(1, 2), options=TINY, rows=("MNLI",), table="demo"):
@@ -273,17 +287,17 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
 
 
 def test_whole_way_of_a_small_table(tmp_path):
-    """Two real runs, then the same command again, which trains nothing; a subset never counts."""
+    """A real run, then the same command again, which trains nothing; a subset never counts."""
     command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "MNLI", "--seeds", "2", "--jobs", "2", "--max-steps", "3",
-        "--max-train-samples", "96", "--max-eval-samples", "30", "--output", str(tmp_path), "--check", "--json",
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--max-steps", 3, "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--output", tmp_path, "--check", "--json",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(*command)
     assert done.returncode == 4, done.stderr
     content = json.loads(done.stdout)
     assert content == json.loads((tmp_path / "report" / "report.json").read_text())
     cell = content["cells"][0]
-    assert (cell["n"], cell["verdict"]) == (2, "labelled")
+    assert (cell["n"], cell["verdict"]) == (1, "labelled")
     assert cell["labels"] == ["max_steps 3", "max_train_samples 96", "max_eval_samples 30"]
     for entry in content["runs"]:
         directory = (tmp_path / "report" / entry["directory"]).resolve()
@@ -291,18 +305,18 @@ def test_whole_way_of_a_small_table(tmp_path):
         assert entry["scores"]["validation_matched/accuracy"] == result["scores"]["validation_matched/accuracy"]
         assert entry["fingerprints"] == result["data"]["fingerprints"]
         assert entry["recipe_hash"] and str(directory) in entry["command"]
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert "2 complete, 0 to run" in again.stderr
+    again = processes.run(*command)
+    assert "1 complete, 0 to run" in again.stderr
     assert json.loads(again.stdout)["cells"] == content["cells"]
 
 
-def test_recorded_command_makes_the_same_run(tmp_path):
+def test_recorded_command_makes_the_same_run(tmp_path, forked):
     """What the report prints beside a number is what ran: into another directory it gives the same scores."""
     plan = plan_of(tmp_path / "a", seeds=(1,))
     run(plan, tmp_path / "a")
     (first,) = plan.runs
     arguments = [*first.arguments[: first.arguments.index("--output")], "--output", str(tmp_path / "b")]
-    subprocess.run([sys.executable, "-m", "debft", *arguments], check=True, capture_output=True)
+    assert processes.run(*arguments).returncode == 0
     other = json.loads((tmp_path / "b" / "result.json").read_text())
     assert other["scores"] == first.result().scores
 
@@ -484,14 +498,10 @@ def test_key_of_a_run_that_starts_from_another_follows_that_one_and_not_the_outp
     assert here.id == there.id != other.id
 
 
-def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monkeypatch):
+def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forked):
     """Real runs, in two processes that know the recipes of the test."""
-    script = tmp_path / "with_recipes.py"
-    script.write_text(
-        "from pathlib import Path\nimport debft.recipe\n"
-        f"debft.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli import main\nmain()\n"
-    )
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    recipes = f"Path({str(tmp_path / 'recipes')!r})"
+    forked[0] = f"from pathlib import Path\nimport debft.recipe\ndebft.recipe.RECIPES_DIR = {recipes}\n{DEBFT}"
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
     content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     first, second = plan.runs
@@ -538,11 +548,7 @@ def test_output_that_cannot_be_written_is_refused_at_once():
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_or_make_no_sense(options, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "debft", "reproduce", "demo", "--output", str(tmp_path / "x"), *options],
-        capture_output=True,
-        text=True,
-    )
+    done = processes.run("reproduce", "demo", "--output", tmp_path / "x", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and "Traceback" not in done.stderr
 
@@ -626,14 +632,14 @@ def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
 
 def test_interrupted_reproduction_says_so_once(tmp_path):
     """And not that no step was trained."""
-    command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "XNLI zero-shot", "--seeds", "1", "--output", str(tmp_path),
-    ]  # fmt: skip
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = Command(
+        "reproduce", "demo", "--row", "MNLI", "--set", "train.num_train_epochs=500", "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--seeds", 1, "--output", tmp_path,
+    )  # fmt: skip
     while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size > 2000]:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=120)[1]
+    said = running.communicate()[1]
     assert running.returncode == 130
     assert "before the first training step" not in said
     (entry,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
@@ -644,11 +650,10 @@ def test_interrupted_reproduction_says_so_once(tmp_path):
 
 
 def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
-    command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "MNLI", "--seeds", "2", "--max-train-samples", "96",
-        "--max-eval-samples", "30", "--output", str(tmp_path / "out"), "--jobs", "1", "--dry-run", "--json",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 2, "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--output", tmp_path / "out", "--jobs", 1, "--dry-run", "--json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     (cost,) = content["recipes"]
@@ -660,7 +665,7 @@ def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_cost_counts_the_tokens_of_the_run(tmp_path):
+def test_cost_counts_the_tokens_of_the_run(tmp_path, forked):
     """Against the tokens that a run of one epoch says it trained on."""
     options = Options(max_train_samples=96, max_eval_samples=30, changed={"train.num_train_epochs": 1.0})
     plan = plan_of(tmp_path, seeds=(1,), options=options)

@@ -125,8 +125,10 @@ def wait_for(condition, seconds=60):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
+from debft.launch import follow_parent
 from debft.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
+follow_parent()
 with stop_requested(False) as stop:
     (here / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     while not stop: time.sleep(0.01)
@@ -157,6 +159,14 @@ def test_signal_to_parent_and_children_at_once_lets_all_of_them_save(tmp_path, n
         os.kill(pid, number)
     assert ended(parent)[0] == 128 + number
     assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+
+
+def test_children_save_and_leave_when_their_parent_is_killed(tmp_path):
+    parent, children = family(tmp_path / "run")
+    parent.kill()
+    wait_for(lambda: not any(map(lives, children)))
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+    parent.communicate()
 
 
 def test_lost_process_is_named_and_ends_the_others(tmp_path):
