@@ -15,11 +15,11 @@ from statistics import fmean
 import yaml
 from transformers import AutoConfig
 
-from debft.data import encode_split, load_table
-from debft.data.checks import check_rows
-from debft.models import ModelFiles, build_tokenizer, count_parameters
-from debft.progress import say
-from debft.recipe import TrainConfig
+from debft.config.recipe import TrainConfig
+from debft.console import say
+from debft.data.load import encode_split, load_table
+from debft.data.rows import check_rows
+from debft.models.build import ModelFiles, build_tokenizer, count_parameters
 from debft.tasks import LANGUAGES, TASKS, QuestionAnswering
 
 V2 = {

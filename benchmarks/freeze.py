@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-import debft.published
-from debft.published import PublishedScore, Table
+import debft.published.load
+from debft.published.load import PublishedScore, Table
 from debft.reproduce.collect import collect
 from debft.reproduce.jobs import devices_here, run_all
 from debft.reproduce.plan import Options, make_table_plan
@@ -40,7 +40,7 @@ def main() -> None:
     too_wide = [text for cell in content["cells"] if (text := too_wide_to_judge(cell, scores, plan.table))]
     if too_wide:
         sys.exit("not frozen, leave these scores out or freeze more seeds:\n" + "\n".join(too_wide))
-    path = debft.published.DIRECTORY / f"{arguments.table}.yaml"
+    path = debft.published.load.DIRECTORY / f"{arguments.table}.yaml"
     text = path.read_text(encoding="utf-8")
     for row in plan.table.rows:
         for column in plan.table.columns:

@@ -29,13 +29,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from debft.data import load_table
+from debft.config.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
 from debft.data.batches import by_length, epoch_order
-from debft.finetune import finetune
-from debft.models import find_model
-from debft.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
+from debft.data.load import load_table
+from debft.models.build import find_model
 from debft.tasks import TASKS, QuestionAnswering
-from debft.train import step_seed
+from debft.training.loop import step_seed
+from debft.training.run import finetune
 
 MODEL = "all-minilm-l6-v2"
 TASK_NAMES = ("cola", "rte", "mrpc", "stsb", "sst2", "mnli", "squad2")

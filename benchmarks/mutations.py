@@ -28,44 +28,44 @@ class Breakage:
 
 
 BREAKAGES = (
-    Breakage("nothing", "debft/train.py", "rate = learning_rate(", "rate = learning_rate("),
-    Breakage("learning rate x 3", "debft/train.py", "rate = learning_rate(", "rate = 3 * learning_rate("),
-    Breakage("learning rate x 1/3", "debft/train.py", "rate = learning_rate(", "rate = 1 / 3 * learning_rate("),
+    Breakage("nothing", "debft/training/loop.py", "rate = learning_rate(", "rate = learning_rate("),
+    Breakage("learning rate x 3", "debft/training/loop.py", "rate = learning_rate(", "rate = 3 * learning_rate("),
+    Breakage("learning rate x 1/3", "debft/training/loop.py", "rate = learning_rate(", "rate = 1 / 3 * learning_rate("),
     Breakage(
-        "schedule: no decay", "debft/schedule.py",
+        "schedule: no decay", "debft/training/schedule.py",
         "return config.learning_rate * (total_steps - step) / (total_steps - warmup)", "return config.learning_rate",
     ),
     Breakage(
-        "schedule: two steps per update", "debft/train.py",
+        "schedule: two steps per update", "debft/training/loop.py",
         "learning_rate(step, config, total_steps)", "learning_rate(min(2 * step, total_steps - 1), config, total_steps)",
     ),
     Breakage(
-        "loss scaling: micro-batches are added, not averaged", "debft/train.py",
+        "loss scaling: micro-batches are added, not averaged", "debft/training/loop.py",
         "loss * (weight * world / len(indices))", "loss * (weight * world / len(batch))",
     ),
     Breakage(
-        "label order: the DeBERTa repository's for predictions", "debft/heads.py",
+        "label order: the DeBERTa repository's for predictions", "debft/scoring/heads.py",
         "of_task[logits_NC.argmax(axis=1)]", "of_task[::-1][logits_NC.argmax(axis=1)]",
     ),
     Breakage(
-        "tokenizer: the character map is dropped", "debft/tokenization.py",
+        "tokenizer: the character map is dropped", "debft/models/tokens/vocabulary.py",
         "    if spec.precompiled_charsmap:", "    if not spec.precompiled_charsmap:",
     ),
     Breakage(
-        "tokenizer: words are not split off", "debft/tokenization.py",
+        "tokenizer: words are not split off", "debft/models/tokens/vocabulary.py",
         'prepend_scheme="always"', 'prepend_scheme="never"',
     ),
     Breakage(
-        "metric: answers only, no threshold for none", "debft/metrics/squad.py",
+        "metric: answers only, no threshold for none", "debft/scoring/metrics/squad.py",
         "def best_threshold(", "def best_threshold(*_):\n    return 1e9, 0.0\n\n\ndef searched_threshold(",
     ),
     Breakage(
-        "metric: every split gets the score of the first", "debft/evaluation.py",
+        "metric: every split gets the score of the first", "debft/scoring/evaluation.py",
         "for name, found in assessed.items() for metric, value in found.scores.items()",
         "for name in assessed for metric, value in next(iter(assessed.values())).scores.items()",
     ),
     Breakage(
-        "SiFT: no loss of its own", "debft/sift.py",
+        "SiFT: no loss of its own", "debft/training/sift.py",
         "loss = self.head.loss(clean, batch) + self.config.weight * sift", "loss = self.head.loss(clean, batch) + 0 * sift",
     ),
 )  # fmt: skip

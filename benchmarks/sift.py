@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from debft.heads import ClassificationHead, plain_loss
-from debft.recipe import SiftConfig
-from debft.sift import SiftLoss
+from debft.config.recipe import SiftConfig
+from debft.scoring.heads import ClassificationHead, plain_loss
 from debft.tasks import TASKS
+from debft.training.sift import SiftLoss
 
 
 def build(options: argparse.Namespace) -> DebertaV2ForSequenceClassification:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from sift_precision import ProductsInFloat32, recipe_of, write_rows
 
-from debft.plan import make_plan
-from debft.results import RunDirectory
-from debft.session import Session, open_session
-from debft.sift import SiftLoss, _normalised
+from debft.runs.directory import RunDirectory
+from debft.training.plan import make_plan
+from debft.training.session import Session, open_session
+from debft.training.sift import SiftLoss, _normalised
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARTS = ((), ("inner",), ("inner", "target"), ("inner", "perturbed"), ("inner", "target", "perturbed"))

@@ -32,10 +32,10 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from debft.data import load_table
-from debft.finetune import finetune
-from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path
+from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path
+from debft.data.load import load_table
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 MODEL, WEIGHT = "all-minilm-l6-v2", 5.0
 TRAINING = {"train.num_train_epochs": 1.0, "train.learning_rate": 3e-4, "train.max_train_samples": None}

@@ -12,10 +12,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from debft.data import demo
-from debft.finetune import finetune
-from debft.recipe import load_recipe, recipe_path
+from debft.config.recipe import load_recipe, recipe_path
+from debft.data.sources import demo
 from debft.tasks import TASKS
+from debft.training.run import finetune
 
 COLUMNS = ("premise", "hypothesis", "label")
 SCORES = ("validation_matched/accuracy", "validation_mismatched/accuracy")

@@ -29,9 +29,9 @@ from transformers import (
     set_seed,
 )
 
-from debft.metrics import path as metric_path
-from debft.metrics import squad
-from debft.recipe import TrainConfig
+from debft.config.recipe import TrainConfig
+from debft.scoring.metrics import squad
+from debft.scoring.metrics.by_name import path as metric_path
 
 Rows = dict[str, list]
 METRICS = {

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from debft.published import load_published
+from debft.published.load import load_published
 from debft.reproduce.verdict import LEVEL, SMALLEST_SPREAD, frozen_tolerance, holm, rounding
 
 DRAWS = 20_000

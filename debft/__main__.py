@@ -10,7 +10,7 @@ def main() -> None:
     taken = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if taken:
         signal.signal(signal.SIGINT, _leave)
-    from debft.cli import main as run
+    from debft.cli.main import main as run
 
     if taken:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from debft.data import demo
+from debft.data.sources import demo
 from debft.tasks import TASKS
 
 OTHER_SCRIPTS = [

@@ -34,8 +34,8 @@ import hypothesis
 import processes
 import pytest
 
-from debft.data import demo
-from debft.data.files import Table
+from debft.data.sources import demo
+from debft.data.sources.files import Table
 from debft.tasks import TASKS
 
 # The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
@@ -135,3 +135,8 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "spm.model").write_bytes((demo_model / "spm.model").read_bytes())
     return directory
+
+
+def run(*arguments, **environment):
+    """A debft command in a process of its own, ended."""
+    return processes.run(*arguments, COLUMNS="100", **environment)

@@ -17,8 +17,9 @@ from typing import IO, Any
 
 SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
-    "debft.cli", "debft.finetune", "debft.session", "debft.inference", "debft.metrics.scores", "debft.reproduce.reproduction",
-    "accelerate", "datasets", "transformers.models.auto.modeling_auto", "transformers.models.deberta_v2.modeling_deberta_v2",
+    "accelerate", "datasets", "scipy.stats", "sentencepiece", "sklearn.metrics", "torch", "transformers.models.auto.modeling_auto",
+    "transformers.models.deberta_v2.modeling_deberta_v2", "debft.cli.main", "debft.reproduce.reproduction", "debft.scoring.inference",
+    "debft.scoring.metrics.scores", "debft.training.run", "debft.training.session",
 )  # fmt: skip
 DEBFT = "from debft.__main__ import main\nmain()\n"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from debft import progress
+from debft import console as progress
 
 
 @pytest.fixture

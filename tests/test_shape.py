@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, the command line starts fast, everything is packaged."""
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,36 +9,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import processes
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "debft"
-# A module may import those below its own line, never those above.
-LAYERS = [
-    {"__main__"},
-    {"cli"},
-    {"reproduce"},
-    {"reproduce"},
-    {"report", "finetune", "doctor", "submit", "tables"},
-    {"inference"},
-    {"session"},
-    {"plan", "comparison"},
-    {"train", "evaluation", "optimization", "sift", "probe", "precision"},
-    {"heads"},
-    {"checks", "models"},
-    {"foreign_tokenizers"},
-    {"schedule", "checkpoint"},
-    {"data"},
-    {"results", "agreement"},
-    {"hub", "tasks", "metrics", "published", "tokenization", "spans"},
-    {"tokenizer_json"},
-    {"added_tokens"},
-    {"launch"},
-    {"devices"},
-    {"recipe", "model_files"},
-    {"signals", "variables"},
-    {"yaml12", "cache", "storage", "progress", "layouts", "positions", "pages", "environment"},
-    {"errors"},
-]
+# A room may import those behind it, never those before it.
+ROOMS = (
+    "__main__", "cli", "reproduce", "output", "training", "scoring", "models", "data", "published", "runs", "tasks", "config",
+    "runtime", "console", "errors",
+)  # fmt: skip
 HEAVY = {
     "torch",
     "transformers",
@@ -57,42 +37,65 @@ HEAVY = {
 }
 
 
-def layer(module: str) -> int:
-    return next(i for i, names in enumerate(LAYERS) if module in names)
+def modules() -> dict[str, Path]:
+    """The file of each module, `training.loop`; a room's own `__init__` is named as the room."""
+    files = {path: list(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))}
+    named = {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in files.items()}
+    return {name: path for name, path in named.items() if name}
 
 
-def imports(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+MODULES = modules()
+
+
+def imported(name: str) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    modules = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            assert not node.level and node.module, f"{path.name}:{node.lineno}: expected an import of debft by its full name"
-            yield node.module, [alias.name for alias in node.names]
+            assert not node.level and node.module, f"{name}:{node.lineno}: expected an import of debft by its full name"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                modules.add(full if full.removeprefix("debft.") in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            yield from ((alias.name, []) for alias in node.names)
+            modules.update(alias.name for alias in node.names)
+    return {module.removeprefix("debft.") for module in modules if module.startswith("debft.")} - {name}
 
 
-def modules():
-    return sorted(PACKAGE.rglob("*.py"))
+def room(module: str) -> int:
+    return ROOMS.index(module.split(".")[0])
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    for module, names in imports(path):
-        parts = module.split(".")
-        if parts[0] != "debft":
-            continue
-        targets = [parts[1]] if len(parts) > 1 else [name for name in names if name != "__version__"]
-        for target in targets:
-            assert target == own or layer(own) < layer(target), f"{own} imports {target}"
+@pytest.mark.parametrize("name", MODULES)
+def test_rooms_import_one_way(name):
+    for other in imported(name):
+        assert room(name) <= room(other), f"{name} imports {other}"
+
+
+def test_package_has_no_flat_files_beside_its_rooms():
+    flat = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert flat == {"__init__.py", "__main__.py", "console.py", "errors.py"}
+
+
+def test_no_module_imports_itself_over_others():
+    """A circle is found by taking away, again and again, the modules that import none of those left."""
+    left = {name: imported(name) & set(MODULES) for name in MODULES}
+    while done := [name for name, others in left.items() if not others & set(left)]:
+        for name in done:
+            del left[name]
+    assert not left
 
 
 def test_help_starts_without_the_heavy_packages():
     """Half a second: importing any of them takes longer than that."""
-    code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
+    code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n" \
            f"print(sorted(set(sys.modules) & {HEAVY!r}))"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", processes.PRELOADED)
+def test_modules_that_the_commands_of_the_tests_start_with_are_there(name):
+    """One that is gone would be left out without a word, and every command would import it anew."""
+    assert importlib.util.find_spec(name)
 
 
 def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(tmp_path):
@@ -111,7 +114,7 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.recipe import *; from debft.published import *; from debft import metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.recipe import *; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
            "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(
@@ -122,5 +125,5 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     assert where.startswith(str(site))
     assert len(names) == len(list((PACKAGE.parent / "recipes").rglob("*.yaml")))
     assert (model, scores, metric) == ("deberta-v3-base", 2, True)
-    packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html") for path in PACKAGE.rglob(pattern)}
+    packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html", "*.j2", "*.py") for path in PACKAGE.rglob(pattern)}
     assert packaged and all((site / "debft" / path).is_file() for path in packaged)

@@ -8,8 +8,8 @@ import pytest
 import typer
 import yaml
 
-from debft import cli
-from debft.published import load_published
+from debft.cli import main as cli
+from debft.published.load import load_published
 
 COMMANDS = typer.main.get_command(cli.app).commands
 ROOT = Path(__file__).parent.parent

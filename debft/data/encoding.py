@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from debft.cache import cache_directory
-from debft.data.checks import Examples
-from debft.environment import code_digest, moving_versions
-from debft.launch import is_main_process
-from debft.progress import meter, say
-from debft.storage import DiskError, write_atomically
+from debft.console import meter, say
+from debft.data.rows import Examples
+from debft.runs.cache import cache_directory
+from debft.runs.environment import code_digest, moving_versions
+from debft.runs.storage import DiskError, write_atomically
+from debft.runtime.launch import is_main_process
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from debft.data.files import Table
+from debft.data.sources.files import Table
 from debft.errors import InputError
 
 PROBLEMS_SHOWN = 3

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.data.checks import Examples
+from debft.console import meter
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, cached_arrays, set_up
-from debft.progress import meter
+from debft.data.rows import Examples
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

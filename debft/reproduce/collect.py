@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from debft import __version__
-from debft.data import source_kind
+from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path, source_kind, with_train
 from debft.errors import InputError
-from debft.published import Column, PublishedScore, Row, recipe_of_cell
-from debft.recipe import Recipe, load_recipe, recipe_hash, recipe_path, with_train
+from debft.published.load import Column, PublishedScore, Row, recipe_of_cell
 from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
-from debft.results import RunDirectory, RunResult
-from debft.signals import INTERRUPTED
+from debft.runs.directory import RunDirectory, RunResult
+from debft.runtime.signals import INTERRUPTED
 
 FORMAT_VERSION = 2
 SUBSET = {"max_train_samples", "max_eval_samples"}

@@ -9,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debft.data import encode_split
-from debft.models import build_tokenizer, count_parameters
-from debft.progress import say
-from debft.recipe import Recipe
+from debft.config.recipe import Recipe
+from debft.console import say
+from debft.data.load import encode_split
+from debft.models.build import build_tokenizer, count_parameters
 from debft.reproduce.plan import RecipePlan
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 from debft.tasks import Task
 
 if TYPE_CHECKING:
-    from debft.session import Session
+    from debft.training.session import Session
 
 PROBE_STEPS = 20
 SETTLING_STEPS = 5  # of the probe, left out of its median: the first ones fill caches
@@ -101,7 +101,7 @@ def with_probe(cost: Cost, found: RecipePlan, threads: int | None = None) -> Cos
     """
     import torch
 
-    from debft.session import open_session
+    from debft.training.session import open_session
 
     say(f"{found.name}: {PROBE_STEPS} steps on this machine")
     if threads is not None:
@@ -117,7 +117,7 @@ def with_probe(cost: Cost, found: RecipePlan, threads: int | None = None) -> Cos
 
 def seconds_per_token(session: "Session") -> float:
     """Of a training step, without padding; the weights of the session are trained by it and of no further use."""
-    from debft.train import optimizer_steps
+    from debft.training.loop import optimizer_steps
 
     plan = session.plan
     steps = optimizer_steps(

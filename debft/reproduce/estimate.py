@@ -8,17 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from debft import yaml12
-from debft.checks import check_schedule
-from debft.data import load_table, source_kind, task_for
-from debft.data.checks import check_rows
+from debft.config import yaml12
+from debft.config.recipe import Recipe, source_kind
+from debft.console import meter
+from debft.data.load import load_table, task_for
+from debft.data.rows import check_rows
 from debft.errors import InputError
-from debft.models import MODELS
-from debft.progress import meter
-from debft.recipe import Recipe
+from debft.models.build import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
 from debft.tasks import QuestionAnswering, Split, Task
+from debft.training.schedule import check_schedule
 
 FACTS = Path(__file__).with_name("facts.yaml")
 PRODUCTS = 20  # that the speed of this machine is measured with

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from debft.devices import visible_gpus, warn_of_unused_gpus
+from debft.console import Meter, meter, say
 from debft.errors import InputError
-from debft.progress import Meter, meter, say
-from debft.published import Table
+from debft.published.load import Table
 from debft.reproduce.plan import Run
-from debft.results import RunDirectory
-from debft.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
+from debft.runs.directory import RunDirectory
+from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
+from debft.runtime.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
 NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug

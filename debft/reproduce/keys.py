@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from debft.data import source_kind
-from debft.environment import code_digest, moving_versions
-from debft.recipe import Recipe, recipe_hash
+from debft.config.recipe import Recipe, recipe_hash, source_kind
+from debft.runs.environment import code_digest, moving_versions
 
 FORMAT = "0.1.0"  # the version of debft when the first runs were made; it stays, so that those are still found and named
 

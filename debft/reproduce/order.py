@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from debft.progress import say
+from debft.console import say
 from debft.reproduce.jobs import Failure, run_all
 from debft.reproduce.plan import Run
 

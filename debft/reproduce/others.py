@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from debft.console import say
 from debft.errors import InputError
-from debft.progress import say
 from debft.reproduce.jobs import last_step
 from debft.reproduce.keys import made_by
 from debft.reproduce.plan import Run, TablePlan
-from debft.results import RunDirectory
+from debft.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from debft.checks import check_schedule
-from debft.devices import check_precision
+from debft.config.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
+from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
-from debft.plan import Plan, check_writable, make_plan
-from debft.progress import meter, say
-from debft.published import Column, Row, Table, load_published, recipe_of_cell
-from debft.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
+from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
-from debft.results import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory, RunResult
+from debft.runtime.devices import check_precision
 from debft.tasks import Task
+from debft.training.plan import Plan, check_writable, make_plan
+from debft.training.schedule import check_schedule
 
 SEEDS = 5
 READ = ("result.json", "steps.jsonl", "evaluations.jsonl")  # of a run, to know whether it can be counted

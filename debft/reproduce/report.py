@@ -7,13 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from debft.pages import escaped, template
-from debft.reproduce.content import SYMBOLS, content
-from debft.reproduce.drawing import Drawing, render, render_inline
-from debft.reproduce.figures import drawings
-from debft.storage import write_atomically
+from debft.output.pages.content import SYMBOLS, content
+from debft.output.pages.drawing import Drawing, render, render_inline
+from debft.output.pages.figures import drawings
+from debft.output.pages.templates import escaped, template
+from debft.runs.storage import write_atomically
 
-PAGE = "page.html.j2"
+PAGE = "reproduction.html.j2"
 
 
 def write_report(reproduction: dict[str, Any], directory: Path) -> list[Path]:
@@ -48,9 +48,7 @@ def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
         }
         for drawing in figures
     ]  # fmt: skip
-    text = template(Path(__file__).with_name(PAGE)).render(
-        content(reproduction), figures=shown, symbols=SYMBOLS, others_title=OTHERS
-    )
+    text = template(PAGE).render(content(reproduction), figures=shown, symbols=SYMBOLS, others_title=OTHERS)
     return text.strip() + "\n"
 
 

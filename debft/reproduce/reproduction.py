@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from debft.console import meter, say
 from debft.errors import InputError
-from debft.progress import meter, say
 from debft.reproduce import show
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total, with_probe

@@ -1,31 +1,10 @@
 """The tasks by name. A new GLUE-like task is one entry in glue.py."""
 
-from debft.errors import InputError, did_you_mean
-from debft.recipe import TrainConfig
 from debft.tasks.classification import TextClassification
-from debft.tasks.glue import GLUE
-from debft.tasks.squad import SQUAD, QuestionAnswering
+from debft.tasks.names import TASKS, task_of
+from debft.tasks.squad import QuestionAnswering
 from debft.tasks.task import Layout, Split, Task
 from debft.tasks.text import TEXT
-from debft.tasks.xnli import LANGUAGES, xnli
-
-TASKS: dict[str, Task] = {task.name: task for task in (*GLUE, *SQUAD, xnli(), TEXT)}
-
-
-def task_of(name: str, config: TrainConfig) -> Task:
-    """The task with its languages as `config` has them; `text` is only known once its data is read.
-
-    Raises InputError for an unknown task or language.
-    """
-    if name not in TASKS:
-        raise InputError(f"task: unknown task '{name}'{did_you_mean(name, TASKS)}")
-    if name != "xnli":
-        return TASKS[name]
-    languages = tuple((",".join(LANGUAGES) if config.languages is None else config.languages).replace(" ", "").split(","))
-    for key, language in (("train_language", config.train_language), *(("languages", language) for language in languages)):
-        if language not in LANGUAGES:
-            raise InputError(f"train.{key}: expected {', '.join(LANGUAGES)}, got {language!r}")
-    return xnli(config.train_language, tuple(language for language in LANGUAGES if language in languages))
-
+from debft.tasks.xnli import LANGUAGES
 
 __all__ = ["LANGUAGES", "TASKS", "TEXT", "Layout", "QuestionAnswering", "Split", "Task", "TextClassification", "task_of"]

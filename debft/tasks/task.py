@@ -39,7 +39,7 @@ class Task:
     """A task as data.
 
     text_keys: the columns that the model reads; label_key: what it learns
-    metrics: names in debft.metrics; the first ones stand beside the published cell, in its order
+    metrics: names in debft.scoring.metrics; the first ones stand beside the published cell, in its order
     selection: names of the eval splits that are scored during training and choose the best checkpoint; () means all
     test: splits without labels, for a leaderboard
     in_root: the files may lie in the data directory itself, not only below the task's name

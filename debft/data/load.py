@@ -1,0 +1,81 @@
+"""Rows of a task from the hub, a directory or the built-in demo; checked, encoded, cut into batches."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from debft.config.recipe import SOURCES, Recipe, TrainConfig
+from debft.data.encoding import EncodedSplit, encode
+from debft.data.rows import Examples
+from debft.data.sources import demo, directory
+from debft.data.sources import hub as hub_datasets
+from debft.data.sources.files import Table
+from debft.data.sources.own import own_task
+from debft.data.windows import encode_windows
+from debft.errors import InputError
+from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def load_table(task: Task, split: Split, source: str) -> Table:
+    """The rows of a split with the task's column names. `source` is `hub`, `demo` or a directory.
+
+    Raises InputError where there are none.
+    """
+    if source == "demo":
+        return demo.table(task, split)
+    if source == "hub":
+        if not task.dataset:
+            raise InputError(f"--data hub: {task.name} reads your own files; give --data DIR with train and validation files")
+        return hub_datasets.table(task, split)
+    return directory.table(task, split, Path(source))
+
+
+def task_for(recipe: Recipe) -> Task:
+    """The task as this data has it: own data's columns and labels, and those of the eval splits that are there."""
+    task = task_of(recipe.task or "", recipe.train)
+    if task is TEXT:
+        return own_task(recipe.train, load_table(task, task.train, recipe.data))
+    return present(task, recipe.data, all_of_them=recipe.train.languages is not None)
+
+
+def present(task: Task, source: str, *, all_of_them: bool = False) -> Task:
+    """The task with those of its eval splits that `source` has rows of, where some suffice.
+
+    all_of_them: its languages were asked for by name, so that each must have rows of some split
+    Raises InputError where it has none.
+    """
+    if not task.some_evals_suffice or source in SOURCES:
+        return task
+    evals = tuple(split for split in task.evals if directory.has_rows(task, split, Path(source)))
+    if not evals and not any(directory.find(task, split, Path(source)) for split in task.evals):
+        directory.table(task, task.evals[0], Path(source))  # says what was expected
+    lacking = absent_languages(task, evals)
+    if lacking and (all_of_them or not evals):
+        there = ", ".join(dict.fromkeys(split.config for split in evals)) or "none of the others either"
+        raise InputError(f"--language: expected rows of {', '.join(lacking)} in {source}, got none; it has {there}")
+    return replace(task, evals=evals)
+
+
+def absent_languages(task: Task, evals: "tuple[Split, ...]") -> list[str]:
+    """Those of the task that none of these splits is of, in the task's order."""
+    return [language for language in dict.fromkeys(split.config for split in task.evals)
+            if language not in {split.config for split in evals}]  # fmt: skip
+
+
+def encode_split(
+    task: Task, examples: Examples, tokenizer: "PreTrainedTokenizerFast", config: TrainConfig, *, what: str, cached: bool = True,
+    show: bool = True,
+) -> EncodedSplit:  # fmt: skip
+    """The examples as token ids, with the lengths and the truncation of `config`."""
+    if isinstance(task, QuestionAnswering):
+        return encode_windows(
+            examples, tokenizer, max_seq_length=config.max_seq_length, doc_stride=config.doc_stride,
+            max_question_length=config.max_question_length, what=what, cached=cached, show=show,
+        )  # fmt: skip
+    return encode(
+        examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
+        swap_texts=config.swap_texts, what=what, cached=cached, show=show,
+    )  # fmt: skip

@@ -1,0 +1,250 @@
+"""Rows become examples, or one line that says which row is wrong and how."""
+
+import hashlib
+import math
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from debft.console import say
+from debft.data.answers import check_answers, check_not_empty
+from debft.data.labels import SEVERAL, has_half_surrogate, label_name, looks, single
+from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
+from debft.data.sources.files import Table
+from debft.errors import InputError, one_of, shown
+from debft.tasks import QuestionAnswering, Task, TextClassification
+
+LABELS_SHOWN = 12
+UNSEEN = "; the training rows have no such label"
+HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
+    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out;
+    unused: the columns of it that are neither text nor label nor id; label_names: of own data, what the labels mean, () where the
+    task says that.
+    """
+
+    texts: list[tuple[str, ...]]
+    labels: np.ndarray
+    ids: list[str]
+    empty_texts: int
+    source: str
+    skipped: Skipped = NOTHING_SKIPPED
+    unused: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def part(self, start: int, end: int) -> "Examples":
+        """Rows `start` to `end`, as many as there are."""
+        return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
+
+    def fingerprint(self) -> str:
+        """Hex digest of texts and labels in their order, and of the names of own labels."""
+        digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
+        for texts, label in zip(self.texts, self.labels, strict=True):
+            digest.update("\x1f".join((*texts, str(label), "")).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
+
+
+def check_rows(table: Table, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
+    """The first `limit` rows as examples. Every row is checked all the same.
+
+    train: rows that nothing can be learned from are an error as well
+    skip: bad rows are left out and counted; `limit` counts those that stay
+    Raises InputError naming the first wrong row and how many more there are.
+    """
+    problems = _start(table, (*task.text_keys, task.label_key), skip)
+    texts = _texts(table, task, problems)
+    labels = _labels(table, task, problems)
+    ids = _ids(table, problems)
+    kept = problems.settle(skip)
+    if train and isinstance(task, TextClassification):
+        _check_variety(table, task, [labels[row] for row in kept], problems.skipped(), limit)
+    return _examples(table, task, problems, kept[:limit], texts, labels, ids)
+
+
+def check_texts(table: Table, task: Task) -> Examples:
+    """The rows as examples without labels. Raises InputError as `check_rows`."""
+    problems = _start(table, task.text_keys)
+    texts = _texts(table, task, problems)
+    if isinstance(task, QuestionAnswering):
+        check_not_empty(table, task, problems)
+    ids = _ids(table, problems)
+    labels = [() if isinstance(task, QuestionAnswering) else 0] * len(texts)
+    return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
+
+
+def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problems:
+    """Raises InputError for a missing column or a table without rows."""
+    problems = Problems(table)
+    if not table.columns and not len(table):
+        problems.settle(skip)  # no row could be read: raises
+    lacking = [name for name in wanted if name not in table.columns]
+    if lacking:
+        have = ", ".join(list(table.columns)[:8]) or "no column"
+        raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
+    if not len(table):
+        problems.settle(skip)
+    return problems
+
+
+def _examples(table: Table, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]) -> Examples:
+    texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
+    if isinstance(task, TextClassification):
+        labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
+    return Examples(
+        texts=texts,
+        labels=labels,
+        ids=[ids[row] for row in kept],
+        source=table.path,
+        empty_texts=sum(not text.strip() for pair in texts for text in pair),
+        skipped=problems.skipped(),
+        unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
+        label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
+    )
+
+
+def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
+    """Raises InputError for training rows that are all alike: the model would learn to ignore the text. `limit`: as many are
+    trained on, the first ones.
+    """
+    if len(set(labels[:limit])) > 1:
+        return
+    if len(set(labels)) > 1:
+        differs = next(row for row, label in enumerate(labels, start=1) if label != labels[0])
+        raise InputError(
+            f"--max-train-samples {limit}: expected at least two {'scores' if task.is_regression else 'labels'} in the rows that "
+            f"are trained on, got {_named(labels[0], task)} in the first {limit:,} of {table.path}; give at least {differs:,}, "
+            "or shuffle the file"
+        )
+    name = _named(labels[0], task)
+    others = [label for i, label in enumerate(task.labels) if i != labels[0]]
+    expected, advice = "labels", f"rows of {' or '.join(others) or 'another label'}"
+    if task.is_regression:
+        expected, advice = "scores", "rows with other scores"
+    left = f" rows left of {skipped.num_rows:,}" if skipped else ""
+    raise InputError(
+        f"{table.path}: label: expected at least two {expected} in the training rows, got {name} in all {len(labels):,}{left}; "
+        f"add {advice}"
+    )
+
+
+def _named(label: float, task: TextClassification) -> str:
+    return f"{label:g}" if task.is_regression else repr(task.labels[label])
+
+
+def _ids(table: Table, problems: Problems) -> list[str]:
+    """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
+    column = id_column(table)
+    if column is None:
+        unread = sorted(line for line, _ in table.unread)
+        return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
+    ids, first_line = [], {}
+    for row, value in enumerate(table.columns[column]):
+        usable = isinstance(value, (str, int, float)) and not isinstance(value, bool) and value == value and value != ""
+        ids.append(str(value))
+        if not usable or has_half_surrogate(ids[-1]):
+            problems.add(row, f"{column}: expected an id, got {shown(value)}")
+        elif ids[-1] in first_line and row not in problems:
+            first = table.place(first_line[ids[-1]])
+            problems.add(row, f"{column}: expected each id once, got {shown(value)} again, first in {first}")
+        elif row not in problems:
+            first_line[ids[-1]] = table.lines[row]
+    return ids
+
+
+def id_column(table: Table) -> str | None:
+    """`id` or `idx`, in any case where it is not written so. Raises InputError where two could be it."""
+    for wanted in ("id", "idx"):
+        names = [wanted] if wanted in table.columns else [name for name in table.columns if name.strip().lower() == wanted]
+        if len(names) > 1:
+            raise InputError(f"{table.path}: expected one column of ids, got {one_of(names)}; rename the others")
+        if names:
+            return names[0]
+    return None
+
+
+def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
+    for key in task.text_keys:
+        for row, text in enumerate(table.columns[key]):
+            if not isinstance(text, str):
+                problems.add(row, f"{key}: expected text, got {shown(text)}")
+            elif has_half_surrogate(text):
+                problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
+    return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+
+
+def _labels(table: Table, task: Task, problems: Problems) -> list:
+    if isinstance(task, QuestionAnswering):
+        check_not_empty(table, task, problems)
+        return check_answers(table, task, problems)
+    check = _scores if task.is_regression else _classes
+    return check(table.columns[task.label_key], task, problems)
+
+
+def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
+    """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
+    by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
+    by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
+    given = column
+    if not task.numbered:
+        column, by_number = [label_name(single(label)) for label in column], {}
+    counts = Counter(label for label in column if _usable(label))
+    names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
+    lookup = by_number if numbers > names else by_name
+    allowed = one_of(task.labels[:LABELS_SHOWN]) + (", ..." if len(task.labels) > LABELS_SHOWN else "")
+    expected = allowed if lookup is by_name else f"0 to {len(task.labels) - 1} ({allowed})"
+    labels = []
+    for row, label in enumerate(column):
+        number = lookup.get(label) if _usable(label) else None
+        if number is None:
+            got, advice = _unknown(label, given[row], task)
+            problems.add(row, f"{task.label_key}: expected {expected}, got {got}{advice}")
+        labels.append(-1 if number is None else number)
+    return labels
+
+
+def _unknown(label: object, given: object, task: TextClassification) -> tuple[str, str]:
+    """(how an error shows a label that the task does not have, what it says of it)."""
+    if task.numbered:
+        return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
+    if label is None:
+        listed = single(given)
+        return shown(given), SEVERAL if isinstance(listed, list) and len(listed) > 1 else ""
+    alike = next((name for name in task.labels if looks(name) == looks(label)), None)
+    return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
+
+
+def _scores(column: list, task: TextClassification, problems: Problems) -> list[float]:
+    lowest, highest = task.value_range
+    expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
+    scores = []
+    for row, given in enumerate(column):
+        label = given if task.numbered else single(given)
+        try:
+            score = float(label) if _usable(label) else math.nan
+        except (ValueError, OverflowError):
+            score = math.nan
+        if not lowest <= score <= highest or math.isinf(score):
+            advice = HIDDEN if score == -1 else SEVERAL if isinstance(label, list) and len(label) > 1 else ""
+            problems.add(row, f"{task.label_key}: {expected}, got {shown(given)}{advice}")
+        scores.append(score)
+    return scores
+
+
+def _usable(label: object) -> bool:
+    return isinstance(label, (str, int, float)) and not isinstance(label, bool)
+
+
+def say_skipped(examples: dict[str, Examples]) -> None:
+    """One line per split that rows were left out of: how many, which and why."""
+    for name, kept in examples.items():
+        if kept.skipped:
+            say(f"{name}: {kept.skipped}")

@@ -1,0 +1,7 @@
+"""Built-in rows for every task, and a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded."""
+
+from debft.data.sources.demo.model import MODEL_NAME, model_directory
+from debft.data.sources.demo.pairs import ANIMALS, DEV_ROWS, SLOTS, TRAIN_ROWS
+from debft.data.sources.demo.rows import table
+
+__all__ = ["ANIMALS", "DEV_ROWS", "MODEL_NAME", "SLOTS", "TRAIN_ROWS", "model_directory", "table"]

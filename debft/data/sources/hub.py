@@ -1,0 +1,49 @@
+"""A split from the hub through `datasets`, at the task's pinned revision."""
+
+import os
+from functools import cache
+
+from debft.console import say
+from debft.data.sources.files import Table
+from debft.errors import InputError
+from debft.runtime import hub
+from debft.tasks import Split, Task
+
+
+def table(task: Task, split: Split) -> Table:
+    """The rows of a split. Raises InputError in under three seconds where neither cache nor hub has them."""
+    loaded = _load(task.dataset, split.config, task.revision)
+    if split.hub_split not in loaded:
+        raise InputError(f"--data hub: expected the split {split.hub_split} in {task.dataset}, got {', '.join(loaded)}")
+    rows = loaded[split.hub_split]
+    return Table(
+        columns={name: list(rows[name]) for name in rows.column_names},
+        path=f"{task.dataset}@{task.revision[:8]}/{split.config}/{split.hub_split}", lines=range(1, len(rows) + 1),
+    )  # fmt: skip
+
+
+@cache
+def _load(dataset: str, config: str, revision: str):
+    if not os.path.isdir(dataset):
+        if not _cached(dataset, config, revision):
+            hub.require_hub(f"--data hub: {dataset}", "use --data DIR with the files of the task, or --data demo")
+        elif not hub.offline() and not hub.reachable():  # `datasets` would retry for 23 s before it looks into its cache
+            say(f"{hub.endpoint()} does not answer: {dataset} at {revision[:8]} comes from the cache")
+            os.environ["HF_HUB_OFFLINE"] = "1"
+    import datasets
+
+    try:
+        if os.path.isdir(dataset):
+            return datasets.load_dataset(dataset, config)
+        return datasets.load_dataset(dataset, config, revision=revision)
+    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, ValueError) as error:
+        raise InputError(
+            f"--data hub: {dataset} {config} at {revision[:8]} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _cached(dataset: str, config: str, revision: str) -> bool:
+    """Whether `datasets` has this revision prepared, in the folder it reads without a network."""
+    home = os.environ.get("HF_HOME", os.path.join(os.path.expanduser("~"), ".cache", "huggingface"))
+    cache_dir = os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets"))
+    return os.path.isdir(os.path.join(cache_dir, dataset.replace("/", "___"), config, "0.0.0", revision))

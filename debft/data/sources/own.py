@@ -1,0 +1,203 @@
+"""The user's own data: which columns are the texts, which one is the label, and whether it is a class or a score."""
+
+import csv
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from debft.config.recipe import TrainConfig
+from debft.data.labels import SEVERAL, label_name, looks, single
+from debft.data.problems import Problems
+from debft.data.sources.columns import IDS, find_texts, holds_words
+from debft.data.sources.files import Table
+from debft.errors import InputError, one_of, shown
+from debft.tasks import TEXT, TextClassification
+
+LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "score")
+_LOCAL_NUMBER = re.compile(r"-?\d[\d., ']*%?")
+MOST_CLASSES = 20  # up to so many different whole numbers are labels
+MOST_COUNTED = 50  # and up to so many, where they are counted from 0 or 1 without a gap and recur; for others the user is asked
+COLUMNS_SHOWN = 12
+LONGEST_EXAMPLE = 30  # characters
+ANY_SCORE = (-math.inf, math.inf)
+
+
+def own_task(config: TrainConfig, table: Table) -> TextClassification:
+    """The task that the training rows ask for; `text_columns`, `label_column` and `problem` of `config` decide where given.
+
+    Raises InputError where there are no rows, or a column is missing or cannot be told.
+    """
+    if not len(table):
+        Problems(table).settle(config.skip_bad_rows)
+    label_key = _label_column(config, table)
+    text_keys = _text_columns(config, table, label_key)
+    values = [single(value) for value in table.columns[label_key]]
+    if _is_score(config, table, label_key, values):
+        return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
+    labels = _classes(values)
+    _check_labels(config, table, label_key, values, labels)
+    return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
+
+
+def _check_labels(config: TrainConfig, table: Table, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+    """Raises InputError for a column without labels, of labels that do not recur, or that nobody could tell apart."""
+    where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
+    if not labels:
+        row, first = next(((row, v) for row, v in enumerate(values) if isinstance(v, (list, dict))), (0, None))
+        if first:
+            several = SEVERAL if isinstance(first, list) else f"; {advice}"
+            raise InputError(f"{where}: expected labels, got {shown(first)} in {table.place(table.lines[row])}{several}")
+        row, first = next(((row, v) for row, v in enumerate(table.columns[label_key]) if v not in (None, "")), (0, None))
+        found = f"{shown(first)} in {table.place(table.lines[row])}, which is none" if first is not None else "none"
+        raise InputError(f"{where}: expected labels, got {found}, in {len(values):,} rows; {advice}")
+    local = next((row for row, value in enumerate(values) if _is_local(label_name(value) or "")), None)
+    if local is not None and config.problem == "auto" and all(_LOCAL_NUMBER.fullmatch(name) for name in labels):
+        got = f"{shown(values[local])} in {table.place(table.lines[local])}, a number in local notation"
+        raise InputError(
+            f"{where}: expected labels or numbers, got {got}; write it with a point and without % or separators, or give "
+            "--problem classification"
+        )
+    if len(labels) > max(MOST_CLASSES, len(values) // 2):
+        raise InputError(
+            f"{where}: expected labels that recur, got {len(labels):,} different ones in {len(values):,} rows; "
+            f"{advice}, or give --problem regression for scores"
+        )
+    seen: dict[str, str] = {}
+    for name in labels:
+        if (other := seen.setdefault(looks(name), name)) != name:
+            both = " and ".join(f"{one!a} ({_first_place(table, values, one)})" for one in (other, name))
+            raise InputError(f"{where}: expected labels that look different, got {both}, which look the same; write them the same")
+
+
+def _is_local(name: str) -> bool:
+    """Whether it is a number as people write it and programs do not: 2,7 or 7% or 1.000,5."""
+    return bool(_LOCAL_NUMBER.fullmatch(name)) and any(mark in name for mark in ",%")
+
+
+def _first_place(table: Table, values: list, name: str) -> str:
+    return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
+
+
+def own_task_of_model(config: TrainConfig, labels: tuple[str, ...]) -> TextClassification:
+    """The task of a fine-tuned model, from what its config.json says. labels: its outputs' names."""
+    text_keys = _split(config.text_columns) if config.text_columns else TEXT.text_keys
+    columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
+    if config.problem == "regression":
+        return replace(TEXT, **columns, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
+    return replace(TEXT, **columns, labels=labels, value_range=None, metrics=CLASSIFICATION)
+
+
+def settings_of(task: TextClassification) -> dict[str, str]:
+    """What `own_task_of_model` needs."""
+    problem = "regression" if task.is_regression else "classification"
+    return {"text_columns": ",".join(map(quoted, task.text_keys)), "label_column": task.label_key, "problem": problem}
+
+
+CLASSIFICATION, REGRESSION = ("accuracy", "macro_f1"), ("pearson", "spearmanr")
+
+
+def _split(columns: str) -> tuple[str, ...]:
+    """`a,b` -> (a, b); a name with a comma is quoted as in CSV."""
+    return tuple(next(csv.reader([columns], skipinitialspace=True), ()))
+
+
+def quoted(name: str) -> str:
+    """A column as `--text-columns` takes it."""
+    plain = name and name == name.strip() and not any(character in name for character in ',"\r\n')
+    return name if plain else '"{}"'.format(name.replace('"', '""'))
+
+
+def _label_column(config: TrainConfig, table: Table) -> str:
+    if config.label_column is not None:
+        return _existing(table, config.label_column, "--label-column")
+    found = [name for name in table.columns if name.strip().lower() in LABEL_COLUMNS]
+    if len(found) != 1:
+        what = f"{_names(found)} could each be it" if found else f"none is called {one_of(LABEL_COLUMNS)}"
+        raise InputError(f"{table.path}: expected a label column, {what}; name it with --label-column ({_columns(table)})")
+    return found[0]
+
+
+def _text_columns(config: TrainConfig, table: Table, label_key: str) -> tuple[str, ...]:
+    if config.text_columns is not None:
+        given = _split(config.text_columns)
+        names = (config.text_columns,) if config.text_columns in table.columns else given
+        names = tuple(_existing(table, name, "--text-columns") for name in names)
+        if not 1 <= len(names) <= 2 or label_key in names or len(set(names)) < len(names):
+            raise InputError(
+                f"--text-columns {config.text_columns}: expected one column, or two as A,B, and not the label {label_key}"
+            )
+        return names
+    others = [name for name in table.columns if name != label_key and name.strip().lower() not in IDS]
+    candidates = {name: table.columns[name] for name in others if holds_words(table.columns[name])}
+    if not candidates:
+        what = f"none of {_columns(table)} holds words"
+    elif texts := find_texts(candidates):
+        return texts
+    else:
+        examples = [f"{quoted(name)} ({_example(values)})" for name, values in list(candidates.items())[:COLUMNS_SHOWN]]
+        what = f"{one_of(examples)}{', ...' if len(candidates) > COLUMNS_SHOWN else ''} could each be one"
+    raise InputError(f"{table.path}: expected one or two text columns, {what}; name them with --text-columns A or A,B")
+
+
+def _example(values: list) -> str:
+    """The first text of a column."""
+    text = next(value for value in values if holds_words([value]))
+    return repr(text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}...")
+
+
+def _existing(table: Table, name: str, option: str) -> str:
+    found = next((column for column in (name, name.strip()) if column in table.columns), None)
+    if found is None:
+        raise InputError(f"{option} {name}: {table.path} has no such column; it has {_columns(table)}")
+    return found
+
+
+def _columns(table: Table) -> str:
+    return _names(list(table.columns))
+
+
+def _names(columns: list[str]) -> str:
+    return one_of(map(quoted, columns[:COLUMNS_SHOWN])) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
+
+
+def _is_score(config: TrainConfig, table: Table, label_key: str, values: list) -> bool:
+    """Whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
+    if config.problem != "auto":
+        return config.problem == "regression"
+    numbers = [_number(value) for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
+    if None in numbers:
+        return False
+    counts = Counter(number for number in numbers if math.isfinite(number))  # the others are bad rows, not another kind of label
+    if any(number != int(number) for number in counts):
+        return True
+    if len(counts) <= MOST_CLASSES:
+        return False
+    lowest, highest = int(min(counts)), int(max(counts))
+    counted = lowest in (0, 1) and highest - lowest + 1 == len(counts) <= MOST_COUNTED
+    if counted and len(numbers) >= 2 * len(counts):
+        return False
+    raise InputError(
+        f"{table.path}: {label_key}: expected labels or scores, got {len(counts):,} different whole numbers from {lowest} to "
+        f"{highest} in {len(values):,} rows, which could be either; say which with --problem classification or --problem regression"
+    )
+
+
+def _number(value: Any) -> float | None:
+    """NaN and infinity are numbers, true and false are not."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return None
+
+
+def _classes(values: list) -> tuple[str, ...]:
+    """Whole numbers in their order, other names in that of the alphabet."""
+    names = {name for value in values if (name := label_name(value)) is not None}
+    whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names))

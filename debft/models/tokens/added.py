@@ -1,0 +1,135 @@
+"""The tokens that users and other programs add to a vocabulary, from every file that may name them.
+
+transformers keeps them in `added_tokens.json`, in the `added_tokens_decoder` and the lists of `tokenizer_config.json`, in
+`special_tokens_map.json` and in `tokenizer.json`; one that is not added falls apart into pieces.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from debft.errors import InputError, shown
+from debft.models.files import read_json
+
+FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
+SPECIAL_NAMES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
+LISTS = ("additional_special_tokens", "extra_special_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedToken:
+    """A token that a file names.
+
+    id: None where the file gives none; flags: of `tokenizers.AddedToken`; file: the one that names it
+    """
+
+    content: str
+    id: int | None
+    special: bool
+    flags: dict[str, bool]
+    file: Path
+
+
+def stated_tokens(path: Path) -> list[StatedToken]:
+    """Every token that the files of a model add or name as special, by id; those without an id last, in the order of the files.
+
+    Raises InputError where two files do not agree.
+    """
+    found: dict[str, StatedToken] = {}
+    by_id: dict[int, StatedToken] = {}
+    for token in (*_of_decoder(path), *_of_tokenizer_json(path), *_of_added_tokens(path), *_of_lists(path)):
+        known = found.setdefault(token.content, token)
+        if token.id is None:
+            continue
+        if known.id is None:
+            found[token.content] = known = replace(known, id=token.id)
+        other = by_id.setdefault(token.id, token)
+        if known.id != token.id or other.content != token.content:
+            other = known if known.id != token.id else other
+            raise InputError(
+                f"{token.file}: token {token.content} has id {token.id}, but {other.file.name} has {other.content} at {other.id}; "
+                "copy the tokenizer's files again, all from the same place"
+            )
+    return sorted(found.values(), key=lambda token: (token.id is None, token.id or 0))
+
+
+def special_names(path: Path) -> dict[str, str]:
+    """What the files call `cls_token`, `sep_token` and so on; without those that they leave out."""
+    settings = _object(path / "tokenizer_config.json") | _object(path / "special_tokens_map.json")
+    return {name: token for name in SPECIAL_NAMES if (token := _content(settings.get(name)))}
+
+
+def add_stated(backend: Tokenizer, tokens: list[StatedToken], special: Collection[str], *, own: Collection[str] = ()) -> None:
+    """Add `tokens` to the vocabulary, each at the id that its file gives it.
+
+    Tokens of the user are found in any text, `special` ones (`[SEP]`) in none; the special ones in `own`, a SentencePiece
+    model's pieces, are left to it. Raises InputError where a token cannot have its id.
+    """
+    for token in tokens:
+        there, free = backend.token_to_id(token.content), backend.get_vocab_size(with_added_tokens=True)
+        place = free if there is None else there
+        if token.id not in (None, place):
+            why = f"the vocabulary goes on at {free}" if there is None else f"the vocabulary has it at {there}"
+            raise InputError(f"{token.file}: token {token.content}: expected id {place}, got {token.id}: {why}; copy both again")
+        if token.content in special:
+            backend.add_special_tokens([AddedToken(token.content, special=True)])
+        elif not (token.special and token.content in own):
+            backend.add_tokens([AddedToken(token.content, special=False, **token.flags)])
+
+
+def _of_decoder(path: Path) -> Iterator[StatedToken]:
+    file = path / "tokenizer_config.json"
+    for number, entry in _object(file, "added_tokens_decoder").items():
+        if not str(number).isdecimal() or not isinstance(entry, dict) or not _content(entry):
+            raise InputError(f"{file}: added_tokens_decoder: expected tokens by id, got {shown(number)}: {shown(entry)}")
+        yield _stated(entry, int(number), file)
+
+
+def _of_tokenizer_json(path: Path) -> Iterator[StatedToken]:
+    file = path / "tokenizer.json"
+    entries = (read_json(file) if file.is_file() else {}) or {}
+    for entry in (entries.get("added_tokens") if isinstance(entries, dict) else None) or []:
+        yield _stated(entry, entry["id"], file)
+
+
+def _of_added_tokens(path: Path) -> Iterator[StatedToken]:
+    """In the form before transformers 4.34, which has no flags: transformers looks for special ones in the text as it stands."""
+    file = path / "added_tokens.json"
+    special = {*special_names(path).values(), *(token.content for token in _of_lists(path))}
+    for content, number in _object(file).items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError(f"{file}: {content}: expected an id, got {shown(number)}")
+        yield _stated({"content": content, "special": content in special, "normalized": content not in special}, number, file)
+
+
+def _of_lists(path: Path) -> Iterator[StatedToken]:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        for key in LISTS:
+            entries = _object(path / name).get(key) or []
+            for entry in entries.values() if isinstance(entries, dict) else entries:
+                if content := _content(entry):
+                    known = entry if isinstance(entry, dict) else {}
+                    yield _stated(known | {"content": content, "special": True}, None, path / name)
+
+
+def _stated(entry: dict[str, Any], number: int | None, file: Path) -> StatedToken:
+    flags = {name: bool(entry.get(name, False)) for name in FLAGS}
+    return StatedToken(content=entry["content"], id=number, special=bool(entry.get("special")), flags=flags, file=file)
+
+
+def _content(entry: Any) -> str | None:
+    """The text of a token, which files give as it is or with its flags."""
+    content = entry.get("content") if isinstance(entry, dict) else entry
+    return content if isinstance(content, str) and content else None
+
+
+def _object(file: Path, key: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file, or under one of its keys; {} where there is none. Raises InputError for anything else."""
+    content = read_json(file) if file.is_file() else {}
+    found = content.get(key) or {} if key and isinstance(content, dict) else content
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: expected a JSON object{f' at {key}' if key else ''}, got {shown(found)}")
+    return found

@@ -1,0 +1,80 @@
+"""A tokenizer.json as it stands: read with its own errors, the user's tokens found in any text, and what it puts around a text."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
+
+from debft.errors import InputError
+from debft.models.files import check_pointer, read_json
+from debft.models.tokens.added import add_stated, stated_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FORMAT = "1.0"  # the only one so far. Source: tokenizers, tokenizer/serialization.rs SERIALIZATION_VERSION
+SAVED_CLASS = "PreTrainedTokenizerFast"  # transformers 5 writes TokenizersBackend, which transformers 4 does not know
+
+
+def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
+    """The Rust tokenizer in a tokenizer.json, with the tokens that the files beside it add.
+
+    Tokens that the file calls special are found in a text, as transformers does, unless they are in `special`: those of the
+    model, such as `[SEP]`, which in a text are text. Raises InputError where it cannot be read.
+    """
+    check_pointer(file)
+    backend = _backend(file, None)
+    if any(token.special and token.content not in special for token in backend.get_added_tokens_decoder().values()):
+        content = read_json(file)
+        for token in content["added_tokens"]:
+            token["special"] = token["content"] in special
+        backend = _backend(file, json.dumps(content))
+    backend.no_padding()
+    backend.no_truncation()
+    add_stated(backend, stated_tokens(file.parent), special)
+    backend.encode_special_tokens = True
+    return backend
+
+
+def around(backend: Tokenizer, num_texts: int) -> list[tuple[int, int]]:
+    """(id, token type) of the special tokens around one text or two."""
+    whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
+    marked = zip(whole.ids, whole.type_ids, whole.special_tokens_mask, strict=True)
+    return [(one, kind) for one, kind, special in marked if special]
+
+
+def parts_a_pair(backend: Tokenizer) -> bool:
+    """Whether a special token stands between two texts."""
+    whole = backend.post_process(*backend.encode_batch(["a", "a"], add_special_tokens=False))
+    mask = "".join(map(str, whole.special_tokens_mask)).strip("1")
+    return "1" in mask
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", directory: Path) -> None:
+    """In the form that transformers 4 and 5 both read, with the same tokens."""
+    tokenizer.save_pretrained(directory)
+    file = directory / "tokenizer_config.json"
+    settings = read_json(file) | {"tokenizer_class": SAVED_CLASS}
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _backend(file: Path, content: str | None) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file)) if content is None else Tokenizer.from_str(content)
+    except Exception as error:
+        if type(error) is not Exception:  # the library raises nothing narrower for what it cannot read
+            raise
+        raise InputError(f"--model {file.parent}: the tokenizer cannot be read: {_why(file, error)}") from None
+
+
+def _why(file: Path, error: Exception) -> str:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as no_json:
+        content, error = None, no_json
+    version = content.get("version") if isinstance(content, dict) else None
+    if version not in (None, FORMAT):
+        return f"{file.name} is of version {version}, expected {FORMAT}; install a newer tokenizers, or take an older file"
+    return f"{file.name}: {str(error).splitlines()[0]}; copy its files again"

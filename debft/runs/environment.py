@@ -1,0 +1,43 @@
+"""What a run depends on beside its recipe and rows: code, versions, hardware."""
+
+import hashlib
+import os
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from debft import __version__
+
+PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers")
+# The installed packages whose versions can move a number of a run.
+MOVING = ("torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "scipy", "scikit-learn")
+# The rooms and files that only ask for runs, show or judge them; everything else of the package takes part in making them.
+SHOWING = ("cli", "reproduce", "output", "published", "console.py", "__main__.py")
+
+
+@cache
+def code_digest() -> str:
+    """16 hex digits of the package's source files that take part in a run: two digests differ where the code does."""
+    root, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if inside.parts[0] not in SHOWING:
+            digest.update(f"{inside.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def moving_versions() -> dict[str, str]:
+    """The versions of the installed packages that can move a number of a run, by name."""
+    return {name: version(name) for name in MOVING}
+
+
+def environment(device: str, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
+    """Code, versions and hardware; no paths, names or variables of the user's."""
+    return {
+        "debft": __version__, "code": code_digest(), "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES}, **moving_versions(),
+        "platform": f"{platform.system()} {platform.machine()}", "device": device, "precision": precision,
+        "cpu_cores": os.cpu_count(), "num_processes": num_processes, "model_revision": model_revision,
+    }  # fmt: skip

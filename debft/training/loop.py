@@ -1,0 +1,124 @@
+"""The loop: a generator that yields once per optimizer step.
+
+The loss of a step is the mean over all its sequences, however they are cut: over micro-batches, over processes, and
+also where the last step of an epoch is smaller. Step k draws its dropout masks from a generator seeded by
+(seed, k, process), so a resumed run on the CPU continues bit for bit without saved random states.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from debft.config.recipe import TrainConfig
+from debft.data.batches import Collator, micro_batches, share, step_examples, steps_per_epoch
+from debft.data.encoding import EncodedSplit
+from debft.errors import NotFiniteError
+from debft.training.schedule import learning_rate
+
+# The seam for other losses: the SUM over the examples of a batch, float32, and sums for the log, from (model, batch).
+LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+SHARED = 2**31  # in the place of a process: a seed that all of them have
+SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock
+    of the step itself; parts: means over the examples of what the loss logs beside itself.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    num_examples: int
+    num_tokens: int
+    seconds: float
+    parts: dict[str, float]
+
+    def row(self) -> dict[str, float]:
+        """For steps.jsonl, the parts beside the others."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parts"} | self.parts
+
+
+def optimizer_steps(
+    accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer, split: EncodedSplit, config: TrainConfig,
+    *, collate: Collator, micro_batch_tokens: int, total_steps: int, first_step: int = 0, loss_fn: LossFn,
+) -> Iterator[StepLog]:  # fmt: skip
+    """Steps `first_step` (from 0) to `total_steps` of the run.
+
+    Raises NotFiniteError as soon as loss or gradient norm are not finite, before the weights are touched.
+    """
+    lengths = split.lengths()
+    per_epoch = steps_per_epoch(len(split), config.train_batch_size)
+    for step in range(first_step, total_steps):
+        started = time.perf_counter()
+        rate = learning_rate(step, config, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        indices = step_examples(step, config.seed, len(split), config.train_batch_size)
+        mine = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
+        batches = micro_batches(mine, lengths, micro_batch_tokens)
+        model.train()
+        applied = False
+        while not applied:  # fp16: an overflow halves the loss scale and the same sequences are tried again
+            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
+            sums = _backward(accelerator, model, split, batches, indices, collate, loss_fn, step_seed(config.seed, step, SHARED))
+            grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+            _require_finite(accelerator, step, sums["loss"], grad_norm)
+            optimizer.step()
+            # Not accelerate's step_was_skipped: a fused optimizer is called on an overflow as well, and leaves the weights alone.
+            applied = math.isfinite(grad_norm)
+            optimizer.zero_grad(set_to_none=True)
+        yield StepLog(
+            step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=sums.pop("loss") / len(indices), learning_rate=rate,
+            grad_norm=grad_norm, num_examples=len(indices), num_tokens=int(lengths[indices].sum()),
+            seconds=time.perf_counter() - started, parts={name: value / len(indices) for name, value in sums.items()},
+        )  # fmt: skip
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    """A 63-bit seed for the random numbers of one step on one process."""
+    return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _backward(accelerator, model, split, batches, indices, collate, loss_fn, seed) -> dict[str, float]:
+    """Accumulate the gradient of the mean loss of the step; returns `loss` and what else the loss logs, summed over processes."""
+    world = accelerator.num_processes
+    sums: dict[str, torch.Tensor] = {}
+    weights = [1.0] * len(batches)
+    if not batches:  # fewer sequences than processes: this one adds zero, but takes part in the exchange of gradients
+        batches, weights = [indices[:1]], [0.0]
+    for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
+        last = number == len(batches)
+        with nullcontext() if last else accelerator.no_sync(model):
+            loss, parts = loss_fn(model, collate(split, batch) | {"noise_seed": _noise_seeds(seed, batch, accelerator.device)})
+            # DistributedDataParallel averages over the processes, hence the factor.
+            accelerator.backward(loss * (weight * world / len(indices)))
+        for name, value in {"loss": loss.detach(), **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value * weight
+    reduced = accelerator.reduce(torch.stack([value.float() for value in sums.values()]), reduction="sum").tolist()
+    return dict(zip(sums, reduced, strict=True))
+
+
+def _noise_seeds(seed: int, examples_B: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B,) int64: of a loss that draws random numbers for an example, whatever batch or process it is in."""
+    return torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1)).to(device, non_blocking=True)
+
+
+def _require_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:
+    scaler = accelerator.scaler
+    overflow_is_normal = scaler is not None and scaler.get_scale() > SMALLEST_LOSS_SCALE
+    if math.isfinite(loss_sum) and (math.isfinite(grad_norm) or overflow_is_normal):
+        return
+    which, value = ("loss", loss_sum) if not math.isfinite(loss_sum) else ("gradient norm", grad_norm)
+    raise NotFiniteError(
+        f"step {step + 1}: expected a finite {which}, got {value}; lower --learning-rate, or use --precision fp32 or bf16"
+    )

@@ -1,0 +1,137 @@
+"""SiFT, scale-invariant adversarial fine-tuning: the embeddings are normalised, perturbed where it hurts, and the model is
+trained to say the same of both.
+
+Source: microsoft/DeBERTa DeBERTa/sift/sift.py and apps/run.py at commit 4d7fe0b; He et al., DeBERTa, arXiv 2006.03654, section 4.
+Five faults of that code are left out: regression logits softmaxed over the batch, no form for spans, the choice among several
+matching modules, a loss that is chosen but not used in the last term, and a finite check without effect. The first draw
+of delta is a function of (seed, step, example) alone, so neither micro-batches nor processes change it.
+
+Legend: B sequences in a batch, L its padded length, H hidden size.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from debft.config.recipe import SiftConfig
+from debft.errors import InputError
+from debft.scoring.heads import Head, at_least_float32
+
+MODULE = "embeddings.LayerNorm"
+LAYER_NORM_EPSILON = 1e-7  # of the normalisation without parameters, in front of the model's own
+STEP_EPSILON = 1e-6  # real steps are near it: the sum over the batch and the absence of loss scaling are part of the method
+FP16_SCALE = 4096.0  # of the inner gradient, divided out again: it would underflow in fp16
+LOGS = ("sift_loss", "sift_delta_norm", "sift_skipped")
+
+
+def perturbed_module(model: torch.nn.Module) -> torch.nn.Module:
+    """The LayerNorm behind the embeddings. Raises InputError where the model has none, or several."""
+    found = {name: module for name, module in model.named_modules() if name.endswith(MODULE)}
+    if len(found) != 1:
+        names = ", ".join(found) or "none"
+        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        raise InputError(f"--sift: expected a model with one {MODULE} to perturb, {kind} has {names}; leave --sift out")
+    return next(iter(found.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiftLoss:
+    """Task loss + weight * SiFT loss, both summed over the batch: a loss for `optimizer_steps`.
+
+    plain: the model inside the wrapper for several processes; half: whether matrix products run in fp16.
+    """
+
+    head: Head
+    config: SiftConfig
+    plain: torch.nn.Module
+    half: bool = False
+
+    def __call__(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(sum of the losses, sums for the log): three forward passes with dropout masks of their own."""
+        with _normalised(self.plain) as embeddings:
+            clean = self.head.outputs(model, batch)
+            normal_BLH = embeddings.seen.detach()
+            delta_BLH, skipped = self._adversarial(embeddings, normal_BLH, clean.detach(), batch)
+            embeddings.replacement = normal_BLH + delta_BLH
+            perturbed = self.head.outputs(self.plain, batch)
+        # Each branch is drawn towards the other: neither term has a gradient through its target.
+        sift = self.head.divergence(clean.detach(), perturbed, batch) + self.head.divergence(perturbed.detach(), clean, batch)
+        loss = self.head.loss(clean, batch) + self.config.weight * sift
+        norms_B = (delta_BLH * batch["attention_mask"].unsqueeze(-1)).flatten(1).norm(dim=1)
+        return loss, dict(zip(LOGS, (sift.detach(), norms_B.sum(), skipped * len(norms_B)), strict=True))
+
+    def _adversarial(
+        self, embeddings: "_Embeddings", normal_BLH: torch.Tensor, target: torch.Tensor, batch: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(delta after one step of ascent, 1.0 where the step was left out because its gradient was not finite)."""
+        config = self.config
+        noise_BLH = first_draw(batch["noise_seed"], normal_BLH.shape[1:]).to(normal_BLH.dtype) * config.init_std
+        delta_BLH = noise_BLH.clamp(-2 * config.init_std, 2 * config.init_std).requires_grad_()
+        embeddings.replacement = normal_BLH + delta_BLH
+        outputs = self.head.outputs(self.plain, batch)
+        scale = FP16_SCALE if self.half else 1.0
+        (gradient_BLH,) = torch.autograd.grad(self.head.divergence(target, outputs, batch) * scale, delta_BLH)
+        gradient_BLH = gradient_BLH / scale
+        finite = gradient_BLH.norm().isfinite()
+        ascent_BLH = gradient_BLH / (STEP_EPSILON + gradient_BLH.abs().amax(dim=-1, keepdim=True))
+        ascent_BLH = torch.where(finite, ascent_BLH, torch.zeros_like(ascent_BLH))
+        return (delta_BLH + config.step_size * ascent_BLH).detach(), 1.0 - finite.float()
+
+
+@dataclass
+class _Embeddings:
+    """seen: the normalised embeddings of the last pass; replacement: what stands in their place, None for themselves."""
+
+    seen: torch.Tensor | None = None
+    replacement: torch.Tensor | None = None
+
+
+@contextmanager
+def _normalised(model: torch.nn.Module) -> Iterator[_Embeddings]:
+    """While it lasts, the model's embeddings are normalised, or replaced. Evaluation and saving never see it."""
+    embeddings = _Embeddings()
+
+    def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if embeddings.replacement is not None:
+            return (embeddings.replacement, *inputs[1:])
+        embeddings.seen = torch.nn.functional.layer_norm(at_least_float32(inputs[0]), inputs[0].shape[-1:], eps=LAYER_NORM_EPSILON)
+        return (embeddings.seen, *inputs[1:])
+
+    handle = perturbed_module(model).register_forward_pre_hook(before)
+    try:
+        yield embeddings
+    finally:
+        handle.remove()
+
+
+def first_draw(seeds_B: torch.Tensor, shape_LH: torch.Size) -> torch.Tensor:
+    """Standard normal numbers (B, L, H), float32. Number (l, h) of an example is a function of its seed alone.
+
+    A hash of seed and place gives 64 bits, two halves of them uniform numbers, Box and Muller's transform a normal one.
+    Source of the hash: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (SplitMix64).
+    """
+    length, hidden = shape_LH
+    place_LH = torch.arange(length * hidden, device=seeds_B.device).view(length, hidden)
+    bits = _split_mix(_split_mix(seeds_B).view(-1, 1, 1) + place_LH * _signed(0x9E3779B97F4A7C15))
+    high, low = _shift(bits, 40), bits & 0xFFFFFF  # 24 bits each, as many as float32 holds
+    uniform = (high.float() + 1.0) * 2.0**-24  # in (0, 1]: its logarithm is finite
+    return torch.sqrt(-2.0 * torch.log(uniform)) * torch.cos(low.float() * (2.0**-24 * 2.0 * math.pi))
+
+
+def _split_mix(x: torch.Tensor) -> torch.Tensor:
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """To the right without the sign: torch's own shift of int64 keeps it."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(number: int) -> int:
+    """The int64 with the bits of a uint64."""
+    return number - (1 << 64) if number >= 1 << 63 else number

@@ -1,0 +1,303 @@
+"""The command line: every bad input is one line and exit code 2, JSON is alone on stdout."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import typer
+from conftest import run, write_mnli
+
+from debft.cli import main as cli
+from debft.config.recipe import recipe_names
+
+
+def run_anew(*arguments, **environment):
+    """In a Python that starts with it, as a shell starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Directories that the bad inputs below refer to by name."""
+    root = tmp_path_factory.mktemp("places")
+    write_mnli(root / "good")
+    tables = {
+        "column": "premise\tlabel\na\tneutral\n",
+        "label": "premise\thypothesis\tlabel\na\tb\tmaybe\n",
+        "hidden": "premise\thypothesis\tlabel\na\tb\t-1\n",
+        "empty": "",
+    }
+    for name, content in tables.items():
+        write_mnli(root / name)
+        (root / name / "mnli" / "train.tsv").write_text(content)
+    for name, file, content in (
+        ("jsonl", "train.jsonl", b'{"premise": "a", "hypo'),
+        ("utf8", "train.tsv", b"premise\thypothesis\tlabel\n\xff\tb\t0\n"),
+    ):
+        write_mnli(root / name)
+        (root / name / "mnli" / "train.tsv").unlink()
+        (root / name / "mnli" / file).write_bytes(content)
+    (root / "recipe.yaml").write_text("task: mnli\ntrain:\n  warm_up_steps: 10\n")
+    (root / "other.yaml").write_text("task: cola\nmodel: demo\n")
+    (root / "no-tokenizer").mkdir()
+    (root / "no-tokenizer" / "config.json").write_text('{"model_type": "deberta-v2"}')
+    (root / "other-run").mkdir()
+    (root / "other-run" / "recipe.yaml").write_text("task: mnli\nmodel: other\n")
+    return root
+
+
+BAD = {
+    "missing column": (["--data", "column"], "train.tsv: expected the columns premise, hypothesis, label, got premise, label"),
+    "unknown label": (["--data", "label"], "train.tsv:2: label: expected entailment, neutral, contradiction, got 'maybe'"),
+    "hidden label": (["--data", "hidden"], "train.tsv:2: label: expected"),
+    "empty file": (["--data", "empty"], "train.tsv: expected a header line, got an empty file"),
+    "truncated jsonl": (["--data", "jsonl"], "train.jsonl:1: expected one JSON object per line"),
+    "invalid utf-8": (["--data", "utf8"], "train.tsv:2: expected UTF-8 text, got byte 0xff"),
+    "no such directory": (["--data", "nowhere"], "found no such directory"),
+    "misspelt recipe key": (["--recipe", "recipe.yaml"], "train: unknown key 'warm_up_steps'; did you mean 'warmup_steps'?"),
+    "recipe of another task": (["--recipe", "other.yaml"], "expected a recipe of mnli, got one of cola"),
+    "no tokenizer": (["--data", "good", "--model", "no-tokenizer", "--from-scratch"], "expected a tokenizer"),
+    "warm-up longer than the run": (["--data", "good", "--warmup-steps", "1000"], "train.warmup_steps: expected less than the"),
+    "another run there": (["--data", "good", "--output", "other-run", "--resume"], "holds a different run"),
+    "fp16 without a GPU": (["--data", "good", "--precision", "fp16"], "--precision fp16: expected a CUDA GPU"),
+    "unknown precision": (
+        ["--data", "good", "--precision", "fp8"],
+        "--precision: expected one of auto, fp32, bf16, fp16, got 'fp8'",
+    ),
+    "negative rate": (["--data", "good", "--learning-rate", "-1"], "--learning-rate: expected a number above 0, got -1.0"),
+    "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
+    "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
+    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected train.KEY=VALUE"),
+    "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
+    "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
+    "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
+    "infinite epochs": (["--data", "good", "--num-train-epochs", "inf"], "--num-train-epochs: expected a number, got inf"),
+    "empty model": (["--data", "good", "--model", ""], "--model: expected a name or path, got ''"),
+    "given twice": (["--data", "good", "--seed", "1", "--set", "train.seed=2"], "--set train.seed: is given as an option as well"),
+    "set twice": (["--data", "good", "--set", "train.seed=2", "--set", "train.seed=3"], "train.seed is set twice; give it once"),
+    "output is a file": (["--data", "good", "--output", "recipe.yaml"], "expected a directory that can be written, got"),
+    "output below a file": (["--data", "good", "--output", "recipe.yaml/x"], "expected a directory that can be written, got"),
+    "data is a file": (["--data", "recipe.yaml"], "expected 'hub', 'demo' or a directory, found a file"),
+    "not a number": (["--seed", "x"], "Invalid value for '--seed'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(places, name):
+    arguments, message = BAD[name]
+    arguments = [str(places / a) if a and (places / a.split("/")[0]).exists() else a for a in arguments]
+    if "--output" not in arguments:
+        arguments += ["--output", str(places / "out")]
+    done = run(
+        "mnli",
+        *(["--model", "demo", "--from-scratch"] if "--model" not in arguments and "--recipe" not in arguments else []),
+        *arguments,
+    )
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith("no published recipe")]
+    assert len(said) == 1, done.stderr
+    assert message in said[0]
+    assert done.stdout == ""
+    assert not (places / "out").exists()
+
+
+def test_model_directory_without_weights_is_an_error_not_a_random_model(places, demo_model):
+    done = run("mnli", "--data", places / "good", "--model", demo_model, "--output", places / "out")
+    assert done.returncode == 2
+    assert "--from-scratch for random ones" in done.stderr
+
+
+@pytest.fixture
+def closing_hub():
+    """(address, the connections so far) of a hub that closes each connection without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = []
+
+        def close_each():
+            while True:
+                try:
+                    connection, address = listener.accept()
+                except OSError:
+                    return  # the test is over
+                asked.append(address)
+                connection.close()
+
+        threading.Thread(target=close_each, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "instead"),
+    [([], "--data hub: nyu-mll/glue", "use --data DIR"), (["--model", "deberta-v3-small", "--data", "demo"], "--model microsoft/deberta-v3-small", "--model DIR")],
+    ids=["data", "model"],
+)  # fmt: skip
+def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(tmp_path, closing_hub, arguments, what, instead):
+    """Once: the libraries for data and models would ask again and again for 23 s."""
+    address, asked = closing_hub
+    done = run_anew("mnli", *arguments, "--output", tmp_path / "out", HF_ENDPOINT=address)  # libraries read it when imported
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"{what}: not in the cache, and {address} did not answer in 2 s; ")
+    assert instead in said and "--data demo" in said
+    assert len(asked) == 1
+
+
+def test_json_is_alone_on_stdout(places, tmp_path):
+    arguments = ("--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
+    done = run_anew("mnli", *arguments)  # some libraries print when they are imported
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "not compared: random weights" in done.stderr
+
+
+def test_skipped_rows_are_said_on_stderr_and_counted_in_json(places, tmp_path):
+    write_mnli(tmp_path / "data")
+    with (tmp_path / "data" / "mnli" / "train.tsv").open("a") as train:
+        train.write("a\tb\tmaybe\n")
+    arguments = ("mnli", "--recipe", "demo", "--data", tmp_path / "data", "--output", tmp_path / "run", "--dry-run", "--json")
+    done = run(*arguments, "--skip-bad-rows")
+    assert done.returncode == 0, done.stderr
+    reason = "label: expected entailment, neutral, contradiction, got 'maybe'"
+    assert done.stderr.splitlines()[-1] == f"train: 1 of 101 rows skipped: line 102 ({reason})"
+    assert json.loads(done.stdout)["skipped_rows"] == {"train": 1, "validation_matched": 0, "validation_mismatched": 0}
+    assert run(*arguments).returncode == 2
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", tmp_path / "run", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["num_examples"] == {"train": 100, "validation_matched": 20, "validation_mismatched": 20}
+    assert plan["steps"] == 4 * 14
+    assert plan["remarks"] == [done.stderr.splitlines()[1]] and plan["remarks"][0].startswith("labels   entailment ")
+    assert "nothing was trained" in run("mnli", "--recipe", "demo", "--output", tmp_path / "run", "--dry-run").stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_a_complete_run_repeats_its_result(places, tmp_path):
+    arguments = ("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run", "--json")
+    first = run(*arguments)
+    again = run(*arguments, "--resume")
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+
+
+def test_recipes_are_listed_and_shown():
+    listed = json.loads(run("recipes", "--json").stdout)["recipes"]
+    assert [row["name"] for row in listed] == recipe_names()
+    shown = run("recipes", "mnli/deberta-v3-small-repo")
+    assert "linear_unshifted" in shown.stdout
+    assert "experiments/glue/mnli.sh" in shown.stdout
+    assert json.loads(run("recipes", "mnli/deberta-v3-small-repo", "--json").stdout)["train"]["warmup_steps"] == 1500
+
+
+def test_check_names_every_problem(tmp_path):
+    assert run("check", "mnli/deberta-v3-base").returncode == 0
+    (tmp_path / "bad.yaml").write_text("task: mnli\ntrain:\n  warm_up_steps: 10\n  learning_rate: fast\n")
+    bad = run("check", tmp_path / "bad.yaml")
+    assert bad.returncode == 2
+    assert bad.stderr.splitlines() == [
+        f"{tmp_path}/bad.yaml: train: unknown key 'warm_up_steps'; did you mean 'warmup_steps'?",
+        f"{tmp_path}/bad.yaml: train.learning_rate: expected a number, got 'fast'",
+    ]
+
+
+def test_doctor_reports_versions_and_a_model(demo_model):
+    done = run("doctor", "--model", demo_model, "--json", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["transformers"]["state"] == "ok"
+    assert findings["tokens"]["state"] == "ok"
+    assert findings["hub"]["state"] == "note"
+
+
+def test_doctor_ends_with_2_where_something_is_bad(places):
+    assert run("doctor", "--model", places / "no-tokenizer", HF_ENDPOINT="http://127.0.0.1:9").returncode == 2
+
+
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["debft", command, "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert f"Example: debft {command}" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_package():
+    from debft import __version__
+
+    assert run("--version").stdout == f"debft {__version__}\n"
+
+
+def completed(**environment):
+    """stdout of the command called `debft`, as a shell that completes it calls it; no shell need be around."""
+    code = "import sys; sys.argv = ['debft']; from debft.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_completion_completes_commands_and_options():
+    assert "complete -o default -F _debft_completion debft" in completed(_DEBFT_COMPLETE="source_bash")
+    for words, at, expected in (("debft sub", "1", ["submit"]), ("debft mnli --max-se", "2", ["--max-seq-length"])):
+        assert completed(_DEBFT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=at).split() == expected
+
+
+def test_plain_lines_instead_of_a_bar_when_stderr_is_no_terminal(places, tmp_path):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run")
+    assert done.returncode == 0
+    assert {"training from step 1", "weights random, float32   labels entailment, neutral, contradiction"} <= set(
+        done.stderr.splitlines()
+    )
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+
+
+DRY = {
+    "a finished run": (["--output", "done"], "holds a run already"),
+    "a file": (["--output", "recipe.yaml"], "expected a directory that can be written"),
+    "precision": (["--precision", "fp16"], "expected a CUDA GPU"),
+}
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_dry_run_refuses_what_the_run_would_refuse(places, name):
+    (places / "done").mkdir(exist_ok=True)
+    (places / "done" / "recipe.yaml").write_text("task: mnli\n")
+    arguments = [str(places / a) if (places / a).exists() else a for a in DRY[name][0]]
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--dry-run", *arguments)
+    assert done.returncode == 2
+    assert DRY[name][1] in done.stderr
+
+
+def test_rank_in_the_environment_alone_does_not_silence_the_command():
+    assert "no such recipe" in run("check", "nope", RANK="1").stderr
+
+
+def test_cache_that_cannot_be_made_is_one_line(places):
+    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", places / "out", DEBFT_CACHE="/proc/nowhere")
+    assert done.returncode == 2
+    assert "the cache cannot be made" in done.stderr.splitlines()[-1]
+
+
+def test_doctor_finds_damaged_weights_and_a_vocabulary_that_does_not_fit(tmp_path, demo_model):
+    for file in demo_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    done = run("doctor", "--model", tmp_path, "--json", HF_ENDPOINT="http://127.0.0.1:9")
+    states = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 2
+    assert (states["weights"], states["vocabulary"]) == ("bad", "bad")

@@ -1,0 +1,158 @@
+"""Token ids of pairs: truncation against transformers' own, the cache against itself."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from conftest import random_texts, table_of
+
+from debft.data import encoding
+from debft.data.encoding import encode, longest_first, random_ends
+from debft.data.rows import check_rows
+from debft.models.build import ModelFiles, build_tokenizer
+from debft.runs.environment import code_digest
+
+
+@pytest.fixture(scope="module")
+def tokenizer(demo_model):
+    return build_tokenizer(ModelFiles(name="demo", path=demo_model))
+
+
+@pytest.fixture
+def examples(mnli):
+    premises, hypotheses = random_texts(300, seed=1), random_texts(300, seed=2)
+    return check_rows(table_of(premise=premises, hypothesis=hypotheses, label=[0] * 300), mnli)
+
+
+def run(examples, tokenizer, **changes):
+    options = {"max_seq_length": 32, "truncation": "longest_first", "seed": 0, "what": "test"} | changes
+    return encode(examples, tokenizer, **options)
+
+
+@pytest.mark.parametrize("max_seq_length", [8, 9, 32, 33, 100])
+def test_features_equal_transformers_own_truncation(examples, tokenizer, max_seq_length):
+    ours = run(examples, tokenizer, max_seq_length=max_seq_length)
+    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=max_seq_length)
+    for i in range(len(examples)):
+        ids, types = ours.example(i)
+        assert ids.tolist() == theirs["input_ids"][i]
+        assert types.tolist() == theirs["token_type_ids"][i]
+
+
+def test_real_pairs_equal_transformers_own_truncation(shared, mnli, tmp_path):
+    from debft.data.load import load_table
+
+    (tmp_path / "spm.model").write_bytes((shared / "tokenizer" / "deberta-v3" / "spm.model").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
+    examples = check_rows(load_table(mnli, mnli.evals[0], str(shared)), mnli)
+    ours = run(examples, tokenizer, max_seq_length=48)
+    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=48)["input_ids"]
+    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs
+    assert ours.truncated > 100
+
+
+def test_longest_first_hand_made_cases():
+    assert longest_first([10, 4], 20) == [10, 4]
+    assert longest_first([10, 4], 10) == [6, 4]
+    assert longest_first([4, 10], 10) == [4, 6]
+    assert longest_first([9, 9], 9) == [4, 5]
+    assert longest_first([30], 10) == [10]
+
+
+def test_random_ends_drops_from_the_longer_text_at_both_ends():
+    dropped = [random_ends([30, 4], 20, np.random.default_rng(seed)) for seed in range(200)]
+    assert all(sum(pair[0]) == 14 and pair[1] == (0, 0) for pair in dropped)
+    fronts = [pair[0][0] for pair in dropped]
+    assert 6 < np.mean(fronts) < 8  # a fair coin: mean 7, standard error 0.13
+    assert len(set(fronts)) > 5
+
+
+def test_random_ends_keeps_a_contiguous_piece_and_is_repeatable(examples, tokenizer):
+    whole = run(examples, tokenizer, max_seq_length=200)
+    cut = run(examples, tokenizer, truncation="random_ends")
+    again = encoding._encode(examples, tokenizer, 32, "random_ends", 0, "test", False)
+    assert np.array_equal(cut.ids_T, again["ids"])
+    for i in range(len(examples)):
+        texts, parts = (texts_of(split.example(i)[0].tolist()) for split in (whole, cut))
+        assert len(cut.example(i)[0]) <= 32
+        for text, part in zip(texts, parts, strict=True):
+            assert any(text[k : k + len(part)] == part for k in range(len(text) + 1))
+
+
+def texts_of(ids):
+    """The two texts between [CLS] and the two [SEP]."""
+    middle, end = (i for i, token in enumerate(ids) if token == 2)
+    return ids[1:middle], ids[middle + 1 : end]
+
+
+def test_seed_moves_random_ends_and_not_longest_first(examples, tokenizer):
+    assert not np.array_equal(run(examples, tokenizer, truncation="random_ends", seed=1).ids_T,
+                              run(examples, tokenizer, truncation="random_ends", seed=2).ids_T)  # fmt: skip
+    assert np.array_equal(run(examples, tokenizer, seed=1).ids_T, run(examples, tokenizer, seed=2).ids_T)
+
+
+def test_special_token_in_a_text_is_text(mnli, tokenizer):
+    examples = check_rows(table_of(premise=["the fox [SEP] slept"], hypothesis=["[CLS]"], label=[0]), mnli)
+    assert run(examples, tokenizer).ids_T.tolist().count(2) == 2
+
+
+def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
+    first = run(examples, tokenizer, max_seq_length=31)
+    monkeypatch.setattr(encoding, "_encode", lambda *_: pytest.fail("encoded twice"))
+    assert np.array_equal(run(examples, tokenizer, max_seq_length=31).ids_T, first.ids_T)
+
+
+@pytest.mark.parametrize("what", ["code", *encoding.ENCODERS])
+def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypatch):
+    run(examples, tokenizer, max_seq_length=29)
+    versions = encoding.moving_versions()
+    monkeypatch.setattr(encoding, "code_digest", lambda: "other" if what == "code" else code_digest())
+    monkeypatch.setattr(encoding, "moving_versions", lambda: versions | {what: "0.0"})
+    encode_again, calls = encoding._encode, []
+    monkeypatch.setattr(encoding, "_encode", lambda *given: calls.append(1) or encode_again(*given))
+    run(examples, tokenizer, max_seq_length=29)
+    assert calls == [1]
+
+
+def test_changed_text_is_encoded_anew(mnli, tokenizer):
+    one = check_rows(table_of(premise=["the fox"], hypothesis=["slept"], label=[0]), mnli)
+    two = check_rows(table_of(premise=["the owl"], hypothesis=["slept"], label=[0]), mnli)
+    assert not np.array_equal(run(one, tokenizer).ids_T, run(two, tokenizer).ids_T)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damage, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    first = run(examples, tokenizer)
+    (path,) = (tmp_path / "cache" / "encoded").glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-5])
+    assert np.array_equal(run(examples, tokenizer).ids_T, first.ids_T)
+    assert "is damaged; encoding again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("blocked", ["folder", "file"])
+def test_cache_that_cannot_be_written_is_said_once_and_done_without(examples, tokenizer, tmp_path, monkeypatch, capsys, blocked):
+    """A file where the folder should be, or a disk that takes no bytes."""
+    encoding._say_not_kept.cache_clear()
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path))
+    if blocked == "folder":
+        (tmp_path / "encoded").write_text("")
+    else:
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    expected = run(examples, tokenizer, cached=False).ids_T
+    for _ in range(2):
+        assert np.array_equal(run(examples, tokenizer).ids_T, expected)
+    said = capsys.readouterr().err
+    assert said.count("cannot be written") == 1 and str(tmp_path / "encoded") in said
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_swapped_texts_equal_transformers_on_the_swapped_pair(examples, tokenizer):
+    ours = run(examples, tokenizer, swap_texts=True)
+    theirs = tokenizer([t[1] for t in examples.texts], [t[0] for t in examples.texts], truncation=True, max_length=32)
+    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs["input_ids"]

@@ -1,0 +1,125 @@
+"""Rows from files: every one survives, in every format and layout; test_bad_rows.py has the wrong ones."""
+
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from conftest import table_of, write_tsv
+
+from debft.data.load import load_table
+from debft.data.rows import check_rows
+from debft.data.sources.files import read_table
+from debft.errors import InputError
+from debft.tasks import TASKS
+
+ROWS = [("A man sleeps.", "He rests.", "entailment"), ("A dog.", "A cat.", "contradiction"), ("It rains.", "It is May.", "neutral")]
+HEADER = ["premise", "hypothesis", "label"]
+
+
+def objects():
+    return [dict(zip(HEADER, row, strict=True)) for row in ROWS]
+
+
+def write(path, suffix):
+    if suffix == ".tsv":
+        write_tsv(path, HEADER, ROWS)
+    elif suffix == ".csv":
+        path.write_text("premise,hypothesis,label\n" + "".join(f'"{p}",{h},{label}\n' for p, h, label in ROWS))
+    elif suffix == ".jsonl":
+        path.write_text("".join(json.dumps(o) + "\n" for o in objects()))
+    elif suffix == ".json":
+        path.write_text(json.dumps(objects()))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(objects()), path)
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".json", ".parquet"])
+def test_every_format_gives_the_same_rows(tmp_path, mnli, suffix):
+    path = tmp_path / "mnli" / f"train{suffix}"
+    path.parent.mkdir()
+    write(path, suffix)
+    examples = check_rows(load_table(mnli, mnli.train, str(tmp_path)), mnli)
+    assert examples.texts == [row[:2] for row in ROWS]
+    assert examples.labels.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [(['"Not closed', "a", 'end"'], ["Not closed\tx\tneutral\na\tx\tneutral\nend"]), (["N/A", "b"], [None, "b"])],
+    ids=["quote", "nothing"],
+)
+def test_datasets_own_tsv_reading_would_spring_the_trap(tmp_path, texts, read):
+    """A leading quote swallows rows, and a word becomes nothing. If this fails, datasets reads them as they are: simplify."""
+    import datasets
+
+    write_tsv(tmp_path / "t.tsv", HEADER, [(text, "x", "neutral") for text in texts])
+    loaded = datasets.load_dataset("csv", data_files=str(tmp_path / "t.tsv"), sep="\t", cache_dir=str(tmp_path / "c"))["train"]
+    assert list(loaded["premise"]) == read
+
+
+def test_line_separators_inside_a_text_do_not_split_the_row(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("premise\thypothesis\tlabel\na\u2028b\x0bc\x85d\te\tneutral\n", encoding="utf-8")
+    assert read_table(path).columns["premise"] == ["a\u2028b\x0bc\x85d"]
+
+
+def test_csv_text_may_span_lines_and_the_place_is_its_first(tmp_path, mnli):
+    path = tmp_path / "t.csv"
+    path.write_text('premise,hypothesis,label\n"a\nb",c,neutral\nd,e,wrong\n')
+    with pytest.raises(InputError, match=r"t\.csv:4: label"):
+        check_rows(read_table(path), mnli)
+
+
+def test_benchmark_layout_is_detected(tmp_path, mnli):
+    write_tsv(tmp_path / "MNLI" / "dev_matched.tsv", ["index", "sentence1", "sentence2", "gold_label"], [(0, "a", "b", "neutral")])
+    write_tsv(tmp_path / "glue_data" / "MNLI" / "train.tsv", ["sentence1", "sentence2", "gold_label"], [("a", "b", "entailment")])
+    assert check_rows(load_table(mnli, mnli.evals[0], str(tmp_path)), mnli).texts == [("a", "b")]
+    assert check_rows(load_table(mnli, mnli.train, str(tmp_path)), mnli).labels.tolist() == [0]
+
+
+def test_real_mnli_has_all_its_rows(shared, mnli):
+    counts = [len(check_rows(load_table(mnli, split, str(shared)), mnli)) for split in mnli.splits]
+    assert counts == [10_014, 2_000, 3_912]
+
+
+@pytest.mark.parametrize("labels", [["entailment", "neutral", "contradiction"], [0, 1, 2], ["0", "1", "2"]])
+def test_labels_are_names_or_the_hubs_integers(mnli, labels):
+    table = table_of(premise=["a"] * 3, hypothesis=["b"] * 3, label=labels)
+    assert check_rows(table, mnli).labels.tolist() == [0, 1, 2]
+
+
+def test_rows_beyond_the_limit_are_checked_as_well(mnli):
+    table = table_of(premise=["a", "b"], hypothesis=["c", "d"], label=["neutral", "maybe"])
+    with pytest.raises(InputError, match="got 'maybe'"):
+        check_rows(table, mnli, limit=1)
+
+
+def test_directory_without_the_split_says_what_was_looked_for(tmp_path, mnli):
+    with pytest.raises(InputError, match=r"expected mnli/train\.tsv .* or MNLI/train\.tsv, found none"):
+        load_table(mnli, mnli.train, str(tmp_path))
+
+
+def test_two_files_for_one_split_are_an_error(tmp_path, mnli):
+    (tmp_path / "mnli").mkdir()
+    for suffix in (".tsv", ".csv"):
+        write(tmp_path / "mnli" / f"train{suffix}", suffix)
+    with pytest.raises(InputError, match="expected one file for train, got"):
+        load_table(mnli, mnli.train, str(tmp_path))
+
+
+def test_fingerprint_follows_texts_labels_and_order(mnli):
+    base = check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 1]), mnli).fingerprint()
+    assert base == check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=["0", "1"]), mnli).fingerprint()
+    assert base != check_rows(table_of(premise=["b", "a"], hypothesis=["d", "c"], label=[1, 0]), mnli).fingerprint()
+    assert base != check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 2]), mnli).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "dev"),
+    [("cola", 8_551, 1_043), ("rte", 2_490, 277), ("mrpc", 3_668, 408), ("sst2", 20_000, 872), ("stsb", 5_749, 1_500)],
+)
+def test_real_glue_files_lose_no_row(shared, task, train, dev):
+    """CoLA has no header, MRPC a byte order mark and unpaired quotes, STS-B commas in quotes."""
+    found = TASKS[task]
+    assert [len(check_rows(load_table(found, split, str(shared)), found)) for split in found.splits] == [train, dev]

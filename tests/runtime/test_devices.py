@@ -1,0 +1,86 @@
+"""Which GPUs there are is asked of torch; one that lies idle is said."""
+
+import builtins
+import sys
+
+import pytest
+
+from debft.cli import doctor
+from debft.errors import InputError
+from debft.reproduce import jobs
+from debft.runtime import devices, launch
+
+importing = builtins.__import__
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Let torch find as many GPUs as are asked for."""
+    import torch
+
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def set_number(number):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+
+    set_number(0)
+    return set_number
+
+
+@pytest.fixture
+def device_files(monkeypatch, tmp_path):
+    """A machine with /dev/nvidia2 alone, as a container may have it."""
+    (tmp_path / "nvidia2").touch()
+    monkeypatch.setattr(devices, "DEVICES", tmp_path)
+    return str(tmp_path / "nvidia2")
+
+
+def test_gpus_are_those_of_torch(gpus, monkeypatch):
+    gpus(2)
+    assert (devices.visible_gpus(), launch.count(None), jobs.devices_here()) == (2, 2, ["0", "1"])
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert (devices.visible_gpus(), launch.count(None), jobs.devices_here()) == (0, 1, [])
+
+
+def test_torch_is_asked_wherever_a_device_file_exists(gpus, device_files, monkeypatch):
+    """Without one it is not even imported."""
+    gpus(1)
+    torch = sys.modules["torch"]
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(builtins, "__import__", lambda name, *rest: torch if name == "torch" else importing(name, *rest))
+    assert devices.visible_gpus() == 1
+    monkeypatch.setattr(devices, "GPU_FILES", ())
+    assert devices.visible_gpus() == 0
+
+
+def test_devices_that_torch_cannot_use_are_not_given_out(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert jobs.devices_here() == []
+    gpus(2)
+    assert jobs.devices_here() == ["3", "5"]
+
+
+def test_more_processes_than_gpus_are_refused(gpus):
+    gpus(1)
+    with pytest.raises(InputError, match="expected at most one per GPU, 1, got 2"):
+        launch.start_processes(2)
+
+
+def test_idle_gpu_is_said_before_training_and_by_doctor(gpus, device_files, capsys):
+    devices.warn_of_unused_gpus()
+    assert f"warning: {device_files} is there, but torch" in capsys.readouterr().err
+    assert f"warning: {device_files} is there" in doctor._device()["found"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("CUDA_VISIBLE_DEVICES", ""), ("ACCELERATE_USE_CPU", "true")])
+def test_gpu_that_is_hidden_on_purpose_is_not_said(gpus, device_files, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert devices.unused_gpus() is None
+
+
+def test_processes_on_the_cpu_say_that_a_gpu_lies_idle(gpus, device_files, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "DEBFT", (sys.executable, "-c", "pass"))
+    assert launch.start_processes(2) == 0
+    assert "warning" in capsys.readouterr().err

@@ -1,0 +1,266 @@
+"""A signal asks, however often it arrives; a second Ctrl-C ends; a process that waits for others in vain is ended."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
+
+
+def python(code, **environment):
+    """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.runtime.signals import *\n{code}"],
+        stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def ended(process):
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_only_asks_and_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with stop_requested(show=False) as stop:
+        assert not stop
+        signal.raise_signal(number)
+        assert stop.number == number
+    assert signal.getsignal(number) is before
+
+
+def test_first_signal_after_the_others_agreed_to_stop_does_not_end_the_process():
+    """Else the process that saves the checkpoint would die while it does."""
+    with stop_requested(show=False) as stop:
+        stop.number = signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+        assert stop
+
+
+def test_second_interrupt_ends_the_process():
+    code, _ = ended(python("with stop_requested(False): [signal.raise_signal(signal.SIGINT) for _ in range(2)]"))
+    assert code == -signal.SIGINT
+
+
+def test_second_interrupt_ends_what_the_process_started_first(tmp_path):
+    saying = f"open({str(tmp_path / 'ended')!r}, 'w').close"
+    code, _ = ended(python(f"with stop_requested(False, at_once={saying}): [signal.raise_signal(2) for _ in range(2)]"))
+    assert (code, (tmp_path / "ended").exists()) == (-signal.SIGINT, True)
+
+
+@pytest.mark.parametrize("numbers", [(15, 15), (1, 1), (15, 1), (15, 2), (1, 15, 2)])
+def test_copies_of_a_request_end_nothing(numbers):
+    """systemd sends SIGHUP after SIGTERM, timeout(1) two SIGTERM, a closing terminal two SIGHUP."""
+    with stop_requested(show=False) as stop:
+        for number in numbers:
+            signal.raise_signal(number)
+        assert stop.number == numbers[0]
+
+
+@pytest.mark.parametrize("variable", [PARENT, "RANK"])
+def test_second_interrupt_of_a_started_process_is_its_parents_to_count(variable, monkeypatch):
+    """The parent passes on what the terminal, or a scheduler that signals every process, sent to both."""
+    monkeypatch.setenv(variable, "1")
+    with stop_requested(show=False) as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.number == signal.SIGINT
+
+
+def test_hangup_stays_ignored_under_nohup(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requested(show=False) as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_closed_terminal_is_survived(tmp_path):
+    """The kernel sends SIGHUP and every further line fails with EIO: the checkpoint is saved all the same."""
+    ready, saved = tmp_path / "ready", tmp_path / "saved"
+    code = (
+        "import sys, time, pathlib\nfrom debft.console import meter, say\nfrom debft.runtime.signals import stop_requested\n"
+        "with stop_requested(True) as stop, meter('train', 10, 'steps'):\n"
+        f"    pathlib.Path({str(ready)!r}).touch()\n    while not stop: time.sleep(0.01)\n"
+        f"    say('saving'); time.sleep(0.2); say('saved'); pathlib.Path({str(saved)!r}).touch()\nsys.exit(128 + stop.number)"
+    )
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    wait_for(ready.exists)
+    os.close(master)
+    assert process.wait(timeout=60) == 129
+    assert saved.exists()
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+# Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
+CHILD = """
+import os, pathlib, sys, time
+from debft.runtime.launch import follow_parent
+from debft.runtime.signals import stop_requested
+here = pathlib.Path(sys.argv[1])
+follow_parent()
+with stop_requested(False) as stop:
+    (here / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
+    while not stop: time.sleep(0.01)
+    time.sleep(0.3)
+    (here / f"saved-{os.environ['RANK']}").touch()
+sys.exit(128 + stop.number)
+"""
+
+
+def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
+    """A parent of two such processes, and their ids."""
+    directory.mkdir()
+    (directory / "child.py").write_text(CHILD)
+    parent = python(
+        f"from debft.runtime import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(launch.start_processes(2))"
+    )  # fmt: skip
+    pids = [directory / f"pid-{rank}" for rank in range(2)]
+    wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
+    return parent, [int(path.read_text()) for path in pids]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTERM])
+def test_signal_to_parent_and_children_at_once_lets_all_of_them_save(tmp_path, number):
+    """As a cgroup does: each child hears it twice."""
+    parent, children = family(tmp_path / "run")
+    for pid in (parent.pid, *children):
+        os.kill(pid, number)
+    assert ended(parent)[0] == 128 + number
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+
+
+def test_children_save_and_leave_when_their_parent_is_killed(tmp_path):
+    parent, children = family(tmp_path / "run")
+    parent.kill()
+    wait_for(lambda: not any(map(lives, children)))
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+    parent.communicate()
+
+
+def test_lost_process_is_named_and_ends_the_others(tmp_path):
+    """As the kernel ends one where memory runs out; the other one saves what it can."""
+    parent, children = family(tmp_path / "run")
+    os.kill(children[1], signal.SIGKILL)
+    code, err = ended(parent)
+    assert code == 5
+    assert err.startswith("process 1: ended by SIGKILL")
+    assert [path.name for path in (tmp_path / "run").glob("saved-*")] == ["saved-0"]
+
+
+def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
+    parent, children = family(tmp_path / "run")
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)  # else they might be done before the second one
+    parent.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    parent.send_signal(signal.SIGINT)
+    assert ended(parent)[0] == -signal.SIGINT
+    wait_for(lambda: not any(map(lives, children)))
+    assert not list((tmp_path / "run").glob("saved-*"))
+
+
+def test_process_that_waits_in_vain_is_ended_by_a_signal():
+    """It is inside C code that never runs a handler of Python's, as a collective of torch is."""
+    process = python(
+        "import hashlib, threading, debft.runtime.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
+        "with ended_without_life('process 1') as watch, stop_requested(False, watch):\n"
+        "    watch.alive()\n    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"
+    )
+    code, err = ended(process)
+    assert code == 143
+    assert err.startswith("process 1: SIGTERM: no step was done")
+
+
+def test_watch_waits_as_long_as_the_steps_take():
+    watch = Watch()
+    watch.seen -= 1000.0
+    watch.alive()
+    assert watch.longest == 0.0  # the time it took to start
+    watch.seen -= 1000.0
+    watch.alive()
+    assert watch.seconds == pytest.approx(LONGEST_INTERVALS * 1000.0, rel=0.1)
+
+
+def test_watch_leaves_the_signals_as_they_were():
+    from debft.runtime.signals import ended_without_life
+
+    with ended_without_life("process 0"):
+        pass
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_signal_that_arrives_during_the_exchange_is_not_lost():
+    """It was not sent along, so this step goes on; the next exchange carries it."""
+    import torch
+
+    from debft.training.run import _stop_agreed
+
+    with stop_requested(show=False) as stop:
+
+        def gather(told):
+            signal.raise_signal(signal.SIGTERM)
+            return torch.tensor([int(told[0]), 0])
+
+        accelerator = SimpleNamespace(num_processes=2, device="cpu", gather=gather)
+        assert not _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        accelerator.gather = lambda told: torch.tensor([int(told[0]), 0])
+        assert _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert stop.number == signal.SIGTERM
+
+
+def test_evaluation_ends_early_and_all_the_processes_leave_together():
+    """One that was told stops with its batches, but only where the others can follow."""
+    import numpy as np
+
+    from debft.scoring.evaluation import predict_logits
+
+    class Left(Exception):
+        pass
+
+    def leave():
+        raise Left
+
+    stop = StopRequest()
+    stop.number = signal.SIGTERM
+    split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
+    accelerator = SimpleNamespace(
+        unwrap_model=lambda model: model, process_index=0, num_processes=2, is_main_process=False,
+    )  # fmt: skip
+    model = SimpleNamespace(eval=lambda: None)
+    with pytest.raises(Left):  # no batch was computed: there is no head
+        predict_logits(
+            accelerator, model, None, split, collate=None, micro_batch_tokens=1, what="x", told=lambda: bool(stop), leave=leave
+        )

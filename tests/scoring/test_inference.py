@@ -1,0 +1,225 @@
+"""A fine-tuned model at work: the scores of its run again, labels by name, and one line for every mistake."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_mnli, write_tsv
+from processes import run as command
+
+from debft.config.recipe import load_recipe, recipe_path
+from debft.errors import InputError
+from debft.scoring import inference
+from debft.training.run import finetune
+
+PAIRS = [
+    {"premise": "the white fox slept .", "hypothesis": "the fox was white .", "id": "p1"},
+    {"premise": "", "hypothesis": "é \u200b 我", "id": "p2"},
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run, its directory and its data."""
+    root = tmp_path_factory.mktemp("trained")
+    data = write_mnli(root / "data")
+    settings = {"task": "mnli", "data": str(data), "train.num_train_epochs": 2}
+    return finetune(load_recipe(recipe_path("demo"), settings), root / "run"), root / "run", data
+
+
+def test_evaluate_gives_the_scores_of_the_run_again(trained):
+    result, run, data = trained
+    assert inference.evaluate(inference.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
+    by_model = inference.load_predictor(str(run / "model"), "mnli", "auto")
+    assert inference.evaluate(by_model, str(data))["scores"] == result.scores
+
+
+def test_evaluate_prints_json_alone(trained):
+    _, run, _ = trained
+    done = command("evaluate", run, "--json", "--max-eval-samples", 5)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_examples"] == {"validation_matched": 5, "validation_mismatched": 5}
+
+
+def test_predictions_of_the_dev_rows_are_those_of_the_run(trained):
+    _, run, data = trained
+    predictor = inference.load_predictor(str(run), None, "auto")
+    ours = list(inference.label(predictor, str(data / "mnli" / "validation_matched.tsv")))
+    of_run = [json.loads(line) for line in (run / "predictions" / "validation_matched.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["prediction"]) for row in ours] == [(row["id"], row["prediction"]) for row in of_run]
+    for a, b in zip(ours, of_run, strict=True):
+        assert a["scores"] == pytest.approx(b["scores"], abs=2e-6)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "tsv"])
+def test_stdin_is_labelled_line_by_line_without_labels_in_it(trained, form):
+    text = "".join(json.dumps(pair) + "\n" for pair in PAIRS)
+    if form == "tsv":
+        text = "premise\thypothesis\tid\n" + "".join(f"{p['premise']}\t{p['hypothesis']}\t{p['id']}\n" for p in PAIRS)
+    done = command("predict", trained[1], stdin=text)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["p1", "p2"]
+    assert all(
+        set(row["scores"]) == {"entailment", "neutral", "contradiction"} and row["prediction"] in row["scores"] for row in rows
+    )
+
+
+def test_own_texts_do_not_go_into_the_cache(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    write_tsv(tmp_path / "secret.tsv", ["premise", "hypothesis"], [("the fox", "slept")])
+    list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(tmp_path / "secret.tsv")))
+    assert not (tmp_path / "cache" / "encoded").exists()
+
+
+def foreign(model: Path, directory: Path) -> Path:
+    """A copy of a fine-tuned model as another program would leave it: its config.json does not name the task."""
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    del config["debft"]
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def test_model_knows_its_task_and_how_to_be_used(trained):
+    config = json.loads((trained[1] / "model" / "config.json").read_text())
+    cut = {"max_seq_length": 64, "swap_texts": False, "truncation": "longest_first", "seed": 42}
+    assert config["debft"] == {"task": "mnli", **cut, "precision": "fp32"}
+    assert inference.load_predictor(str(trained[1] / "model"), None, "auto").config.max_seq_length == 64
+
+
+def test_model_of_another_program_needs_its_task(trained, tmp_path):
+    predictor = inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
+    assert (predictor.task.name, predictor.config.max_seq_length) == ("mnli", 256)
+
+
+def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
+    with pytest.raises(InputError, match="expected a head for entailment, not_entailment, it has one for entailment, neutral"):
+        inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "rte", "auto")
+
+
+def read_back(text: str) -> list[dict[str, str]]:
+    """Rows of the TSV, with its escapes taken back."""
+    header, *lines = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+    plain = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
+    cells = [[re.sub(r"\\.", lambda found: plain[found[0]], cell) for cell in line] for line in lines]
+    return [dict(zip(header, line, strict=True)) for line in cells]
+
+
+def test_tsv_has_the_names_and_probabilities_of_the_jsonl(trained, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(pair | {"id": f"{pair['id']}\t\\t\r\né"}) + "\n" for pair in PAIRS))
+    rows = list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(file)))
+    done = command("predict", trained[1], file, "--format", "tsv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "id\tprediction\tentailment\tneutral\tcontradiction"
+    assert done.stdout.count("\n") == 3 and r"p1\t\\t\r\né" in done.stdout
+    flat = [{"id": row["id"], "prediction": row["prediction"]} | {k: str(p) for k, p in row["scores"].items()} for row in rows]
+    assert read_back(done.stdout) == flat
+
+
+ANSWERS = [
+    {"id": 'a"', "prediction": "tab\there, \\n there", "start": 3, "end": 20, "scores": {"answer": 0.1 + 0.2, "no_answer": 1e-9}},
+    {"id": "b", "prediction": "", "start": None, "end": None, "scores": {"answer": 0.0, "no_answer": 1.0}},
+    {"id": "c", "prediction": "line\r\nline \u2028 我\\", "start": 0, "end": 14, "scores": {"answer": 0.5, "no_answer": 0.5}},
+]
+
+
+def test_answers_survive_the_tsv_to_the_last_character():
+    found = read_back("".join(line + "\n" for line in inference.FORMATS["tsv"](iter(ANSWERS))))
+    assert list(found[0]) == ["id", "prediction", "start", "end", "answer", "no_answer"]
+    for row, told in zip(ANSWERS, found, strict=True):
+        assert (row["id"], row["prediction"]) == (told["id"], told["prediction"])
+        assert (row["start"], row["end"]) == tuple(int(told[key]) if told[key] else None for key in ("start", "end"))
+        assert row["scores"] == {key: float(told[key]) for key in row["scores"]}
+
+
+def test_label_named_as_a_column_takes_no_other_columns_place():
+    row = {"id": "7", "prediction": "a\tb", "scores": {"id": 0.25, "a\tb": 0.75}}
+    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tid\ta\\tb", "7\ta\\tb\t0.25\t0.75"]
+
+
+def test_score_has_one_column_beside_the_prediction():
+    row = {"id": "0", "prediction": 2.5, "scores": {"score": 2.5}}
+    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tscore", "0\t2.5\t2.5"]
+
+
+MISTAKES = {
+    "format": (["predict", "RUN", "--format", "xml"], "--format xml: expected jsonl or tsv"),
+    "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
+    "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
+    "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
+    "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
+    "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file with the columns of the task, or - for stdin"),
+    "empty stdin": (["predict", "RUN"], "stdin: expected a header line, got an empty file"),
+    "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line_and_exit_code_2(trained, tmp_path, name):
+    write_tsv(tmp_path / "column.tsv", ["premise"], [("a",)])
+    places = {"MODEL": foreign(trained[1] / "model", tmp_path / "m"), "RUN": trained[1], "COLUMN": tmp_path / "column.tsv"}
+    arguments, message = MISTAKES[name]
+    done = command(*(places.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def settings_changed(model: Path, directory: Path, **changes) -> Path:
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["debft"] |= changes
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "foo"}, "debft.task: expected one of mnli, cola"),
+        ({"no_answer_threshold": float("nan")}, "debft.no_answer_threshold: expected a number, got nan"),
+        ({"no_answer_threshold": True}, "debft.no_answer_threshold: expected a number, got True"),
+        ({"max_seq_length": 100_000}, "debft.max_seq_length: expected at most 8192, got 100000"),
+        ({"max_seq_length": "long"}, "max_seq_length: expected a whole number, got 'long'"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
+    ],
+)
+def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        inference.load_predictor(str(settings_changed(trained[1] / "model", tmp_path / "m", **changes)), None, "auto")
+    assert message in str(error.value) and str(tmp_path / "m" / "config.json") in str(error.value)
+
+
+def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
+    done = command("evaluate", tmp_path / "nope")
+    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'nope'}: no such run or model directory\n")
+
+
+def test_reader_that_has_read_enough_ends_predict_quietly(trained, tmp_path):
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps({**PAIRS[0], "id": str(i)}) + "\n" for i in range(3000)))
+    predict = shlex.join([sys.executable, "-m", "debft", "predict", str(trained[1]), str(tmp_path / "many.jsonl")])
+    line = f"{predict} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr
+
+
+def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
+    done = command("evaluate", trained[1], "--max-eval-samples", "5")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "validation_matched/accuracy", "validation_mismatched/accuracy", "validation_matched", "validation_mismatched",
+    ]  # fmt: skip
+
+
+def test_json_list_on_stdin_is_read_as_json(trained):
+    done = command("predict", trained[1], stdin=json.dumps(PAIRS, indent=1))
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["p1", "p2"], done.stderr
