@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
 
+SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
+
 
 def python(code, **environment):
     """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
@@ -25,7 +28,7 @@ def python(code, **environment):
 
 
 def ended(process):
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     return process.returncode, err
 
 
@@ -104,7 +107,7 @@ def test_closed_terminal_is_survived(tmp_path):
     os.close(slave)
     wait_for(ready.exists)
     os.close(master)
-    assert process.wait(timeout=60) == 129
+    assert process.wait(timeout=SECONDS) == 129
     assert saved.exists()
 
 
@@ -115,7 +118,13 @@ def lives(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds=60):
+def waits_for(pid: int, number: int) -> bool:
+    """Whether the signal has been sent to a process that is stopped."""
+    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in pending)
+
+
+def wait_for(condition, seconds=SECONDS):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -184,7 +193,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
     for pid in children:
         os.kill(pid, signal.SIGSTOP)  # else they might be done before the second one
     parent.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_for(lambda: all(waits_for(pid, signal.SIGINT) for pid in children))  # the parent has heard it: two at once count as one
     parent.send_signal(signal.SIGINT)
     assert ended(parent)[0] == -signal.SIGINT
     wait_for(lambda: not any(map(lives, children)))
