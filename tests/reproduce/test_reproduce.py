@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from debft.reproduce.reproduction import dry_run, lost_cells, reproduce, worst_c
 from debft.reproduce.search import grid_of, points, search, trial_options
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
+from debft.runtime.signals import PARENT
 from debft.tasks import TASKS
 
 TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)
@@ -87,23 +89,33 @@ fields = dict(format_version=1, task="mnli", model="demo", status="complete", pu
 """
 
 
+def put_fake(monkeypatch, directory, fingerprints, fails=-1):
+    """FAKE in the place of debft, with these rows."""
+    script = directory / "fake.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    monkeypatch.setenv("FINGERPRINTS", json.dumps(fingerprints))
+    monkeypatch.setenv("FAILS", str(fails))
+
+
+@pytest.fixture(scope="module")
+def demo_rows(tmp_path_factory):
+    return plan_of(tmp_path_factory.mktemp("none")).runs[0].fingerprints
+
+
 @pytest.fixture
-def fake_debft_of(tmp_path, monkeypatch):
-    """Puts FAKE in the place of debft, with the rows of a plan."""
-
-    def put(plan, fails=-1):
-        script = tmp_path / "fake.py"
-        script.write_text(FAKE)
-        monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
-        monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
-        monkeypatch.setenv("FAILS", str(fails))
-
-    return put
+def fake_debft(tmp_path, monkeypatch, demo_rows):
+    put_fake(monkeypatch, tmp_path, demo_rows)
 
 
-@pytest.fixture
-def fake_debft(tmp_path, fake_debft_of):
-    fake_debft_of(plan_of(tmp_path / "none"))
+@pytest.fixture(scope="module")
+def two_fake_runs(tmp_path_factory, demo_rows):
+    """The directory of a plan whose two runs are done. Not to be changed."""
+    directory = tmp_path_factory.mktemp("two")
+    with pytest.MonkeyPatch.context() as patch:
+        put_fake(patch, directory, demo_rows)
+        run(plan_of(directory / "out"), directory / "out")
+    return directory / "out"
 
 
 @pytest.fixture
@@ -111,6 +123,7 @@ def forked(monkeypatch):
     """Runs are forked from a process that has imported what they need. The test of the whole way starts them as they are."""
 
     def popen(command, *, stderr, env, **_):
+        del env[PARENT]  # it is the process forked from that started them
         return Command(*command[len(jobs.DEBFT) :], code=forked_code[0], stderr=stderr, **env)
 
     forked_code = [DEBFT]
@@ -368,9 +381,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, fake_debft, damage):
+def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, two_fake_runs, damage):
+    shutil.copytree(two_fake_runs, tmp_path, dirs_exist_ok=True)
     plan = plan_of(tmp_path, seeds=(1, 2))
-    run(plan, tmp_path)
     assert plan.missing() == []
     file, change = DAMAGES[damage]
     path = plan.runs[0].directory / file
@@ -524,9 +537,9 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
     assert plan.missing() == [] == list(plan.damaged())
 
 
-def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, fake_debft_of, capfd):
+def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    fake_debft_of(plan, fails=1)
+    put_fake(monkeypatch, tmp_path, plan.runs[0].fingerprints, fails=1)
     content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     assert [entry["status"] for entry in content["runs"]] == ["failed", "failed"]
     assert f"it starts from {plan.runs[0].id}, which has no result" in content["runs"][1]["error"]
