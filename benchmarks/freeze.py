@@ -62,9 +62,17 @@ def too_wide_to_judge(cell: dict, scores: dict, table: Table) -> str | None:
     """What is wrong with a score that would be undecided at the table's own number of seeds."""
     values = [scores[run][cell["score"]] for run in cell["runs"]]
     frozen = PublishedScore(
-        table=table.name, row=cell["row"], score=cell["score"], cell="", value=statistics.fmean(values), spread=None, source="",
-        note=None, sd=statistics.stdev(values), seeds=len(values),
-    )  # fmt: skip
+        table=table.name,
+        row=cell["row"],
+        score=cell["score"],
+        cell="",
+        value=statistics.fmean(values),
+        spread=None,
+        source="",
+        note=None,
+        sd=statistics.stdev(values),
+        seeds=len(values),
+    )
     tolerance, widest = frozen_tolerance(frozen, table.seeds, table.confidence), widest_frozen(frozen)
     return None if tolerance <= widest else f"{cell['row']} {cell['score']}: +/-{tolerance:.3g} is wider than {widest:.3g}"
 

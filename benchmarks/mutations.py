@@ -32,43 +32,60 @@ BREAKAGES = (
     Breakage("learning rate x 3", "debft/training/loop.py", "rate = learning_rate(", "rate = 3 * learning_rate("),
     Breakage("learning rate x 1/3", "debft/training/loop.py", "rate = learning_rate(", "rate = 1 / 3 * learning_rate("),
     Breakage(
-        "schedule: no decay", "debft/training/schedule.py",
-        "return config.learning_rate * (total_steps - step) / (total_steps - warmup)", "return config.learning_rate",
+        "schedule: no decay",
+        "debft/training/schedule.py",
+        "return config.learning_rate * (total_steps - step) / (total_steps - warmup)",
+        "return config.learning_rate",
     ),
     Breakage(
-        "schedule: two steps per update", "debft/training/loop.py",
-        "learning_rate(step, config, total_steps)", "learning_rate(min(2 * step, total_steps - 1), config, total_steps)",
+        "schedule: two steps per update",
+        "debft/training/loop.py",
+        "learning_rate(step, config, total_steps)",
+        "learning_rate(min(2 * step, total_steps - 1), config, total_steps)",
     ),
     Breakage(
-        "loss scaling: micro-batches are added, not averaged", "debft/training/loop.py",
-        "loss * (weight * world / len(indices))", "loss * (weight * world / len(batch))",
+        "loss scaling: micro-batches are added, not averaged",
+        "debft/training/loop.py",
+        "loss * (weight * world / len(indices))",
+        "loss * (weight * world / len(batch))",
     ),
     Breakage(
-        "label order: the DeBERTa repository's for predictions", "debft/scoring/heads.py",
-        "of_task[logits_NC.argmax(axis=1)]", "of_task[::-1][logits_NC.argmax(axis=1)]",
+        "label order: the DeBERTa repository's for predictions",
+        "debft/scoring/heads.py",
+        "of_task[logits_NC.argmax(axis=1)]",
+        "of_task[::-1][logits_NC.argmax(axis=1)]",
     ),
     Breakage(
-        "tokenizer: the character map is dropped", "debft/models/tokens/vocabulary.py",
-        "    if spec.precompiled_charsmap:", "    if not spec.precompiled_charsmap:",
+        "tokenizer: the character map is dropped",
+        "debft/models/tokens/vocabulary.py",
+        "    if spec.precompiled_charsmap:",
+        "    if not spec.precompiled_charsmap:",
     ),
     Breakage(
-        "tokenizer: words are not split off", "debft/models/tokens/vocabulary.py",
-        'prepend_scheme="always"', 'prepend_scheme="never"',
+        "tokenizer: words are not split off",
+        "debft/models/tokens/vocabulary.py",
+        'prepend_scheme="always"',
+        'prepend_scheme="never"',
     ),
     Breakage(
-        "metric: answers only, no threshold for none", "debft/scoring/metrics/squad.py",
-        "def best_threshold(", "def best_threshold(*_):\n    return 1e9, 0.0\n\n\ndef searched_threshold(",
+        "metric: answers only, no threshold for none",
+        "debft/scoring/metrics/squad.py",
+        "def best_threshold(",
+        "def best_threshold(*_):\n    return 1e9, 0.0\n\n\ndef searched_threshold(",
     ),
     Breakage(
-        "metric: every split gets the score of the first", "debft/scoring/evaluation.py",
+        "metric: every split gets the score of the first",
+        "debft/scoring/evaluation.py",
         "for name, found in assessed.items() for metric, value in found.scores.items()",
         "for name in assessed for metric, value in next(iter(assessed.values())).scores.items()",
     ),
     Breakage(
-        "SiFT: no loss of its own", "debft/training/sift.py",
-        "loss = self.head.loss(clean, batch) + self.config.weight * sift", "loss = self.head.loss(clean, batch) + 0 * sift",
+        "SiFT: no loss of its own",
+        "debft/training/sift.py",
+        "loss = self.head.loss(clean, batch) + self.config.weight * sift",
+        "loss = self.head.loss(clean, batch) + 0 * sift",
     ),
-)  # fmt: skip
+)
 
 
 def main() -> None:
@@ -99,9 +116,21 @@ def red_cells(breakage: Breakage, directory: Path, arguments: argparse.Namespace
     path.write_text(text.replace(breakage.old, breakage.new), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(package), "DEBFT_CACHE": str(directory / "cache")}
     command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--seeds", str(arguments.seeds), "--jobs", str(arguments.jobs),
-        "--output", str(directory / "runs"), "--check", "--json", *(word for row in arguments.row for word in ("--row", row)),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "debft",
+        "reproduce",
+        "demo",
+        "--seeds",
+        str(arguments.seeds),
+        "--jobs",
+        str(arguments.jobs),
+        "--output",
+        str(directory / "runs"),
+        "--check",
+        "--json",
+        *(word for row in arguments.row for word in ("--row", row)),
+    ]
     done = subprocess.run(command, env=environment, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert done.returncode in (0, 4), f"{breakage.name}: exit code {done.returncode}"
     cells = json.loads(done.stdout)["cells"]

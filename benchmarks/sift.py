@@ -25,12 +25,23 @@ from debft.training.sift import SiftLoss
 def build(options: argparse.Namespace) -> DebertaV2ForSequenceClassification:
     torch.manual_seed(0)
     config = DebertaV2Config(
-        vocab_size=options.vocabulary, hidden_size=options.hidden, num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64, intermediate_size=4 * options.hidden, max_position_embeddings=512,
-        relative_attention=True, position_buckets=256, pos_att_type=["p2c", "c2p"], share_att_key=True,
-        norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=0, pad_token_id=0,
-        num_labels=3, attn_implementation="eager",
-    )  # fmt: skip
+        vocab_size=options.vocabulary,
+        hidden_size=options.hidden,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.hidden // 64,
+        intermediate_size=4 * options.hidden,
+        max_position_embeddings=512,
+        relative_attention=True,
+        position_buckets=256,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+        type_vocab_size=0,
+        pad_token_id=0,
+        num_labels=3,
+        attn_implementation="eager",
+    )
     return DebertaV2ForSequenceClassification(config).to(options.device).train()
 
 
@@ -38,9 +49,11 @@ def batch_of(options: argparse.Namespace) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(5, options.vocabulary, (options.batch, options.length), generator=generator)
     batch = {
-        "input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(options.batch) % 3,
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": torch.arange(options.batch) % 3,
         "noise_seed": torch.arange(options.batch),
-    }  # fmt: skip
+    }
     return {name: tensor.to(options.device) for name, tensor in batch.items()}
 
 
@@ -83,8 +96,10 @@ def main() -> None:
         print(peak_bytes(options))
         return
     medians = {kind: statistics.median(times) for kind, times in steps(options, ["plain", "sift"]).items()}
-    print(f"{options.layers} layers, hidden {options.hidden}, {options.batch} x {options.length} tokens, {options.device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip
+    print(
+        f"{options.layers} layers, hidden {options.hidden}, {options.batch} x {options.length} tokens, {options.device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     for kind, seconds in medians.items():
         command = [sys.executable, *sys.argv, "--only", kind, "--repeats", "2"]
         memory = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

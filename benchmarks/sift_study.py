@@ -50,9 +50,13 @@ def main() -> None:
         for seed in range(options.seeds):
             for kind, weight in (("plain", 0.0), ("sift", options.weight)):
                 overrides = {
-                    "task": "mnli", "data": f"{directory}/data", "train.seed": seed, "train.num_train_epochs": options.epochs,
-                    "sift.weight": weight, "runtime.save_steps": None,
-                }  # fmt: skip
+                    "task": "mnli",
+                    "data": f"{directory}/data",
+                    "train.seed": seed,
+                    "train.num_train_epochs": options.epochs,
+                    "sift.weight": weight,
+                    "runtime.save_steps": None,
+                }
                 result = finetune(load_recipe(recipe_path("demo"), overrides), Path(directory) / f"{kind}-{seed}")
                 for name in SCORES:
                     found[kind][name].append(result.scores[name])

@@ -83,18 +83,37 @@ class _Epochs(torch.utils.data.Sampler):
 
 def arguments(config: TrainConfig, directory: str) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=directory, num_train_epochs=config.num_train_epochs, per_device_train_batch_size=config.train_batch_size,
-        per_device_eval_batch_size=32, learning_rate=config.learning_rate, warmup_steps=config.warmup_steps,
-        lr_scheduler_type="linear", weight_decay=config.weight_decay, adam_epsilon=config.adam_epsilon,
-        adam_beta1=config.adam_beta1, adam_beta2=config.adam_beta2, max_grad_norm=config.max_grad_norm, seed=config.seed,
-        save_strategy="no", eval_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
-    )  # fmt: skip
+        output_dir=directory,
+        num_train_epochs=config.num_train_epochs,
+        per_device_train_batch_size=config.train_batch_size,
+        per_device_eval_batch_size=32,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        lr_scheduler_type="linear",
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        adam_beta1=config.adam_beta1,
+        adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
 
 
 def classify(
-    model: Path, texts: tuple[str, ...], labels: tuple[str, ...], names: tuple[str, ...], splits: dict[str, Rows],
-    config: TrainConfig, draws: Draws | None,
-) -> dict[str, float]:  # fmt: skip
+    model: Path,
+    texts: tuple[str, ...],
+    labels: tuple[str, ...],
+    names: tuple[str, ...],
+    splits: dict[str, Rows],
+    config: TrainConfig,
+    draws: Draws | None,
+) -> dict[str, float]:
     """`<split>/<metric>` in percent. texts: the columns; labels: () for a score; splits: `train` first, then those evaluated."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     set_seed(config.seed)
@@ -133,9 +152,12 @@ def answer(model: Path, splits: dict[str, Rows], config: TrainConfig, draws: Dra
 
 def _trainer(network, tokenizer, train: Dataset, config: TrainConfig, directory: str, draws: Draws | None) -> Trainer:
     trainer = DrawnTrainer(
-        model=network, args=arguments(config, directory), train_dataset=train, processing_class=tokenizer,
+        model=network,
+        args=arguments(config, directory),
+        train_dataset=train,
+        processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-    )  # fmt: skip
+    )
     trainer.draws = draws
     return trainer
 
@@ -152,9 +174,14 @@ def _windows(tokenizer, rows: Rows, config: TrainConfig, *, with_positions: bool
     Source of the positions: transformers examples/pytorch/question-answering/run_qa.py prepare_train_features.
     """
     found = tokenizer(
-        [question.lstrip() for question in rows["question"]], rows["context"], truncation="only_second",
-        max_length=config.max_seq_length, stride=config.doc_stride, return_overflowing_tokens=True, return_offsets_mapping=True,
-    )  # fmt: skip
+        [question.lstrip() for question in rows["question"]],
+        rows["context"],
+        truncation="only_second",
+        max_length=config.max_seq_length,
+        stride=config.doc_stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
     row_of, offsets = found.pop("overflow_to_sample_mapping"), found.pop("offset_mapping")
     places = [
         (row_of[i], [where if part == 1 else None for where, part in zip(offsets[i], found.sequence_ids(i), strict=True)])

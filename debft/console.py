@@ -65,10 +65,13 @@ class Meter:
         self.bar: Progress | None = None
         if console.is_terminal:
             self.bar = Progress(
-                TextColumn("{task.description:<10}"), BarColumn(bar_width=28),
+                TextColumn("{task.description:<10}"),
+                BarColumn(bar_width=28),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}  {task.fields[note]}"),
-                TimeRemainingColumn(compact=True), console=console, transient=True,
-            )  # fmt: skip
+                TimeRemainingColumn(compact=True),
+                console=console,
+                transient=True,
+            )
             self.bar_task = self.bar.add_task(what, total=total, completed=done, unit=unit, note="")
             self.bar.start()
 

@@ -20,23 +20,35 @@ from debft.errors import DebftError, InputError, Interrupted, NotFiniteError, on
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="Fine-tune DeBERTa-v3 and its peers, and set the result beside the published one.",
     epilog="Start with: debft mnli --data demo",
-)  # fmt: skip
+)
 
 # typer brings its own copy of click from 0.26 on.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 # Options of one task alone.
-ONLY_FOR = {
-    "train_language": "xnli", "languages": "xnli", "text_columns": "text", "label_column": "text", "problem": "text",
-}  # fmt: skip
+ONLY_FOR = {"train_language": "xnli", "languages": "xnli", "text_columns": "text", "label_column": "text", "problem": "text"}
 # Task commands: option -> key of the recipe.
 TRAIN_OPTIONS = (
-    "seed", "from_scratch", "max_steps", "max_train_samples", "max_eval_samples", "skip_bad_rows", "learning_rate",
-    "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "max_seq_length", "eval_steps", *ONLY_FOR,
-)  # fmt: skip
+    "seed",
+    "from_scratch",
+    "max_steps",
+    "max_train_samples",
+    "max_eval_samples",
+    "skip_bad_rows",
+    "learning_rate",
+    "num_train_epochs",
+    "train_batch_size",
+    "warmup_steps",
+    "weight_decay",
+    "max_seq_length",
+    "eval_steps",
+    *ONLY_FOR,
+)
 RUNTIME_OPTIONS = ("precision", "save_steps")
 DEFAULT_MODEL = "deberta-v3-xsmall"
 TRIALS = 12  # of `reproduce --search`
@@ -318,9 +330,13 @@ def reproduce(
         raise InputError("--trials: is of --search, which is not given; add it, or leave --trials out")
     out = output or Path("runs") / "reproduce" / table
     options = Options(
-        data=data, precision=precision, max_steps=max_steps, max_train_samples=max_train_samples,
-        max_eval_samples=max_eval_samples, changed=parse_set(set or []),
-    )  # fmt: skip
+        data=data,
+        precision=precision,
+        max_steps=max_steps,
+        max_train_samples=max_train_samples,
+        max_eval_samples=max_eval_samples,
+        changed=parse_set(set or []),
+    )
     if search:
         from debft.reproduce.search import trial_options
 

@@ -116,12 +116,14 @@ class RuntimeConfig:
 
     precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32;
         with SiFT as its recipe was published, else fp32
+    deterministic: torch's deterministic algorithms; on a GPU the same run then gives the same bits, slower
     micro_batch_tokens: padded tokens in one forward pass; null: 2,048 on a CPU, 16,384 on a GPU
     save_steps: a checkpoint every so many optimizer steps; null: only when interrupted
     keep_checkpoints: how many of the newest stay on disk
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    deterministic: bool = False
     micro_batch_tokens: int | None = _bound(None, least=1)
     save_steps: int | None = _bound(500, least=1)
     keep_checkpoints: int = _bound(2, least=1)
@@ -135,10 +137,16 @@ class RuntimeConfig:
 DIALECTS: dict[str, dict[str, Any]] = {
     "card": {},
     "repo": {
-        "schedule": "linear_unshifted", "bias_correction": False, "adam_epsilon": 1e-6, "weight_decay": 0.01,
-        "truncation": "random_ends", "steps": "down", "checkpoint": "best", "eval_each_epoch": True,
+        "schedule": "linear_unshifted",
+        "bias_correction": False,
+        "adam_epsilon": 1e-6,
+        "weight_decay": 0.01,
+        "truncation": "random_ends",
+        "steps": "down",
+        "checkpoint": "best",
+        "eval_each_epoch": True,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,8 +344,11 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str, problem
     if not fits:
         problems.append(f"{where}: expected {expected}, got {value!r}")
         return value
-    for name, fails, words in (("above", lambda b: value <= b, "above"), ("least", lambda b: value < b, "of at least"),
-                               ("below", lambda b: value >= b, "below")):  # fmt: skip
+    for name, fails, words in (
+        ("above", lambda b: value <= b, "above"),
+        ("least", lambda b: value < b, "of at least"),
+        ("below", lambda b: value >= b, "below"),
+    ):
         limit = bounds.get(name)
         if limit is not None and fails(limit):
             problems.append(f"{where}: expected {expected} {words} {limit}, got {value!r}")

@@ -62,9 +62,17 @@ class EncodedSplit:
 
 
 def encode(
-    examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, truncation: str, seed: int, what: str,
-    swap_texts: bool = False, cached: bool = True, show: bool = True,
-) -> EncodedSplit:  # fmt: skip
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    *,
+    max_seq_length: int,
+    truncation: str,
+    seed: int,
+    what: str,
+    swap_texts: bool = False,
+    cached: bool = True,
+    show: bool = True,
+) -> EncodedSplit:
     """Token ids of every example, from the cache where the same content was encoded before (`cached=False`: without it).
 
     `truncation` and `swap_texts` as in TrainConfig; `seed` matters for `random_ends` alone.
@@ -73,19 +81,29 @@ def encode(
         examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])
     draws = seed if truncation == "random_ends" else None
     arrays = cached_arrays(
-        examples, tokenizer, [max_seq_length, truncation, draws],
-        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show), cached=cached,
-    )  # fmt: skip
+        examples,
+        tokenizer,
+        [max_seq_length, truncation, draws],
+        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show),
+        cached=cached,
+    )
     return EncodedSplit(
-        ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=examples.labels,
+        ids_T=arrays["ids"],
+        types_T=arrays["types"],
+        ends_N=arrays["ends"],
+        labels_N=examples.labels,
         truncated=int(arrays["truncated"][0]),
-    )  # fmt: skip
+    )
 
 
 def cached_arrays(
-    examples: Examples, tokenizer: "PreTrainedTokenizerFast", settings: list, compute: Callable[[], dict[str, np.ndarray]], *,
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    settings: list,
+    compute: Callable[[], dict[str, np.ndarray]],
+    *,
     cached: bool,
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """What `compute` gives for these texts, this tokenizer and `settings`; from the cache where it was computed before.
 
     One process computes, others that want the same wait for it. A cache that cannot be written is said and done without.
@@ -135,9 +153,11 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -
                 lengths.append(len(whole_ids))
             progress.advance(len(chunk), what)
     return {
-        "ids": np.concatenate(ids), "types": np.concatenate(types), "ends": np.cumsum(lengths, dtype=np.int64),
+        "ids": np.concatenate(ids),
+        "types": np.concatenate(types),
+        "ends": np.cumsum(lengths, dtype=np.int64),
         "truncated": np.array([truncated]),
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)

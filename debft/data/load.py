@@ -61,21 +61,43 @@ def present(task: Task, source: str, *, all_of_them: bool = False) -> Task:
 
 def absent_languages(task: Task, evals: "tuple[Split, ...]") -> list[str]:
     """Those of the task that none of these splits is of, in the task's order."""
-    return [language for language in dict.fromkeys(split.config for split in task.evals)
-            if language not in {split.config for split in evals}]  # fmt: skip
+    return [
+        language
+        for language in dict.fromkeys(split.config for split in task.evals)
+        if language not in {split.config for split in evals}
+    ]
 
 
 def encode_split(
-    task: Task, examples: Examples, tokenizer: "PreTrainedTokenizerFast", config: TrainConfig, *, what: str, cached: bool = True,
+    task: Task,
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    config: TrainConfig,
+    *,
+    what: str,
+    cached: bool = True,
     show: bool = True,
-) -> EncodedSplit:  # fmt: skip
+) -> EncodedSplit:
     """The examples as token ids, with the lengths and the truncation of `config`."""
     if isinstance(task, QuestionAnswering):
         return encode_windows(
-            examples, tokenizer, max_seq_length=config.max_seq_length, doc_stride=config.doc_stride,
-            max_question_length=config.max_question_length, what=what, cached=cached, show=show,
-        )  # fmt: skip
+            examples,
+            tokenizer,
+            max_seq_length=config.max_seq_length,
+            doc_stride=config.doc_stride,
+            max_question_length=config.max_question_length,
+            what=what,
+            cached=cached,
+            show=show,
+        )
     return encode(
-        examples, tokenizer, max_seq_length=config.max_seq_length, truncation=config.truncation, seed=config.seed,
-        swap_texts=config.swap_texts, what=what, cached=cached, show=show,
-    )  # fmt: skip
+        examples,
+        tokenizer,
+        max_seq_length=config.max_seq_length,
+        truncation=config.truncation,
+        seed=config.seed,
+        swap_texts=config.swap_texts,
+        what=what,
+        cached=cached,
+        show=show,
+    )

@@ -49,9 +49,16 @@ class EncodedWindows(EncodedSplit):
 
 
 def encode_windows(
-    examples: Examples, tokenizer: "PreTrainedTokenizerFast", *, max_seq_length: int, doc_stride: int, max_question_length: int,
-    what: str, cached: bool = True, show: bool = True,
-) -> EncodedWindows:  # fmt: skip
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    *,
+    max_seq_length: int,
+    doc_stride: int,
+    max_question_length: int,
+    what: str,
+    cached: bool = True,
+    show: bool = True,
+) -> EncodedWindows:
     """Every context in windows of at most `max_seq_length` tokens, question and special tokens included.
 
     Neighbouring windows share `doc_stride` tokens of the context. As in run_qa of transformers, a tokenizer that pads in
@@ -61,14 +68,23 @@ def encode_windows(
     context_first = tokenizer.padding_side == "left"
     sizes = (max_seq_length, doc_stride, max_question_length)
     arrays = cached_arrays(
-        examples, tokenizer, ["windows", *sizes, context_first],
-        lambda: _encode(examples, tokenizer, *sizes, context_first, what, show), cached=cached,
-    )  # fmt: skip
+        examples,
+        tokenizer,
+        ["windows", *sizes, context_first],
+        lambda: _encode(examples, tokenizer, *sizes, context_first, what, show),
+        cached=cached,
+    )
     windows = EncodedWindows(
-        ids_T=arrays["ids"], types_T=arrays["types"], ends_N=arrays["ends"], labels_N=np.zeros((len(arrays["ends"]), 2), np.int64),
-        truncated=int(arrays["counts"][0]), offsets_T2=arrays["offsets"], question_N=arrays["questions"], cls_N=arrays["cls"],
+        ids_T=arrays["ids"],
+        types_T=arrays["types"],
+        ends_N=arrays["ends"],
+        labels_N=np.zeros((len(arrays["ends"]), 2), np.int64),
+        truncated=int(arrays["counts"][0]),
+        offsets_T2=arrays["offsets"],
+        question_N=arrays["questions"],
+        cls_N=arrays["cls"],
         cut_questions=int(arrays["counts"][1]),
-    )  # fmt: skip
+    )
     return replace(windows, labels_N=answer_positions(windows, examples.labels))
 
 
@@ -140,11 +156,14 @@ def _encode(
     questions, ids, types, offsets = zip(*windows, strict=True)
     last = -1 if context_first else 0
     return {
-        "ids": np.concatenate(ids), "types": np.concatenate(types), "offsets": np.concatenate(offsets),
-        "ends": np.cumsum([len(window) for window in ids], dtype=np.int64), "questions": np.array(questions),
+        "ids": np.concatenate(ids),
+        "types": np.concatenate(types),
+        "offsets": np.concatenate(offsets),
+        "ends": np.cumsum([len(window) for window in ids], dtype=np.int64),
+        "questions": np.array(questions),
         "cls": np.array([np.flatnonzero(window == tokenizer.cls_token_id)[last] for window in ids]),
         "counts": np.array([several, cut]),
-    }  # fmt: skip
+    }
 
 
 def _window(

@@ -69,10 +69,14 @@ LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is use
 SCORE_LABEL = "score"  # the name of a regression's only output
 # Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.
 HEAD_DROPOUT = {
-    "deberta-v2": "cls_dropout", "deberta": "cls_dropout", "roberta": "classifier_dropout",
-    "xlm-roberta": "classifier_dropout", "electra": "classifier_dropout", "bert": "classifier_dropout",
+    "deberta-v2": "cls_dropout",
+    "deberta": "cls_dropout",
+    "roberta": "classifier_dropout",
+    "xlm-roberta": "classifier_dropout",
+    "electra": "classifier_dropout",
+    "bert": "classifier_dropout",
     "xlnet": "summary_last_dropout",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,9 +306,15 @@ def build_tokenizer(files: ModelFiles, task: Task | None = None) -> "PreTrainedT
 
 
 def build_model(
-    files: ModelFiles, task: Task, *, from_scratch: bool, head_dropout: float | None, seed: int, quiet: bool = False,
+    files: ModelFiles,
+    task: Task,
+    *,
+    from_scratch: bool,
+    head_dropout: float | None,
+    seed: int,
+    quiet: bool = False,
     new_head: bool = True,
-) -> "PreTrainedModel":  # fmt: skip
+) -> "PreTrainedModel":
     """The model with the task's head, every weight float32 whatever the file holds.
 
     Raises InputError where the file lacks weights of the encoder: they would be random without a word; and, without

@@ -161,9 +161,17 @@ def _of_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 _DTYPES = {
-    "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.float64": "F64", "torch.int8": "I8",
-    "torch.uint8": "U8", "torch.int16": "I16", "torch.int32": "I32", "torch.int64": "I64", "torch.bool": "BOOL",
-}  # fmt: skip
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.float64": "F64",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.int16": "I16",
+    "torch.int32": "I32",
+    "torch.int64": "I64",
+    "torch.bool": "BOOL",
+}
 
 
 def _kind(content: object) -> str:

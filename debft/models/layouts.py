@@ -42,20 +42,27 @@ _BERT = Layout(
     classes=("BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer"),
 )
 _DEBERTA = replace(
-    _BERT, files=("tokenizer.json", "vocab.json"), special={**_BERT.special, "bos_token": "[CLS]", "eos_token": "[SEP]"},
+    _BERT,
+    files=("tokenizer.json", "vocab.json"),
+    special={**_BERT.special, "bos_token": "[CLS]", "eos_token": "[SEP]"},
     classes=("DebertaTokenizer",),
-)  # fmt: skip
+)
 _ROBERTA = Layout(
     files=("tokenizer.json", "vocab.json"),
     special={
-        "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>",
-        "bos_token": "<s>", "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
     },
     single="<s>:0 $A:0 </s>:0",
     pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
     classes=("RobertaTokenizer",),
     takes_types=False,
-)  # fmt: skip
+)
 # By model_type. Source: transformers 5.23 convert_slow_tokenizer.py, the converters of that name; DeBERTa's single [SEP]:
 # microsoft/DeBERTa DeBERTa/data/example.py example_to_feature at commit 009cc44, huggingface/transformers issue 15735.
 LAYOUTS = {
@@ -68,12 +75,17 @@ LAYOUTS = {
     "xlnet": Layout(
         files=("spiece.model", "tokenizer.json"),
         special={
-            "pad_token": "<pad>", "cls_token": "<cls>", "sep_token": "<sep>", "unk_token": "<unk>", "mask_token": "<mask>",
-            "bos_token": "<s>", "eos_token": "</s>",
+            "pad_token": "<pad>",
+            "cls_token": "<cls>",
+            "sep_token": "<sep>",
+            "unk_token": "<unk>",
+            "mask_token": "<mask>",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
         },
         single="$A:0 <sep>:0 <cls>:2",
         pair="$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2",
         classes=("XLNetTokenizer",),
         left=True,
     ),
-}  # fmt: skip
+}

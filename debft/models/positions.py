@@ -9,9 +9,22 @@ RELATIVE = {"deberta-v2": True, "deberta": True, "xlnet": False}
 # Types that count positions from the padding's id + 1, so that the first rows of the table are never used by a token.
 # Source: transformers 5.23, create_position_ids_from_input_ids in modeling_<type>.py (modeling_esm.py, modeling_mpnet.py, ...).
 BEHIND_THE_PADDING = (
-    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
-    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
-)  # fmt: skip
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 # Their padding where config.json names none. Source: transformers 5.23, configuration_<type>.py; modeling_mpnet.py takes no other.
 PADDING_ID, PADDING_IDS = 1, {"lilt": 0, "markuplm": 0}
 

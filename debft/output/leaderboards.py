@@ -23,10 +23,18 @@ from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassificatio
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
 GLUE_FILES = {
-    "cola/test": "CoLA.tsv", "sst2/test": "SST-2.tsv", "mrpc/test": "MRPC.tsv", "stsb/test": "STS-B.tsv", "qqp/test": "QQP.tsv",
-    "mnli/test_matched": "MNLI-m.tsv", "mnli/test_mismatched": "MNLI-mm.tsv", "mnli/ax": "AX.tsv", "qnli/test": "QNLI.tsv",
-    "rte/test": "RTE.tsv", "wnli/test": "WNLI.tsv",
-}  # fmt: skip
+    "cola/test": "CoLA.tsv",
+    "sst2/test": "SST-2.tsv",
+    "mrpc/test": "MRPC.tsv",
+    "stsb/test": "STS-B.tsv",
+    "qqp/test": "QQP.tsv",
+    "mnli/test_matched": "MNLI-m.tsv",
+    "mnli/test_mismatched": "MNLI-mm.tsv",
+    "mnli/ax": "AX.tsv",
+    "qnli/test": "QNLI.tsv",
+    "rte/test": "RTE.tsv",
+    "wnli/test": "WNLI.tsv",
+}
 BY_NAME = ("mnli", "qnli", "rte")
 HEADER = "index\tprediction"
 NUMBERS = ("index", "idx", "id")  # columns that give the benchmark's number of a row, in its own files and in the hub's

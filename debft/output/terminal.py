@@ -67,10 +67,14 @@ def _beside(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def plan_dict(plan, output: Path) -> dict[str, Any]:
     return {
-        "output": str(output), "steps": plan.total_steps, "num_examples": {name: len(e) for name, e in plan.examples.items()},
-        "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows, "remarks": plan.remarks(),
+        "output": str(output),
+        "steps": plan.total_steps,
+        "num_examples": {name: len(e) for name, e in plan.examples.items()},
+        "fingerprints": plan.fingerprints,
+        "skipped_rows": plan.skipped_rows,
+        "remarks": plan.remarks(),
         "recipe": to_dict(plan.recipe),
-    }  # fmt: skip
+    }
 
 
 def print_plan(plan, output: Path) -> None:

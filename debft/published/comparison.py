@@ -73,8 +73,18 @@ def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> li
         of_some_languages = split.endswith(".avg") and not all_of_them <= {evaluated.name for evaluated in task.evals}
         ours = None if of_some_languages else scores.get(cell.score)
         difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
-        rows.append({
-            "score": cell.score, "ours": ours, "value": cell.value, "difference": difference, "verdict": verdict,
-            "table": cell.table, "row": cell.row, "cell": cell.cell, "source": cell.source, "note": cell.note,
-        })  # fmt: skip
+        rows.append(
+            {
+                "score": cell.score,
+                "ours": ours,
+                "value": cell.value,
+                "difference": difference,
+                "verdict": verdict,
+                "table": cell.table,
+                "row": cell.row,
+                "cell": cell.cell,
+                "source": cell.source,
+                "note": cell.note,
+            }
+        )
     return rows

@@ -109,19 +109,34 @@ def load_published(name: str) -> Table:
     assert content["name"] == name and kind in ("published", "measured"), name
     columns = tuple(
         Column(
-            key=key, header=column["header"], task=column.get("task", key), scores=tuple(column["scores"]),
-            split=column.get("split"), note=column.get("note"), margin=column.get("margin", content.get("margin")),
+            key=key,
+            header=column["header"],
+            task=column.get("task", key),
+            scores=tuple(column["scores"]),
+            split=column.get("split"),
+            note=column.get("note"),
+            margin=column.get("margin", content.get("margin")),
         )
         for key, column in content["columns"].items()
-    )  # fmt: skip
+    )
     if kind == "published":
         _check_margins(name, content, columns)
     return Table(
-        name=name, title=content["title"], source=content["source"], note=content.get("note"), kind=kind,
-        repeats=content.get("repeats"), confidence=content.get("confidence"), seeds=content.get("run_seeds"),
-        data=content.get("data"), fingerprints=content.get("fingerprints", {}), printed=content.get("printed", {}), columns=columns,
-        rows=tuple(_row(content, row, columns) for row in content["rows"]), margin_source=content.get("margin_source"),
-    )  # fmt: skip
+        name=name,
+        title=content["title"],
+        source=content["source"],
+        note=content.get("note"),
+        kind=kind,
+        repeats=content.get("repeats"),
+        confidence=content.get("confidence"),
+        seeds=content.get("run_seeds"),
+        data=content.get("data"),
+        fingerprints=content.get("fingerprints", {}),
+        printed=content.get("printed", {}),
+        columns=columns,
+        rows=tuple(_row(content, row, columns) for row in content["rows"]),
+        margin_source=content.get("margin_source"),
+    )
 
 
 def published_scores(model: str, task: str, sift: bool = False) -> tuple[PublishedScore, ...]:
@@ -163,10 +178,15 @@ def _row(table: dict[str, Any], row: dict[str, Any], columns: tuple[Column, ...]
     assert table.get("kind") == "measured" or set(printed) <= set(table.get("printed", {})), f"{row['row']}: {printed}"
     assert set(notes) <= set(row), f"{row['row']}: {notes}"
     return Row(
-        name=row["row"], model=row["model"], sift=row.get("sift", False), source=row.get("source"), printed=printed,
-        note=row.get("note"), notes=notes,
+        name=row["row"],
+        model=row["model"],
+        sift=row.get("sift", False),
+        source=row.get("source"),
+        printed=printed,
+        note=row.get("note"),
+        notes=notes,
         cells={column.key: _scores(table, row, column) for column in columns if column.key in row},
-    )  # fmt: skip
+    )
 
 
 def _check_margins(name: str, table: dict[str, Any], columns: tuple[Column, ...]) -> None:
@@ -207,12 +227,18 @@ def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple
     notes = (row.get("notes", {}).get(column.key), row.get("note"), column.note, table.get("note"))
     return tuple(
         PublishedScore(
-            table=table["name"], row=row["row"], score=score, cell=cell, source=row.get("source", table["source"]),
-            note="; ".join(note for note in notes if note) or None, split=column.split,
-            margin=column.margin if table.get("kind", "published") == "published" else None, **number,
+            table=table["name"],
+            row=row["row"],
+            score=score,
+            cell=cell,
+            source=row.get("source", table["source"]),
+            note="; ".join(note for note in notes if note) or None,
+            split=column.split,
+            margin=column.margin if table.get("kind", "published") == "published" else None,
+            **number,
         )
         for score, number in zip(column.scores, numbers, strict=True)
-    )  # fmt: skip
+    )
 
 
 def _number(text: str) -> dict[str, float | None]:

@@ -77,24 +77,49 @@ def _comparison(
 
 
 def _cell(
-    plan: TablePlan, row: Row, column: Column, published: PublishedScore, labels: list[str], verdict: Verdict,
+    plan: TablePlan,
+    row: Row,
+    column: Column,
+    published: PublishedScore,
+    labels: list[str],
+    verdict: Verdict,
     runs: Mapping[str, dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     name, frozen = recipe_of_cell(plan.table, row, column), plan.table.kind == "measured"
     found = plan.recipes.get(name) if name else None
     recipe = found.recipe if found else load_recipe(recipe_path(name)) if name else None
     return {
-        "row": row.name, "model": row.model, "sift": row.sift, "column": column.key, "header": column.header,
-        "task": column.task, "score": published.score, "value": published.value,
-        "cell": f"{published.value:.10g}" if frozen else published.cell, "spread": published.spread,
-        "seeds": published.seeds, "note": published.note, "source": published.source,
-        "recipe": name, "recipe_source": recipe.source if recipe else None, "dialect": recipe.dialect if recipe else None,
-        "ours": not frozen and bool(recipe and (recipe.source or "").startswith("ours")), "labels": labels,
-        "n": verdict.n, "mean": verdict.mean, "sd": verdict.sd, "low": verdict.low, "high": verdict.high,
-        "difference": verdict.difference, "margin": published.margin, "tolerance": verdict.tolerance,
-        "verdict": verdict.word, "verdict_text": verdict.text,
-        "problem": found.problem if found else None, "runs": [run["id"] for run in _runs_of(plan, row, column, runs)],
-    }  # fmt: skip
+        "row": row.name,
+        "model": row.model,
+        "sift": row.sift,
+        "column": column.key,
+        "header": column.header,
+        "task": column.task,
+        "score": published.score,
+        "value": published.value,
+        "cell": f"{published.value:.10g}" if frozen else published.cell,
+        "spread": published.spread,
+        "seeds": published.seeds,
+        "note": published.note,
+        "source": published.source,
+        "recipe": name,
+        "recipe_source": recipe.source if recipe else None,
+        "dialect": recipe.dialect if recipe else None,
+        "ours": not frozen and bool(recipe and (recipe.source or "").startswith("ours")),
+        "labels": labels,
+        "n": verdict.n,
+        "mean": verdict.mean,
+        "sd": verdict.sd,
+        "low": verdict.low,
+        "high": verdict.high,
+        "difference": verdict.difference,
+        "margin": published.margin,
+        "tolerance": verdict.tolerance,
+        "verdict": verdict.word,
+        "verdict_text": verdict.text,
+        "problem": found.problem if found else None,
+        "runs": [run["id"] for run in _runs_of(plan, row, column, runs)],
+    }
 
 
 def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, report: Path) -> dict[str, Any]:
@@ -109,16 +134,35 @@ def _run(run: Run, found: RecipePlan, plan: TablePlan, failure: Failure | None, 
     else:
         status, error = "interrupted" if last_step(run.directory) else "not run", None
     entry = {
-        "id": run.id, "directory": os.path.relpath(run.directory, report), "task": run.recipe.task, "model": run.recipe.model,
+        "id": run.id,
+        "directory": os.path.relpath(run.directory, report),
+        "task": run.recipe.task,
+        "model": run.recipe.model,
         "rows": _rows_of(plan, run.recipe_name),
-        "sift_weight": run.recipe.sift.weight, "seed": run.seed, "status": status, "error": error,
-        "recipe": run.recipe_name, "recipe_hash": recipe_hash(with_train(_without_paths(run.recipe), seed=0)),
-        "dialect": run.recipe.dialect, "starts_from": run.after.id if run.after else None,
-        "data": source_kind(run.recipe.data), "fingerprints": run.fingerprints, "environment": None, "command": run.command,
-        "labels": labels_of(run, found, plan), "scores": {}, "steps": last_step(run.directory), "num_train_examples": None,
-        "num_tokens": None, "train_seconds": None, "eval_seconds": None, "examples_per_second": None, "tokens_per_second": None,
-        "peak_memory_bytes": None, "curve": _curve_so_far(run, status),
-    }  # fmt: skip
+        "sift_weight": run.recipe.sift.weight,
+        "seed": run.seed,
+        "status": status,
+        "error": error,
+        "recipe": run.recipe_name,
+        "recipe_hash": recipe_hash(with_train(_without_paths(run.recipe), seed=0)),
+        "dialect": run.recipe.dialect,
+        "starts_from": run.after.id if run.after else None,
+        "data": source_kind(run.recipe.data),
+        "fingerprints": run.fingerprints,
+        "environment": None,
+        "command": run.command,
+        "labels": labels_of(run, found, plan),
+        "scores": {},
+        "steps": last_step(run.directory),
+        "num_train_examples": None,
+        "num_tokens": None,
+        "train_seconds": None,
+        "eval_seconds": None,
+        "examples_per_second": None,
+        "tokens_per_second": None,
+        "peak_memory_bytes": None,
+        "curve": _curve_so_far(run, status),
+    }
     return entry | _measured(run, result) if result else entry
 
 
@@ -144,19 +188,24 @@ def _rows_of(plan: TablePlan, recipe: str) -> list[str]:
 
 def _measured(run: Run, result: RunResult) -> dict[str, Any]:
     return {
-        "environment": result.environment, "scores": run.scores(), "steps": result.steps,
-        "num_train_examples": result.num_train_examples, "num_tokens": result.num_tokens,
-        "peak_memory_bytes": result.peak_memory_bytes, **result.timing,
-    }  # fmt: skip
+        "environment": result.environment,
+        "scores": run.scores(),
+        "steps": result.steps,
+        "num_train_examples": result.num_train_examples,
+        "num_tokens": result.num_tokens,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        **result.timing,
+    }
 
 
 def labels_of(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
     """Why a run cannot count as a reproduction of its cells; [] where it can."""
     packaged = load_recipe(recipe_path(run.recipe_name))
     changed = {
-        name: value for name, value in vars(run.recipe.train).items()
+        name: value
+        for name, value in vars(run.recipe.train).items()
         if name not in ("seed", "skip_bad_rows") and value != getattr(packaged.train, name)
-    }  # fmt: skip
+    }
     if run.after:
         changed.pop("from_scratch", None)  # it starts from a run, whatever its recipe would do without
     labels = [] if plan.table.kind == "measured" and SUBSET & set(changed) else _labels_of_rows(run, found, plan)
@@ -189,8 +238,9 @@ def _labels_of_rows(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
     rows = {split: len(found.plan.examples[split.name]) for split in found.task.splits}
     return [
         f"{split.name}: {count:,} of {split.num_rows:,} rows"
-        for split, count in rows.items() if split.num_rows is not None and count != split.num_rows
-    ]  # fmt: skip
+        for split, count in rows.items()
+        if split.num_rows is not None and count != split.num_rows
+    ]
 
 
 def curve(run: RunDirectory) -> dict[str, list]:

@@ -55,16 +55,30 @@ def cost_of(found: RecipePlan) -> Cost:
     }
     parameters, backbone = count_parameters(plan.files)
     return cost_from(
-        found.name, found.recipe, plan.task, missing=sum(run.is_missing() for run in found.runs), steps=plan.total_steps,
+        found.name,
+        found.recipe,
+        plan.task,
+        missing=sum(run.is_missing() for run in found.runs),
+        steps=plan.total_steps,
         sequences={name: len(values) for name, values in lengths.items()},
-        mean_tokens={name: float(values.mean()) for name, values in lengths.items()}, parameters=parameters, backbone=backbone,
-    )  # fmt: skip
+        mean_tokens={name: float(values.mean()) for name, values in lengths.items()},
+        parameters=parameters,
+        backbone=backbone,
+    )
 
 
 def cost_from(
-    name: str, recipe: Recipe, task: Task, *, missing: int, steps: int, sequences: Mapping[str, int],
-    mean_tokens: Mapping[str, float], parameters: int, backbone: int,
-) -> Cost:  # fmt: skip
+    name: str,
+    recipe: Recipe,
+    task: Task,
+    *,
+    missing: int,
+    steps: int,
+    sequences: Mapping[str, int],
+    mean_tokens: Mapping[str, float],
+    parameters: int,
+    backbone: int,
+) -> Cost:
     """The cost of one run.
 
     sequences, mean_tokens: by split, its rows or windows, and the tokens of one; parameters, backbone: of the model
@@ -78,10 +92,15 @@ def cost_from(
     kept = recipe.runtime.keep_checkpoints + 1  # the newest is written before the oldest goes
     copies = 3 * kept + 2 * (config.checkpoint == "best")  # of the weights: two moments beside them, none beside the best
     return Cost(
-        name=name, missing=missing, steps=steps, num_tokens=round(num_tokens), eval_tokens=round(eval_tokens),
-        flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens), disk_bytes=4 * parameters,
+        name=name,
+        missing=missing,
+        steps=steps,
+        num_tokens=round(num_tokens),
+        eval_tokens=round(eval_tokens),
+        flops=backbone * (6 * factor * num_tokens + 2 * eval_tokens),
+        disk_bytes=4 * parameters,
         running_bytes=4 * parameters * copies,
-    )  # fmt: skip
+    )
 
 
 def _eval_tokens(recipe: Recipe, task: Task, steps: int, tokens: Mapping[str, float]) -> float:
@@ -121,10 +140,16 @@ def seconds_per_token(session: "Session") -> float:
 
     plan = session.plan
     steps = optimizer_steps(
-        session.accelerator, session.model, session.optimizer, session.splits[plan.task.train.name], plan.recipe.train,
-        collate=session.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=plan.total_steps,
+        session.accelerator,
+        session.model,
+        session.optimizer,
+        session.splits[plan.task.train.name],
+        plan.recipe.train,
+        collate=session.collate,
+        micro_batch_tokens=session.micro_batch_tokens,
+        total_steps=plan.total_steps,
         loss_fn=session.loss_fn,
-    )  # fmt: skip
+    )
     measured = [log.seconds / log.num_tokens for log in islice(steps, PROBE_STEPS)]
     return statistics.median(measured[SETTLING_STEPS:] or measured)
 

@@ -76,13 +76,22 @@ def estimate(found: RecipePlan, seeds: int, here: Machine) -> Estimate:
     num_sequences = {name: round(rows * _windows(tokens, name)) for name, rows in _num_rows(task, recipe).items()}
     mean_tokens = {name: min(_tokens_of_row(tokens, name), recipe.train.max_seq_length) for name in num_sequences}
     cost = cost_from(
-        found.name, recipe, task, missing=seeds, steps=check_schedule(recipe.train, num_sequences[task.train.name]),
-        sequences=num_sequences, mean_tokens=mean_tokens, parameters=size["all"], backbone=size["backbone"],
-    )  # fmt: skip
+        found.name,
+        recipe,
+        task,
+        missing=seeds,
+        steps=check_schedule(recipe.train, num_sequences[task.train.name]),
+        sequences=num_sequences,
+        mean_tokens=mean_tokens,
+        parameters=size["all"],
+        backbone=size["backbone"],
+    )
     return Estimate(
-        cost=cost, seconds_here=here.seconds(cost, recipe), seconds_h100=H100.seconds(cost, recipe),
+        cost=cost,
+        seconds_here=here.seconds(cost, recipe),
+        seconds_h100=H100.seconds(cost, recipe),
         remarks=_remarks(task, recipe, tokens),
-    )  # fmt: skip
+    )
 
 
 def _num_rows(task: Task, recipe: Recipe) -> dict[str, int]:
@@ -111,8 +120,11 @@ def _remarks(task: Task, recipe: Recipe, tokens: dict[str, Any]) -> tuple[str, .
     said = [f"{task.name}: tokens per row assumed ({tokens['assumed']})"] if "assumed" in tokens else []
     said += [f"{task.name}: {tokens['note']}"] if "note" in tokens else []
     lengths = [(key, tokens.get(key), getattr(recipe.train, key)) for key in ("max_seq_length", "doc_stride")]
-    said += [f"{task.name}: windows counted at {key} {there}, not {here}" for key, there, here in lengths
-             if isinstance(task, QuestionAnswering) and there != here]  # fmt: skip
+    said += [
+        f"{task.name}: windows counted at {key} {there}, not {here}"
+        for key, there, here in lengths
+        if isinstance(task, QuestionAnswering) and there != here
+    ]
     return tuple(said)
 
 

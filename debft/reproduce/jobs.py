@@ -88,9 +88,13 @@ def _start(run: Run, slot: int, jobs: int, devices: Sequence[str], logs: Path) -
     else:
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
     process = subprocess.Popen(
-        [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=log, env=environment, start_new_session=True,
-    )  # fmt: skip
+        [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
     return _Job(run=run, slot=slot, process=process, log=log)
 
 

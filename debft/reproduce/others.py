@@ -51,6 +51,4 @@ def _look(path: Path, run: Run) -> OtherRun:
         maker = made_by(result.environment) if result else "other code or versions"
         if maker == "this code":
             maker += " from another revision of the model"
-    return OtherRun(
-        id=f"{path.parent.name}/{path.name}", directory=path, beside=run.id, status=status, made_by=maker
-    )  # fmt: skip
+    return OtherRun(id=f"{path.parent.name}/{path.name}", directory=path, beside=run.id, status=status, made_by=maker)

@@ -263,13 +263,28 @@ def make_run(name: str, recipe: Recipe, output: Path, plan: Plan, options: Optio
     identity = f"{name.replace('/', '-')}/seed-{seed}-{key}-{made_key(plan.files.revision)}"
     directory = output / identity
     arguments = (
-        plan.task.name, "--recipe", name, "--seed", str(seed), *options.arguments(),
-        *(("--init-from", recipe.init_from) if recipe.init_from else ()), "--output", str(directory),
-    )  # fmt: skip
+        plan.task.name,
+        "--recipe",
+        name,
+        "--seed",
+        str(seed),
+        *options.arguments(),
+        *(("--init-from", recipe.init_from) if recipe.init_from else ()),
+        "--output",
+        str(directory),
+    )
     return Run(
-        id=identity, recipe_name=name, recipe=recipe, seed=seed, key=key, directory=directory, arguments=arguments,
-        total_steps=total_steps, fingerprints=plan.fingerprints, after=after,
-    )  # fmt: skip
+        id=identity,
+        recipe_name=name,
+        recipe=recipe,
+        seed=seed,
+        key=key,
+        directory=directory,
+        arguments=arguments,
+        total_steps=total_steps,
+        fingerprints=plan.fingerprints,
+        after=after,
+    )
 
 
 def _changed_at(path: Path) -> tuple[int, int] | None:

@@ -40,14 +40,16 @@ def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
     """The HTML page: no script, no request, its figures inside it."""
     shown = [
         {
-            "name": drawing.name, "title": drawing.title, "caption": drawing.caption,
+            "name": drawing.name,
+            "title": drawing.title,
+            "caption": drawing.caption,
             "panels": [
                 {"label": panel.label, "svg": Markup(render_inline(panel, f"{drawing.name}-{number}"))}
                 for number, panel in enumerate(drawing.panels, start=1)
             ],
         }
         for drawing in figures
-    ]  # fmt: skip
+    ]
     text = template(PAGE).render(content(reproduction), figures=shown, symbols=SYMBOLS, others_title=OTHERS)
     return text.strip() + "\n"
 
@@ -96,18 +98,30 @@ def _score_line(row: str, cell: dict[str, Any]) -> list[str]:
     notes = "".join(f"[^{number}]" for number in cell["notes"])
     difference = (cell["difference"] or "–") + (f" (tolerance {cell['tolerance']})" if cell["tolerance"] else "")
     return [
-        escaped(row), escaped(cell["header"]), escaped(cell["score"]), ours, printed, difference,
-        f"{cell['symbol']} {escaped(cell['verdict_text'])}", cell["interval"] or "–", str(cell["n"]),
+        escaped(row),
+        escaped(cell["header"]),
+        escaped(cell["score"]),
+        ours,
+        printed,
+        difference,
+        f"{cell['symbol']} {escaped(cell['verdict_text'])}",
+        cell["interval"] or "–",
+        str(cell["n"]),
         escaped(", ".join(cell["labels"])) + notes,
-    ]  # fmt: skip
+    ]
 
 
 def _run_line(recipe: dict[str, Any], run: dict[str, Any]) -> list[str]:
     status = f"{run['symbol']} {escaped(run['status'])}" + (f": {escaped(run['error'])}" if run["error"] else "")
     return [
-        f"[{escaped(run['id'])}]({run['href']})", escaped(f"{recipe['name']} {recipe['hash']}"), str(run["seed"]), status,
-        run["wall_time"], run["speed"], escaped(run["device"]),
-    ]  # fmt: skip
+        f"[{escaped(run['id'])}]({run['href']})",
+        escaped(f"{recipe['name']} {recipe['hash']}"),
+        str(run["seed"]),
+        status,
+        run["wall_time"],
+        run["speed"],
+        escaped(run["device"]),
+    ]
 
 
 def _other_line(other: dict[str, Any]) -> str:

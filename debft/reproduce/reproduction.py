@@ -43,9 +43,12 @@ def dry_run(plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], int]:
         show.print_estimates(estimates, plan.seeds, min(at_a_time, max(devices, 1)), needed_from_hub(without_hub))
     problems = {name: found.problem for name, found in plan.recipes.items() if found.problem} | wrong
     content = {
-        "table": plan.table.name, "recipes": [vars(cost) for cost in probed], "total": summary,
-        "estimates": [one.as_dict() for one in estimates], "problems": problems,
-    }  # fmt: skip
+        "table": plan.table.name,
+        "recipes": [vars(cost) for cost in probed],
+        "total": summary,
+        "estimates": [one.as_dict() for one in estimates],
+        "problems": problems,
+    }
     bad = plan.damaged() or wrong or {name for name in problems if not plan.recipes[name].needs_hub}
     return content, 2 if bad else 0
 

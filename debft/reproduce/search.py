@@ -129,10 +129,13 @@ def _as_recipe(found: RecipePlan, best: dict[str, Any], grid: Mapping[str, Any],
     train = {name: value for name, value in vars(recipe.train).items() if value != defaults[name]}
     train |= {name: best[name] for name in grid if name != "source"}
     content = {
-        "model": recipe.model, "task": recipe.task, "dialect": recipe.dialect, "train": train,
+        "model": recipe.model,
+        "task": recipe.task,
+        "dialect": recipe.dialect,
+        "train": train,
         "source": f"ours: best of {count} points of the grid of the {grid['source']}, by the dev score {best['score']:.2f} "
         f"after one epoch of {options.max_train_samples:,} rows, seed {SEED}",
-    }  # fmt: skip
+    }
     for key, value in options.changed.items():
         section, _, name = key.partition(".")
         if section != "runtime" and key not in SHORT:

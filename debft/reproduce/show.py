@@ -34,9 +34,14 @@ def print_costs(plan: TablePlan, costs: Sequence[Cost], summary: dict[str, Any],
     for cost in costs:
         if cost.missing:
             table.add_row(
-                cost.name, str(cost.missing), f"{cost.steps:,}", _count(cost.num_tokens), f"{cost.flops:.1e}",
-                _size(cost.disk_bytes), *([clock(cost.seconds)] if probed else []),
-            )  # fmt: skip
+                cost.name,
+                str(cost.missing),
+                f"{cost.steps:,}",
+                _count(cost.num_tokens),
+                f"{cost.flops:.1e}",
+                _size(cost.disk_bytes),
+                *([clock(cost.seconds)] if probed else []),
+            )
     print_table(table)
     seeds = ", ".join(map(str, plan.seeds))
     say(
@@ -95,9 +100,15 @@ def print_estimates(estimates: Sequence[Estimate], seeds: Sequence[int], jobs: i
     for one in estimates:
         cost = one.cost
         table.add_row(
-            cost.name, str(cost.missing), f"{cost.steps:,}", _count(cost.num_tokens), f"{cost.flops:.1e}", _size(cost.disk_bytes),
-            clock(one.seconds_here), clock(one.seconds_h100),
-        )  # fmt: skip
+            cost.name,
+            str(cost.missing),
+            f"{cost.steps:,}",
+            _count(cost.num_tokens),
+            f"{cost.flops:.1e}",
+            _size(cost.disk_bytes),
+            clock(one.seconds_here),
+            clock(one.seconds_h100),
+        )
     print_table(table)
     summary = total([one.cost for one in estimates], jobs)
     here, h100 = (sum(one.cost.missing * getattr(one, f"seconds_{name}") for one in estimates) for name in ("here", "h100"))

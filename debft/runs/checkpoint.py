@@ -156,8 +156,10 @@ def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
     state = optimizer.state
     return {
         f"{name}/{moment}": torch.as_tensor(state[parameter][moment]).contiguous()
-        for name, parameter in model.named_parameters() if state.get(parameter) for moment in MOMENTS
-    }  # fmt: skip
+        for name, parameter in model.named_parameters()
+        if state.get(parameter)
+        for moment in MOMENTS
+    }
 
 
 def _read(path: Path) -> Checkpoint:
@@ -176,10 +178,13 @@ def _read_once(path: Path) -> Checkpoint:
     if (version := state.pop("format_version", 1)) > FORMAT_VERSION:
         raise InputError(f"{path}: was written by a newer debft (format {version}, known up to {FORMAT_VERSION}); upgrade debft")
     return Checkpoint(
-        step=state.pop("step"), digest=digest, weights=_read_tensors(path / MODEL),
-        moments=_read_tensors(path / OPTIMIZER) if OPTIMIZER in manifest else {}, state=state,
+        step=state.pop("step"),
+        digest=digest,
+        weights=_read_tensors(path / MODEL),
+        moments=_read_tensors(path / OPTIMIZER) if OPTIMIZER in manifest else {},
+        state=state,
         logs={name: (path / name).read_bytes() for name in manifest if name.endswith(".jsonl")},
-    )  # fmt: skip
+    )
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -46,9 +46,13 @@ def start_processes(number: int) -> int:
     if gpus and number > gpus:
         raise InputError(f"--num-processes: expected at most one per GPU, {gpus}, got {number}")
     common = {
-        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number), PARENT: str(os.getpid()),
-    }  # fmt: skip
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(number),
+        "LOCAL_WORLD_SIZE": str(number),
+        PARENT: str(os.getpid()),
+    }
     if not gpus:
         warn_of_unused_gpus()
         # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.

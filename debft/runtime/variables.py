@@ -19,9 +19,14 @@ ALLOWED = {
 }
 # Read only behind a switch that is refused.
 BEHIND_A_SWITCH = (
-    "ACCELERATE_DYNAMO_", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_FIELDS", "ACCELERATE_SAGEMAKER_", "ACCELERATE_FP8_",
-    "ACCELERATE_GRADIENT_CLIPPING", "ACCELERATE_ALLOW_CP_STANDALONE",
-)  # fmt: skip
+    "ACCELERATE_DYNAMO_",
+    "ACCELERATE_DEEPSPEED_",
+    "ACCELERATE_CONFIG_DS_FIELDS",
+    "ACCELERATE_SAGEMAKER_",
+    "ACCELERATE_FP8_",
+    "ACCELERATE_GRADIENT_CLIPPING",
+    "ACCELERATE_ALLOW_CP_STANDALONE",
+)
 OFF = ("", "0", "no", "false", "off", "none", "n", "f")
 LAUNCH = "start it with torchrun, accelerate launch or --num-processes"
 

@@ -15,9 +15,17 @@ from debft.tasks import Task
 
 
 def predict_logits(
-    accelerator: Accelerator, model: torch.nn.Module, head: Head, split: EncodedSplit, *, collate: Collator,
-    micro_batch_tokens: int, what: str, told: Callable[[], bool] = lambda: False, leave: Callable[[], None] = lambda: None,
-) -> list[np.ndarray]:  # fmt: skip
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    head: Head,
+    split: EncodedSplit,
+    *,
+    collate: Collator,
+    micro_batch_tokens: int,
+    what: str,
+    told: Callable[[], bool] = lambda: False,
+    leave: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:
     """`head.sequences` of every sequence in the order of the split, on every process. The random generators are not touched.
 
     told: asked before each batch, whether to stop with it

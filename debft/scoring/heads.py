@@ -202,9 +202,13 @@ class SpanHead:
     def _decode(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[spans.Answers]:
         windows = spans.Windows(offsets_T2=split.offsets_T2, ends_F=split.ends_N, cls_F=split.cls_N, example_F=split.question_N)
         return spans.decode(
-            np.concatenate(_finite(logits)), windows, [context for _, context in examples.texts],
-            with_null=self.task.unanswerable, max_answer_length=self.config.max_answer_length, n_best_size=self.config.n_best_size,
-        )  # fmt: skip
+            np.concatenate(_finite(logits)),
+            windows,
+            [context for _, context in examples.texts],
+            with_null=self.task.unanswerable,
+            max_answer_length=self.config.max_answer_length,
+            n_best_size=self.config.n_best_size,
+        )
 
     def _texts(self, answers: list[spans.Answers], threshold: float | None) -> list[str]:
         """The answer of each question, "" for none."""

@@ -33,7 +33,7 @@ from debft.models.build import (
     read_config,
     read_settings,
     use_config,
-)  # fmt: skip
+)
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.scoring.evaluation import predict_logits, scores_of

@@ -59,9 +59,14 @@ class Answers:
 
 
 def decode(
-    logits_T2: np.ndarray, windows: Windows, contexts: Sequence[str], *,
-    with_null: bool, max_answer_length: int = 30, n_best_size: int = 20,
-) -> list[Answers]:  # fmt: skip
+    logits_T2: np.ndarray,
+    windows: Windows,
+    contexts: Sequence[str],
+    *,
+    with_null: bool,
+    max_answer_length: int = 30,
+    n_best_size: int = 20,
+) -> list[Answers]:
     """The answers of each question, in the order of `contexts` (Q texts). logits_T2 float32: start, end.
 
     Every span of at most `max_answer_length` tokens, from one context token to the same or a later one in the same window, is a

@@ -14,79 +14,138 @@ DEV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 def _glue(name: str, train_rows: int, dev_rows: int, test_rows: int, **entry: Any) -> TextClassification:
     """A task with one training, one dev and one test split of the same name on the hub."""
     return TextClassification(
-        name=name, dataset="nyu-mll/glue", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+        name=name,
+        dataset="nyu-mll/glue",
+        revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
         train=Split("train", name, "train", train_rows),
         evals=entry.pop("evals", (Split("validation", name, "validation", dev_rows),)),
-        test=entry.pop("test", (Split("test", name, "test", test_rows),)), **entry,
-    )  # fmt: skip
+        test=entry.pop("test", (Split("test", name, "test", test_rows),)),
+        **entry,
+    )
 
 
 GLUE = (
     _glue(
-        "mnli", 392_702, 9_815, 9_796,
+        "mnli",
+        392_702,
+        9_815,
+        9_796,
         evals=(
             Split("validation_matched", "mnli", "validation_matched", 9_815),
             Split("validation_mismatched", "mnli", "validation_mismatched", 9_832),
         ),
         test=(
-            Split("test_matched", "mnli", "test_matched", 9_796), Split("test_mismatched", "mnli", "test_mismatched", 9_847),
+            Split("test_matched", "mnli", "test_matched", 9_796),
+            Split("test_mismatched", "mnli", "test_mismatched", 9_847),
             Split("ax", "ax", "test", 1_104),
         ),
-        text_keys=("premise", "hypothesis"), labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
+        text_keys=("premise", "hypothesis"),
+        labels=("entailment", "neutral", "contradiction"),
+        metrics=("accuracy",),
         layouts=(
-            Layout("MNLI", {"train": "train.tsv", **{f"{split}_{part}": f"{file}_{part}.tsv"
-                            for split, file in (("validation", "dev"), ("test", "test")) for part in ("matched", "mismatched")}},
-                   {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"}),
+            Layout(
+                "MNLI",
+                {
+                    "train": "train.tsv",
+                    **{
+                        f"{split}_{part}": f"{file}_{part}.tsv"
+                        for split, file in (("validation", "dev"), ("test", "test"))
+                        for part in ("matched", "mismatched")
+                    },
+                },
+                {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+            ),
             Layout("diagnostic", {"ax": "diagnostic.tsv"}, {"sentence1": "premise", "sentence2": "hypothesis"}),
         ),
     ),
     _glue(
-        "cola", 8_551, 1_043, 1_063,
-        text_keys=("sentence",), labels=("unacceptable", "acceptable"), metrics=("matthews_correlation",),
+        "cola",
+        8_551,
+        1_043,
+        1_063,
+        text_keys=("sentence",),
+        labels=("unacceptable", "acceptable"),
+        metrics=("matthews_correlation",),
         layouts=(
             Layout("CoLA", {"train": "train.tsv", "validation": "dev.tsv"}, header=("source", "label", "mark", "sentence")),
             Layout("CoLA", {"test": "test.tsv"}),
         ),
     ),
     _glue(
-        "sst2", 67_349, 872, 1_821,
-        text_keys=("sentence",), labels=("negative", "positive"), metrics=("accuracy",),
+        "sst2",
+        67_349,
+        872,
+        1_821,
+        text_keys=("sentence",),
+        labels=("negative", "positive"),
+        metrics=("accuracy",),
         layouts=(Layout("SST-2", DEV),),
     ),
     _glue(
-        "mrpc", 3_668, 408, 1_725,
-        text_keys=("sentence1", "sentence2"), labels=("not_equivalent", "equivalent"), metrics=("accuracy", "f1"),
+        "mrpc",
+        3_668,
+        408,
+        1_725,
+        text_keys=("sentence1", "sentence2"),
+        labels=("not_equivalent", "equivalent"),
+        metrics=("accuracy", "f1"),
         layouts=(Layout("MRPC", DEV, {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),),
     ),
     _glue(
-        "stsb", 5_749, 1_500, 1_379,
-        text_keys=("sentence1", "sentence2"), value_range=(0.0, 5.0), metrics=("pearson", "spearmanr"),
+        "stsb",
+        5_749,
+        1_500,
+        1_379,
+        text_keys=("sentence1", "sentence2"),
+        value_range=(0.0, 5.0),
+        metrics=("pearson", "spearmanr"),
         layouts=(
             Layout("STS-B", DEV, {"score": "label"}),
             Layout(
-                "stsb", {"train": "stsb-en-train.csv", "validation": "stsb-en-dev.csv", "test": "stsb-en-test.csv"},
+                "stsb",
+                {"train": "stsb-en-train.csv", "validation": "stsb-en-dev.csv", "test": "stsb-en-test.csv"},
                 header=("sentence1", "sentence2", "label"),
             ),
         ),
     ),
     _glue(
-        "qqp", 363_846, 40_430, 390_965,
-        text_keys=("question1", "question2"), labels=("not_duplicate", "duplicate"), metrics=("accuracy", "f1"),
+        "qqp",
+        363_846,
+        40_430,
+        390_965,
+        text_keys=("question1", "question2"),
+        labels=("not_duplicate", "duplicate"),
+        metrics=("accuracy", "f1"),
         layouts=(Layout("QQP", DEV, {"is_duplicate": "label"}),),
     ),
     _glue(
-        "qnli", 104_743, 5_463, 5_463,
-        text_keys=("question", "sentence"), labels=("entailment", "not_entailment"), metrics=("accuracy",),
+        "qnli",
+        104_743,
+        5_463,
+        5_463,
+        text_keys=("question", "sentence"),
+        labels=("entailment", "not_entailment"),
+        metrics=("accuracy",),
         layouts=(Layout("QNLI", DEV),),
     ),
     _glue(
-        "rte", 2_490, 277, 3_000,
-        text_keys=("sentence1", "sentence2"), labels=("entailment", "not_entailment"), metrics=("accuracy",),
+        "rte",
+        2_490,
+        277,
+        3_000,
+        text_keys=("sentence1", "sentence2"),
+        labels=("entailment", "not_entailment"),
+        metrics=("accuracy",),
         layouts=(Layout("RTE", DEV),),
     ),
     _glue(
-        "wnli", 635, 71, 146,
-        text_keys=("sentence1", "sentence2"), labels=("not_entailment", "entailment"), metrics=("accuracy",),
+        "wnli",
+        635,
+        71,
+        146,
+        text_keys=("sentence1", "sentence2"),
+        labels=("not_entailment", "entailment"),
+        metrics=("accuracy",),
         layouts=(Layout("WNLI", DEV),),
     ),
-)  # fmt: skip
+)

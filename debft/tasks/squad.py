@@ -24,7 +24,10 @@ class QuestionAnswering(Task):
 
 SQUAD = (
     QuestionAnswering(
-        name="squad2", dataset="rajpurkar/squad_v2", revision="3ffb306f725f7d2ce8394bc1873b24868140c412", unanswerable=True,
+        name="squad2",
+        dataset="rajpurkar/squad_v2",
+        revision="3ffb306f725f7d2ce8394bc1873b24868140c412",
+        unanswerable=True,
         train=Split("train", "squad_v2", "train", 130_319),
         evals=(Split("validation", "squad_v2", "validation", 11_873),),
         layouts=tuple(
@@ -32,11 +35,14 @@ SQUAD = (
         ),
     ),
     QuestionAnswering(
-        name="squad", dataset="rajpurkar/squad", revision="7b6d24c440a36b6815f21b70d25016731768db1f", unanswerable=False,
+        name="squad",
+        dataset="rajpurkar/squad",
+        revision="7b6d24c440a36b6815f21b70d25016731768db1f",
+        unanswerable=False,
         train=Split("train", "plain_text", "train", 87_599),
         evals=(Split("validation", "plain_text", "validation", 10_570),),
         layouts=tuple(
             Layout(directory, {"train": "train-v1.1.json", "validation": "dev-v1.1.json"}) for directory in ("", "squad")
         ),
     ),
-)  # fmt: skip
+)

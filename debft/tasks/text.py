@@ -4,7 +4,14 @@ from debft.tasks.classification import TextClassification
 from debft.tasks.task import Split
 
 TEXT = TextClassification(
-    name="text", dataset="", revision="",
-    train=Split("train", "", "train"), evals=(Split("validation", "", "validation"),),
-    text_keys=("text",), labels=("negative", "positive"), numbered=False, metrics=("accuracy", "macro_f1"), in_root=True,
-)  # fmt: skip
+    name="text",
+    dataset="",
+    revision="",
+    train=Split("train", "", "train"),
+    evals=(Split("validation", "", "validation"),),
+    text_keys=("text",),
+    labels=("negative", "positive"),
+    numbered=False,
+    metrics=("accuracy", "macro_f1"),
+    in_root=True,
+)

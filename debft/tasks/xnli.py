@@ -8,8 +8,11 @@ from debft.tasks.task import Layout, Split
 
 # In the order of the published tables.
 LANGUAGES = ("en", "fr", "es", "de", "el", "bg", "ru", "tr", "ar", "vi", "th", "zh", "hi", "sw", "ur")
-_DEV_FILES = {f"{split}.{language}": f"xnli.{split.replace('validation', 'dev')}.tsv"
-              for split in ("validation", "test") for language in LANGUAGES}  # fmt: skip
+_DEV_FILES = {
+    f"{split}.{language}": f"xnli.{split.replace('validation', 'dev')}.tsv"
+    for split in ("validation", "test")
+    for language in LANGUAGES
+}
 _PAIR = {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"}
 
 
@@ -19,7 +22,9 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
     The checkpoint is chosen by the validation rows of the training language alone: zero-shot stays zero-shot.
     """
     return TextClassification(
-        name="xnli", dataset="facebook/xnli", revision="b8dd5d7af51114dbda02c0e3f6133f332186418e",
+        name="xnli",
+        dataset="facebook/xnli",
+        revision="b8dd5d7af51114dbda02c0e3f6133f332186418e",
         train=Split(f"train.{train_language}", train_language, "train", 392_702),
         evals=tuple(
             Split(f"{name}.{language}", language, name, rows)
@@ -28,14 +33,24 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
         ),
         selection=(f"validation.{train_language}",),
         some_evals_suffice=True,
-        text_keys=("premise", "hypothesis"), labels=("entailment", "neutral", "contradiction"), metrics=("accuracy",),
+        text_keys=("premise", "hypothesis"),
+        labels=("entailment", "neutral", "contradiction"),
+        metrics=("accuracy",),
         layouts=(
-            *(Layout(directory, _DEV_FILES, _PAIR, where={name: ("language", name.partition(".")[2]) for name in _DEV_FILES})
-              for directory in ("", "xnli", "XNLI-1.0")),
-            *(Layout(directory, {f"train.{language}": f"multinli.train.{language}.tsv" for language in LANGUAGES},
-                     {"hypo": "hypothesis"}, labels={"contradictory": "contradiction"})
-              for directory in ("", "xnli", "XNLI-MT-1.0/multinli")),
+            *(
+                Layout(directory, _DEV_FILES, _PAIR, where={name: ("language", name.partition(".")[2]) for name in _DEV_FILES})
+                for directory in ("", "xnli", "XNLI-1.0")
+            ),
+            *(
+                Layout(
+                    directory,
+                    {f"train.{language}": f"multinli.train.{language}.tsv" for language in LANGUAGES},
+                    {"hypo": "hypothesis"},
+                    labels={"contradictory": "contradiction"},
+                )
+                for directory in ("", "xnli", "XNLI-MT-1.0/multinli")
+            ),
             Layout("mnli", {"train.en": "train.tsv"}),  # XNLI's English training rows are MNLI's
             Layout("MNLI", {"train.en": "train.tsv"}, _PAIR),
         ),
-    )  # fmt: skip
+    )

@@ -49,9 +49,18 @@ class StepLog:
 
 
 def optimizer_steps(
-    accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer, split: EncodedSplit, config: TrainConfig,
-    *, collate: Collator, micro_batch_tokens: int, total_steps: int, first_step: int = 0, loss_fn: LossFn,
-) -> Iterator[StepLog]:  # fmt: skip
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    split: EncodedSplit,
+    config: TrainConfig,
+    *,
+    collate: Collator,
+    micro_batch_tokens: int,
+    total_steps: int,
+    first_step: int = 0,
+    loss_fn: LossFn,
+) -> Iterator[StepLog]:
     """Steps `first_step` (from 0) to `total_steps` of the run.
 
     Raises NotFiniteError as soon as loss or gradient norm are not finite, before the weights are touched.
@@ -78,10 +87,16 @@ def optimizer_steps(
             applied = math.isfinite(grad_norm)
             optimizer.zero_grad(set_to_none=True)
         yield StepLog(
-            step=step + 1, epoch=round((step + 1) / per_epoch, 6), loss=sums.pop("loss") / len(indices), learning_rate=rate,
-            grad_norm=grad_norm, num_examples=len(indices), num_tokens=int(lengths[indices].sum()),
-            seconds=time.perf_counter() - started, parts={name: value / len(indices) for name, value in sums.items()},
-        )  # fmt: skip
+            step=step + 1,
+            epoch=round((step + 1) / per_epoch, 6),
+            loss=sums.pop("loss") / len(indices),
+            learning_rate=rate,
+            grad_norm=grad_norm,
+            num_examples=len(indices),
+            num_tokens=int(lengths[indices].sum()),
+            seconds=time.perf_counter() - started,
+            parts={name: value / len(indices) for name, value in sums.items()},
+        )
 
 
 def step_seed(seed: int, step: int, process: int) -> int:

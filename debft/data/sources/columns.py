@@ -6,16 +6,57 @@ from typing import Any
 IDS = ("id", "idx", "index")
 # Names, without case and signs, of columns that say something about a row and are not what it says.
 NO_TEXT = {
-    "guid", "uid", "uuid", "key", "pairid", "promptid", "rowid", "lang", "language", "locale", "country", "split", "subset", "fold",
-    "partition", "date", "time", "datetime", "timestamp", "year", "createdat", "updatedat", "source", "domain", "genre", "url",
-    "link", "file", "filename", "path", "author", "user", "username", "annotator", "version",
-}  # fmt: skip
+    "guid",
+    "uid",
+    "uuid",
+    "key",
+    "pairid",
+    "promptid",
+    "rowid",
+    "lang",
+    "language",
+    "locale",
+    "country",
+    "split",
+    "subset",
+    "fold",
+    "partition",
+    "date",
+    "time",
+    "datetime",
+    "timestamp",
+    "year",
+    "createdat",
+    "updatedat",
+    "source",
+    "domain",
+    "genre",
+    "url",
+    "link",
+    "file",
+    "filename",
+    "path",
+    "author",
+    "user",
+    "username",
+    "annotator",
+    "version",
+}
 SINGLES = {"text", "texts", "sentence", "review", "comment", "content", "tweet", "message", "utterance", "document"}
 PAIRS = (
-    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"), ("texta", "textb"),
-    ("sentencea", "sentenceb"), ("query", "passage"), ("query", "document"), ("question", "sentence"), ("question", "context"),
-    ("question", "passage"), ("question", "answer"),
-)  # fmt: skip
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("texta", "textb"),
+    ("sentencea", "sentenceb"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("question", "sentence"),
+    ("question", "context"),
+    ("question", "passage"),
+    ("question", "answer"),
+)
 WORDS_OF_A_TEXT = 2  # a column in which no value has so many is no running text
 WORDS_IN_SPITE_OF_THE_NAME = 5  # where half of a column called `source` has so many, it may be a text after all
 LETTERS_WITHOUT_SPACES = 8  # Chinese, Japanese and Thai do not part their words
@@ -28,9 +69,10 @@ def find_texts(columns: dict[str, list]) -> tuple[str, ...]:
     and over none that reads like a text itself.
     """
     candidates = {
-        name: values for name, values in columns.items()
+        name: values
+        for name, values in columns.items()
         if plain(name) not in NO_TEXT or _usual_words(values) >= WORDS_IN_SPITE_OF_THE_NAME
-    } or columns  # fmt: skip
+    } or columns
     if len(candidates) == 1:
         return tuple(candidates)
     reading = {name for name, values in candidates.items() if any(_words(value) >= WORDS_OF_A_TEXT for value in values)}

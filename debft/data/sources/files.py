@@ -274,9 +274,10 @@ def _from_objects(path: Path, rows: list[tuple[int, dict | str]]) -> Table:
     read = [row for _, row in rows if isinstance(row, dict)]
     return Table(
         columns={name: [row.get(name, LACKING) for row in read] for name in dict.fromkeys(name for row in read for name in row)},
-        path=str(path), lines=[line for line, row in rows if isinstance(row, dict)],
+        path=str(path),
+        lines=[line for line, row in rows if isinstance(row, dict)],
         unread=tuple((line, row) for line, row in rows if isinstance(row, str)),
-    )  # fmt: skip
+    )
 
 
 def _repeats_the_header(row: dict | str) -> bool:

@@ -18,8 +18,9 @@ def table(task: Task, split: Split) -> Table:
     rows = loaded[split.hub_split]
     return Table(
         columns={name: list(rows[name]) for name in rows.column_names},
-        path=f"{task.dataset}@{task.revision[:8]}/{split.config}/{split.hub_split}", lines=range(1, len(rows) + 1),
-    )  # fmt: skip
+        path=f"{task.dataset}@{task.revision[:8]}/{split.config}/{split.hub_split}",
+        lines=range(1, len(rows) + 1),
+    )
 
 
 @cache

@@ -36,12 +36,21 @@ def content(reproduction: dict[str, Any]) -> dict[str, Any]:
     anchors = _anchors([run["id"] for run in runs])
     notes = _Notes(table)
     return {
-        "title": table["title"], "name": table["name"], "word": reference_word(table), "source": linked(table["source"]),
-        "note": linked(table["note"]), **{key: reproduction[key] for key in ("rule", "command", "made", "versions")},
-        "counts": counts(reproduction), "summary": summary(reproduction), "missing": missing(reproduction), "unit": _unit(cells),
-        "rows": _rows(cells, {run["id"]: run for run in runs}, anchors, notes), "notes": notes.texts,
-        "recipes": _recipes(cells, runs, anchors), "others": [_other(other) for other in reproduction["others"]],
-    }  # fmt: skip
+        "title": table["title"],
+        "name": table["name"],
+        "word": reference_word(table),
+        "source": linked(table["source"]),
+        "note": linked(table["note"]),
+        **{key: reproduction[key] for key in ("rule", "command", "made", "versions")},
+        "counts": counts(reproduction),
+        "summary": summary(reproduction),
+        "missing": missing(reproduction),
+        "unit": _unit(cells),
+        "rows": _rows(cells, {run["id"]: run for run in runs}, anchors, notes),
+        "notes": notes.texts,
+        "recipes": _recipes(cells, runs, anchors),
+        "others": [_other(other) for other in reproduction["others"]],
+    }
 
 
 def reference_word(table: dict[str, Any]) -> str:
@@ -177,15 +186,26 @@ def _cell(cell: dict[str, Any], runs: dict[str, dict], anchors: dict[str, str], 
     labels = [*cell["labels"], *(["our recipe"] if cell["ours"] and "our recipe" not in cell["labels"] else [])]
     value = partial(_shown_or_none, cell["score"])
     return {
-        "row": cell["row"], "header": cell["header"], "score": cell["score"], "verdict": cell["verdict"],
-        "verdict_text": cell["verdict_text"], "symbol": SYMBOLS[cell["verdict"]], "labels": labels, "notes": notes.numbers(cell),
-        "value": None if cell["value"] is None else as_printed(cell), "cell": cell["cell"], "spread": _spread(cell),
-        "mean": value(cell["mean"]), "sd": value(cell["sd"]), "n": cell["n"], "tolerance": value(cell["tolerance"]),
+        "row": cell["row"],
+        "header": cell["header"],
+        "score": cell["score"],
+        "verdict": cell["verdict"],
+        "verdict_text": cell["verdict_text"],
+        "symbol": SYMBOLS[cell["verdict"]],
+        "labels": labels,
+        "notes": notes.numbers(cell),
+        "value": None if cell["value"] is None else as_printed(cell),
+        "cell": cell["cell"],
+        "spread": _spread(cell),
+        "mean": value(cell["mean"]),
+        "sd": value(cell["sd"]),
+        "n": cell["n"],
+        "tolerance": value(cell["tolerance"]),
         "margin": None if cell["margin"] is None else f"{cell['margin']:g}",
         "interval": None if cell["low"] is None else f"{value(cell['low'])} to {value(cell['high'])}",
         "difference": _difference(cell),
         "runs": [{"seed": runs[run]["seed"], "anchor": anchors[run]} for run in cell["runs"]],
-    }  # fmt: skip
+    }
 
 
 def _shown_or_none(score: str, value: float | None) -> str | None:
@@ -215,12 +235,15 @@ def _recipes(cells: list[dict], runs: list[dict], anchors: dict[str, str]) -> li
         groups.setdefault((run["recipe"], run["recipe_hash"]), []).append(run)
     return [
         {
-            "name": name, "hash": digest, "source": linked(sources.get(name)), "dialect": inside[0]["dialect"],
+            "name": name,
+            "hash": digest,
+            "source": linked(sources.get(name)),
+            "dialect": inside[0]["dialect"],
             "columns": (columns := _columns(inside, compared.get(name, []))),
             "runs": [_run(run, anchors[run["id"]], columns) for run in inside],
         }
         for (name, digest), inside in groups.items()
-    ]  # fmt: skip
+    ]
 
 
 def _columns(runs: list[dict], compared: list[str]) -> list[str]:
@@ -232,17 +255,28 @@ def _columns(runs: list[dict], compared: list[str]) -> list[str]:
 def _run(run: dict[str, Any], anchor: str, columns: list[str]) -> dict[str, Any]:
     seconds = [run[key] for key in ("train_seconds", "eval_seconds") if run[key] is not None]
     error = (run["error"] or "").removeprefix("interrupted " if run["status"] == "interrupted" else "")  # the status says it
+    environment = run["environment"] or {}
     return {
-        "id": run["id"], "anchor": anchor, "seed": run["seed"], "status": run["status"], "symbol": SYMBOLS[run["status"]],
-        "error": error, "href": relative_link(run["directory"]), "directory": run["directory"], "command": run["command"],
-        "rows": run["rows"], "labels": run["labels"], "shown": [shown(score, run["scores"].get(score)) for score in columns],
+        "id": run["id"],
+        "anchor": anchor,
+        "seed": run["seed"],
+        "status": run["status"],
+        "symbol": SYMBOLS[run["status"]],
+        "error": error,
+        "href": relative_link(run["directory"]),
+        "directory": run["directory"],
+        "command": run["command"],
+        "rows": run["rows"],
+        "labels": run["labels"],
+        "shown": [shown(score, run["scores"].get(score)) for score in columns],
         "scores": {score: shown(score, value) for score, value in run["scores"].items()},
         "wall_time": clock(sum(seconds)) if seconds else "–",
         "speed": "–" if run["examples_per_second"] is None else f"{run['examples_per_second']:,.0f}",
         "memory": "–" if run["peak_memory_bytes"] is None else f"{run['peak_memory_bytes'] / 2**30:.1f} GiB",
-        "steps": "–" if run["steps"] is None else f"{run['steps']:,}", "facts": _facts(run),
-        "device": (run["environment"] or {}).get("device") or "–",
-    }  # fmt: skip
+        "steps": "–" if run["steps"] is None else f"{run['steps']:,}",
+        "facts": _facts(run),
+        "device": environment.get("gpu") or environment.get("device") or "–",
+    }
 
 
 def _other(other: dict[str, Any]) -> dict[str, Any]:
@@ -252,11 +286,17 @@ def _other(other: dict[str, Any]) -> dict[str, Any]:
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     """What else is known of a run, by name, leaving out what is not."""
     facts = {
-        "model": run["model"], "starts from": run["starts_from"], "task": run["task"],
-        "SiFT weight": run["sift_weight"] or None, "data": run["data"],
-        "fingerprints": _pairs(run["fingerprints"]), "training rows": _count(run["num_train_examples"]),
-        "training tokens": _count(run["num_tokens"]), "environment": _pairs(run["environment"]), "labels": ", ".join(run["labels"]),
-    }  # fmt: skip
+        "model": run["model"],
+        "starts from": run["starts_from"],
+        "task": run["task"],
+        "SiFT weight": run["sift_weight"] or None,
+        "data": run["data"],
+        "fingerprints": _pairs(run["fingerprints"]),
+        "training rows": _count(run["num_train_examples"]),
+        "training tokens": _count(run["num_tokens"]),
+        "environment": _pairs(run["environment"]),
+        "labels": ", ".join(run["labels"]),
+    }
     return [(name, str(value)) for name, value in facts.items() if value]
 
 

@@ -16,22 +16,48 @@ from matplotlib.figure import Figure, SubFigure
 
 # One colour, one meaning; the page replaces each by its own CSS variable, which knows light and dark.
 COLOURS = {
-    "ink": "#1f2328", "muted": "#59636e", "line": "#d1d9e0", "surface": "#ffffff", "band": "#e4e9ef",
-    "ours": "#0550ae", "second": "#8a3ffc", "third": "#005d5d",
-    "reproduced": "#1a7f37", "above": "#0969da", "below": "#cf222e", "undecided": "#9a6700",
-}  # fmt: skip
+    "ink": "#1f2328",
+    "muted": "#59636e",
+    "line": "#d1d9e0",
+    "surface": "#ffffff",
+    "band": "#e4e9ef",
+    "ours": "#0550ae",
+    "second": "#8a3ffc",
+    "third": "#005d5d",
+    "reproduced": "#1a7f37",
+    "above": "#0969da",
+    "below": "#cf222e",
+    "undecided": "#9a6700",
+}
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
 WIDTH = 4.4  # inches; at 72 units to the inch a phone shows a panel at its natural size
 _STYLE = {
-    "svg.hashsalt": "debft", "svg.fonttype": "none", "text.parse_math": False,
-    "font.size": 9.0, "axes.labelsize": 8.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
-    "figure.facecolor": COLOURS["surface"], "axes.facecolor": COLOURS["surface"], "savefig.facecolor": COLOURS["surface"],
-    "text.color": COLOURS["ink"], "axes.labelcolor": COLOURS["muted"], "axes.edgecolor": COLOURS["line"],
-    "xtick.color": COLOURS["line"], "xtick.labelcolor": COLOURS["muted"],
-    "ytick.color": COLOURS["line"], "ytick.labelcolor": COLOURS["ink"],
-    "grid.color": COLOURS["line"], "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.xmargin": 0.02,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-}  # fmt: skip
+    "svg.hashsalt": "debft",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9.0,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": COLOURS["surface"],
+    "axes.facecolor": COLOURS["surface"],
+    "savefig.facecolor": COLOURS["surface"],
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLOURS["line"],
+    "xtick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.color": COLOURS["line"],
+    "ytick.labelcolor": COLOURS["ink"],
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.xmargin": 0.02,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

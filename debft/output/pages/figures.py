@@ -46,12 +46,13 @@ def cells_figure(reproduction: dict[str, Any]) -> Drawing:
     for cell in compared:
         rows.setdefault(cell["row"], []).append(cell)
     return Drawing(
-        name="scores", title=f"Our scores beside the {word} ones",
+        name="scores",
+        title=f"Our scores beside the {word} ones",
         panels=[_cells_panel(row, cells, word, limit) for row, cells in rows.items()],
         caption=f"Each mark is the mean of our runs, as its distance from the {word} value, with its 95 % interval. The dark bar "
         f"at zero is the rounding or spread of the {word} value, the light one the tolerance. On the right: ours / {word}."
         f"{_where_reproduced(word)}",
-    )  # fmt: skip
+    )
 
 
 def _where_reproduced(word: str) -> str:
@@ -61,9 +62,10 @@ def _where_reproduced(word: str) -> str:
 def _cells_panel(row: str, cells: list[dict], word: str, limit: float) -> Panel:
     said = [f"{_distinct(c, cells)}: ours {_ours(c)}, {word} {as_printed(c)}, {c['verdict_text']}" for c in cells]
     return Panel(
-        draw=lambda figure: _draw_cells(figure, row, cells, word, limit), height=0.82 + CELL_INCHES * len(cells),
+        draw=lambda figure: _draw_cells(figure, row, cells, word, limit),
+        height=0.82 + CELL_INCHES * len(cells),
         label=f"{row}. {'; '.join(said)}",
-    )  # fmt: skip
+    )
 
 
 def _draw_cells(figure: Figure | SubFigure, row: str, cells: list[dict], word: str, limit: float) -> None:
@@ -147,19 +149,21 @@ def languages_figure(reproduction: dict[str, Any]) -> Drawing:
     groups = {key: cells for key, cells in groups.items() if any(_language(cell) != "avg" for cell in cells)}
     several = len({split for _, split in groups}) > 1
     return Drawing(
-        name="languages", title="Languages",
+        name="languages",
+        title="Languages",
         panels=[_languages_panel(f"{row}, {split}" if several else row, cells, word) for (row, split), cells in groups.items()],
         caption="Accuracy per language: a filled bar is the mean of our runs with its 95 % interval, the outlined one behind it "
         f"the {word} value.",
-    )  # fmt: skip
+    )
 
 
 def _languages_panel(row: str, cells: list[dict], word: str) -> Panel:
     said = [f"{_language(c)} {c['mean']:.1f}" + ("" if c["value"] is None else f" ({word} {as_printed(c)})") for c in cells]
     return Panel(
-        draw=lambda figure: _draw_languages(figure, row, cells, word), height=0.82 + 0.25 * len(cells),
+        draw=lambda figure: _draw_languages(figure, row, cells, word),
+        height=0.82 + 0.25 * len(cells),
         label=f"Accuracy of {row} per language: {', '.join(said)}",
-    )  # fmt: skip
+    )
 
 
 def _language(cell: dict[str, Any]) -> str:
@@ -198,10 +202,13 @@ def curves_figure(reproduction: dict[str, Any]) -> Drawing:
         title = name if names.count(name) == 1 else f"{name} {digest[:8]}"
         panels.append(_curves_panel(title, runs, _scores_on_the_way(name, runs, reproduction["cells"])))
     return Drawing(
-        name="learning-curves", title="Learning curves", panels=panels, across=min(CURVES_IN_A_ROW, max(1, len(panels))),
+        name="learning-curves",
+        title="Learning curves",
+        panels=panels,
+        across=min(CURVES_IN_A_ROW, max(1, len(panels))),
         caption="Training loss against optimizer steps, and evaluation scores where a run evaluated on its way: the line is the "
         "mean over the seeds, the band reaches from the smallest to the largest.",
-    )  # fmt: skip
+    )
 
 
 def _scores_on_the_way(recipe: str, runs: list[dict], cells: list[dict]) -> list[str]:
@@ -216,9 +223,10 @@ def _curves_panel(title: str, runs: list[dict], scores: list[str]) -> Panel:
     mean = np.nanmean(losses, axis=0)
     seeds = f"{len(runs)} {'seed' if len(runs) == 1 else 'seeds'}"
     return Panel(
-        draw=lambda figure: _draw_curves(figure, f"{title}, {seeds}", runs, scores), height=CURVE_INCHES[bool(scores)],
+        draw=lambda figure: _draw_curves(figure, f"{title}, {seeds}", runs, scores),
+        height=CURVE_INCHES[bool(scores)],
         label=f"{title}, {seeds}: training loss from {mean[0]:.3f} to {mean[-1]:.3f} in {int(steps[-1]):,} steps",
-    )  # fmt: skip
+    )
 
 
 def _draw_curves(figure: Figure | SubFigure, title: str, runs: list[dict], scores: list[str]) -> None:
@@ -246,9 +254,15 @@ def _draw_scores(axes: Axes, runs: list[dict], scores: list[str]) -> None:
         _band(axes, series, colour, line, _series_name(score, scores), marker=".")
     across = len(scores) if sum(len(_series_name(score, scores)) for score in scores) <= WIDEST_LEGEND else 2
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=across, handlelength=2, columnspacing=1, labelspacing=0.2, borderpad=0.2,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=across,
+        handlelength=2,
+        columnspacing=1,
+        labelspacing=0.2,
+        borderpad=0.2,
         borderaxespad=0,
-    )  # fmt: skip
+    )
 
 
 def _series_name(score: str, scores: list[str]) -> str:
@@ -275,7 +289,8 @@ def speed_figure(reproduction: dict[str, Any]) -> Drawing:
     for run in reproduction["runs"]:
         if run["status"] == "complete" and run["examples_per_second"] is not None:
             environment = run["environment"] or {}
-            device = " ".join(str(environment[key]) for key in ("device", "precision") if environment.get(key))
+            card = "gpu" if environment.get("gpu") else "device"
+            device = " ".join(str(environment[key]) for key in (card, "precision") if environment.get(key))
             groups.setdefault((run["recipe"], device), []).append(run["examples_per_second"])
     said = [f"{name} on {device} {np.mean(speeds):,.0f}" for (name, device), speeds in groups.items()]
     panel = Panel(
@@ -284,9 +299,11 @@ def speed_figure(reproduction: dict[str, Any]) -> Drawing:
         label=f"Examples per second: {'; '.join(said)}",
     )
     return Drawing(
-        name="speed", title="Speed", panels=[panel] if groups else [],
+        name="speed",
+        title="Speed",
+        panels=[panel] if groups else [],
         caption="Training examples per second by recipe and device: the bar is the mean, each dot one seed.",
-    )  # fmt: skip
+    )
 
 
 def _draw_speed(figure: Figure | SubFigure, groups: dict[tuple[str, str], list[float]]) -> None:

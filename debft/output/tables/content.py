@@ -51,10 +51,18 @@ def _table(table: Table, runs: Sequence[Run], footnotes: Footnotes) -> dict[str,
     ]
     columns = [{key: value for key, value in column.items() if key != "note"} for column in (*printed, *scored)]
     return {
-        "name": table.name, "title": table.title, "kind": table.kind, "heading": HEADINGS[table.kind], "source": table.source,
-        "repeats": table.repeats, "confidence": table.confidence, "data": table.data, "notes": notes, "columns": columns,
+        "name": table.name,
+        "title": table.title,
+        "kind": table.kind,
+        "heading": HEADINGS[table.kind],
+        "source": table.source,
+        "repeats": table.repeats,
+        "confidence": table.confidence,
+        "data": table.data,
+        "notes": notes,
+        "columns": columns,
         "rows": [_row(table, row, runs, footnotes) for row in table.rows],
-    }  # fmt: skip
+    }
 
 
 def _row(table: Table, row: Row, runs: Sequence[Run], footnotes: Footnotes) -> dict[str, Any]:
@@ -66,11 +74,16 @@ def _row(table: Table, row: Row, runs: Sequence[Run], footnotes: Footnotes) -> d
     cell_notes = {key: footnotes.add(row.notes[key]) for key in cells if key in row.notes}
     ours = {column.key: _ours(table, row, column, runs, footnotes) for column in columns}
     return {
-        "row": row.name, "model": row.model, "sift": row.sift, "notes": notes, "cells": cells, "cell_notes": cell_notes,
+        "row": row.name,
+        "model": row.model,
+        "sift": row.sift,
+        "notes": notes,
+        "cells": cells,
+        "cell_notes": cell_notes,
         "seeds": {key: scores[0].seeds for key, scores in row.cells.items() if scores[0].seeds and prints_number(scores)},
         "recipes": {key: name for key, name in recipes.items() if name},
         "ours": {key: entries for key, entries in ours.items() if entries},
-    }  # fmt: skip
+    }
 
 
 def _ours(table: Table, row: Row, column: Column, runs: Iterable[Run], footnotes: Footnotes) -> list[dict[str, Any]]:
@@ -108,10 +121,15 @@ def _entry(
     elif other_dialect:
         text += f" (dialect {runs[0].recipe.dialect})"
     return {
-        "text": text, "scores": scores, "runs": [run.path for run in runs], "seeds": [run.recipe.train.seed for run in runs],
-        "compared": reason is None, "dialect": runs[0].recipe.dialect, "reason": reason,
+        "text": text,
+        "scores": scores,
+        "runs": [run.path for run in runs],
+        "seeds": [run.recipe.train.seed for run in runs],
+        "compared": reason is None,
+        "dialect": runs[0].recipe.dialect,
+        "reason": reason,
         "notes": footnotes.add(f"{runs[0].path}: {reason}" if reason else other_dialect),
-    }  # fmt: skip
+    }
 
 
 def _other_dialect(dialect: str, own: str | None, recipe: str | None) -> str | None:

@@ -34,7 +34,7 @@ def _readable_table(table: dict[str, Any], footnotes: Footnotes) -> dict[str, An
             row | {"cells": {key: _readable_cell(cell, scores[key]) if scores[key] else cell for key, cell in row["cells"].items()}}
             for row in table["rows"]
         ],
-    }  # fmt: skip
+    }
 
 
 def _readable_cell(cell: str, scores: list[str]) -> str:

@@ -84,10 +84,15 @@ def _read(path: Path) -> Run:
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None
     return Run(
-        path=_shown(path), task=result.task, model=canonical_name(result.model), data=result.data["source"],
-        fingerprints=result.data["fingerprints"], scores=scores, not_compared=result.not_compared,
+        path=_shown(path),
+        task=result.task,
+        model=canonical_name(result.model),
+        data=result.data["source"],
+        fingerprints=result.data["fingerprints"],
+        scores=scores,
+        not_compared=result.not_compared,
         recipe=from_dict(result.recipe, str(path / "result.json")),
-    )  # fmt: skip
+    )
 
 
 def _shown(path: Path) -> str:

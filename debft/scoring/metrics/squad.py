@@ -53,9 +53,10 @@ def scores(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]])
     no_answer = [identity for identity, gold in answers.items() if not len(gold)]
     return {
         f"{prefix}{name}": _percent([found[identity] for identity in group])
-        for prefix, group in (("", list(answers)), ("has_answer_", has_answer), ("no_answer_", no_answer)) if group
+        for prefix, group in (("", list(answers)), ("has_answer_", has_answer), ("no_answer_", no_answer))
+        if group
         for name, found in by_metric.items()
-    }  # fmt: skip
+    }
 
 
 def best_threshold(no_answer_score_N: np.ndarray, score_if_answered_N: np.ndarray, has_answer_N: np.ndarray) -> tuple[float, float]:

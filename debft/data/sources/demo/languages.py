@@ -40,52 +40,30 @@ class Language:
 
 
 LANGUAGES = {
-    "en": Language(
-        denial="not {}", mood=("happy", "sad"), look=("clean", "dirty"), place=("in the garden", "in the kitchen"),
-    ),
+    "en": Language(denial="not {}", mood=("happy", "sad"), look=("clean", "dirty"), place=("in the garden", "in the kitchen")),
     "fr": Language(
-        denial="pas {}", mood=("content", "triste"), look=("propre", "sale"), place=("dans le jardin", "dans la cuisine"),
+        denial="pas {}", mood=("content", "triste"), look=("propre", "sale"), place=("dans le jardin", "dans la cuisine")
     ),
-    "es": Language(
-        denial="no {}", mood=("contento", "triste"), look=("limpio", "sucio"), place=("en el jardín", "en la cocina"),
-    ),
-    "de": Language(
-        denial="nicht {}", mood=("froh", "traurig"), look=("sauber", "schmutzig"), place=("im Garten", "in der Küche"),
-    ),
+    "es": Language(denial="no {}", mood=("contento", "triste"), look=("limpio", "sucio"), place=("en el jardín", "en la cocina")),
+    "de": Language(denial="nicht {}", mood=("froh", "traurig"), look=("sauber", "schmutzig"), place=("im Garten", "in der Küche")),
     "el": Language(
-        denial="όχι {}", mood=("χαρούμενος", "λυπημένος"), look=("καθαρός", "βρώμικος"), place=("στον κήπο", "στην κουζίνα"),
+        denial="όχι {}", mood=("χαρούμενος", "λυπημένος"), look=("καθαρός", "βρώμικος"), place=("στον κήπο", "στην κουζίνα")
     ),
-    "bg": Language(
-        denial="не {}", mood=("весел", "тъжен"), look=("чист", "мръсен"), place=("в градината", "в кухнята"),
-    ),
-    "ru": Language(
-        denial="не {}", mood=("весел", "грустен"), look=("чист", "грязен"), place=("в саду", "на кухне"),
-    ),
-    "tr": Language(
-        denial="{} değil", mood=("mutlu", "üzgün"), look=("temiz", "kirli"), place=("bahçede", "mutfakta"),
-    ),
-    "ar": Language(
-        denial="ليس {}", mood=("سعيدا", "حزينا"), look=("نظيفا", "متسخا"), place=("في الحديقة", "في المطبخ"), comma="،",
-    ),
-    "vi": Language(
-        denial="không {}", mood=("vui", "buồn"), look=("sạch", "bẩn"), place=("trong vườn", "trong bếp"),
-    ),
-    "th": Language(
-        denial="ไม่ {}", mood=("ดีใจ", "เสียใจ"), look=("สะอาด", "สกปรก"), place=("อยู่ ใน สวน", "อยู่ ใน ครัว"),
-    ),
-    "zh": Language(
-        denial="不 {}", mood=("高兴", "难过"), look=("干净", "脏"), place=("在 花园", "在 厨房"), comma="、", stop="。",
-    ),
-    "hi": Language(
-        denial="{} नहीं", mood=("खुश", "उदास"), look=("साफ", "गंदा"), place=("बगीचे में", "रसोई में"), stop="।",
-    ),
+    "bg": Language(denial="не {}", mood=("весел", "тъжен"), look=("чист", "мръсен"), place=("в градината", "в кухнята")),
+    "ru": Language(denial="не {}", mood=("весел", "грустен"), look=("чист", "грязен"), place=("в саду", "на кухне")),
+    "tr": Language(denial="{} değil", mood=("mutlu", "üzgün"), look=("temiz", "kirli"), place=("bahçede", "mutfakta")),
+    "ar": Language(denial="ليس {}", mood=("سعيدا", "حزينا"), look=("نظيفا", "متسخا"), place=("في الحديقة", "في المطبخ"), comma="،"),
+    "vi": Language(denial="không {}", mood=("vui", "buồn"), look=("sạch", "bẩn"), place=("trong vườn", "trong bếp")),
+    "th": Language(denial="ไม่ {}", mood=("ดีใจ", "เสียใจ"), look=("สะอาด", "สกปรก"), place=("อยู่ ใน สวน", "อยู่ ใน ครัว")),
+    "zh": Language(denial="不 {}", mood=("高兴", "难过"), look=("干净", "脏"), place=("在 花园", "在 厨房"), comma="、", stop="。"),
+    "hi": Language(denial="{} नहीं", mood=("खुश", "उदास"), look=("साफ", "गंदा"), place=("बगीचे में", "रसोई में"), stop="।"),
     "sw": Language(
-        denial="si {}", mood=("mwenye furaha", "mwenye huzuni"), look=("msafi", "mchafu"), place=("bustanini", "jikoni"),
+        denial="si {}", mood=("mwenye furaha", "mwenye huzuni"), look=("msafi", "mchafu"), place=("bustanini", "jikoni")
     ),
     "ur": Language(
-        denial="{} نہیں", mood=("خوش", "اداس"), look=("صاف", "گندا"), place=("باغ میں", "باورچی خانے میں"), comma="،", stop="۔",
+        denial="{} نہیں", mood=("خوش", "اداس"), look=("صاف", "گندا"), place=("باغ میں", "باورچی خانے میں"), comma="،", stop="۔"
     ),
-}  # fmt: skip
+}
 
 
 def rows(split: str) -> list[tuple[str, str, str]]:

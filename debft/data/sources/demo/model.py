@@ -34,13 +34,31 @@ def model_directory() -> Path:
 
 def _config() -> dict:
     return {
-        "model_type": "deberta-v2", "vocab_size": VOCABULARY + 16, "hidden_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 128, "position_buckets": 16,
-        "relative_attention": True, "pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm",
-        "position_biased_input": False, "type_vocab_size": 0, "layer_norm_eps": 1e-7, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pooler_dropout": 0.0, "pooler_hidden_act": "gelu",
-        "pooler_hidden_size": 64, "pad_token_id": 0, "max_relative_positions": -1, "initializer_range": 0.1,
-    }  # fmt: skip
+        "model_type": "deberta-v2",
+        "vocab_size": VOCABULARY + 16,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "max_position_embeddings": 128,
+        "position_buckets": 16,
+        "relative_attention": True,
+        "pos_att_type": "p2c|c2p",
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "layer_norm_eps": 1e-7,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "pooler_dropout": 0.0,
+        "pooler_hidden_act": "gelu",
+        "pooler_hidden_size": 64,
+        "pad_token_id": 0,
+        "max_relative_positions": -1,
+        "initializer_range": 0.1,
+    }
 
 
 def _words() -> list[str]:
@@ -63,10 +81,24 @@ def _spm() -> bytes:
     words = _words()
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(words), model_writer=model, vocab_size=VOCABULARY, model_type="unigram",
-        byte_fallback=True, pad_id=0, pad_piece="[PAD]", bos_id=1, bos_piece="[CLS]", eos_id=2, eos_piece="[SEP]", unk_id=3,
-        unk_piece="[UNK]", hard_vocab_limit=False, character_coverage=1.0, num_threads=1, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(words),
+        model_writer=model,
+        vocab_size=VOCABULARY,
+        model_type="unigram",
+        byte_fallback=True,
+        pad_id=0,
+        pad_piece="[PAD]",
+        bos_id=1,
+        bos_piece="[CLS]",
+        eos_id=2,
+        eos_piece="[SEP]",
+        unk_id=3,
+        unk_piece="[UNK]",
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        num_threads=1,
+        minloglevel=2,
+    )
     proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
     there = {piece.piece: piece for piece in proto.pieces}
     for word in words:

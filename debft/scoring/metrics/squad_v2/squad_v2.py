@@ -10,10 +10,7 @@ class SquadV2(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
         answers = {"text": datasets.List(text), "answer_start": datasets.List(datasets.Value("int32"))}
-        features = {
-            "predictions": {"id": text, "prediction_text": text},
-            "references": {"id": text, "answers": answers},
-        }
+        features = {"predictions": {"id": text, "prediction_text": text}, "references": {"id": text, "answers": answers}}
         return evaluate.MetricInfo(
             description=squad.scores.__doc__,
             citation="",
