@@ -38,12 +38,7 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
         labels=("entailment", "neutral", "contradiction"),
         metrics=("accuracy",),
         benchmark_files=(
-            *(
-                BenchmarkFiles(
-                    directory, _DEV_FILES, _PAIR, where={name: ("language", name.partition(".")[2]) for name in _DEV_FILES}
-                )
-                for directory in ("", "xnli", "XNLI-1.0")
-            ),
+            *(BenchmarkFiles(directory, _DEV_FILES, _PAIR, where=_LANGUAGE_OF) for directory in ("", "xnli", "XNLI-1.0")),
             *(
                 BenchmarkFiles(
                     directory,
