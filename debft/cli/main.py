@@ -442,7 +442,7 @@ def check(
     from debft.tasks.rules import check_recipe
 
     found = load_recipe(recipe_path(recipe))
-    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), f"{recipe}: ")
+    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), recipe)
     _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 
