@@ -3,17 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from debft.config.recipe import Recipe, TrainConfig
 from debft.console import say
-from debft.data.batches import Collator
-from debft.data.encoding import EncodedSplit
-from debft.data.load import absent_languages, encode_split, load_table, present
+from debft.data.load import absent_languages, load_table, present
 from debft.data.rows import Examples, check_rows, check_texts, say_skipped
 from debft.data.sources.files import Table, decoded, lists_of_objects, read_table, read_text
 from debft.data.sources.foreign import header_for, in_task_columns
@@ -26,7 +22,6 @@ from debft.models.build import (
     are_numbers,
     build_model,
     build_tokenizer,
-    check_vocabulary,
     find_model,
     model_labels,
     output_names,
@@ -36,55 +31,14 @@ from debft.models.build import (
 )
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
-from debft.scoring.evaluation import predict_logits, scores_of
-from debft.scoring.heads import Assessment, Head, head_of
+from debft.scoring.evaluation import scores_of
+from debft.scoring.heads import Assessment, head_of
+from debft.scoring.predictor import Predictor
 from debft.scoring.probe import check_takes_texts
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
 ROWS_AT_ONCE = 1000  # of a file that is labelled: results come out while it is read
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictor:
-    """A fine-tuned model with all it takes to use it. data: what a run was trained on, None for a model."""
-
-    task: Task
-    files: ModelFiles
-    data: str | None
-    config: TrainConfig
-    head: Head
-    accelerator: "Accelerator"
-    tokenizer: "PreTrainedTokenizerFast"
-    model: "PreTrainedModel"
-    micro_batch_tokens: int
-
-    def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
-        split = encode_split(self.task, examples, self.tokenizer, self.config, what=what, cached=cached, show=cached)
-        check_vocabulary(self.files, int(split.ids_T.max()))
-        return split
-
-    def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
-        """Of every sequence, in the order of the split."""
-        collate = Collator(
-            pad_id=self.tokenizer.pad_token_id,
-            names=tuple(self.tokenizer.model_input_names),
-            device=self.accelerator.device,
-            left=self.tokenizer.padding_side == "left",
-        )
-        return predict_logits(
-            self.accelerator,
-            self.model,
-            self.head,
-            split,
-            collate=collate,
-            micro_batch_tokens=4 * self.micro_batch_tokens,
-            what=what,
-        )
 
 
 def recipe_of(run: RunDirectory) -> Recipe:
