@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
+from debft.data.packing import Collator
 from debft.data.rows import Examples
 from debft.models.build import ModelFiles, check_vocabulary
 from debft.scoring.evaluation import predict_logits

@@ -15,8 +15,8 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 import debft.training.run
 from debft.config.recipe import load_recipe, recipe_path
-from debft.data.batches import Collator
 from debft.data.encoding import encode
+from debft.data.packing import Collator
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources import demo
 from debft.data.sources.files import Table, read_table
@@ -424,5 +424,5 @@ def test_squad_windows_equal_those_of_the_plain_tokenizer(architecture, squad_ru
     for index, (ids, types) in enumerate(theirs):
         own_ids, own_types = windows.example(index)
         assert own_ids.tolist() == ids and (types is None or own_types.tolist() == types)
-        assert own_ids[windows.cls_N[index]] == plain.cls_token_id
+        assert own_ids[windows.cls_W[index]] == plain.cls_token_id
     assert len(theirs) == len(windows)

@@ -93,9 +93,9 @@ def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
     """The same predictions from a model whose first output is `equivalent`."""
     mrpc = TASKS["mrpc"]
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=np.float32)
-    split = EncodedSplit(ids_T=None, types_T=None, ends_N=None, labels_N=np.array([1, 0, 0, 1]), truncated=0)
-    swapped = replace(split, labels_N=1 - split.labels_N)
-    examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_N, ids=list("0123"), empty_texts=0, source="rows.tsv")
+    split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=np.array([1, 0, 0, 1]), truncated=0)
+    swapped = replace(split, labels_S=1 - split.labels_S)
+    examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_S, ids=list("0123"), empty_texts=0, source="rows.tsv")
     ours = LabelHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
     theirs = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
     assert ours.scores == theirs.scores == {"accuracy": 75.0, "f1": 80.0}

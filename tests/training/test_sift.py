@@ -16,8 +16,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import debft.training.run
 import debft.training.session
 from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
-from debft.data.batches import Collator
 from debft.data.load import encode_split, load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.demo import questions

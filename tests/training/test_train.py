@@ -9,8 +9,9 @@ from conftest import random_texts, table_of, write_model_config
 from transformers import Trainer, TrainingArguments
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import Collator, step_examples
+from debft.data.batches import step_examples
 from debft.data.encoding import encode
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
 from debft.models.build import ModelFiles, build_model, build_tokenizer

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.errors import NotFiniteError
 from debft.scoring.metrics import by_name
@@ -41,13 +42,13 @@ class Head(Protocol):
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         """Return the split with its labels in the order of the model's outputs."""
 
-    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return the logits of a batch, float32 (float64 of a model in float64)."""
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss summed, not averaged, over the sequences of the batch, so that micro-batches add up."""
 
-    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return how far the predictions of `outputs` are from those of `target`, summed over the sequences; SiFT adds it."""
 
     def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
@@ -60,12 +61,12 @@ class Head(Protocol):
         """Return the predictions of unlabelled examples, one row each. Raises NotFiniteError as `assess`."""
 
 
-def plain_loss(head: Head) -> Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+def plain_loss(head: Head) -> Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """Return the loss of the task alone, as `optimizer_steps` takes it."""
     return lambda model, batch: (head.loss(head.outputs(model, batch), batch), {})
 
 
-def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def model_inputs(batch: Batch) -> Batch:
     """Return the tensors of a batch that the model reads."""
     return {name: batch[name] for name in INPUTS if name in batch}
 
@@ -75,7 +76,7 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def sequence_logits(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Return the (B, C) logits of a model that has C outputs for a whole sequence."""
     return at_least_float32(model(**model_inputs(batch)).logits)
 

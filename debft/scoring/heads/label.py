@@ -1,6 +1,6 @@
 """One label for each example: the probabilities of C labels from C outputs.
 
-Legend: B sequences in a batch, N examples, C labels.
+Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
 from debft.tasks import TextClassification
@@ -28,15 +29,15 @@ class LabelHead:
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split.with_labels(self.task.labels, self.labels)
 
-    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return (B, C)."""
         return sequence_logits(model, batch)
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the labels, summed over the sequences."""
         return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum")
 
-    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the probabilities that `target` gives, summed over the sequences."""
         return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=-1), reduction="sum")
 
@@ -46,7 +47,7 @@ class LabelHead:
 
     def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
         """Score by the task's order of labels: F1 is that of the task's label 1 whatever the model calls its outputs."""
-        logits_NC, labels_N = np.stack(finite(logits)), split.labels_N
+        logits_NC, labels_N = np.stack(finite(logits)), split.labels_S
         of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
         scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
         rows = self._rows(logits_NC, examples, [self.labels[label] for label in labels_N])

@@ -1,6 +1,6 @@
 """One score for each example: a regression from one output.
 
-Legend: B sequences in a batch, N examples.
+Legend: B sequences in a batch, N examples, each one sequence of its split.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
 from debft.tasks import TextClassification
@@ -25,15 +26,15 @@ class ScoreHead:
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split
 
-    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return (B, 1)."""
         return sequence_logits(model, batch)
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the squared error of the scores, summed over the sequences."""
         return torch.nn.functional.mse_loss(outputs.squeeze(-1), batch["labels"], reduction="sum")
 
-    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return half the squared difference of two scores: SiFT adds it in both directions, which makes it whole."""
         return torch.nn.functional.mse_loss(outputs, target, reduction="sum") / 2
 
@@ -43,8 +44,8 @@ class ScoreHead:
 
     def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
         scores_N = np.stack(finite(logits))[:, 0]
-        scores = scores_in_percent(self.task.metrics, scores_N, split.labels_N)
-        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.labels_N.tolist()))
+        scores = scores_in_percent(self.task.metrics, scores_N, split.labels_S)
+        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.labels_S.tolist()))
 
     def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
         return self._rows(np.stack(finite(logits))[:, 0], examples, None)

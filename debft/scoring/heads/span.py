@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from debft.config.recipe import TrainConfig
+from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
 from debft.scoring import spans
@@ -35,7 +36,7 @@ class SpanHead:
     def prepare(self, split: EncodedWindows) -> EncodedWindows:
         return split
 
-    def outputs(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return (B, L, 2), start and end; the lowest number at padding, which takes no part in anything.
 
         transformers lets padding compete as well, so that its loss depends on how far a batch is padded.
@@ -44,11 +45,11 @@ class SpanHead:
         logits_BL2 = at_least_float32(torch.stack([output.start_logits, output.end_logits], dim=-1))
         return logits_BL2.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, torch.finfo(torch.float32).min)
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the mean of the cross-entropies of start and end over the window's positions, summed over the windows."""
         return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum") / 2
 
-    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the mean over start and end of the cross-entropy over the positions, summed over the windows."""
         return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=1), reduction="sum") / 2
 
@@ -83,7 +84,7 @@ class SpanHead:
         return self._rows(answers, self._texts(answers, self.threshold or 0.0), examples)
 
     def _decode(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[DecodedAnswer]:
-        windows = spans.Windows(offsets_T2=split.offsets_T2, ends_W=split.ends_N, cls_W=split.cls_N, question_W=split.question_N)
+        windows = spans.Windows(offsets_T2=split.offsets_T2, ends_W=split.ends_S, cls_W=split.cls_W, question_W=split.question_W)
         return spans.decode(
             np.concatenate(finite(logits)),
             windows,
