@@ -19,7 +19,8 @@ from debft.data.encoding import encode
 from debft.data.packing import Collator
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources import demo
-from debft.data.sources.files import Table, read_table
+from debft.data.sources.files import read_table
+from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
@@ -79,7 +80,7 @@ def test_ids_on_real_text(architecture, files, shared):
 
 def encoded(files, mnli, pairs=PAIRS, length=64):
     columns = {"premise": [one for one, _ in pairs], "hypothesis": [other for _, other in pairs]}
-    examples = check_texts(Table(columns=columns, path="rows", lines=range(len(pairs))), mnli)
+    examples = check_texts(DataTable(columns=columns, path="rows", lines=range(len(pairs))), mnli)
     return encode(
         examples,
         build_tokenizer(files),

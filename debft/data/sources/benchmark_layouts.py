@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from debft.data.sources.files import Header, Table
+from debft.data.sources.delimited import Header
+from debft.data.sources.table import DataTable
 from debft.tasks import Layout, Task, TextClassification
 
 
@@ -12,7 +13,7 @@ def header_for(task: Task) -> Header:
     return lambda first: next((layout.header for layout in layouts if _is_row(first, task, layout)), None)
 
 
-def in_task_columns(table: Table, task: Task) -> Table:
+def in_task_columns(table: DataTable, task: Task) -> DataTable:
     """The table with a benchmark's names for columns and labels turned into the task's, where it does not have the task's own.
 
     A table that no layout fits is left as it is: what it lacks is said where it is checked.
@@ -28,7 +29,7 @@ def in_task_columns(table: Table, task: Task) -> Table:
     return table
 
 
-def rename(table: Table, task: Task, layout: Layout) -> Table:
+def rename(table: DataTable, task: Task, layout: Layout) -> DataTable:
     """The columns and labels of `layout` under the task's names; a column that the table has already is not covered by another."""
     columns = {}
     for name, column in table.columns.items():
