@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from debft.config.recipe import Recipe, TrainConfig
+from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
@@ -15,6 +15,7 @@ from debft.models.build import (
     build_model,
     build_tokenizer,
     find_model,
+    flat_values,
     model_labels,
     output_names,
     read_config,
@@ -54,28 +55,28 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     foreign = "task" not in settings
     name = _task_name(run_or_model, settings.get("task"), task_name)
     if recipe is not None:  # a run of an earlier version left some settings in its recipe alone
-        settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
-    config, runtime = use_config(files, settings)
-    task = _own_texts(files, config, foreign=foreign) if name == TEXT.name else task_of(name, recipe.train if recipe else config)
+        settings = flat_values(recipe, (*USE_TEXTS, *USE_ANSWERS)) | settings
+    used = use_config(files, settings)
+    task = _own_texts(files, used.text, foreign=foreign) if name == TEXT.name else task_of(name, (recipe or used).languages)
     if foreign and isinstance(task, TextClassification):
         _check_outputs(files, task)
-    check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
+    check_lengths(task, used, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
-        config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
-    accelerator, _ = build_accelerator(_precision(precision, runtime.precision))
+        used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
+    accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
     tokenizer = build_tokenizer(files, task)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
+    check_takes_texts(model, tokenizer, files, task, used.text.max_seq_length)
     return Predictor(
         task=task,
         files=files,
         data=recipe.data if recipe is not None else None,
-        config=config,
-        head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
+        recipe=used,
+        head=head_of(task, used.questions, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
         tokenizer=tokenizer,
         model=accelerator.prepare_model(model, evaluation_mode=True),
-        micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
+        micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),
     )
 
 
@@ -102,7 +103,7 @@ def _precision(asked: str, trained: str) -> str:
         return "auto"
 
 
-def _own_texts(files: ModelFiles, config: TrainConfig, *, foreign: bool) -> TextClassification:
+def _own_texts(files: ModelFiles, config: TextConfig, *, foreign: bool) -> TextClassification:
     """Return the task of a model that was trained on the user's own texts.
 
     foreign: another program saved it, so that nothing but the names and the number of its outputs tells what it predicts

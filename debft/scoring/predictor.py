@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.data.packing import Collator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Predictor:
     """A fine-tuned model at work: it encodes examples and gives their logits.
 
+    recipe: how it is used; it names neither task nor model
     data: the source a run was trained on, as in a recipe; None for a model that is no run
     micro_batch_tokens: padded tokens that a training batch may have on this device; evaluation takes four times as many
     """
@@ -31,7 +32,7 @@ class Predictor:
     task: Task
     files: ModelFiles
     data: str | None
-    config: TrainConfig
+    recipe: Recipe
     head: Head
     accelerator: "Accelerator"
     tokenizer: "PreTrainedTokenizerFast"
@@ -40,7 +41,7 @@ class Predictor:
 
     def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
         """Return the token ids of the examples. Raises InputError where the model's vocabulary lacks one of them."""
-        split = encode_split(self.task, examples, self.tokenizer, self.config, what=what, cached=cached, show=cached)
+        split = encode_split(self.task, examples, self.tokenizer, self.recipe, what=what, cached=cached, show=cached)
         check_vocabulary(self.files, int(split.ids_T.max()))
         return split
 

@@ -1,6 +1,6 @@
 """The head that a task takes."""
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import QuestionConfig
 from debft.scoring.heads.head import Head
 from debft.scoring.heads.label import LabelHead
 from debft.scoring.heads.score import ScoreHead
@@ -8,7 +8,7 @@ from debft.scoring.heads.span import SpanHead
 from debft.tasks import QuestionAnswering, Task
 
 
-def head_of(task: Task, config: TrainConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
+def head_of(task: Task, config: QuestionConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
     """Return the head of the task.
 
     labels: the names of the model's outputs, in their order

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import QuestionConfig
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
@@ -30,7 +30,7 @@ class SpanHead:
     """
 
     task: QuestionAnswering
-    config: TrainConfig
+    config: QuestionConfig
     threshold: float | None
 
     def prepare(self, split: EncodedWindows) -> EncodedWindows:
