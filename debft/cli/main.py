@@ -99,8 +99,8 @@ def _fine_tune(
     set: Annotated[list[str] | None, _panel("Score", "Any other key: --set train.adam_epsilon=1e-6 (repeatable).")] = None,
 ) -> None:
     from debft.runs.directory import RunDirectory
-    from debft.runtime import launch
     from debft.runtime.devices import visible_gpus
+    from debft.runtime.launch import group, local
     from debft.runtime.variables import check_variables
     from debft.training.plan import check_output, describe, make_plan
     from debft.training.precision import precision_for
@@ -120,15 +120,15 @@ def _fine_tune(
             say(f"precision {precision} ({remark})")
         _show_plan(plan, out, as_json)
         return
-    if launch.is_parent(num_processes):
+    if local.starts_others(num_processes):
         check_variables(None, visible_gpus())
         _check_before_launch(resolved, out, resume)
-        raise typer.Exit(launch.start_processes(launch.count(num_processes)))
-    launch.follow_parent()
+        raise typer.Exit(local.start_processes(local.processes_to_start(num_processes)))
+    group.follow_parent()
     from debft.training.run import finetune
 
     result = finetune(resolved, out, resume=resume)
-    if launch.is_main_process():
+    if group.is_main_process():
         _show_result(result, out, as_json)
 
 
@@ -518,8 +518,7 @@ def main() -> None:
 
 def _say_problems(error: DebftError) -> None:
     """Of several processes the main one speaks for all, but for an error of another one alone."""
-    from debft.runtime.launch import is_main_process
-    from debft.training.parallel import process_name
+    from debft.runtime.launch.group import is_main_process, process_name
 
     if is_main_process():
         for problem in error.problems:
@@ -545,7 +544,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _leave_interrupted() -> NoReturn:
     """With exit code 128 + the signal. Not by sys.exit: Python ends by the signal where the exception went through C."""
-    from debft.runtime.launch import is_main_process
+    from debft.runtime.launch.group import is_main_process
 
     number = _first_signal[0] if _first_signal else signal.SIGINT
     if is_main_process():

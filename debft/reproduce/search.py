@@ -15,9 +15,10 @@ from debft.config import yaml12
 from debft.config.recipe import DIALECTS, TrainConfig, load_recipe, recipe_path
 from debft.console import say
 from debft.errors import InputError
-from debft.reproduce.jobs import default_jobs, devices_here, run_all
+from debft.reproduce.jobs import default_jobs, run_all
 from debft.reproduce.plan import Options, RecipePlan, Run, TablePlan, make_run
 from debft.runs.storage import write_atomically
+from debft.runtime.devices import devices_here
 from debft.tasks import QuestionAnswering
 
 SHORT = {"train.num_train_epochs": 1.0, "train.warmup_steps": 0.1}

@@ -35,7 +35,8 @@ from debft.models.build import (
     use_config,
 )
 from debft.runs.directory import RunDirectory
-from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.evaluation import predict_logits, scores_of
 from debft.scoring.heads import Assessment, Head, head_of
 from debft.scoring.probe import check_takes_texts

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
+from debft.runtime.launch.group import PARENT
+from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
 
 
 def python(code, **environment):
@@ -141,8 +142,8 @@ def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
-        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(launch.start_processes(2))"
+        f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(local.start_processes(2))"
     )  # fmt: skip
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
@@ -184,7 +185,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
 def test_process_that_waits_in_vain_is_ended_by_a_signal():
     """It is inside C code that never runs a handler of Python's, as a collective of torch is."""
     process = python(
-        "import hashlib, threading, debft.runtime.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
+        "import hashlib, threading, debft.runtime.signals\ndebft.runtime.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
         "with ended_without_life('process 1') as watch, stop_requested(False, watch):\n"
         "    watch.alive()\n    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"

@@ -25,7 +25,7 @@ from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.published.comparison import beside_published, why_not_compared
-from debft.runtime.devices import build_accelerator
+from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import head_of, plain_loss
 from debft.tasks import TASKS
 from debft.training import sift
