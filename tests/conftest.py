@@ -35,6 +35,7 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
 import hypothesis
 import pytest
 
+from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
 from debft.data.sources.files import Table
 from debft.tasks import TASKS
@@ -94,6 +95,12 @@ def demo_model() -> Path:
 def tiny_data(tmp_path) -> Path:
     """A directory in the hub's schema with 100 training rows and 2 x 20 dev rows."""
     return write_mnli(tmp_path / "data")
+
+
+def dotted(values: dict) -> dict:
+    """Overrides of a recipe, `{"train.seed": 1}`, for `{"seed": 1}`."""
+    keys = {key.rpartition(".")[2]: key for key in SCORE_KEYS}
+    return {keys[name]: value for name, value in values.items()}
 
 
 def write_mnli(directory: Path, train: int = 100, dev: int = 20) -> Path:

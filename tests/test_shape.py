@@ -106,7 +106,7 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.config.recipe import *; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
            "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.config.recipe import Recipe, TrainConfig
+from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
@@ -28,6 +28,7 @@ from debft.models.build import (
     build_tokenizer,
     check_vocabulary,
     find_model,
+    flat_values,
     model_labels,
     output_names,
     read_config,
@@ -52,12 +53,15 @@ ROWS_AT_ONCE = 1000  # of a file that is labelled: results come out while it is 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A fine-tuned model with all it takes to use it. data: what a run was trained on, None for a model."""
+    """A fine-tuned model with all it takes to use it.
+
+    recipe: how it is used, which names neither task nor model; data: what a run was trained on, None for a model
+    """
 
     task: Task
     files: ModelFiles
     data: str | None
-    config: TrainConfig
+    recipe: Recipe
     head: Head
     accelerator: "Accelerator"
     tokenizer: "PreTrainedTokenizerFast"
@@ -65,7 +69,7 @@ class Predictor:
     micro_batch_tokens: int
 
     def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
-        split = encode_split(self.task, examples, self.tokenizer, self.config, what=what, cached=cached, show=cached)
+        split = encode_split(self.task, examples, self.tokenizer, self.recipe, what=what, cached=cached, show=cached)
         check_vocabulary(self.files, int(split.ids_T.max()))
         return split
 
@@ -119,31 +123,28 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     if name not in TASKS:
         raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
     if recipe is not None:  # of a run of an earlier version, whose model does not carry all of it yet
-        settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
-    config, runtime = use_config(files, settings)
-    task = (
-        _own_texts(files, config, foreign=own is None) if name == TEXT.name else task_of(name, recipe.train if recipe else config)
-    )
+        settings = flat_values(recipe, (*USE_TEXTS, *USE_ANSWERS)) | settings
+    used = use_config(files, settings)
+    task = _own_texts(files, used.text, foreign=own is None) if name == TEXT.name else task_of(name, (recipe or used).languages)
     if own is None and isinstance(task, TextClassification):
         _check_outputs(files, task)
-    check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
+    check_lengths(task, used, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
-        config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
-    runtime = replace(runtime, precision=_precision(precision, runtime.precision))
-    accelerator, _ = build_accelerator(runtime.precision)
+        used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
+    accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
     tokenizer = build_tokenizer(files, task)
     model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
+    check_takes_texts(model, tokenizer, files, task, used.text.max_seq_length)
     return Predictor(
         task=task,
         files=files,
         data=recipe.data if recipe is not None else None,
-        config=config,
-        head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
+        recipe=used,
+        head=head_of(task, used.questions, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
         tokenizer=tokenizer,
         model=accelerator.prepare_model(model, evaluation_mode=True),
-        micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
+        micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),
     )
 
 
@@ -158,7 +159,7 @@ def _precision(asked: str, trained: str) -> str:
         return "auto"
 
 
-def _own_texts(files: ModelFiles, config: TrainConfig, *, foreign: bool) -> TextClassification:
+def _own_texts(files: ModelFiles, config: TextConfig, *, foreign: bool) -> TextClassification:
     """The task of a model of own texts. foreign: saved by another program; its outputs' names and number are all that it says."""
     names = output_names(files)
     if not foreign:
@@ -192,7 +193,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     if data == "":
         raise InputError("--data: expected hub, demo or a directory, got ''")
     task, source = predictor.task, data or predictor.data or "hub"
-    evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
+    evals, skip = present(task, source).evals, predictor.recipe.train.skip_bad_rows
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}

@@ -9,12 +9,13 @@ import pytest
 import torch
 import transformers
 from architectures import ARCHITECTURES, processor, xlnet_spm
-from conftest import write_mnli
+from conftest import dotted, write_mnli
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.training.run
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.batches import Collator
 from debft.data.encoding import encode
 from debft.data.rows import check_rows, check_texts
@@ -196,7 +197,7 @@ def test_lost_weight_of_the_encoder_is_an_error(architecture, files, mnli):
 def recipe_for(architecture, root, **changes):
     settings = {
         "task": "mnli", "data": str(write_mnli(root / "data", train=16, dev=12)), "model": str(architecture.write(root / "model")),
-        "train.train_batch_size": 16, "train.num_train_epochs": 30, "train.learning_rate": 5e-3, "train.max_seq_length": 64,
+        "train.train_batch_size": 16, "train.num_train_epochs": 30, "train.learning_rate": 5e-3, "text.max_seq_length": 64,
         "runtime.save_steps": None, "runtime.micro_batch_tokens": 2048,
     }  # fmt: skip
     return load_recipe(recipe_path("demo"), settings | changes)
@@ -285,7 +286,7 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_pat
 @pytest.mark.parametrize("name", ["roberta", "electra", "xlm-roberta"])
 def test_more_tokens_than_positions_are_refused(name, tmp_path):
     with pytest.raises(InputError, match=r"train\.max_seq_length: expected at most the 128 positions of"):
-        finetune(recipe_for(BY_NAME[name], tmp_path, **{"train.max_seq_length": 129}), tmp_path / "run")
+        finetune(recipe_for(BY_NAME[name], tmp_path, **{"text.max_seq_length": 129}), tmp_path / "run")
 
 
 TRAPS = {
@@ -369,7 +370,7 @@ def squad_recipe(architecture, root):
     overrides = {
         "model": str(architecture.write(root / "model")), "train.max_steps": 30, "train.max_train_samples": 120,
         "train.max_eval_samples": 30, "train.train_batch_size": 16, "train.learning_rate": 3e-3, "train.num_train_epochs": 5,
-        **{f"train.{key}": value for key, value in SQUAD_SIZES.items()},
+        **dotted(SQUAD_SIZES),
     }  # fmt: skip
     return load_recipe(recipe_path("squad2/demo"), overrides)
 

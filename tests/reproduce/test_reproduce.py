@@ -17,7 +17,9 @@ import pytest
 from conftest import write_mnli
 
 from debft.config import yaml12
-from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import recipe_hash, with_train
 from debft.errors import InputError
 from debft.models.build import count_parameters, find_model
 from debft.published import load as published
@@ -43,7 +45,9 @@ import json, os, signal, sys, time
 started = time.time()
 from pathlib import Path
 from debft.runs.environment import code_digest, moving_versions
-from debft.config.recipe import load_recipe, parse_set, recipe_path, to_dict
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe, parse_set
+from debft.config.recipe import to_dict
 arguments = sys.argv[1:]
 def given(name):
     return arguments[arguments.index(name) + 1] if name in arguments else None
@@ -464,7 +468,7 @@ def chain(tmp_path, monkeypatch):
         "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
     )
     monkeypatch.setattr("debft.published.load.DIRECTORY", tables)
-    monkeypatch.setattr("debft.config.recipe.RECIPES_DIR", recipes)
+    monkeypatch.setattr("debft.config.packaged.RECIPES_DIR", recipes)
     return replace(TINY, data="demo", max_steps=None)
 
 
@@ -489,8 +493,8 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monke
     """Real runs, in two processes that know the recipes of the test."""
     script = tmp_path / "with_recipes.py"
     script.write_text(
-        "from pathlib import Path\nimport debft.config.recipe\n"
-        f"debft.config.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli.main import main\nmain()\n"
+        "from pathlib import Path\nimport debft.config.packaged\n"
+        f"debft.config.packaged.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli.main import main\nmain()\n"
     )
     monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)

@@ -14,7 +14,9 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 import debft.training.run
-from debft.config.recipe import load_recipe, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import with_train
 from debft.errors import InputError, MachineError
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
 from debft.scoring.inference import recipe_of

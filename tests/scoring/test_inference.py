@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import write_mnli, write_tsv
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.scoring import inference
 from debft.training.run import finetune
@@ -96,12 +97,12 @@ def test_model_knows_its_task_and_how_to_be_used(trained):
     config = json.loads((trained[1] / "model" / "config.json").read_text())
     cut = {"max_seq_length": 64, "swap_texts": False, "truncation": "longest_first", "seed": 42}
     assert config["debft"] == {"task": "mnli", **cut, "precision": "fp32"}
-    assert inference.load_predictor(str(trained[1] / "model"), None, "auto").config.max_seq_length == 64
+    assert inference.load_predictor(str(trained[1] / "model"), None, "auto").recipe.text.max_seq_length == 64
 
 
 def test_model_of_another_program_needs_its_task(trained, tmp_path):
     predictor = inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
-    assert (predictor.task.name, predictor.config.max_seq_length) == ("mnli", 256)
+    assert (predictor.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
 
 
 def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
