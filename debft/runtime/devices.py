@@ -83,6 +83,18 @@ def check_precision(asked: str) -> str:
     return asked
 
 
+def device_name(device: "torch.device") -> str:
+    """Return `cpu`, or `cuda` with the name of the card."""
+    return f"{device.type} ({gpu})" if (gpu := gpu_name(device)) else device.type
+
+
+def gpu_name(device: "torch.device") -> str | None:
+    """Return the name of the card, such as NVIDIA H100 80GB HBM3, None for the CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
 def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
     """The padded tokens of one forward pass: as many as were asked for, else as many as suit the device."""
     return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
