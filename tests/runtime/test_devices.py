@@ -73,7 +73,7 @@ def test_more_processes_than_gpus_are_refused(gpus):
 def test_idle_gpu_is_said_before_training_and_by_doctor(gpus, device_files, capsys):
     devices.warn_of_unused_gpus()
     assert f"warning: {device_files} is there, but torch" in capsys.readouterr().err
-    assert f"warning: {device_files} is there" in doctor._device()["found"]
+    assert f"warning: {device_files} is there" in doctor._device().found
 
 
 @pytest.mark.parametrize(("name", "value"), [("CUDA_VISIBLE_DEVICES", ""), ("ACCELERATE_USE_CPU", "true")])
