@@ -4,8 +4,6 @@ import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,6 +31,7 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
 import hypothesis
+import processes
 import pytest
 
 from debft.config.differences import SCORE_KEYS
@@ -70,6 +69,12 @@ def no_network(monkeypatch, request):
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left():
+    yield
+    processes.end_all()
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +146,4 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
 
 def run(*arguments, **environment):
     """A debft command in a process of its own, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    return processes.run(*arguments, COLUMNS="100", **environment)

@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, the command line starts fast, everything is packaged."""
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import processes
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "debft"
@@ -119,6 +121,12 @@ def test_help_starts_without_the_heavy_packages():
     code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n" \
            f"print(sorted(set(sys.modules) & {HEAVY!r}))"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", processes.PRELOADED)
+def test_modules_that_the_commands_of_the_tests_start_with_are_there(name):
+    """One that is gone would be left out without a word, and every command would import it anew."""
+    assert importlib.util.find_spec(name)
 
 
 def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(tmp_path):

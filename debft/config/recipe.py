@@ -133,7 +133,7 @@ class RuntimeConfig:
     """Precision of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32; with SiFT as
     its recipe was published, else fp32."""
     deterministic: bool = False
-    """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, and takes longer."""
+    """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, slower."""
     micro_batch_tokens: int | None = bounded(None, least=1)
     """Padded tokens in one forward pass; null: 2,048 on a CPU, 16,384 on a GPU."""
     save_steps: int | None = bounded(500, least=1)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import processes
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -448,9 +449,7 @@ def classified(tmp_path_factory):
     data = write_splits(root / "data")
     arguments = ["--data", data, "--output", root / "run", "--label-column", "tone", "--text-columns", '"title, short",body']
     arguments += ["--recipe", "demo", "--max-steps", 60, "--max-seq-length", 32, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "debft", "text", *map(str, arguments)], capture_output=True, text=True, timeout=600, env=os.environ
-    )  # fmt: skip
+    done = processes.run("text", *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), root / "run", data, done.stderr.splitlines()
 

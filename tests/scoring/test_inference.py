@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_mnli, write_tsv
+from processes import run as command
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -31,12 +32,6 @@ def trained(tmp_path_factory):
     data = write_mnli(root / "data")
     settings = {"task": "mnli", "data": str(data), "train.num_train_epochs": 2}
     return finetune(load_recipe(recipe_path("demo"), settings), root / "run"), root / "run", data
-
-
-def command(*arguments, stdin=""):
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=600, env=os.environ
-    )  # fmt: skip
 
 
 def test_evaluate_gives_the_scores_of_the_run_again(trained):
@@ -227,10 +222,5 @@ def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
 
 
 def test_json_list_on_stdin_is_read_as_json(trained):
-    done = subprocess.run(
-        [sys.executable, "-m", "debft", "predict", str(trained[1])],
-        input=json.dumps(PAIRS, indent=1),
-        capture_output=True,
-        text=True,
-    )
+    done = command("predict", trained[1], stdin=json.dumps(PAIRS, indent=1))
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["p1", "p2"], done.stderr

@@ -260,6 +260,7 @@ def test_window_sizes_are_refused_for_other_tasks():
         make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "questions.doc_stride": 64}))
 
 
+@pytest.mark.sweep
 def test_demo_is_learned(tmp_path):
     """About a minute: spans are found, and most unanswerable questions are left unanswered."""
     result = finetune(load_recipe(recipe_path("squad2/demo")), tmp_path / "run")

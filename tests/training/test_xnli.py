@@ -194,6 +194,7 @@ def test_xnli_is_a_classification_task_like_any_other():
     assert isinstance(TASKS["xnli"], TextClassification) and TASKS["xnli"] is not TEXT
 
 
+@pytest.mark.sweep
 def test_demo_is_learned_and_transfers_in_part(tmp_path):
     """English is learned; every other language lies above chance, 33, and below English: what all languages share transfers."""
     scores = finetune(demo_recipe(), tmp_path / "run").scores
