@@ -9,8 +9,10 @@ from debft.cli.options import DEFAULT_MODEL, name_or_path
 from debft.cli.stdout import print_json
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import to_dict
+from debft.config.recipe import Recipe, to_dict
+from debft.config.schema import schema
 from debft.console import OutputConsole
+from debft.errors import InputError
 from debft.tasks import TASKS
 from debft.tasks.rules import check_recipe
 
@@ -23,10 +25,18 @@ COLOURS = {"ok": "green", "note": "yellow", "bad": "red"}  # by the state of a f
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe alone.", metavar="NAME", callback=name_or_path)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of a recipe, with which editors complete and check one.")
+    ] = False,
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
     from debft.output.terminal import print_recipe, print_recipes, recipes_list
 
+    if as_schema:
+        if name is not None:
+            raise InputError(f"--schema: is of every recipe, {name} is one; leave one of the two out")
+        print_json(schema(Recipe))
+        return
     if name is None:
         print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
         return
