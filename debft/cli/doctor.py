@@ -8,9 +8,10 @@ from typing import Any
 
 from debft import __version__
 from debft.errors import InputError
-from debft.models.build import read_config
-from debft.models.files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
+from debft.models.files import lacking
+from debft.models.json_files import read_config
 from debft.models.positions import longest_input
+from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
 from debft.runs.cache import cache_directory
 from debft.runtime import hub
 from debft.runtime.devices import unused_gpus, visible_gpus
@@ -74,7 +75,9 @@ def _cache() -> dict[str, Any]:
 
 def _model(model: str) -> list[dict[str, Any]]:
     """Files, configuration, tokens, weights; the first thing that is broken ends the list."""
-    from debft.models.build import build_tokenizer, find_model, load_config
+    from debft.models.files import find_model
+    from debft.models.json_files import load_config
+    from debft.models.tokens.tokenizer import build_tokenizer
 
     try:
         files = find_model(model, from_scratch=True)
@@ -98,7 +101,7 @@ def _tokens(files) -> dict[str, Any]:
     import sentencepiece
     from transformers import AutoTokenizer
 
-    from debft.models.build import build_tokenizer
+    from debft.models.tokens.tokenizer import build_tokenizer
 
     oracle = sentencepiece.SentencePieceProcessor(model_file=str(files.path / "spm.model"))
     ours = build_tokenizer(files).backend_tokenizer

@@ -136,7 +136,7 @@ def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
     from debft.config.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
     from debft.data.sources import demo
-    from debft.models.build import canonical_name
+    from debft.models.names import canonical_name
     from debft.runtime.devices import check_precision
 
     model = canonical_name(given["model"]) if given["model"] else None
@@ -176,7 +176,7 @@ def _option(key: str) -> str:
 
 
 def _default_output(recipe) -> Path:
-    from debft.models.build import short_name
+    from debft.models.names import short_name
 
     return Path("runs") / f"{recipe.task}-{short_name(recipe.model)}" / f"seed-{recipe.train.seed}"
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from debft.config.recipe import Recipe
 from debft.console import say
 from debft.data.load import encode_split
-from debft.models.build import build_tokenizer, count_parameters
+from debft.models.size import count_parameters
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.reproduce.plan import RecipePlan
 from debft.runs.directory import RunDirectory
 from debft.tasks import Task

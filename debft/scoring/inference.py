@@ -19,21 +19,12 @@ from debft.data.sources.files import Table, decoded, lists_of_objects, read_tabl
 from debft.data.sources.foreign import header_for, in_task_columns
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
-from debft.models.build import (
-    USE_ANSWERS,
-    USE_TEXTS,
-    ModelFiles,
-    are_numbers,
-    build_model,
-    build_tokenizer,
-    check_vocabulary,
-    find_model,
-    model_labels,
-    output_names,
-    read_config,
-    read_settings,
-    use_config,
-)
+from debft.models.build import build_model
+from debft.models.files import ModelFiles, find_model
+from debft.models.json_files import read_config
+from debft.models.outputs import are_numbers, model_labels, output_names
+from debft.models.settings import USE_ANSWERS, USE_TEXTS, read_settings, use_config
+from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.scoring.evaluation import predict_logits, scores_of

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from debft.console import say
-from debft.errors import InputError
-from debft.models.build import ModelFiles, read_config
+from debft.errors import InputError, first_line
+from debft.models.files import ModelFiles
+from debft.models.json_files import read_config
 from debft.models.layouts import LAYOUTS
 from debft.runtime.launch import is_main_process
 from debft.scoring.heads import model_inputs
@@ -39,9 +40,8 @@ def check_takes_texts(
             short, _ = _logits(model, tokenizer, task, [WORDS[0], f"{WORDS} {WORDS}"], max_seq_length)
             (alone,) = _logits(model, tokenizer, task, [WORDS[0]], max_seq_length)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {line}"
+            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {first_line(error)}"
         ) from None
     finally:
         model.train(training)

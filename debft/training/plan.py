@@ -17,7 +17,11 @@ from debft.data.rows import Examples, check_rows, say_skipped
 from debft.data.sources.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
+from debft.models.files import ModelFiles, find_model
+from debft.models.json_files import read_config
+from debft.models.names import check_model_name
+from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch import is_main_process

@@ -11,7 +11,10 @@ from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.errors import InputError
-from debft.models.build import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
+from debft.models.build import build_model
+from debft.models.outputs import model_labels
+from debft.models.settings import SETTINGS, use_settings
+from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary, token_file
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of

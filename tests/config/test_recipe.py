@@ -16,7 +16,7 @@ from debft.config.recipe import (
     to_dict,
 )
 from debft.errors import InputError
-from debft.models.build import MODELS
+from debft.models.names import MODELS
 from debft.tasks import TASKS
 
 # REFERENCE: epochs / warm-up / learning rate / batch / head dropout of experiments/glue/mnli.sh, and of the cards.

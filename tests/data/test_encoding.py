@@ -10,7 +10,8 @@ from conftest import random_texts, table_of
 from debft.data import encoding
 from debft.data.encoding import encode, longest_first, random_ends
 from debft.data.rows import check_rows
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.environment import code_digest
 
 

@@ -22,7 +22,11 @@ from debft.data.sources import demo
 from debft.data.sources.files import Table, read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
-from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
+from debft.models.build import HEAD_DROPOUT, build_model
+from debft.models.files import ModelFiles
+from debft.models.json_files import read_config
+from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer, token_file
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference
 from debft.tasks import TASKS

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.files import Table
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
 from debft.models.tokens import foreign as foreign_tokenizers
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.scoring import inference
 
 TEXTS = ["the fox slept", "a dog in the garden"]

@@ -15,7 +15,10 @@ from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError
-from debft.models.build import MODELS, ModelFiles, build_model, build_tokenizer, find_model
+from debft.models.build import build_model
+from debft.models.files import ModelFiles, find_model
+from debft.models.names import MODELS
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runtime import hub
 from debft.tasks import TASKS
 from debft.training.plan import describe, make_plan

@@ -19,7 +19,8 @@ from conftest import write_mnli
 from debft.config import yaml12
 from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
 from debft.errors import InputError
-from debft.models.build import count_parameters, find_model
+from debft.models.files import find_model
+from debft.models.size import count_parameters
 from debft.published import load as published
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve

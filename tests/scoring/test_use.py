@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from debft.config.recipe import DIALECTS, load_recipe, recipe_path
-from debft.models.build import build_model, find_model
+from debft.models.build import build_model
+from debft.models.files import find_model
 from debft.runs import checkpoint
 from debft.scoring import inference
 from debft.tasks import TASKS, QuestionAnswering

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from debft.config.recipe import load_recipe, recipe_hash, recipe_names, recipe_path
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_model, find_model
+from debft.models.build import build_model
+from debft.models.files import ModelFiles, find_model
 from debft.tasks import TASKS
 from debft.training.plan import describe, make_plan
 from debft.training.run import finetune

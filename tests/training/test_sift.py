@@ -23,7 +23,10 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.files import Table
 from debft.errors import InputError, Interrupted
-from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.outputs import model_labels
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.devices import build_accelerator
 from debft.scoring.heads import head_of, plain_loss

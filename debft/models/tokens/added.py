@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from debft.errors import InputError, shown
-from debft.models.files import read_json
+from debft.models.json_files import read_json
 
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
 SPECIAL_NAMES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from debft.console import say
-from debft.errors import InputError
-from debft.models.files import read_json
+from debft.errors import InputError, first_line
+from debft.models.json_files import read_json
 from debft.models.layouts import LAYOUTS, Layout
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
@@ -63,8 +63,9 @@ def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[st
     try:
         whole = AutoTokenizer.from_pretrained(file.parent)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError, RuntimeError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--model {file.parent}: the tokenizer cannot be read: {line}; copy its files again") from None
+        raise InputError(
+            f"--model {file.parent}: the tokenizer cannot be read: {first_line(error)}; copy its files again"
+        ) from None
     theirs = type(whole).__name__
     if getattr(whole, "backend_tokenizer", None) is None:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from debft.errors import InputError
-from debft.models.files import check_pointer, read_json
+from debft.models.json_files import check_pointer, read_json
 from debft.models.tokens.added import add_stated, stated_tokens
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from debft.errors import InputError
-from debft.models.files import read_json
+from debft.models.json_files import read_json
 from debft.models.layouts import GENERIC_CLASSES, LAYOUTS, Layout
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
