@@ -97,7 +97,7 @@ def _weights_not_in_file(files: ModelFiles, model: PreTrainedModel, info: dict[s
 
 
 def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float | None) -> None:
-    """Labels, kind of problem and dropout of the head, in transformers' configuration."""
+    """Set labels, kind of problem and dropout of the head in transformers' configuration."""
     if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
         known = one_of(HEAD_DROPOUT)
         raise InputError(f"train.head_dropout: expected a model of type {known}, got {config.model_type}; set it to null")
@@ -112,7 +112,7 @@ def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float |
 
 
 def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The label names of the checkpoint where they are real names and not the task's: its head would be of no use."""
+    """Return the checkpoint's label names where they are real names and not the task's: its head is of no use then."""
     names = model_names(files)
     given = not are_numbers(names)
     same = sorted(name.lower() for name in names) == sorted(label.lower() for label in labels)
@@ -120,7 +120,7 @@ def _labels_of_another_task(files: ModelFiles, labels: tuple[str, ...]) -> tuple
 
 
 def _renew_head(model: PreTrainedModel, fresh: PreTrainedModel) -> list[str]:
-    """Put the random weights of `fresh` behind the encoder and its pooler; returns their names."""
+    """Put the random weights of `fresh` behind the encoder and its pooler, and return their names."""
     new = [key for key, _ in model.named_parameters() if not key.startswith((model.base_model_prefix + ".", "pooler."))]
     source = dict(fresh.named_parameters())
     with torch.no_grad():
@@ -130,7 +130,7 @@ def _renew_head(model: PreTrainedModel, fresh: PreTrainedModel) -> list[str]:
 
 
 def _warn_of_unused(files: ModelFiles, model: PreTrainedModel, unexpected: Iterable[str]) -> None:
-    """Tell of weights of the encoder that the configuration has no place for. Heads, poolers and counted positions are no loss."""
+    """Warn of weights of the encoder that the configuration has no place for; heads, poolers and counted positions are no loss."""
     unused = sorted(key for key in unexpected if key.startswith(f"{model.base_model_prefix}."))
     unused = [key for key in unused if not any(part in key for part in (".pooler.", "position_ids", "token_type_ids"))]
     if unused and is_main_process():
@@ -139,7 +139,7 @@ def _warn_of_unused(files: ModelFiles, model: PreTrainedModel, unexpected: Itera
 
 
 def in_own_memory(model: PreTrainedModel) -> PreTrainedModel:
-    """The model, each of its tensors copied into memory that torch has allocated, which begins at a multiple of 64 bytes.
+    """Copy each tensor of the model into memory that torch has allocated, which begins at a multiple of 64 bytes.
 
     A tensor of a safetensors file is mapped from where it lies in the file. On some CPUs a matrix product rounds otherwise
     there, so that a run that is read back would not score as it did.

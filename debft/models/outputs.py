@@ -8,7 +8,7 @@ SCORE_LABEL = "score"  # the name of a regression's only output
 
 
 def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
-    """The label names in the order of the model's outputs; `score` alone for a regression, `start` and `end` of a span.
+    """Return the label names in the order of the model's outputs; `score` for a regression, `start` and `end` for spans.
 
     A fine-tuned checkpoint that names the task's labels in another order keeps its order; every other model gets
     the task's. Source of the trap: huggingface/transformers issues 10401, 12822.
@@ -27,16 +27,16 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
 
 
 def model_names(files: ModelFiles) -> tuple[str, ...]:
-    """The names of the outputs as config.json has them, () where it names none."""
+    """Return the names of the outputs as config.json has them, () where it names none."""
     id2label = read_config(files.path).get("id2label") or {}
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
 
 
 def output_names(files: ModelFiles) -> tuple[str, ...]:
-    """The names of the outputs as transformers has them: LABEL_0, LABEL_1, ... where config.json names none."""
+    """Return the names of the outputs as transformers has them: LABEL_0, LABEL_1, ... where config.json names none."""
     return model_names(files) or tuple(f"LABEL_{i}" for i in range(read_config(files.path).get("num_labels") or 2))
 
 
 def are_numbers(names: tuple[str, ...]) -> bool:
-    """Whether the names of outputs say nothing but their numbers, as transformers' do for a model that nobody named them for."""
+    """Return whether outputs have no names but their numbers, as transformers gives them to a model that names none."""
     return all(name.upper() == f"LABEL_{i}" for i, name in enumerate(names))

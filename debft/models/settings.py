@@ -21,9 +21,9 @@ USE_RUNTIME = ("precision", "micro_batch_tokens")
 
 
 def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dict[str, Any]:
-    """What it takes to use the model exactly as the run did that trained it, for its config.json.
+    """Return for config.json what it takes to use the model exactly as the run did that trained it.
 
-    runtime: with the precision that was in use, never `auto`
+    runtime: holds the precision that was in use, never `auto`
     """
     keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
     settings = {"task": task.name} | {key: getattr(config, key) for key in keys}
@@ -32,20 +32,25 @@ def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dic
 
 
 def read_settings(files: ModelFiles) -> dict[str, Any]:
-    """What `use_settings` left in the model's config.json, {} for a model of another program. Raises InputError."""
-    where, found = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
-    if not isinstance(found, dict):
-        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(found)}")
-    if "task" in found and found["task"] not in TASKS:
-        raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(found['task'])}")
-    threshold = found.get("no_answer_threshold", 0.0)
+    """Return what `use_settings` wrote into the model's config.json, {} for a model of another program.
+
+    Raises InputError where it is no longer what a run writes.
+    """
+    where, settings = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(settings)}")
+    if "task" in settings and settings["task"] not in TASKS:
+        raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
+    threshold = settings.get("no_answer_threshold", 0.0)
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
-    return found
+    return settings
 
 
 def use_config(files: ModelFiles, settings: dict[str, Any]) -> tuple[TrainConfig, RuntimeConfig]:
-    """The settings, typed; a model of another program is used with what its positions allow, 256 tokens without.
+    """Return the settings as sections of a recipe.
+
+    A model of another program is used with as many tokens as it has positions for, 256 where its positions are relative.
 
     Raises InputError for settings that no training would have accepted.
     """

@@ -5,10 +5,12 @@ from debft.models.json_files import load_config
 
 
 def count_parameters(files: ModelFiles) -> tuple[int, int]:
-    """(all of the encoder with its embeddings, the backbone: without the tables that look up words, positions and segments).
+    """Return (parameters of the encoder with its embeddings, parameters of the backbone), without building any weights.
 
-    The table of relative positions belongs to the backbone, as in the cards' figures. Builds no weights.
+    The backbone is the encoder without the tables that look up words, positions and segments; the table of relative positions
+    belongs to it, as in the cards' figures.
     """
+    # What a reproduction costs is shown where nothing else needs torch.
     import torch
     from transformers import AutoModel
 

@@ -30,12 +30,12 @@ _DTYPES = {
 
 
 def first_weight_file(path: Path) -> Path | None:
-    """The file that transformers begins with."""
+    """Return the file that transformers begins with, None where there is none."""
     return next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that the weights are in: one, or the shards that an index names, whether they are there or not."""
+    """Return the files that the weights are in: one, or the shards that an index names, whether they exist or not."""
     index = first_weight_file(path)
     if index is None or not index.name.endswith(".index.json"):
         return [index] if index else []
@@ -47,9 +47,9 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def check_weights(path: Path, config: dict[str, Any]) -> None:
-    """Raises InputError for weights that cannot be read, are quantized, or need an adapter that lies beside them.
+    """Raise InputError for weights that cannot be read, are quantized, or need an adapter that lies beside them.
 
-    Headers alone are read, but for a `pytorch_model.bin` in the form before torch 1.6.
+    Only headers are read, except of a `pytorch_model.bin` in the form before torch 1.6.
     """
     if (path / ADAPTER).is_file():
         raise InputError(
@@ -68,7 +68,7 @@ def check_weights(path: Path, config: dict[str, Any]) -> None:
 
 
 def check_not_quantized(path: Path, config: dict[str, Any]) -> None:
-    """Raises InputError for a config.json that says that the weights are quantized."""
+    """Raise InputError for a config.json that says that the weights are quantized."""
     if quantization := config.get("quantization_config"):
         method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else shown(quantization)
         raise InputError(
@@ -78,7 +78,7 @@ def check_not_quantized(path: Path, config: dict[str, Any]) -> None:
 
 
 def explain_no_weights(path: Path) -> str:
-    """What lies in a directory without weights that can be read, in words for an error line; '' where nothing does."""
+    """Return for an error line what lies in a directory in place of weights that can be read; '' where nothing does."""
     if (path / ADAPTER).is_file():
         base = read_json(path / ADAPTER).get("base_model_name_or_path")
         return f"; {ADAPTER} is there: an adapter of {base}, which has to be merged into it first"
@@ -91,17 +91,17 @@ def explain_no_weights(path: Path) -> str:
 
 
 def stored_dtypes(path: Path) -> list[str]:
-    """The dtypes of the stored weights, in the names of safetensors; [] where there are none."""
+    """Return the dtypes of the stored weights, by their names in safetensors; [] where there are none."""
     return sorted({dtype for file in weight_files(path) for dtype, _ in stored_tensors(file).values()})
 
 
 def stored_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """(dtype, shape) of every tensor in a file of weights, by name. Raises InputError where the file cannot be read."""
+    """Return (dtype, shape) of every tensor in a file of weights, by name. Raises InputError where the file cannot be read."""
     check_pointer(file)
-    return _of_safetensors(file) if file.suffix == ".safetensors" else _of_pickle(file)
+    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
 
 
-def _of_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,7 +112,7 @@ def _of_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         raise _unreadable(file, error) from None
 
 
-def _of_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     import torch
 
     with file.open("rb") as stream:

@@ -6,9 +6,9 @@ import torch
 
 from debft.console import say
 from debft.errors import InputError, first_line
+from debft.models.families import FAMILIES
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
-from debft.models.layouts import LAYOUTS
 from debft.runtime.launch import is_main_process
 from debft.scoring.heads import model_inputs
 from debft.tasks import QuestionAnswering, Task
@@ -24,12 +24,12 @@ TOLERANCE = 1e-3  # of logits, relative to the largest: float32 of another lengt
 def check_takes_texts(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", files: ModelFiles, task: Task, max_seq_length: int
 ) -> None:
-    """Try a text of the longest length, and a short one beside a longer one; the tested types of LAYOUTS are not tried.
+    """Try a text of the longest length, and a short one beside a longer one; the tested types of FAMILIES are not tried.
 
     Raises InputError where transformers' model cannot take them, or reads the padding as text; tells where padding moves its
     logits for another reason. The model stays as it was, and no random numbers are used up.
     """
-    if read_config(files.path)["model_type"] in LAYOUTS:
+    if read_config(files.path)["model_type"] in FAMILIES:
         return
     training = model.training
     try:

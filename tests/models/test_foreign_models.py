@@ -105,7 +105,7 @@ def test_names_that_leave_an_output_out_or_come_twice_are_refused(saved, tmp_pat
         inference.load_predictor(model, "text", "fp32")
 
 
-# ---- types of model that LAYOUTS does not have ----
+# ---- types of model that FAMILIES does not have ----
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "the", "in", "of", "to", "fox", "slept", "dog", "[E1]", "<eos>"]
 SMALL = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": len(WORDS),

@@ -19,7 +19,7 @@ SAVED_CLASS = "PreTrainedTokenizerFast"  # transformers 5 writes TokenizersBacke
 
 
 def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
-    """The Rust tokenizer in a tokenizer.json, with the tokens that the files beside it add.
+    """Read the Rust tokenizer in a tokenizer.json, and add the tokens that the files beside it name.
 
     Tokens that the file calls special are found in a text, as transformers does, unless they are in `special`: those of the
     model, such as `[SEP]`, which in a text are text. Raises InputError where it cannot be read.
@@ -39,21 +39,21 @@ def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
 
 
 def around(backend: Tokenizer, num_texts: int) -> list[tuple[int, int]]:
-    """(id, token type) of the special tokens around one text or two."""
+    """Return (id, token type) of each special token around one text or two."""
     whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
     marked = zip(whole.ids, whole.type_ids, whole.special_tokens_mask, strict=True)
     return [(one, kind) for one, kind, special in marked if special]
 
 
 def parts_a_pair(backend: Tokenizer) -> bool:
-    """Whether a special token stands between two texts."""
+    """Return whether a special token stands between two texts."""
     whole = backend.post_process(*backend.encode_batch(["a", "a"], add_special_tokens=False))
     mask = "".join(map(str, whole.special_tokens_mask)).strip("1")
     return "1" in mask
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", directory: Path) -> None:
-    """In the form that transformers 4 and 5 both read, with the same tokens."""
+    """Write the tokenizer in the form that transformers 4 and 5 both read, with the same tokens."""
     tokenizer.save_pretrained(directory)
     file = directory / "tokenizer_config.json"
     settings = read_json(file) | {"tokenizer_class": SAVED_CLASS}
