@@ -18,7 +18,7 @@ from debft.runtime.launch import in_a_group, is_main_process
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
 from debft.tasks import Split, Task
-from debft.training.parallel import losing_a_process_is_said, of_first, process_name, together
+from debft.training.parallel import broadcast_from_main, process_name, raise_together, report_lost_rank, run_on_main
 from debft.training.plan import Plan, check_output, describe, make_plan
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
     if not in_a_group():
         return _finetune(recipe, RunDirectory(output), resume, Watch())
     stays = f"what was saved stays: the same command with --output {output} --resume goes on"
-    with ended_without_life(process_name()) as watch, losing_a_process_is_said(stays):
+    with ended_without_life(process_name()) as watch, report_lost_rank(stays):
         return _finetune(recipe, RunDirectory(output), resume, watch)
 
 
 def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
-    done, plan = together(lambda: _check(recipe, run, resume))
-    if (done := of_first(done)) is not None:
+    done, plan = raise_together(lambda: _check(recipe, run, resume))
+    if (done := broadcast_from_main(done)) is not None:
         if is_main_process():
             say(f"{run.path}: already complete")
         return done
     with ExitStack() as held:
-        together(lambda: held.enter_context(run.lock()))
-        together(lambda: _check_again(recipe, run, resume))
+        raise_together(lambda: held.enter_context(run.lock()))
+        raise_together(lambda: _check_again(recipe, run, resume))
         try:
             return _run(plan, run, resume, watch)
         except DiskError as error:
@@ -78,7 +78,7 @@ def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult
     from debft.training.session import open_session
 
     session, state = open_session(plan, run, resume=resume)
-    with stop_requested(session.speaks, watch) as stop:
+    with stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)
         return write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written
@@ -104,9 +104,9 @@ def train(session: "Session", state: "TrainState", stop: StopRequest) -> None:
         first_step=state.step,
         loss_fn=session.loss_fn,
     )
-    if session.speaks and state.step < total:
+    if session.is_main and state.step < total:
         say(f"training from step {state.step + 1:,}")
-    with meter("train", total, "steps", done=state.step, show=session.speaks) as progress:
+    with meter("train", total, "steps", done=state.step, show=session.is_main) as progress:
         stop.watch.alive()
         for log in steps:
             record(session, state, log, progress)
@@ -127,7 +127,7 @@ def record(session: "Session", state: "TrainState", log: "StepLog", progress: Me
     state.num_examples += log.num_examples
     state.num_tokens += log.num_tokens
     state.train_seconds += log.seconds
-    if session.speaks:
+    if session.is_main:
         session.run.append("steps.jsonl", log.row())
         if skipped := log.parts.get("sift_skipped"):
             say(f"step {log.step:,}: SiFT's gradient was not finite for {skipped:.0%} of the sequences, which take no ascent")
@@ -145,7 +145,7 @@ def evaluate(session: "Session", state: "TrainState", stop: StopRequest, splits:
     scores = scores_of(session.plan.task, assessed)
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
-    if session.speaks:
+    if session.is_main:
         session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
         say(f"step {state.step:,}  " + "  ".join(f"{name} {scores[name]:.2f}" for name in _headline(session.plan.task, scores)))
     if session.plan.recipe.train.checkpoint == "best":
@@ -169,7 +169,7 @@ def final_evaluation(session: "Session", state: "TrainState", stop: StopRequest)
     if state.best_step != state.step:
         save(session, state)
         load_best(session, state)
-        if session.speaks:
+        if session.is_main:
             say(f"best step: {state.best_step:,} of {state.step:,}")
         return _assess(session, state, stop, evals, saving=False)  # the weights are no longer those of this step
     if len(assessed) == len(evals):
@@ -210,7 +210,7 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
             str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
     )
-    return of_first(together(lambda: _write(session, assessed, result) if session.speaks else None))
+    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)))
 
 
 def _write(session: "Session", assessed: "dict[str, Assessment]", result: RunResult) -> RunResult:

@@ -24,7 +24,13 @@ from debft.runtime.devices import build_accelerator, micro_batch_tokens
 from debft.scoring.heads import Head, head_of, plain_loss
 from debft.scoring.probe import check_takes_texts
 from debft.training.optimization import build_optimizer
-from debft.training.parallel import of_first, same_in_all, tensors_of_first, together
+from debft.training.parallel import (
+    broadcast_from_main,
+    broadcast_tensors_from_main,
+    check_same_on_all_ranks,
+    raise_together,
+    run_on_main,
+)
 from debft.training.plan import MOST_SHOWN, Plan
 from debft.training.precision import precision_for
 from debft.training.sift import SiftLoss, perturbed_module
@@ -69,7 +75,7 @@ class Session:
     optimizer: "torch.optim.Optimizer"
 
     @property
-    def speaks(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that prints and writes."""
         return self.accelerator.is_main_process
 
@@ -85,12 +91,12 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     With several processes: what one of them lacks, or has in another form, ends all of them with one line.
     """
     config = plan.recipe.train
-    accelerator, precision, tokenizer, head, splits, model = together(lambda: _build(plan))
-    same_in_all(lambda: _facts(plan, precision, splits, model))
+    accelerator, precision, tokenizer, head, splits, model = raise_together(lambda: _build(plan))
+    check_same_on_all_ranks(lambda: _facts(plan, precision, splits, model))
     optimizer = build_optimizer(model, config)
-    found = together(lambda: _find_checkpoint(plan, run) if resume and accelerator.is_main_process else None)
+    found = raise_together(lambda: _find_checkpoint(plan, run) if resume and accelerator.is_main_process else None)
     state = _restore(found, accelerator, model, optimizer)
-    together(lambda: _claim(plan, run, state, found, resume) if accelerator.is_main_process else None)
+    run_on_main(lambda: _claim(plan, run, state, found, resume))
     model, optimizer = accelerator.prepare(model, optimizer)
     collate = Collator(
         pad_id=tokenizer.pad_token_id,
@@ -203,7 +209,7 @@ def save(session: Session, state: TrainState) -> None:
     previous checkpoint whole; that of the last step is only missed, since the model may still find room.
     """
     session.accelerator.wait_for_everyone()
-    together(lambda: _save_unless_last(session, state) if session.speaks else None)
+    run_on_main(lambda: _save_unless_last(session, state))
 
 
 def _save_unless_last(session: Session, state: TrainState) -> None:
@@ -228,7 +234,7 @@ def _save(session: Session, state: TrainState) -> None:
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """The weights alone. The best before goes as soon as no saved state names it."""
-    together(lambda: _save_best(session, state, scores) if session.speaks else None)
+    run_on_main(lambda: _save_best(session, state, scores))
 
 
 def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
@@ -240,8 +246,8 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
 def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model. Raises InputError where they are gone or damaged."""
     best = session.run.checkpoints / _best_name(state)
-    found = together(lambda: checkpoint.load_checkpoint(best) if session.speaks else None)
-    session.plain_model.load_state_dict(tensors_of_first(found.weights if found else {}))
+    found = run_on_main(lambda: checkpoint.load_checkpoint(best))
+    session.plain_model.load_state_dict(broadcast_tensors_from_main(found.weights if found else {}))
 
 
 def _best_name(state: TrainState) -> str:
@@ -272,15 +278,15 @@ def _find_checkpoint(plan: Plan, run: RunDirectory) -> checkpoint.Checkpoint | N
 
 def _restore(found: checkpoint.Checkpoint | None, accelerator, model, optimizer) -> TrainState:
     """The state of the checkpoint that process 0 found, in every process; a fresh one where it found none."""
-    shared = of_first(found and (found.step, found.state))
+    shared = broadcast_from_main(found and (found.step, found.state))
     if shared is None:
         return TrainState()
     step, content = shared
     loss_scale = content.get("loss_scale")
     if loss_scale is not None and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(loss_scale)
-    model.load_state_dict(tensors_of_first(found.weights if found else {}))
-    checkpoint.restore_optimizer(model, optimizer, tensors_of_first(found.moments if found else {}))
+    model.load_state_dict(broadcast_tensors_from_main(found.weights if found else {}))
+    checkpoint.restore_optimizer(model, optimizer, broadcast_tensors_from_main(found.moments if found else {}))
     known = {field.name for field in fields(TrainState)}
     return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
 

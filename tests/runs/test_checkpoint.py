@@ -291,7 +291,7 @@ def run_of_three_saves(directory):
     run, (model, optimizer) = RunDirectory(directory), trained()
     plan = SimpleNamespace(fingerprints={}, total_steps=9, recipe=SimpleNamespace(runtime=SimpleNamespace(keep_checkpoints=1)))
     accelerator = SimpleNamespace(wait_for_everyone=lambda: None, scaler=None)
-    one = SimpleNamespace(run=run, plan=plan, accelerator=accelerator, plain_model=model, optimizer=optimizer, speaks=True)
+    one = SimpleNamespace(run=run, plan=plan, accelerator=accelerator, plain_model=model, optimizer=optimizer, is_main=True)
     state = session.TrainState()
     for step in range(1, 8):
         state.step = step
