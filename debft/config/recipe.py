@@ -116,12 +116,14 @@ class RuntimeConfig:
 
     precision: of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32;
         with SiFT as its recipe was published, else fp32
+    deterministic: torch's deterministic algorithms; on a GPU the same run then gives the same bits, slower
     micro_batch_tokens: padded tokens in one forward pass; null: 2,048 on a CPU, 16,384 on a GPU
     save_steps: a checkpoint every so many optimizer steps; null: only when interrupted
     keep_checkpoints: how many of the newest stay on disk
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    deterministic: bool = False
     micro_batch_tokens: int | None = _bound(None, least=1)
     save_steps: int | None = _bound(500, least=1)
     keep_checkpoints: int = _bound(2, least=1)

@@ -20,7 +20,7 @@ from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.storage import DiskError, whole_directory
-from debft.runtime.devices import build_accelerator, micro_batch_tokens
+from debft.runtime.devices import build_accelerator, device_name, micro_batch_tokens
 from debft.scoring.heads import Head, head_of, plain_loss
 from debft.scoring.probe import check_takes_texts
 from debft.training.optimization import build_optimizer
@@ -158,6 +158,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "
         "code of debft": code_digest(),
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
+        "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in ("train", "sift")},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
         **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
@@ -175,10 +176,10 @@ def _digest(*contents: Any) -> str:
 
 def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Accelerator", precision: str) -> None:
     """Where and how the plan is about to run."""
-    config = plan.recipe.train
+    config, kernels = plan.recipe.train, "deterministic kernels   " if plan.recipe.runtime.deterministic else ""
     say(
-        f"{accelerator.device} x {accelerator.num_processes}   {precision}   {config.train_batch_size} sequences per step   "
-        f"{plan.total_steps:,} steps   tokens {token_file(plan.files)}"
+        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   {kernels}"
+        f"{config.train_batch_size} sequences per step   {plan.total_steps:,} steps   tokens {token_file(plan.files)}"
     )
     for name, split in splits.items():
         median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)

@@ -21,7 +21,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from debft.output.pages.content import content, shown
-from debft.output.pages.figures import _distinct, _limit, _over_seeds, _series_name, cells_figure, curves_figure, languages_figure
+from debft.output.pages.figures import (
+    _distinct,
+    _limit,
+    _over_seeds,
+    _series_name,
+    cells_figure,
+    curves_figure,
+    languages_figure,
+    speed_figure,
+)
 from debft.reproduce.report import write_report
 
 RULE = (
@@ -674,3 +683,14 @@ def test_seeds_of_one_recipe_share_a_section_and_a_learning_curve_with_a_band(re
     (panel,) = [one for one in curves_figure(reproduction).panels if one.label.startswith("mnli/deberta-v3-xsmall, 5 seeds: ")]
     panel.draw(figure := Figure())
     assert all(axes.collections for axes in figure.axes)
+
+
+def test_speed_of_a_run_stands_beside_its_card(reproduction):
+    """A run of a debft that did not record the card goes by its device."""
+    old, new, *_ = reproduction["runs"]
+    new["environment"] = old["environment"] | {"gpu": "NVIDIA H100 80GB HBM3"}
+    label = speed_figure(reproduction).panels[0].label
+    assert "squad2/deberta-v3-xsmall on cuda:0 bf16 9," in label
+    assert "squad2/deberta-v3-xsmall on NVIDIA H100 80GB HBM3 bf16 9," in label
+    devices = {run["id"]: run["device"] for recipe in content(reproduction)["recipes"] for run in recipe["runs"]}
+    assert (devices[old["id"]], devices[new["id"]]) == ("cuda:0", "NVIDIA H100 80GB HBM3")

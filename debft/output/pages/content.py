@@ -255,6 +255,7 @@ def _columns(runs: list[dict], compared: list[str]) -> list[str]:
 def _run(run: dict[str, Any], anchor: str, columns: list[str]) -> dict[str, Any]:
     seconds = [run[key] for key in ("train_seconds", "eval_seconds") if run[key] is not None]
     error = (run["error"] or "").removeprefix("interrupted " if run["status"] == "interrupted" else "")  # the status says it
+    environment = run["environment"] or {}
     return {
         "id": run["id"],
         "anchor": anchor,
@@ -274,7 +275,7 @@ def _run(run: dict[str, Any], anchor: str, columns: list[str]) -> dict[str, Any]
         "memory": "–" if run["peak_memory_bytes"] is None else f"{run['peak_memory_bytes'] / 2**30:.1f} GiB",
         "steps": "–" if run["steps"] is None else f"{run['steps']:,}",
         "facts": _facts(run),
-        "device": (run["environment"] or {}).get("device") or "–",
+        "device": environment.get("gpu") or environment.get("device") or "–",
     }
 
 
