@@ -3,79 +3,32 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from debft.config.recipe import Recipe, TrainConfig
 from debft.console import say
-from debft.data.batches import Collator
-from debft.data.encoding import EncodedSplit
-from debft.data.load import absent_languages, encode_split, load_table, present
+from debft.data.load import absent_languages, load_table, present
 from debft.data.rows import Examples, check_rows, check_texts, say_skipped
 from debft.data.sources.files import Table, decoded, lists_of_objects, read_table, read_text
 from debft.data.sources.foreign import header_for, in_task_columns
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
-from debft.models.build import build_model
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
-from debft.models.outputs import are_numbers, model_labels, output_names
+from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, read_settings, use_config
-from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
-from debft.scoring.evaluation import predict_logits, scores_of
-from debft.scoring.heads import Assessment, Head, head_of
-from debft.scoring.probe import check_takes_texts
+from debft.scoring.evaluation import scores_of
+from debft.scoring.heads import Assessment
+from debft.scoring.loaded import load_model
+from debft.scoring.predictor import Predictor
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
 ROWS_AT_ONCE = 1000  # of a file that is labelled: results come out while it is read
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictor:
-    """A fine-tuned model with all it takes to use it. data: what a run was trained on, None for a model."""
-
-    task: Task
-    files: ModelFiles
-    data: str | None
-    config: TrainConfig
-    head: Head
-    accelerator: "Accelerator"
-    tokenizer: "PreTrainedTokenizerFast"
-    model: "PreTrainedModel"
-    micro_batch_tokens: int
-
-    def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
-        split = encode_split(self.task, examples, self.tokenizer, self.config, what=what, cached=cached, show=cached)
-        check_vocabulary(self.files, int(split.ids_T.max()))
-        return split
-
-    def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
-        """Of every sequence, in the order of the split."""
-        collate = Collator(
-            pad_id=self.tokenizer.pad_token_id,
-            names=tuple(self.tokenizer.model_input_names),
-            device=self.accelerator.device,
-            left=self.tokenizer.padding_side == "left",
-        )
-        return predict_logits(
-            self.accelerator,
-            self.model,
-            self.head,
-            split,
-            collate=collate,
-            micro_batch_tokens=4 * self.micro_batch_tokens,
-            what=what,
-        )
 
 
 def recipe_of(run: RunDirectory) -> Recipe:
@@ -121,18 +74,12 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
         config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
     runtime = replace(runtime, precision=_precision(precision, runtime.precision))
     accelerator, _ = build_accelerator(runtime.precision)
-    tokenizer = build_tokenizer(files, task)
-    model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
+    loaded = load_model(files, task, config, accelerator.device, threshold=settings.get("no_answer_threshold", 0.0))
     return Predictor(
-        task=task,
-        files=files,
+        loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
         data=recipe.data if recipe is not None else None,
         config=config,
-        head=head_of(task, config, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
-        tokenizer=tokenizer,
-        model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
     )
 
@@ -181,7 +128,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     """task, model, data, scores in percent by `<split>/<metric>`, num_examples and skipped_rows by split; `data` as in a recipe."""
     if data == "":
         raise InputError("--data: expected hub, demo or a directory, got ''")
-    task, source = predictor.task, data or predictor.data or "hub"
+    task, source = predictor.loaded.task, data or predictor.data or "hub"
     evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
@@ -190,7 +137,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
     return {
         "task": task.name,
-        "model": str(predictor.files.path),
+        "model": str(predictor.loaded.files.path),
         "data": source,
         "scores": scores_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
@@ -200,20 +147,20 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
 
 def assess(predictor: Predictor, examples: Examples, what: str) -> Assessment:
     """Scores and predictions of rows with labels."""
-    split = predictor.head.prepare(predictor.encode(examples, what, cached=True))
-    return predictor.head.assess(predictor.logits(split, what), split, examples)
+    split = predictor.loaded.head.prepare(predictor.encode(examples, what, cached=True))
+    return predictor.loaded.head.assess(predictor.logits(split, what), split, examples)
 
 
 def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[str, Any]]:
     """Predictions of rows without labels."""
     split = predictor.encode(examples, what, cached=False)
-    return predictor.head.predict(predictor.logits(split, what), split, examples)
+    return predictor.loaded.head.predict(predictor.logits(split, what), split, examples)
 
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """id, prediction and scores of each row of a JSONL or other table, or of stdin (`-`); the label is not needed."""
-    table = _stdin(predictor.task) if file == "-" else _file(Path(file), predictor.task)
-    examples = check_texts(table, predictor.task)
+    table = _stdin(predictor.loaded.task) if file == "-" else _file(Path(file), predictor.loaded.task)
+    examples = check_texts(table, predictor.loaded.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
         yield from predict(predictor, part, "rows")

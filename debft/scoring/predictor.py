@@ -1,0 +1,38 @@
+"""A fine-tuned model with all it takes to use it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from debft.config.recipe import TrainConfig
+from debft.data.encoding import EncodedSplit
+from debft.data.rows import Examples
+from debft.scoring.evaluation import predict_logits
+from debft.scoring.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A fine-tuned model at work: it encodes examples and gives their logits.
+
+    data: the source a run was trained on, as in a recipe; None for a model that is no run
+    micro_batch_tokens: padded tokens that a training batch may have on this device
+    """
+
+    loaded: LoadedModel
+    data: str | None
+    config: TrainConfig
+    accelerator: "Accelerator"
+    micro_batch_tokens: int
+
+    def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
+        """Return the token ids of the examples. Raises InputError where the model's vocabulary lacks one of them."""
+        return self.loaded.encode(examples, self.config, what, cached=cached, show=cached)
+
+    def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
+        """Return the logits of every sequence, in the order of the split."""
+        return predict_logits(self.loaded, self.accelerator, split, micro_batch_tokens=self.micro_batch_tokens, what=what)
