@@ -239,9 +239,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
-    from debft.scoring import inference
+    from debft.scoring import inference, loading
 
-    result = inference.evaluate(inference.load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    result = inference.evaluate(loading.load_predictor(run_or_model, task, precision), data, max_eval_samples)
     if as_json:
         _print_json(result)
     else:
@@ -262,13 +262,13 @@ def predict(
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: one line per row on stdout, with names and probabilities."""
-    from debft.scoring import inference
+    from debft.scoring import formats, inference, loading
 
-    if form not in inference.FORMATS:
-        raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
-    rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
+    if form not in formats.FORMATS:
+        raise InputError(f"--format {form}: expected {' or '.join(formats.FORMATS)}")
+    rows = inference.label(loading.load_predictor(run_or_model, task, precision), file)
     with _until_closed():
-        for line in inference.FORMATS[form](rows):
+        for line in formats.FORMATS[form](rows):
             print(line, flush=True)
 
 

@@ -18,7 +18,8 @@ from debft.data.sources.files import Table
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
-from debft.scoring.inference import assess, load_predictor, predict, recipe_of
+from debft.scoring.inference import assess, predict
+from debft.scoring.loading import load_predictor, recipe_of
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.

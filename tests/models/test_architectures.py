@@ -28,7 +28,7 @@ from debft.models.json_files import read_config
 from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer, token_file
 from debft.runs.directory import RunDirectory
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import TASKS
 from debft.training.run import finetune
 
@@ -256,7 +256,7 @@ def rows_of(run):
 
 def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
     result, run = runs(architecture)
-    predictor = inference.load_predictor(str(run.path), None, "auto")
+    predictor = loading.load_predictor(str(run.path), None, "auto")
     assert inference.evaluate(predictor, None)["scores"] == result.scores
     ours = list(inference.label(predictor, str(run.path.parent / "data" / "mnli" / "validation_matched.tsv")))
     for row, of_run in zip(ours, lines(run.path / "predictions" / "validation_matched.jsonl"), strict=True):
@@ -404,7 +404,7 @@ def test_squad_answers_are_the_same_from_the_saved_model(architecture, squad_run
     table = demo.table(TASKS["squad2"], TASKS["squad2"].evals[0])
     rows = [{key: table.columns[key][i] for key in ("id", "question", "context")} for i in range(30)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = list(inference.label(inference.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
+    found = list(inference.label(loading.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
     assert {row["id"]: row["prediction"] for row in found} == json.loads((run.path / "predictions/predictions.json").read_text())
     for row, source in zip(found, rows, strict=True):
         assert row["prediction"] == (source["context"][row["start"] : row["end"]] if row["prediction"] else "")

@@ -17,7 +17,7 @@ import debft.training.run
 from debft.config.recipe import load_recipe, recipe_path, with_train
 from debft.errors import InputError, MachineError
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
-from debft.scoring.inference import recipe_of
+from debft.scoring.loading import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
 

@@ -246,11 +246,7 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     stop = StopRequest()
     stop.number = signal.SIGTERM
     split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
-    accelerator = SimpleNamespace(
-        unwrap_model=lambda model: model, process_index=0, num_processes=2, is_main_process=False,
-    )  # fmt: skip
-    model = SimpleNamespace(eval=lambda: None)
+    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False)
+    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=None, collate=None)
     with pytest.raises(Left):  # no batch was computed: there is no head
-        predict_logits(
-            accelerator, model, None, split, collate=None, micro_batch_tokens=1, what="x", told=lambda: bool(stop), leave=leave
-        )
+        predict_logits(loaded, accelerator, split, micro_batch_tokens=1, what="x", should_stop=lambda: bool(stop), leave=leave)
