@@ -102,7 +102,8 @@ def _fine_tune(
     from debft.runtime import launch
     from debft.runtime.devices import visible_gpus
     from debft.runtime.variables import check_variables
-    from debft.training.plan import check_output, describe, make_plan
+    from debft.training.describe import describe
+    from debft.training.plan import check_output, make_plan
     from debft.training.precision import precision_for
 
     given = locals()

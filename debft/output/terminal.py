@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 from debft.config.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
 from debft.console import OutputConsole, clock, console, say
 from debft.runs.directory import RunResult
+from debft.training.describe import remarks
 
 
 def print_result(result: RunResult, output: Path) -> None:
@@ -72,7 +73,7 @@ def plan_dict(plan, output: Path) -> dict[str, Any]:
         "num_examples": {name: len(e) for name, e in plan.examples.items()},
         "fingerprints": plan.fingerprints,
         "skipped_rows": plan.skipped_rows,
-        "remarks": plan.remarks(),
+        "remarks": remarks(plan),
         "recipe": to_dict(plan.recipe),
     }
 

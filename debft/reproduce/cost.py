@@ -121,7 +121,7 @@ def with_probe(cost: Cost, found: RecipePlan, threads: int | None = None) -> Cos
     """
     import torch
 
-    from debft.training.session import open_session
+    from debft.training.opening import open_session
 
     say(f"{found.name}: {PROBE_STEPS} steps on this machine")
     if threads is not None:
@@ -146,7 +146,7 @@ def seconds_per_token(session: "Session") -> float:
         session.optimizer,
         session.splits[plan.task.train.name],
         plan.recipe.train,
-        collate=session.collate,
+        collate=session.loaded.collate,
         micro_batch_tokens=session.micro_batch_tokens,
         total_steps=plan.total_steps,
         loss_fn=session.loss_fn,

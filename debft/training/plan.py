@@ -3,7 +3,6 @@
 import errno
 import os
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from debft.config.recipe import SOURCES, Recipe, TrainConfig
-from debft.console import say
 from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows, say_skipped
-from debft.data.sources.own import quoted
+from debft.data.rows import Examples, check_rows
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -28,8 +25,6 @@ from debft.runtime.launch import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.schedule import check_schedule
-
-MOST_SHOWN = 8  # labels or splits in one line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,49 +45,39 @@ class Plan:
     def train(self) -> Examples:
         return self.examples[self.task.train.name]
 
-    def remarks(self) -> list[str]:
-        """What the data decided: columns, labels and how many rows of each, where the rows come from."""
-        task, lines = self.task, []
-        if task.name == "text":
-            lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
-            if self.train.unused and self.recipe.train.text_columns is None:
-                lines.append(f"not read: {_some([quoted(name) for name in self.train.unused])}")
-        if task.name == "xnli":
-            lines.append(f"train on {self.train.source}")
-            if lacking := absent_languages(task_of(task.name, self.recipe.train), task.evals):
-                there = dict.fromkeys(split.config for split in task.evals)
-                lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
-        if isinstance(task, TextClassification):
-            lines += self._labels()
-            lines += [line for split in task.evals if (line := self._alike(split.name))]
-        return lines
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """The columns of the user's own data that are not read, where the recipe does not name those that are."""
+        return tuple(self.train.unused) if self.task.name == "text" and self.recipe.train.text_columns is None else ()
 
-    def _labels(self) -> list[str]:
-        """The labels with the number of training rows of each, or the range of the scores; and what is odd about them."""
-        labels_N, labels = self.train.labels, self.task.labels
-        if self.task.is_regression:
-            return [f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"]
-        counts = np.bincount(labels_N, minlength=len(labels))
-        lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)], "   ")])]
-        own = self.task.name == "text"
-        if own and self.recipe.train.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
-            lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
-        alike = Counter(map(str.casefold, labels)) if own else {}
-        if same := [label for label in labels if alike.get(label.casefold(), 1) > 1]:
-            lines.append(f"labels that differ in case alone: {_some(same)}")
-        if none := [label for label, count in zip(labels, counts, strict=True) if not count]:
-            first = f" in the first {len(labels_N):,}" if self.recipe.train.max_train_samples is not None else ""
-            lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
-        return lines
+    @property
+    def absent_languages(self) -> tuple[str, ...]:
+        """The languages that the recipe evaluates and the data lacks."""
+        return tuple(absent_languages(task_of(self.task.name, self.recipe.train), self.task.evals))
 
-    def _alike(self, name: str) -> str | None:
-        """What to say of an eval split whose rows all have one label or score: several metrics mean nothing there."""
-        labels_N = self.examples[name].labels
-        if len(labels_N) < 2 or (labels_N != labels_N[0]).any():
+    @cached_property
+    def label_counts(self) -> dict[str, int]:
+        """The number of training rows of each label; {} of a task without labels."""
+        if not isinstance(self.task, TextClassification) or self.task.is_regression:
+            return {}
+        counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
+        return dict(zip(self.task.labels, counts.tolist(), strict=True))
+
+    @cached_property
+    def score_range(self) -> tuple[float, float, float] | None:
+        """(lowest, mean, highest) score of the training rows of a regression, None of other tasks."""
+        if not isinstance(self.task, TextClassification) or not self.task.is_regression:
             return None
-        label = f"{labels_N[0]:g}" if self.task.is_regression else self.task.labels[labels_N[0]]
-        first = "the first " if self.recipe.train.max_eval_samples is not None else ""
-        return f"{name}: all of {first}{len(labels_N):,} rows are labelled {label}; its scores say little"
+        return tuple(float(value) for value in (self.train.labels.min(), self.train.labels.mean(), self.train.labels.max()))
+
+    @cached_property
+    def uniform_labels(self) -> dict[str, str]:
+        """The only label or score, by the eval splits of several rows that have no other."""
+        if not isinstance(self.task, TextClassification):
+            return {}
+        labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
+        uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
+        return {name: f"{one:g}" if self.task.is_regression else self.task.labels[one] for name, one in uniform.items()}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -101,12 +86,6 @@ class Plan:
     @property
     def skipped_rows(self) -> dict[str, int]:
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
-
-
-def _some(names: list[str], between: str = ", ") -> str:
-    """The first names, and how many there are in all where that is not all of them."""
-    more = [f"... ({len(names)} in all)"] if len(names) > MOST_SHOWN else []
-    return between.join([*names[:MOST_SHOWN], *more])
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -228,28 +207,3 @@ def _same_place(one: str | None, other: str | None) -> bool:
     if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
         return False
     return Path(one).samefile(other)
-
-
-def describe(plan: Plan) -> None:
-    """What is about to run, in a line or two; said before torch is imported."""
-    recipe, task = plan.recipe, plan.task
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
-    if len(task.evals) > MOST_SHOWN:
-        dev += f" + ... ({len(task.evals)} splits)"
-    model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
-    say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
-    if plan.files.packaged:
-        say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
-    if recipe.starts_from and not recipe.init_from:
-        say(
-            f"this run starts from the pre-trained model, the published one from the run of {recipe.starts_from}; it is not "
-            f"compared. To start there: debft {recipe.starts_from.partition('/')[0]} --recipe {recipe.starts_from}, "
-            "then --init-from its run"
-        )
-    if recipe.note:
-        say(f"note on the recipe: {recipe.note}")
-    for line in plan.remarks():
-        say(line)
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")
-    say_skipped(plan.examples)

@@ -8,7 +8,8 @@ from conftest import write_mnli
 from debft.config.recipe import load_recipe, recipe_path
 from debft.errors import InputError
 from debft.published.comparison import changed_keys
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"

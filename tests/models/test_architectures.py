@@ -13,7 +13,7 @@ from conftest import write_mnli
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.training.run
+import debft.training.train
 from debft.config.recipe import load_recipe, recipe_path
 from debft.data.batches import Collator
 from debft.data.encoding import encode
@@ -268,7 +268,7 @@ def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_path, monkeypatch):
     """With the dropout of the published configuration."""
     expected, through = runs(BY_NAME[name])
-    record = debft.training.run.record
+    record = debft.training.train.record
 
     def record_and_raise_signal(session, state, log, progress):
         record(session, state, log, progress)
@@ -276,10 +276,10 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_pat
             signal.raise_signal(signal.SIGTERM)
 
     recipe = recipe_for(BY_NAME[name], tmp_path)
-    monkeypatch.setattr(debft.training.run, "record", record_and_raise_signal)
+    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
     with pytest.raises(Interrupted):
         finetune(recipe, tmp_path / "run")
-    monkeypatch.setattr(debft.training.run, "record", record)
+    monkeypatch.setattr(debft.training.train, "record", record)
     assert finetune(recipe, tmp_path / "run", resume=True).scores == expected.scores
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     for tensor_name, tensor in load_file(through.model / "model.safetensors").items():

@@ -21,7 +21,8 @@ from debft.models.names import MODELS
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runtime import hub
 from debft.tasks import TASKS
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 
 ALIAS = "all-minilm-l6-v2"
 PACKAGE = MODELS[ALIAS].package

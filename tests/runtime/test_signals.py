@@ -216,7 +216,7 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
     """It was not sent along, so this step goes on; the next exchange carries it."""
     import torch
 
-    from debft.training.run import _stop_agreed
+    from debft.training.stopping import stop_agreed
 
     with stop_requested(show=False) as stop:
 
@@ -225,9 +225,9 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
             return torch.tensor([int(told[0]), 0])
 
         accelerator = SimpleNamespace(num_processes=2, device="cpu", gather=gather)
-        assert not _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert not stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         accelerator.gather = lambda told: torch.tensor([int(told[0]), 0])
-        assert _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         assert stop.number == signal.SIGTERM
 
 

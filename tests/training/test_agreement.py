@@ -138,7 +138,7 @@ def test_rows_tokens_code_and_model_are_compared_before_training(tmp_path, tiny_
     def see(facts):
         raise Seen(facts())
 
-    monkeypatch.setattr("debft.training.session.check_same_on_all_ranks", see)
+    monkeypatch.setattr("debft.training.opening.check_same_on_all_ranks", see)
     with pytest.raises(Seen) as seen:
         finetune(tiny_recipe(tiny_data), tmp_path / "run")
     facts = seen.value.args[0]

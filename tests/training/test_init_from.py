@@ -12,7 +12,8 @@ from debft.errors import InputError
 from debft.models.build import build_model
 from debft.models.files import ModelFiles, find_model
 from debft.tasks import TASKS
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 
