@@ -4,8 +4,6 @@ import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,8 +31,10 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
 import hypothesis
+import processes
 import pytest
 
+from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
 from debft.data.sources.files import Table
 from debft.tasks import TASKS
@@ -71,6 +71,12 @@ def no_network(monkeypatch, request):
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
 
 
+@pytest.fixture(autouse=True)
+def no_process_left():
+    yield
+    processes.end_all()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real benchmark text beside the checkout."""
@@ -94,6 +100,12 @@ def demo_model() -> Path:
 def tiny_data(tmp_path) -> Path:
     """A directory in the hub's schema with 100 training rows and 2 x 20 dev rows."""
     return write_mnli(tmp_path / "data")
+
+
+def dotted(values: dict) -> dict:
+    """Overrides of a recipe, `{"train.seed": 1}`, for `{"seed": 1}`."""
+    keys = {key.rpartition(".")[2]: key for key in SCORE_KEYS}
+    return {keys[name]: value for name, value in values.items()}
 
 
 def write_mnli(directory: Path, train: int = 100, dev: int = 20) -> Path:
@@ -134,7 +146,4 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
 
 def run(*arguments, **environment):
     """A debft command in a process of its own, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    return processes.run(*arguments, COLUMNS="100", **environment)

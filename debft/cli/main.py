@@ -50,6 +50,15 @@ TRAIN_OPTIONS = (
     *ONLY_FOR,
 )
 RUNTIME_OPTIONS = ("precision", "save_steps")
+# Options whose key is in another section of the recipe than `train`, or has another name there.
+KEY_OF = {
+    "max_seq_length": "text.max_seq_length",
+    "text_columns": "text.text_columns",
+    "label_column": "text.label_column",
+    "problem": "text.problem",
+    "train_language": "languages.train_language",
+    "languages": "languages.eval_languages",
+}
 DEFAULT_MODEL = "deberta-v3-xsmall"
 TRIALS = 12  # of `reproduce --search`
 
@@ -135,7 +144,8 @@ def _fine_tune(
 
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
-    from debft.config.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
+    from debft.config.packaged import default_recipe_path, display, published_weight, recipe_path
+    from debft.config.reading import load_recipe, parse_set
     from debft.data.sources import demo
     from debft.models.names import canonical_name
     from debft.runtime.devices import check_precision
@@ -146,7 +156,7 @@ def _resolve(task: str, given: dict[str, Any]):
     else:
         model = model or (demo.MODEL_NAME if given["data"] == "demo" else DEFAULT_MODEL)
         path = default_recipe_path(task, model, sift=bool(given["sift"]))
-    overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
+    overrides = {KEY_OF.get(name, f"train.{name}"): given[name] for name in TRAIN_OPTIONS if given[name] is not None}
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
     overrides |= {
         name: value
@@ -173,7 +183,7 @@ def _resolve(task: str, given: dict[str, Any]):
 
 def _option(key: str) -> str:
     """What the user typed for a key of the recipe."""
-    return "--language" if key == "languages" else "--" + key.replace("_", "-")
+    return "--language" if key == "eval_languages" else "--" + key.replace("_", "-")
 
 
 def _default_output(recipe) -> Path:
@@ -319,7 +329,7 @@ def reproduce(
     as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
-    from debft.config.recipe import parse_set
+    from debft.config.reading import parse_set
     from debft.reproduce.plan import Options, make_table_plan
 
     for name, value in (("data", data), ("output", output)):
@@ -399,7 +409,9 @@ def recipes(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
-    from debft.config.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.packaged import recipe_path
+    from debft.config.reading import load_recipe
+    from debft.config.recipe import to_dict
     from debft.output.terminal import print_recipe, print_recipes, recipes_list
 
     if name is None:
@@ -415,7 +427,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="The resolved recipe as JSON on stdout.")] = False,
 ) -> None:
     """Validate a recipe without training; every problem is reported at once."""
-    from debft.config.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.packaged import recipe_path
+    from debft.config.reading import load_recipe
+    from debft.config.recipe import to_dict
     from debft.tasks import TASKS
     from debft.tasks.rules import check_recipe
 

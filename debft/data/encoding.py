@@ -75,7 +75,7 @@ def encode(
 ) -> EncodedSplit:
     """Token ids of every example, from the cache where the same content was encoded before (`cached=False`: without it).
 
-    `truncation` and `swap_texts` as in TrainConfig; `seed` matters for `random_ends` alone.
+    `truncation` and `swap_texts` as in TextConfig; `seed` matters for `random_ends` alone.
     """
     if swap_texts:
         examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])

@@ -1,9 +1,11 @@
 """What a fine-tuned model carries in its config.json so that it is used as it was trained."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from debft.config.recipe import RuntimeConfig, TrainConfig, from_dict
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, value_at
 from debft.data.sources.own import settings_of
 from debft.errors import InputError, one_of, shown
 from debft.models.files import ModelFiles
@@ -14,20 +16,32 @@ from debft.tasks import TASKS, QuestionAnswering, Task
 SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
 DEFAULT_LENGTH = 256
 LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is used: memory grows with the square
-# Keys of `train` that say how texts become tokens and tokens answers, and of `runtime` how the products are computed.
-USE_ANSWERS = ("max_seq_length", "doc_stride", "max_question_length", "max_answer_length", "n_best_size")
-USE_TEXTS = ("max_seq_length", "swap_texts", "truncation", "seed")  # seed: it draws what `random_ends` cuts
-USE_RUNTIME = ("precision", "micro_batch_tokens")
+# Keys of a recipe that decide how texts become tokens and tokens answers, and how products are computed. A model's config.json has
+# them without their sections.
+USE_ANSWERS = (
+    "text.max_seq_length",
+    "questions.doc_stride",
+    "questions.max_question_length",
+    "questions.max_answer_length",
+    "questions.n_best_size",
+)
+USE_TEXTS = ("text.max_seq_length", "text.swap_texts", "text.truncation", "train.seed")  # seed: it draws what `random_ends` cuts
+USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
 
 
-def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of dotted keys by their last part, as a model's config.json has them."""
+    return {key.rpartition(".")[2]: value_at(recipe, key) for key in keys}
+
+
+def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
     """Return for config.json what it takes to use the model exactly as the run did that trained it.
 
-    runtime: holds the precision that was in use, never `auto`
+    recipe: holds the precision that was in use, never `auto`
     """
     keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
-    settings = {"task": task.name} | {key: getattr(config, key) for key in keys}
-    settings |= {key: value for key in USE_RUNTIME if (value := getattr(runtime, key)) is not None}
+    settings = {"task": task.name} | flat_values(recipe, keys)
+    settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
     return settings | (settings_of(task) if task.name == "text" else {})
 
 
@@ -47,18 +61,19 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     return settings
 
 
-def use_config(files: ModelFiles, settings: dict[str, Any]) -> tuple[TrainConfig, RuntimeConfig]:
-    """Return the settings as sections of a recipe.
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:
+    """Return the settings as a recipe, which names neither task nor model.
 
     A model of another program is used with as many tokens as it has positions for, 256 where its positions are relative.
 
     Raises InputError for settings that no training would have accepted.
     """
     where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
-    runtime = {key: settings[key] for key in USE_RUNTIME if key in settings}
-    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *USE_RUNTIME)}
-    train.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
-    recipe = from_dict({"train": train, "runtime": runtime}, where)
-    if recipe.train.max_seq_length > (longest or LONGEST_LENGTH):
-        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.train.max_seq_length}")
-    return recipe.train, recipe.runtime
+    of_runtime = {key.rpartition(".")[2] for key in USE_RUNTIME}
+    runtime = {key: value for key, value in settings.items() if key in of_runtime}
+    others = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *of_runtime)}
+    others.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
+    recipe = from_dict({"train": others, "runtime": runtime}, where)  # it gives each key of an older `train` to its section
+    if recipe.text.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.text.max_seq_length}")
+    return recipe

@@ -97,7 +97,7 @@ def _open(path: str, data: str | None) -> _Run:
     if not run.exists():
         raise InputError(f"{path}: expected a run directory, found no recipe.yaml in it")
     recipe = recipe_of(run)
-    task = task_of(recipe.task or "", recipe.train)
+    task = task_of(recipe.task or "", recipe.languages)
     if not task.test and not isinstance(task, QuestionAnswering):
         raise InputError(f"{path}: expected a GLUE or SQuAD run, {task.name} has no leaderboard")
     return _Run(path=path, task=task, trained_on=recipe.data, source=data or recipe.data)

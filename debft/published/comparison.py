@@ -1,15 +1,16 @@
 """Whether a run may stand beside a published number, and the number."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
+from debft.config.differences import differing_keys
+from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, recipe_hash, source_kind
 from debft.published.load import published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
-
-NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
 
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
@@ -43,24 +44,12 @@ def starts_as_published(recipe: Recipe) -> bool:
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` and `sift` in which this run differs from every packaged recipe of its model, by the closest one.
-
-    Whether bad rows may be left out does not count: the number of rows tells whether any was.
-    """
+    """List the keys in which a run differs from every packaged recipe of its model, by the closest one."""
     packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
     own = [p for p in packaged if p.model == recipe.model and p.reproduces and bool(p.sift.weight) == bool(recipe.sift.weight)]
     if not own:
         return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
-    differences = [
-        [
-            f"{section}.{f.name}"
-            for section in ("train", "sift")
-            for f in fields(getattr(recipe, section))
-            if f.name not in NOT_COMPARED and getattr(getattr(p, section), f.name) != getattr(getattr(recipe, section), f.name)
-        ]
-        for p in own
-    ]
-    return min(differences, key=len)
+    return min((differing_keys(p, recipe, "cell") for p in own), key=len)
 
 
 def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:

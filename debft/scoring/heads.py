@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import QuestionConfig
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
@@ -66,7 +66,7 @@ def plain_loss(head: Head) -> Callable[[torch.nn.Module, dict[str, torch.Tensor]
     return lambda model, batch: (head.loss(head.outputs(model, batch), batch), {})
 
 
-def head_of(task: Task, config: TrainConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
+def head_of(task: Task, config: QuestionConfig, labels: tuple[str, ...], threshold: float | None = None) -> Head:
     """labels: in the order of the model's outputs; threshold: of a model that is used, None for one that is trained."""
     if isinstance(task, QuestionAnswering):
         return SpanHead(task=task, config=config, threshold=threshold)
@@ -140,7 +140,7 @@ class SpanHead:
     """
 
     task: QuestionAnswering
-    config: TrainConfig
+    config: QuestionConfig
     threshold: float | None
 
     def prepare(self, split: EncodedSplit) -> EncodedSplit:

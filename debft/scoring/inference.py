@@ -25,7 +25,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     if data == "":
         raise InputError("--data: expected hub, demo or a directory, got ''")
     task, source = predictor.loaded.task, data or predictor.data or "hub"
-    evals, skip = present(task, source).evals, predictor.config.skip_bad_rows
+    evals, skip = present(task, source).evals, predictor.recipe.train.skip_bad_rows
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}

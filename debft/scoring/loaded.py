@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import Recipe
 from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
@@ -41,12 +41,12 @@ class LoadedModel:
     model: "PreTrainedModel"
     collate: Collator
 
-    def encode(self, examples: Examples, config: TrainConfig, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
+    def encode(self, examples: Examples, recipe: Recipe, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
         """Return the examples as token ids. Raises InputError where the model has no embedding for one of them.
 
         what: the name of the split on the bar; cached: whether the ids are kept on this disk; show: whether a bar is shown
         """
-        split = encode_split(self.task, examples, self.tokenizer, config, what=what, cached=cached, show=show)
+        split = encode_split(self.task, examples, self.tokenizer, recipe, what=what, cached=cached, show=show)
         check_vocabulary(self.files, int(split.ids_T.max()))
         return split
 
@@ -54,7 +54,7 @@ class LoadedModel:
 def load_model(
     files: ModelFiles,
     task: Task,
-    config: TrainConfig,
+    recipe: Recipe,
     device: torch.device,
     *,
     threshold: float | None = None,
@@ -63,23 +63,24 @@ def load_model(
 ) -> LoadedModel:
     """Build tokenizer, head and model; the model is still on the CPU, its batches come on `device`.
 
+    recipe: where lengths, seed, head dropout and `from_scratch` are taken from
     threshold: the no-answer score above which a question has no answer, None where it is chosen on the dev data
     new_head: whether a head that the files lack is made up, as for training
 
     Raises InputError where files and task do not go together.
     """
     tokenizer = build_tokenizer(files, task)
-    head = head_of(task, config, model_labels(files, task), threshold)
+    head = head_of(task, recipe.questions, model_labels(files, task), threshold)
     model = build_model(
         files,
         task,
-        from_scratch=config.from_scratch,
-        head_dropout=config.head_dropout,
-        seed=config.seed,
+        from_scratch=recipe.train.from_scratch,
+        head_dropout=recipe.train.head_dropout,
+        seed=recipe.train.seed,
         quiet=quiet,
         new_head=new_head,
     )
-    check_takes_texts(model, tokenizer, files, task, config.max_seq_length)
+    check_takes_texts(model, tokenizer, files, task, recipe.text.max_seq_length)
     collate = Collator(
         pad_id=tokenizer.pad_token_id,
         names=tuple(tokenizer.model_input_names),

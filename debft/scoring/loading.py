@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from debft.config.recipe import Recipe, TrainConfig
+from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
-from debft.models.settings import USE_ANSWERS, USE_TEXTS, read_settings, use_config
+from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
 from debft.scoring.loaded import load_model
@@ -43,22 +43,22 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     foreign = "task" not in settings
     name = _task_name(run_or_model, settings.get("task"), task_name)
     if recipe is not None:  # a run of an earlier version left some settings in its recipe alone
-        settings = {key: getattr(recipe.train, key) for key in (*USE_TEXTS, *USE_ANSWERS)} | settings
-    config, runtime = use_config(files, settings)
-    task = _own_texts(files, config, foreign=foreign) if name == TEXT.name else task_of(name, recipe.train if recipe else config)
+        settings = flat_values(recipe, (*USE_TEXTS, *USE_ANSWERS)) | settings
+    used = use_config(files, settings)
+    task = _own_texts(files, used.text, foreign=foreign) if name == TEXT.name else task_of(name, (recipe or used).languages)
     if foreign and isinstance(task, TextClassification):
         _check_outputs(files, task)
-    check_lengths(task, config, f"{files.path / 'config.json'}: debft.")
+    check_lengths(task, used, f"{files.path / 'config.json'}: debft.")
     if recipe is not None:
-        config = replace(config, skip_bad_rows=recipe.train.skip_bad_rows)
-    accelerator, _ = build_accelerator(_precision(precision, runtime.precision))
-    loaded = load_model(files, task, config, accelerator.device, threshold=settings.get("no_answer_threshold", 0.0))
+        used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
+    accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
+    loaded = load_model(files, task, used, accelerator.device, threshold=settings.get("no_answer_threshold", 0.0))
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
         data=recipe.data if recipe is not None else None,
-        config=config,
+        recipe=used,
         accelerator=accelerator,
-        micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
+        micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),
     )
 
 
@@ -85,7 +85,7 @@ def _precision(asked: str, trained: str) -> str:
         return "auto"
 
 
-def _own_texts(files: ModelFiles, config: TrainConfig, *, foreign: bool) -> TextClassification:
+def _own_texts(files: ModelFiles, config: TextConfig, *, foreign: bool) -> TextClassification:
     """Return the task of a model that was trained on the user's own texts.
 
     foreign: another program saved it, so that nothing but the names and the number of its outputs tells what it predicts

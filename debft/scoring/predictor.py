@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
 from debft.scoring.evaluation import predict_logits
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 class Predictor:
     """A fine-tuned model at work: it encodes examples and gives their logits.
 
+    recipe: how it is used, which names neither task nor model
     data: the source a run was trained on, as in a recipe; None for a model that is no run
     micro_batch_tokens: padded tokens that a training batch may have on this device
     """
 
     loaded: LoadedModel
     data: str | None
-    config: TrainConfig
+    recipe: Recipe
     accelerator: "Accelerator"
     micro_batch_tokens: int
 
     def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
         """Return the token ids of the examples. Raises InputError where the model's vocabulary lacks one of them."""
-        return self.loaded.encode(examples, self.config, what, cached=cached, show=cached)
+        return self.loaded.encode(examples, self.recipe, what, cached=cached, show=cached)
 
     def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
         """Return the logits of every sequence, in the order of the split."""

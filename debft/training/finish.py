@@ -77,8 +77,8 @@ def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
     recipe = session.plan.recipe
-    runtime = replace(recipe.runtime, precision=session.precision)
-    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
+    recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)
         save_tokenizer(session.loaded.tokenizer, folder)

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict
 from typing import Any
 
+from debft.config.recipe import SCORE_SECTIONS
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runtime.devices import build_accelerator, micro_batch_tokens
@@ -54,13 +55,13 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     """Return (accelerator, precision, loaded model, encoded splits), which each process builds from its own files."""
     precision, remark = precision_for(plan.recipe)
     accelerator, precision = build_accelerator(precision)
-    is_main, config = accelerator.is_main_process, plan.recipe.train
+    is_main = accelerator.is_main_process
     if is_main:
         describe_device(plan, accelerator, f"{precision} ({remark})" if remark else precision)
-    loaded = load_model(plan.files, plan.task, config, accelerator.device, new_head=True, quiet=not is_main)
+    loaded = load_model(plan.files, plan.task, plan.recipe, accelerator.device, new_head=True, quiet=not is_main)
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
-    encoded = {name: loaded.encode(examples, config, name, show=is_main) for name, examples in plan.examples.items()}
+    encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
@@ -77,7 +78,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedMod
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
-        **{section: _digest(recipe[section]) for section in ("train", "sift")},
+        **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
         **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
         "configuration of the model": _digest(config, shapes),

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from conftest import write_mnli
+from conftest import dotted, write_mnli
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.published.comparison import changed_keys
 from debft.training.describe import describe
@@ -36,7 +37,7 @@ SAID = [
 
 
 def recipe_for(data, **changes):
-    return load_recipe(recipe_path("demo"), {"task": "mnli", "data": str(data)} | {f"train.{k}": v for k, v in changes.items()})
+    return load_recipe(recipe_path("demo"), {"task": "mnli", "data": str(data)} | dotted(changes))
 
 
 def test_bad_rows_end_the_command_unless_they_are_skipped(spoilt):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import Recipe, TextConfig
 from debft.data.load import encode_split, load_table
 from debft.data.rows import Examples, check_rows
 from debft.data.sources.files import read_table
@@ -78,7 +78,9 @@ def test_answers_lie_at_their_tokens_in_every_real_question(shared, tmp_path):
     tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
     task = TASKS["squad2"]
     examples = check_rows(load_table(task, task.evals[0], str(shared)), task)
-    windows = encode_split(task, examples, tokenizer, TrainConfig(max_seq_length=384), what="x", cached=False, show=False)
+    windows = encode_split(
+        task, examples, tokenizer, Recipe(text=TextConfig(max_seq_length=384)), what="x", cached=False, show=False
+    )
     begins = np.append(0, windows.ends_N)[:-1]
     exact = answered = 0
     seen = set()

@@ -268,11 +268,25 @@ def worst() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> Path:
-    """The directory, for reading."""
+def written(tmp_path_factory) -> tuple[Path, list[Path]]:
+    """The directory of the report, and what `write_report` says that it wrote there; for reading."""
     directory = tmp_path_factory.mktemp("report")
-    write_report(everything(), directory)
-    return directory
+    return directory, write_report(everything(), directory)
+
+
+@pytest.fixture(scope="module")
+def report(written) -> Path:
+    return written[0]
+
+
+@pytest.fixture
+def drawn_alone(monkeypatch):
+    """`drawn_alone(figure, ...)`: reports have these figures alone; drawing all of them takes seconds."""
+
+    def choose(*figures):
+        monkeypatch.setattr("debft.reproduce.report.drawings", lambda reproduction: [figure(reproduction) for figure in figures])
+
+    return choose
 
 
 @pytest.fixture(scope="module")
@@ -323,11 +337,11 @@ def markdown_tables(directory: Path) -> list[list[list[str]]]:
     return [[[part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]] for line in group] for group in groups]
 
 
-def test_report_writes_page_markdown_json_and_every_figure_twice(reproduction, tmp_path):
-    written = write_report(reproduction, tmp_path)
+def test_report_writes_page_markdown_json_and_every_figure_twice(written):
+    directory, paths = written
     figures = [f"figures/{name}.{kind}" for name in ("scores", "languages", "learning-curves", "speed") for kind in ("svg", "png")]
-    assert [path.relative_to(tmp_path).as_posix() for path in written] == ["index.html", "report.md", "report.json", *figures]
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    assert [path.relative_to(directory).as_posix() for path in paths] == ["index.html", "report.md", "report.json", *figures]
+    assert sorted(path for path in directory.rglob("*") if path.is_file()) == sorted(paths)
 
 
 def test_report_of_equal_runs_has_equal_bytes_whatever_the_users_matplotlib_is_set_to(reproduction, report, tmp_path):
@@ -483,15 +497,17 @@ def test_figures_are_svg_and_png_with_something_on_them(report):
         assert len(Image.open(path).convert("RGB").getcolors(1 << 24)) > 50, path.name
 
 
-def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path):
+def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path, drawn_alone):
+    drawn_alone(cells_figure)
     far = reproduction["cells"][2]
     far |= {"mean": 40.0, "low": 39.0, "high": 41.0, "difference": 40.0 - far["value"]}
     write_report(reproduction, tmp_path)
     assert f"{far['verdict']}, off axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
 
 
-def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path):
+def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path, drawn_alone):
     """An evaluation that only one seed has, and a curve that ends early, are drawn without a warning."""
+    drawn_alone(curves_figure)
     runs = [run for run in reproduction["runs"] if run["recipe"] == "mnli/deberta-v3-xsmall"]
     runs[0]["curve"] = {"step": [100, 200], "loss": [1.0, 0.9], "evaluations": []}
     with warnings.catch_warnings():
@@ -645,7 +661,8 @@ def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction,
     assert any("labelled (subset: train has 1,000" in panel.label for panel in cells_figure(reproduction).panels)
 
 
-def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path):
+def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path, drawn_alone):
+    drawn_alone()
     reproduction["cells"][2] |= {"mean": -3.5, "difference": -88.3, "low": -22.29, "high": 76.98}
     write_report(reproduction, tmp_path)
     for text in (page_of(tmp_path).text, (tmp_path / "report.md").read_text(encoding="utf-8")):
@@ -654,7 +671,8 @@ def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_pat
     assert "ours −3.50" in cells_figure(reproduction).panels[0].label
 
 
-def test_page_names_the_units_that_are_there(reproduction, report, tmp_path):
+def test_page_names_the_units_that_are_there(reproduction, report, tmp_path, drawn_alone):
+    drawn_alone()
     assert "Percent. Ours" in page_of(report).text
     reproduction["cells"].append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
     write_report(reproduction, tmp_path)
@@ -669,7 +687,8 @@ def test_markdown_number_of_ours_leads_to_its_first_run_in_the_page(reproduction
     assert links[2][1] == f"run-{reproduction['cells'][2]['runs'][0].replace('/', '-')}"
 
 
-def test_interrupted_is_said_once(reproduction, tmp_path):
+def test_interrupted_is_said_once(reproduction, tmp_path, drawn_alone):
+    drawn_alone()
     said = "interrupted after step 205 of 752; the same command goes on"
     reproduction["runs"].append(blank("mnli", "deberta-v3-base", 3, status="interrupted", error=said))
     write_report(reproduction, tmp_path)

@@ -10,7 +10,8 @@ import pytest
 from conftest import write_tsv
 
 from debft.cli import main as cli
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.sources import demo
 from debft.errors import InputError
 from debft.output import leaderboards as submission

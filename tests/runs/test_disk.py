@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 import debft.training.evaluations
 import debft.training.run
 import debft.training.train
-from debft.config.recipe import load_recipe, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import with_train
 from debft.errors import InputError, MachineError
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
 from debft.scoring.loading import recipe_of

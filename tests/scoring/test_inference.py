@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import write_mnli, write_tsv
+from processes import run as command
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.scoring import formats, inference, loading
 from debft.training.run import finetune
@@ -30,12 +32,6 @@ def trained(tmp_path_factory):
     data = write_mnli(root / "data")
     settings = {"task": "mnli", "data": str(data), "train.num_train_epochs": 2}
     return finetune(load_recipe(recipe_path("demo"), settings), root / "run"), root / "run", data
-
-
-def command(*arguments, stdin=""):
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=600, env=os.environ
-    )  # fmt: skip
 
 
 def test_evaluate_gives_the_scores_of_the_run_again(trained):
@@ -96,12 +92,12 @@ def test_model_knows_its_task_and_how_to_be_used(trained):
     config = json.loads((trained[1] / "model" / "config.json").read_text())
     cut = {"max_seq_length": 64, "swap_texts": False, "truncation": "longest_first", "seed": 42}
     assert config["debft"] == {"task": "mnli", **cut, "precision": "fp32"}
-    assert loading.load_predictor(str(trained[1] / "model"), None, "auto").config.max_seq_length == 64
+    assert loading.load_predictor(str(trained[1] / "model"), None, "auto").recipe.text.max_seq_length == 64
 
 
 def test_model_of_another_program_needs_its_task(trained, tmp_path):
     predictor = loading.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
-    assert (predictor.loaded.task.name, predictor.config.max_seq_length) == ("mnli", 256)
+    assert (predictor.loaded.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
 
 
 def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
@@ -226,10 +222,5 @@ def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
 
 
 def test_json_list_on_stdin_is_read_as_json(trained):
-    done = subprocess.run(
-        [sys.executable, "-m", "debft", "predict", str(trained[1])],
-        input=json.dumps(PAIRS, indent=1),
-        capture_output=True,
-        text=True,
-    )
+    done = command("predict", trained[1], stdin=json.dumps(PAIRS, indent=1))
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["p1", "p2"], done.stderr

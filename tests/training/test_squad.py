@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
-from debft.config.recipe import TrainConfig, load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import QuestionConfig
 from debft.data.batches import Collator
 from debft.data.load import load_table
 from debft.data.rows import check_rows
@@ -26,7 +28,7 @@ from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 SQUAD2 = TASKS["squad2"]
-HEAD = SpanHead(task=SQUAD2, config=TrainConfig(), threshold=None)
+HEAD = SpanHead(task=SQUAD2, config=QuestionConfig(), threshold=None)
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -245,21 +247,22 @@ def test_real_files_are_read_whole(shared):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("max_seq_length", 40, "expected at least 45 for windows that share 24 tokens"),
-        ("head_dropout", 0.1, r"train\.head_dropout: is for classification, the task is squad2"),
-        ("swap_texts", True, r"train\.swap_texts: is for classification, the task is squad2"),
+        ("text.max_seq_length", 40, "expected at least 45 for windows that share 24 tokens"),
+        ("train.head_dropout", 0.1, r"train\.head_dropout: is for classification, the task is squad2"),
+        ("text.swap_texts", True, r"text\.swap_texts: is for classification, the task is squad2"),
     ],
 )
 def test_value_that_cannot_work_is_refused(key, value, message):
     with pytest.raises(InputError, match=message):
-        make_plan(load_recipe(recipe_path("squad2/demo"), {f"train.{key}": value}))
+        make_plan(load_recipe(recipe_path("squad2/demo"), {key: value}))
 
 
 def test_window_sizes_are_refused_for_other_tasks():
-    with pytest.raises(InputError, match=r"train\.doc_stride: is for question answering, the task is mnli; leave it out"):
-        make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "train.doc_stride": 64}))
+    with pytest.raises(InputError, match=r"questions\.doc_stride: is for question answering, the task is mnli; leave it out"):
+        make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "questions.doc_stride": 64}))
 
 
+@pytest.mark.sweep
 def test_demo_is_learned(tmp_path):
     """About a minute: spans are found, and most unanswerable questions are left unanswered."""
     result = finetune(load_recipe(recipe_path("squad2/demo")), tmp_path / "run")
