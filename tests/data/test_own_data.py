@@ -223,7 +223,7 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
     """Sets of text come in another order in every process."""
     write(tmp_path / "train.csv", rows_of(text=["a b"] * 6, label=["1", "01", "001", "0001", "2", "02"]))
     code = (
-        "from debft.data import load_table; from debft.data.sources.own import own_task; from debft.tasks import TEXT; "
+        "from debft.data.load import load_table; from debft.data.sources.own import own_task; from debft.tasks import TEXT; "
         "from debft.config.recipe import TextConfig; "
         f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )

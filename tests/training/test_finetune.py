@@ -372,7 +372,7 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
     save_model = debft.training.finish.save_model
     monkeypatch.setattr(
-        debft.training.session,
+        debft.training.finish,
         "save_model",
         lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))[1],
     )
