@@ -5,7 +5,7 @@ from pathlib import Path
 
 from debft.data.sources import demo
 from debft.errors import InputError
-from debft.models.families import FAMILIES
+from debft.models.encoders import FAMILIES
 from debft.models.json_files import read_config, read_json
 from debft.models.names import MODELS, canonical_name, check_model_name
 from debft.models.weights import (
@@ -68,6 +68,7 @@ def find_model(model: str, from_scratch: bool) -> ModelFiles:
 
 
 def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
+    """Return the files of an installed package, else those that the hub or its cache has."""
     name = canonical_name(model)
     spec = MODELS.get(name)
     if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):

@@ -102,6 +102,7 @@ def stored_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return (dtype, shape) by name from the header of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -113,6 +114,7 @@ def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return (dtype, shape) by name from a file of torch's, of which nothing but tensors is read."""
     import torch
 
     with file.open("rb") as stream:
@@ -135,8 +137,10 @@ def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _kind(content: object) -> str:
+    """Return in words what a file holds in place of tensors by name."""
     return f"the keys {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else type(content).__name__
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
+    """Return the error for a file that another library cannot read."""
     return InputError(f"{file}: the weights cannot be read: {first_line(error)}; copy the file again")

@@ -6,7 +6,7 @@ import torch
 
 from debft.console import say
 from debft.errors import InputError, first_line
-from debft.models.families import FAMILIES
+from debft.models.encoders import FAMILIES
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
 from debft.runtime.launch import is_main_process

@@ -1,4 +1,4 @@
-"""Everything about a run that can be known, and wrong, before weights are loaded."""
+"""The plan of a run holds everything that can be known, and be wrong, before weights are loaded."""
 
 import errno
 import os
@@ -30,9 +30,14 @@ from debft.training.schedule import check_schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that is known before weights are loaded, and has been checked.
+    """A plan is checked: recipe, model files and every row of the data.
 
-    examples: by split name; num_sequences: trained on in an epoch
+    recipe: what is asked for.
+    task: the task, with the columns, labels and eval splits that the data has.
+    files: the files that training starts from.
+    examples: the rows, by the name of their split.
+    num_sequences: sequences that are trained on in an epoch; a question may take several.
+    total_steps: optimizer steps of the whole run.
     """
 
     recipe: Recipe
@@ -44,6 +49,7 @@ class Plan:
 
     @property
     def train(self) -> Examples:
+        """The rows that are trained on."""
         return self.examples[self.task.train.name]
 
     @property
@@ -82,10 +88,12 @@ class Plan:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of the rows, by split."""
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
 
     @property
     def skipped_rows(self) -> dict[str, int]:
+        """The number of bad rows that were skipped, by split."""
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
 
 
@@ -122,7 +130,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:
-    """The files that training starts from: the model's, or those of the run in `init_from`."""
+    """Find the files that training starts from: the model's, or those of the run in `init_from`."""
     model = recipe.model or ""
     if recipe.init_from is None:
         return find_model(model, recipe.train.from_scratch)
@@ -132,13 +140,13 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
     run.check_model(result)
-    if not _same_place(there := run.recipe().model, model):
-        raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
+    if not _same_place(trained := run.recipe().model, model):
+        raise InputError(f"{where}: expected a run of {model}, got one of {trained}; give --model {trained}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
 def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> int:
-    """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
+    """Return the sequences of an epoch: an example is one, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
     windows = encode_split(task, examples, build_tokenizer(files, task), recipe, what=task.train.name, show=is_main_process())
@@ -156,9 +164,9 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """The result of a complete run, to return as it is.
+    """Return the result of a complete run, None where there is something left to do.
 
-    Raises InputError where `output` holds something else or cannot be written.
+    Raises InputError where the directory holds something else or cannot be written.
     """
     where = f"--output {run.path}"
     check_writable(run.path)
@@ -176,7 +184,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
 
 
 def check_writable(output: Path) -> None:
-    """Raises InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
+    """Raise InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
     existing = next(path for path in (output, *output.absolute().parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
@@ -188,16 +196,16 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
-    """Raises InputError naming the first thing that moves the score and differs."""
-    for key in differing_keys(there, here, "resume"):
-        old, new = value_at(there, key), value_at(here, key)
+def _check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
+    """Raise InputError that names the first key that moves the score and differs."""
+    for key in differing_keys(recorded, asked, "resume"):
+        old, new = value_at(recorded, key), value_at(asked, key)
         if key not in ("model", "init_from", "data") or not _same_place(old, new):
             raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; choose another --output")
 
 
 def _same_place(one: str | None, other: str | None) -> bool:
-    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
+    """Return whether two names are equal, or two spellings of one directory; an alias is no directory."""
     if one == other:
         return True
     if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):

@@ -85,6 +85,7 @@ def add_stated(backend: Tokenizer, tokens: list[StatedToken], special: Collectio
 
 
 def _from_decoder(path: Path) -> Iterator[StatedToken]:
+    """Yield the tokens that tokenizer_config.json gives by id."""
     file = path / "tokenizer_config.json"
     for number, entry in _object(file, "added_tokens_decoder").items():
         if not str(number).isdecimal() or not isinstance(entry, dict) or not _content(entry):
@@ -93,6 +94,7 @@ def _from_decoder(path: Path) -> Iterator[StatedToken]:
 
 
 def _from_tokenizer_json(path: Path) -> Iterator[StatedToken]:
+    """Yield the tokens that tokenizer.json adds."""
     file = path / "tokenizer.json"
     entries = (read_json(file) if file.is_file() else {}) or {}
     for entry in (entries.get("added_tokens") if isinstance(entries, dict) else None) or []:
@@ -113,6 +115,7 @@ def _from_added_tokens(path: Path) -> Iterator[StatedToken]:
 
 
 def _from_lists(path: Path) -> Iterator[StatedToken]:
+    """Yield the tokens that two files list as special, without their ids."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         for key in LISTS:
             entries = _object(path / name).get(key) or []
@@ -123,6 +126,7 @@ def _from_lists(path: Path) -> Iterator[StatedToken]:
 
 
 def _stated(entry: dict[str, Any], number: int | None, file: Path) -> StatedToken:
+    """Return the token of an entry with its flags."""
     flags = {name: bool(entry.get(name, False)) for name in FLAGS}
     return StatedToken(content=entry["content"], id=number, special=bool(entry.get("special")), flags=flags, file=file)
 

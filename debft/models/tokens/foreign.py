@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from debft.console import say
 from debft.errors import InputError, first_line
-from debft.models.families import FAMILIES, EncoderFamily
+from debft.models.encoders import FAMILIES, EncoderFamily
 from debft.models.json_files import read_json
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
@@ -151,6 +151,7 @@ def _found_in_texts(backend: Tokenizer, special) -> Tokenizer:
 
 
 def _padding_side(path: Path, family: EncoderFamily) -> dict[str, str]:
+    """Return the side of padding that tokenizer_config.json asks for, {} where the family decides or none is named."""
     file = path / "tokenizer_config.json"
     side = (read_json(file) if file.is_file() else {}).get("padding_side")
     return {} if family.left or side not in ("left", "right") else {"padding_side": side}

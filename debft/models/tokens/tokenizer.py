@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from debft.errors import InputError
-from debft.models.families import FAMILIES
+from debft.models.encoders import FAMILIES
 from debft.models.files import ModelFiles, tokenizer_files
 from debft.models.json_files import check_pointer, load_config, read_config
 from debft.models.positions import longest_input

@@ -61,6 +61,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", directory: Path) -> Non
 
 
 def _backend(file: Path, content: str | None) -> Tokenizer:
+    """Return the Rust tokenizer of a file, or of `content` in its place. Raises InputError where it cannot be read."""
     try:
         return Tokenizer.from_file(str(file)) if content is None else Tokenizer.from_str(content)
     except Exception as error:
@@ -70,6 +71,7 @@ def _backend(file: Path, content: str | None) -> Tokenizer:
 
 
 def _why(file: Path, error: Exception) -> str:
+    """Return in words why a tokenizer.json cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as no_json:

@@ -19,11 +19,11 @@ from functools import cache
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, NormalizerSpec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from debft.errors import InputError
-from debft.models.families import FAMILIES, GENERIC_CLASSES, EncoderFamily
+from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
 from debft.models.json_files import read_json
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
@@ -172,7 +172,8 @@ def _read(path: Path, kind: str) -> ModelProto:
     return proto
 
 
-def _normalizer_steps(spec) -> list[normalizers.Normalizer]:
+def _normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
+    """Return the steps that normalize a text as SentencePiece does with its character map and its handling of spaces."""
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         joinable, marks = _compositions()
@@ -263,6 +264,7 @@ def _compositions() -> tuple[str, str]:
 
 
 def _characters() -> list[int]:
+    """Return the code points of all characters."""
     return [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
