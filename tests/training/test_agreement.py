@@ -29,7 +29,7 @@ def two(*arguments, **options) -> list[tuple[int, str, str]]:
 
 EXCHANGES = """
 import json, os, torch
-from debft.training.parallel import report_lost_rank, broadcast_from_main, check_same_on_all_ranks, broadcast_tensors_from_main, raise_together
+from debft.training.parallel import report_lost_rank, broadcast_from_main, check_same_on_all_ranks, broadcast_tensors_from_main, raise_together, run_on_main
 from debft.errors import DebftError, InputError, MachineError
 rank = int(os.environ["RANK"])
 def caught(do):
@@ -44,6 +44,8 @@ print(json.dumps({
     "whole": caught(lambda: raise_together(lambda: rank)),
     "second": caught(lambda: raise_together(lambda: fail(MachineError, [1]))),
     "both": caught(lambda: raise_together(lambda: fail(InputError, [0, 1]))),
+    "main": caught(lambda: run_on_main(lambda: rank)),
+    "main fails": caught(lambda: run_on_main(lambda: fail(MachineError, [0, 1]))),
     "same": caught(lambda: check_same_on_all_ranks(lambda: {"code": "a"})),
     "different": caught(lambda: check_same_on_all_ranks(lambda: {"code": "a", "rows": f"r{rank}"})),
     "first": broadcast_from_main({"rank": rank}),
@@ -60,6 +62,8 @@ def test_error_fact_or_tensor_of_one_process_is_that_of_both():
     assert first["second"] == ["MachineError", 5, ["process 1: disk of 1: full"]]
     assert second["second"] == ["MachineError", 5, []]  # one process says it
     assert first["both"] == ["InputError", 2, ["disk of 0: full"]]
+    assert (first["main"], second["main"]) == (0, None)
+    assert (first["main fails"][2], second["main fails"][:2]) == (["disk of 0: full"], ["MachineError", 5])
     assert first["same"] is None
     assert first["different"][2] == [
         "process 1: expected the rows of process 0, r0, got r1; start every process from the same files, packages and options"
