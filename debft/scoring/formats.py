@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from debft.console import say
-from debft.data.sources.files import Table, decoded, lists_of_objects, read_table, read_text
-from debft.data.sources.foreign import header_for, in_task_columns
+from debft.data.sources.benchmark_files import header_for, in_task_columns
+from debft.data.sources.decoding import decoded
+from debft.data.sources.files import read_table, read_text
+from debft.data.sources.json_rows import lists_of_objects
+from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.tasks import Task
 
 
-def read_file(path: Path, task: Task) -> Table:
+def read_file(path: Path, task: Task) -> DataTable:
     """Return the table in a file under the task's names for the columns. Raises InputError where there is no file."""
     if not path.is_file():
         raise InputError(f"{path}: expected a file with the columns of the task, or - for stdin; found none")
     return in_task_columns(read_table(path, header_for(task)), task)
 
 
-def read_stdin(task: Task) -> Table:
+def read_stdin(task: Task) -> DataTable:
     """Return the table on stdin, which is JSONL, JSON or TSV: its first character tells."""
     if sys.stdin.isatty():
         say("reading from the terminal: one JSON object per line, Ctrl-D to end")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from debft.config.recipe import Recipe
-from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
+from debft.data.packing import Collator
 from debft.data.rows import Examples
 from debft.models.build import build_model
 from debft.models.files import ModelFiles

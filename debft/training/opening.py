@@ -80,7 +80,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedMod
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
-        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_S.tobytes()) for name, split in splits.items()},
         "configuration of the model": _digest(config, shapes),
     }
 

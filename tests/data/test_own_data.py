@@ -19,7 +19,7 @@ from conftest import dotted
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import TextConfig
-from debft.data.labels import label_name, single
+from debft.data.label_names import label_name, single
 from debft.data.load import load_table
 from debft.data.rows import check_rows
 from debft.data.sources.files import read_table

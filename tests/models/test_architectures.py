@@ -16,11 +16,12 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.data.batches import Collator
 from debft.data.encoding import encode
+from debft.data.packing import Collator
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources import demo
-from debft.data.sources.files import Table, read_table
+from debft.data.sources.files import read_table
+from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.models.build import HEAD_DROPOUT, build_model
@@ -84,7 +85,7 @@ def test_ids_on_real_text(architecture, files, shared):
 
 def encoded(files, mnli, pairs=PAIRS, length=64):
     columns = {"premise": [one for one, _ in pairs], "hypothesis": [other for _, other in pairs]}
-    examples = check_texts(Table(columns=columns, path="rows", lines=range(len(pairs))), mnli)
+    examples = check_texts(DataTable(columns=columns, path="rows", lines=range(len(pairs))), mnli)
     return encode(
         examples,
         build_tokenizer(files),
@@ -438,5 +439,5 @@ def test_squad_windows_equal_those_of_the_plain_tokenizer(answering, squad_runs)
     for index, (ids, types) in enumerate(theirs):
         own_ids, own_types = windows.example(index)
         assert own_ids.tolist() == ids and (types is None or own_types.tolist() == types)
-        assert own_ids[windows.cls_N[index]] == plain.cls_token_id
+        assert own_ids[windows.cls_W[index]] == plain.cls_token_id
     assert len(theirs) == len(windows)

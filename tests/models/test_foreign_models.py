@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from debft.data.rows import check_rows, check_texts
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.models.files import ModelFiles
 from debft.models.tokens import foreign as foreign_tokenizers
@@ -43,8 +43,8 @@ def named(directory: Path, target: Path, names: list[str] | None, **changes) -> 
     return str(target)
 
 
-def table(**columns: list) -> Table:
-    return Table(columns=columns, path="rows", lines=range(len(next(iter(columns.values())))))
+def table(**columns: list) -> DataTable:
+    return DataTable(columns=columns, path="rows", lines=range(len(next(iter(columns.values())))))
 
 
 def scores(predictor, **columns: list) -> list[dict]:

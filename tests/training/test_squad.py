@@ -11,8 +11,8 @@ from transformers import AutoModelForQuestionAnswering
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig
-from debft.data.batches import Collator
 from debft.data.load import load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.windows import encode_windows
@@ -94,8 +94,8 @@ def perfect_logits(split, answered=10.0, null=0.0):
     logits = []
     for i, length in enumerate(split.lengths()):
         one = np.full((length, 2), -5.0, dtype=np.float32)
-        one[split.cls_N[i]] = null / 2
-        one[split.labels_N[i, 0], 0] = one[split.labels_N[i, 1], 1] = answered / 2
+        one[split.cls_W[i]] = null / 2
+        one[split.labels_S[i, 0], 0] = one[split.labels_S[i, 1], 1] = answered / 2
         logits.append(one)
     return logits
 
