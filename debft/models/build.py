@@ -1,4 +1,4 @@
-"""A model with the head of its task, always float32: built from its files, or of random weights."""
+"""A model is built with the head of its task, from its files or of random weights, and always in float32."""
 
 import pickle
 from collections.abc import Iterable, Iterator

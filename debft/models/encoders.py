@@ -1,4 +1,4 @@
-"""The families of encoders that are tested here: where their tokens come from, and what they want around a text."""
+"""Each family of encoders has its own files of tokens, and wants its own special tokens around a text."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""The files of a model: where they are, which are needed, which are missing."""
+"""A model is found by its name, and its directory is checked for the files that it needs."""
 
 from dataclasses import dataclass
 from pathlib import Path

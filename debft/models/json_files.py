@@ -1,4 +1,4 @@
-"""The JSON files of a model's directory, config.json first, read with errors of their own."""
+"""The JSON files of a model's directory, config.json first, are read here with errors that name the file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The models that have a name here: our alias, the hub's id, and what a user may type for them."""
+"""Some models have a name here, which users may type in place of the hub's id."""
 
 from dataclasses import dataclass
 from pathlib import Path

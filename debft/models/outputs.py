@@ -1,4 +1,4 @@
-"""The names of a model's outputs: those of its config.json, and those of the task that it learns."""
+"""A model's outputs have names, those of its config.json or those of the task that it learns."""
 
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config

@@ -1,4 +1,4 @@
-"""How many tokens a type of model has positions for, read off its config.json."""
+"""The config.json of a model tells how many tokens it has positions for."""
 
 from typing import Any
 

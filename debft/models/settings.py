@@ -1,4 +1,4 @@
-"""What a fine-tuned model carries in its config.json so that it is used as it was trained."""
+"""A fine-tuned model carries settings in its config.json, so that it is used as it was trained."""
 
 import math
 from collections.abc import Iterable

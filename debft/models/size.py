@@ -1,4 +1,4 @@
-"""How large a model is, counted without its weights."""
+"""The parameters of a model are counted without its weights."""
 
 from debft.models.files import ModelFiles
 from debft.models.json_files import load_config

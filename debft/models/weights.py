@@ -1,4 +1,4 @@
-"""The weights of a model's directory: which files they are in, what is in those, and what cannot be used."""
+"""The weights of a model lie in one file or several, whose headers tell whether they can be used here."""
 
 import pickle
 from pathlib import Path

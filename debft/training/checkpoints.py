@@ -1,4 +1,4 @@
-"""A session's checkpoints: written, the best among them kept, and read again when the run goes on."""
+"""A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING

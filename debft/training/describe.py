@@ -1,4 +1,4 @@
-"""What a person reads about a run before it trains: the words for the facts of a plan, of the device and of the texts' lengths."""
+"""A person reads here about a run before it trains: the words for the facts of a plan, the device and the texts' lengths."""
 
 from collections import Counter
 from typing import TYPE_CHECKING

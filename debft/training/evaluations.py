@@ -1,4 +1,4 @@
-"""The evaluations of a run: those that fall due while it trains, and the one at its end."""
+"""A run is evaluated when the recipe asks while it trains, and at its end."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a trained run leaves: the model, the predictions, and last the result."""
+"""A trained run leaves the model, the predictions, and last the result."""
 
 from dataclasses import asdict, replace
 from typing import Any

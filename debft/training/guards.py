@@ -1,4 +1,4 @@
-"""Guards of a training step: what would only destroy the weights ends the run before it touches them."""
+"""A step that would only destroy the weights ends the run before it touches them."""
 
 import math
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The loop: a generator that yields once per optimizer step.
+"""The loop is a generator that yields once per optimizer step.
 
 The loss of a step is the mean over all its sequences, however they are cut: over micro-batches, over processes, and
 also where the last step of an epoch is smaller. Step k draws its dropout masks from a generator seeded by

@@ -1,4 +1,4 @@
-"""AdamW in both published forms."""
+"""The optimizer is AdamW, in both published forms."""
 
 import math
 

@@ -49,22 +49,22 @@ class Plan:
 
     @property
     def train(self) -> Examples:
-        """The rows that are trained on."""
+        """Return the rows that are trained on."""
         return self.examples[self.task.train.name]
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
-        """The columns of the user's own data that are not read, where the recipe does not name those that are."""
+        """Return the columns of the user's own data that are not read, where the recipe does not name those that are."""
         return tuple(self.train.unused) if self.task.name == "text" and self.recipe.text.text_columns is None else ()
 
     @property
     def absent_languages(self) -> tuple[str, ...]:
-        """The languages that the recipe evaluates and the data lacks."""
+        """Return the languages that the recipe evaluates and the data lacks."""
         return tuple(absent_languages(task_of(self.task.name, self.recipe.languages), self.task.evals))
 
     @cached_property
     def label_counts(self) -> dict[str, int]:
-        """The number of training rows of each label; {} of a task without labels."""
+        """Return the number of training rows of each label; {} for a task without labels."""
         if not isinstance(self.task, TextClassification) or self.task.is_regression:
             return {}
         counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
@@ -72,14 +72,14 @@ class Plan:
 
     @cached_property
     def score_range(self) -> tuple[float, float, float] | None:
-        """(lowest, mean, highest) score of the training rows of a regression, None of other tasks."""
+        """Return (lowest, mean, highest) score of the training rows of a regression, None for other tasks."""
         if not isinstance(self.task, TextClassification) or not self.task.is_regression:
             return None
         return tuple(float(value) for value in (self.train.labels.min(), self.train.labels.mean(), self.train.labels.max()))
 
     @cached_property
     def uniform_labels(self) -> dict[str, str]:
-        """The only label or score, by the eval splits of several rows that have no other."""
+        """Return the only label or score of each eval split that has several rows and no other label."""
         if not isinstance(self.task, TextClassification):
             return {}
         labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
@@ -88,12 +88,12 @@ class Plan:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of the rows, by split."""
+        """Return the fingerprint of the rows, by split."""
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
 
     @property
     def skipped_rows(self) -> dict[str, int]:
-        """The number of bad rows that were skipped, by split."""
+        """Return the number of bad rows that were skipped, by split."""
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
 
 

@@ -1,4 +1,4 @@
-"""The precision in which a recipe runs on this machine, and what a person should know about it."""
+"""A recipe runs in the precision that it asks for where this machine has it; a person is told what that costs."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""One run from recipe to result: check and plan it, show the plan, then train, evaluate and save."""
+"""A run goes from recipe to result: it is checked, planned and shown, then trained, evaluated and saved."""
 
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many optimizer steps a run has, and the learning rate of each."""
+"""The recipe decides how many optimizer steps a run has, and the learning rate of each."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The parts of a run that stay the same while it goes, and the state that its checkpoints carry."""
+"""A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,5 +67,5 @@ class Session:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Return whether this process is the one that prints and writes."""
         return self.accelerator.is_main_process

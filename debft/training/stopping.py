@@ -1,4 +1,4 @@
-"""A run that was told to stop is left: by all its processes after the same step, with a checkpoint."""
+"""A run that was told to stop is left by all its processes after the same step, with a checkpoint."""
 
 from typing import NoReturn
 

@@ -1,4 +1,4 @@
-"""The optimizer steps of a run, and what falls due between them: lines of the log, evaluations, checkpoints."""
+"""A run is trained step by step; between the steps lines are logged, and evaluations and checkpoints fall due."""
 
 from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch

@@ -1,4 +1,4 @@
-"""The tokens that users and other programs add to a vocabulary, from every file that may name them.
+"""Users and other programs add tokens to a vocabulary; they are collected from every file that may name them.
 
 transformers keeps them in `added_tokens.json`, in the `added_tokens_decoder` and the lists of `tokenizer_config.json`, in
 `special_tokens_map.json` and in `tokenizer.json`; one that is not added falls apart into pieces.

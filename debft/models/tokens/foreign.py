@@ -1,4 +1,4 @@
-"""Tokenizers that other programs saved: a `tokenizer.json` as it stands, and types of model outside FAMILIES."""
+"""Tokenizers that other programs saved are used as their files stand, for types of model outside FAMILIES as well."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""A model's tokenizer, built of the best of its files."""
+"""A model's tokenizer is built of the best of its files."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A tokenizer.json as it stands: read with its own errors, the user's tokens found in any text, and what it puts around a text."""
+"""A tokenizer.json is read as it stands, finds the user's tokens in any text, and tells what it puts around one."""
 
 import json
 from collections.abc import Collection

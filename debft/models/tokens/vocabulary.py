@@ -1,4 +1,4 @@
-"""A checkpoint's own vocabulary as a Rust tokenizer that gives exactly the ids the model was trained with.
+"""A checkpoint's own vocabulary becomes a Rust tokenizer that gives exactly the ids the model was trained with.
 
 transformers 5 builds DebertaV2Tokenizer without the model's character map and without byte fallback, which changes
 0.3 % of English and 56 % of Chinese sentences; it puts two `[SEP]` between the texts of a DeBERTa v1 pair, and leaves out
