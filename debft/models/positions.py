@@ -53,7 +53,7 @@ def _has_table(kind: str, config: dict[str, Any]) -> bool:
 
 def _default(kind: str) -> int | None:
     """Return transformers' default number of positions for this type; None where it has no such number."""
-    from transformers import CONFIG_MAPPING
+    from transformers import CONFIG_MAPPING  # takes seconds, and config.json gives the number nearly always
 
     known = CONFIG_MAPPING[kind]().to_dict() if kind in CONFIG_MAPPING else {}
     return next((known[name] for name in NAMES if isinstance(known.get(name), int)), None)

@@ -4,6 +4,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from debft.errors import InputError, first_line, shown
 from debft.models.json_files import check_pointer, read_json
 
@@ -103,8 +105,6 @@ def stored_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return (dtype, shape) by name from the header of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(file, framework="np") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
@@ -115,7 +115,7 @@ def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return (dtype, shape) by name from a file of torch's, of which nothing but tensors is read."""
-    import torch
+    import torch  # takes seconds, and few models are still stored in this form
 
     with file.open("rb") as stream:
         in_zip = stream.read(2) == b"PK"  # else the form before torch 1.6, which cannot be mapped into memory

@@ -1,7 +1,9 @@
 """A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
 
 from debft.console import say
 from debft.errors import InputError
@@ -12,10 +14,6 @@ from debft.runs.storage import DiskError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
-
-if TYPE_CHECKING:
-    import torch
-    from accelerate import Accelerator
 
 
 def save(session: Session, state: TrainState) -> None:
@@ -90,7 +88,7 @@ def find_checkpoint(plan: Plan, run: RunDirectory) -> Checkpoint | None:
 
 
 def restore(
-    saved: Checkpoint | None, accelerator: "Accelerator", model: "torch.nn.Module", optimizer: "torch.optim.Optimizer"
+    saved: Checkpoint | None, accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> TrainState:
     """Set model and optimizer of every process to the checkpoint that process 0 has read, and return its state.
 

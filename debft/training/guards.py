@@ -1,17 +1,15 @@
 """A step that would only destroy the weights ends the run before it touches them."""
 
 import math
-from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
 
 from debft.errors import NotFiniteError
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
 
 
-def check_finite(accelerator: "Accelerator", step: int, loss_sum: float, grad_norm: float) -> None:
+def check_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:
     """Raise NotFiniteError where the loss of a step (from 0) or its gradient is not finite.
 
     A gradient that overflows in fp16 is no error: the scaler makes the loss smaller, and the step is tried again.

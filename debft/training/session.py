@@ -1,17 +1,15 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
 
 from debft.data.encoding import EncodedSplit
 from debft.runs.directory import RunDirectory
 from debft.scoring.loaded import LoadedModel
 from debft.training.loop import LossFn
 from debft.training.plan import Plan
-
-if TYPE_CHECKING:
-    import torch
-    from accelerate import Accelerator
 
 
 @dataclass
@@ -56,14 +54,14 @@ class Session:
 
     plan: Plan
     run: RunDirectory
-    accelerator: "Accelerator"
+    accelerator: Accelerator
     precision: str
     micro_batch_tokens: int
     loaded: LoadedModel
     loss_fn: LossFn
     splits: dict[str, EncodedSplit]
-    model: "torch.nn.Module"
-    optimizer: "torch.optim.Optimizer"
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
 
     @property
     def is_main(self) -> bool:
