@@ -15,7 +15,7 @@ from debft.models.files import ModelFiles
 from debft.models.json_files import load_config
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task
 
 # Where each architecture keeps the dropout before its classifier. Source: the transformers modeling files.

@@ -12,7 +12,8 @@ from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
-from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.loaded import load_model
 from debft.scoring.predictor import Predictor
 from debft.tasks import TASKS, TEXT, TextClassification, task_of

@@ -9,7 +9,7 @@ from debft.errors import InputError, first_line
 from debft.models.encoders import FAMILIES
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import model_inputs
 from debft.tasks import QuestionAnswering, Task
 

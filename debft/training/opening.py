@@ -7,7 +7,8 @@ from typing import Any
 from debft.config.recipe import SCORE_SECTIONS
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
-from debft.runtime.devices import build_accelerator, micro_batch_tokens
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import micro_batch_tokens
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.training.checkpoints import claim_run, find_checkpoint, restore

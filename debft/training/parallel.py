@@ -5,25 +5,19 @@ disk, and where they have one nothing can differ. With one process nothing is ex
 shown before it is.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
-from debft.runtime.devices import join_processes
-from debft.runtime.launch import in_a_group, is_main_process
+from debft.runtime.accelerator import join_processes
+from debft.runtime.launch.group import in_a_group, is_main_process
 
 if TYPE_CHECKING:
     import torch
 
 Built = TypeVar("Built")
-
-
-def process_name() -> str:
-    """Return `process 1`, the name of one of several processes in a line for people."""
-    return f"process {os.environ.get('RANK', '0')}"
 
 
 def raise_together(build: Callable[[], Built]) -> Built:

@@ -22,7 +22,7 @@ from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.schedule import check_schedule

@@ -8,11 +8,11 @@ from debft.console import say
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
-from debft.runtime.devices import deterministic_kernels
-from debft.runtime.launch import in_a_group, is_main_process
+from debft.runtime.deterministic import deterministic_kernels
+from debft.runtime.launch.group import in_a_group, is_main_process, process_name
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
-from debft.training.parallel import broadcast_from_main, process_name, raise_together, report_lost_rank
+from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
 from debft.training.plan import Plan, check_output, make_plan
 
 
