@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from debft.console import say
-from debft.errors import InputError
-from debft.models.build import ModelFiles, read_config
-from debft.models.layouts import LAYOUTS
+from debft.errors import InputError, first_line
+from debft.models.encoders import FAMILIES
+from debft.models.files import ModelFiles
+from debft.models.json_files import read_config
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import model_inputs
 from debft.tasks import QuestionAnswering, Task
@@ -23,12 +24,12 @@ TOLERANCE = 1e-3  # of logits, relative to the largest: float32 of another lengt
 def check_takes_texts(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", files: ModelFiles, task: Task, max_seq_length: int
 ) -> None:
-    """Try a text of the longest length, and a short one beside a longer one; the tested types of LAYOUTS are not tried.
+    """Try a text of the longest length, and a short one beside a longer one; the tested types of FAMILIES are not tried.
 
     Raises InputError where transformers' model cannot take them, or reads the padding as text; tells where padding moves its
     logits for another reason. The model stays as it was, and no random numbers are used up.
     """
-    if read_config(files.path)["model_type"] in LAYOUTS:
+    if read_config(files.path)["model_type"] in FAMILIES:
         return
     training = model.training
     try:
@@ -39,9 +40,8 @@ def check_takes_texts(
             short, _ = _logits(model, tokenizer, task, [WORDS[0], f"{WORDS} {WORDS}"], max_seq_length)
             (alone,) = _logits(model, tokenizer, task, [WORDS[0]], max_seq_length)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {line}"
+            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {first_line(error)}"
         ) from None
     finally:
         model.train(training)

@@ -11,7 +11,8 @@ from debft.data import encoding, encoding_cache
 from debft.data.encoding import encode
 from debft.data.rows import check_rows
 from debft.data.truncation import longest_first, random_ends
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.environment import code_digest
 
 

@@ -27,6 +27,7 @@ from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.scoring import inference, loading
 from debft.tasks import TASKS, TEXT
+from debft.training.describe import remarks
 from debft.training.plan import make_plan
 from debft.training.run import finetune
 
@@ -523,22 +524,26 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     result = finetune(recipe, tmp_path / "run")
     assert result.scores["validation/pearson"] > 60 and set(result.scores) == {"validation/pearson", "validation/spearmanr"}
     predictor = loading.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
-    assert (predictor.task.is_regression, predictor.task.text_keys, predictor.task.label_key) == (True, ("body",), "tone")
+    assert (predictor.loaded.task.is_regression, predictor.loaded.task.text_keys, predictor.loaded.task.label_key) == (
+        True,
+        ("body",),
+        "tone",
+    )
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))
     assert all(row["scores"] == {"score": pytest.approx(row["prediction"], abs=1e-6)} for row in rows)
-    assert make_plan(recipe).remarks() == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
+    assert remarks(make_plan(recipe)) == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
 
 
 def test_whole_numbers_taken_for_labels_say_how_to_make_them_a_score(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 42, label=[*range(21)] * 2))
-    labels = make_plan(recipe_for(tmp_path)).remarks()[1]
+    labels = remarks(make_plan(recipe_for(tmp_path)))[1]
     assert labels.startswith("labels   0 2   1 2") and labels.endswith(
         "... (21 in all)   (whole numbers are labels; --problem regression makes them a score)"
     )
-    assert make_plan(recipe_for(tmp_path, problem="regression")).remarks()[1] == "scores 0 to 20, mean 10.00"
-    assert make_plan(recipe_for(tmp_path, problem="classification")).remarks()[1].endswith("   ... (21 in all)")
+    assert remarks(make_plan(recipe_for(tmp_path, problem="regression")))[1] == "scores 0 to 20, mean 10.00"
+    assert remarks(make_plan(recipe_for(tmp_path, problem="classification")))[1].endswith("   ... (21 in all)")
 
 
 @pytest.mark.parametrize(
@@ -564,14 +569,14 @@ def test_columns_that_are_not_read_are_said(tmp_path):
     for split in ("train", "validation"):
         rows = rows_of(Id=["x1", "x2"], text=["a b", "c d"], lang=["en", "de"], n=[1, 2], label=["p", "n"])
         write(tmp_path / f"{split}.csv", rows)
-    assert make_plan(recipe_for(tmp_path)).remarks()[:2] == ["texts text   label label", "not read: lang, n"]
-    assert make_plan(recipe_for(tmp_path, text_columns="text")).remarks()[1].startswith("labels")
+    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["texts text   label label", "not read: lang, n"]
+    assert remarks(make_plan(recipe_for(tmp_path, text_columns="text")))[1].startswith("labels")
 
 
 def test_labels_that_differ_in_case_alone_are_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b", "c d", "e f"], label=["Yes", "yes", "no"]))
-    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path)))[1:] == [
         "labels   Yes 1   no 1   yes 1",
         "labels that differ in case alone: Yes, yes",
     ]
@@ -580,8 +585,8 @@ def test_labels_that_differ_in_case_alone_are_said(tmp_path):
 def test_eval_rows_of_one_label_are_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 4, label=["a", "a", "b", "b"]))
-    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == ["labels   a 2   b 2"]
-    assert make_plan(recipe_for(tmp_path, max_eval_samples=2)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path)))[1:] == ["labels   a 2   b 2"]
+    assert remarks(make_plan(recipe_for(tmp_path, max_eval_samples=2)))[1:] == [
         "labels   a 2   b 2",
         "validation: all of the first 2 rows are labelled a; its scores say little",
     ]
@@ -590,7 +595,7 @@ def test_eval_rows_of_one_label_are_said(tmp_path):
 def test_label_that_no_training_row_has_is_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 6, label=["a", "a", "b", "b", "c", "c"]))
-    assert make_plan(recipe_for(tmp_path, max_train_samples=4)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path, max_train_samples=4)))[1:] == [
         "labels   a 2   b 2   c 0",
         "no training row in the first 4 is labelled c: the model cannot learn it",
     ]

@@ -11,7 +11,8 @@ from debft.data.load import encode_split, load_table
 from debft.data.rows import Examples, check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.tasks import TASKS
 
 SIZES = {"max_seq_length": 48, "doc_stride": 12, "max_question_length": 16}

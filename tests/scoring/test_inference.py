@@ -97,7 +97,7 @@ def test_model_knows_its_task_and_how_to_be_used(trained):
 
 def test_model_of_another_program_needs_its_task(trained, tmp_path):
     predictor = loading.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
-    assert (predictor.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
+    assert (predictor.loaded.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
 
 
 def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import DIALECTS
-from debft.models.build import build_model, find_model
+from debft.models.build import build_model
+from debft.models.files import find_model
 from debft.runs import checkpoint
 from debft.scoring import inference, loading
 from debft.tasks import TASKS, QuestionAnswering
