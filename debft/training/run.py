@@ -248,7 +248,7 @@ def _assess(
 ) -> "dict[str, Assessment]":
     from debft.scoring.evaluation import predict_logits
 
-    def told() -> bool:
+    def should_stop() -> bool:
         stop.watch.alive()
         return bool(stop)
 
@@ -267,7 +267,7 @@ def _assess(
             collate=session.collate,
             micro_batch_tokens=4 * session.micro_batch_tokens,
             what=split.name,
-            told=told,
+            should_stop=should_stop,
             leave=leave_together,
         )
         found[split.name] = session.head.assess(logits, encoded, session.plan.examples[split.name])

@@ -1,4 +1,4 @@
-"""Files as the benchmarks ship them, wherever they lie: their names for the columns, and those that have no header line."""
+"""Benchmarks ship their files in layouts of their own: with other names for columns and labels, or without a header line."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ from debft.tasks import Layout, Task, TextClassification
 
 
 def header_for(task: Task) -> Header:
-    """Tells from the first line of a file whether it is a row of one of the task's layouts that have no header line."""
+    """Return what tells from the first line of a file whether it is a row already, and of which of the task's layouts."""
     layouts = [layout for layout in task.layouts if layout.header is not None]
     return lambda first: next((layout.header for layout in layouts if _is_row(first, task, layout)), None)
 
 
 def in_task_columns(table: DataTable, task: Task) -> DataTable:
-    """The table with a benchmark's names for columns and labels turned into the task's, where it does not have the task's own.
+    """Turn a benchmark's names for columns and labels into the task's, where the table does not have the task's own.
 
-    A table that no layout fits is left as it is: what it lacks is said where it is checked.
+    A table that no layout fits stays as it is; the check of its rows raises what it lacks.
     """
-    wanted = (*task.text_keys, task.label_key)
-    if all(name in table.columns for name in wanted):
+    all_columns = (*task.text_keys, task.label_key)
+    if all(name in table.columns for name in all_columns):
         return table
-    for needed in (wanted, task.text_keys):  # a file without labels can still be predicted
+    for needed in (all_columns, task.text_keys):  # a file without labels can still be predicted
         for layout in task.layouts:
             renamed = rename(table, task, layout)
             if all(name in renamed.columns for name in needed):
@@ -30,7 +30,7 @@ def in_task_columns(table: DataTable, task: Task) -> DataTable:
 
 
 def rename(table: DataTable, task: Task, layout: Layout) -> DataTable:
-    """The columns and labels of `layout` under the task's names; a column that the table has already is not covered by another."""
+    """Give the columns and labels of `layout` the task's names, except where the table has a column of that name already."""
     columns = {}
     for name, column in table.columns.items():
         own = layout.columns.get(name, name)
@@ -43,7 +43,7 @@ def rename(table: DataTable, task: Task, layout: Layout) -> DataTable:
 
 
 def _is_row(first: list[str], task: Task, layout: Layout) -> bool:
-    """Whether a line has as many fields as the layout, a label where it has the label, and none of the names of columns."""
+    """Tell whether a line has as many fields as the layout, a label in the label's place, and no name of a column."""
     if len(first) != len(layout.header) or not isinstance(task, TextClassification):
         return False
     if any(name in first for name in (*task.text_keys, task.label_key)):
