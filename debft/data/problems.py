@@ -34,7 +34,7 @@ NOTHING_SKIPPED = Skipped(rows=(), num_rows=0)
 
 
 class Problems:
-    """This collects the bad rows of a table: those that could not be read, and those that checks add. The first problem of a row counts."""
+    """This collects the bad rows of a table, by their first problems: those that could not be read, and those that checks add."""
 
     def __init__(self, table: DataTable) -> None:
         self.table = table
