@@ -125,5 +125,6 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     assert where.startswith(str(site))
     assert len(names) == len(list((PACKAGE.parent / "recipes").rglob("*.yaml")))
     assert (model, scores, metric) == ("deberta-v3-base", 2, True)
+    assert (site / "debft" / "recipes" / "schema.json").is_file()
     packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html", "*.j2", "*.py") for path in PACKAGE.rglob(pattern)}
     assert packaged and all((site / "debft" / path).is_file() for path in packaged)

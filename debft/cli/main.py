@@ -406,13 +406,22 @@ def tables(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of a recipe, with which editors complete and check one.")
+    ] = False,
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
     from debft.config.packaged import recipe_path
     from debft.config.reading import load_recipe
-    from debft.config.recipe import to_dict
+    from debft.config.recipe import Recipe, to_dict
+    from debft.config.schema import schema
     from debft.output.terminal import print_recipe, print_recipes, recipes_list
 
+    if as_schema:
+        if name is not None:
+            raise InputError(f"--schema: is of every recipe, {name} is one; leave one of the two out")
+        _print_json(schema(Recipe))
+        return
     if name is None:
         _print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
         return
@@ -433,7 +442,7 @@ def check(
     from debft.tasks.rules import check_recipe
 
     found = load_recipe(recipe_path(recipe))
-    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), f"{recipe}: ")
+    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), recipe)
     _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 

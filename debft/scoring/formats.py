@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.console import say
-from debft.data.sources.benchmark_layouts import header_for, in_task_columns
+from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded
 from debft.data.sources.files import read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects

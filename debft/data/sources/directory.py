@@ -3,11 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
-from debft.data.sources.benchmark_layouts import header_for, in_task_columns, rename
+from debft.data.sources.benchmark_files import header_for, in_task_columns, rename
 from debft.data.sources.files import SUFFIXES, read_table
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, one_of
-from debft.tasks import Layout, Split, Task
+from debft.tasks import BenchmarkFiles, Split, Task
 
 FILES_SHOWN = 8
 
@@ -20,17 +20,16 @@ def table(task: Task, split: Split, directory: Path) -> DataTable:
     place = find(task, split, directory)
     if place is None:
         raise InputError(_expected(task, split, directory))
-    path, layout = place
-    if layout is None:  # a file system without case finds the benchmark's CoLA/train.tsv as cola/train.tsv: the file itself tells
+    path, benchmark = place
+    if benchmark is None:  # a file system without case finds its CoLA/train.tsv as cola/train.tsv: the file itself tells
         return in_task_columns(read_table(path, header_for(task)), task)
-    return _as_hub_schema(read_table(path, layout.header), task, split, layout)
+    return _as_hub_schema(read_table(path, benchmark.header), task, split, benchmark)
 
 
 def _expected(task: Task, split: Split, directory: Path) -> str:
     """Return the error line for a split that has no file."""
-    own = "".join(
-        f" or {Path(layout.directory, layout.files[split.name])}" for layout in task.layouts if split.name in layout.files
-    )
+    shipped = [Path(each.directory, each.files[split.name]) for each in task.benchmark_files if split.name in each.files]
+    own = "".join(f" or {path}" for path in shipped)
     endings = ", ".join(SUFFIXES[1:])
     name = split.name if task.in_root else f"{task.name}/{split.name}"
     files = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
@@ -43,10 +42,10 @@ def has_rows(task: Task, split: Split, directory: Path) -> bool:
     place = find(task, split, directory)
     if place is None:
         return False
-    path, layout = place
-    if layout is None or split.name not in layout.where:
+    path, benchmark = place
+    if benchmark is None or split.name not in benchmark.where:
         return True
-    column, value = layout.where[split.name]
+    column, value = benchmark.where[split.name]
     state = path.stat()
     return value in _values(path, column, (state.st_mtime_ns, state.st_size))
 
@@ -61,8 +60,8 @@ def _values(path: Path, column: str, state: tuple[int, int]) -> frozenset:
     return frozenset(columns.get(column, ()))
 
 
-def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None] | None:
-    """Return the file of `split` and its layout, None for the hub's schema; None where no file fits.
+def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFiles | None] | None:
+    """Return the file of `split` and the benchmark's entry for it, None for the hub's schema; None where no file fits.
 
     Raises InputError where two files fit, and where `directory` is none.
     """
@@ -75,23 +74,23 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, Layout | None
         raise InputError(f"--data {directory}: expected one file for {split.name}, got {hub_schema[0]} and {hub_schema[1]}")
     if hub_schema:
         return hub_schema[0], None
-    for layout in task.layouts:
+    for benchmark in task.benchmark_files:
         for base in (directory, directory / "glue_data"):
-            if split.name in layout.files and (path := base / layout.directory / layout.files[split.name]).is_file():
-                return path, layout
+            if split.name in benchmark.files and (path := base / benchmark.directory / benchmark.files[split.name]).is_file():
+                return path, benchmark
     return None
 
 
-def _as_hub_schema(table: DataTable, task: Task, split: Split, layout: Layout) -> DataTable:
+def _as_hub_schema(table: DataTable, task: Task, split: Split, benchmark: BenchmarkFiles) -> DataTable:
     """Give a benchmark's columns and labels the task's names, and keep the rows of `split` where several splits share the file.
 
     Raises InputError for a shared file without the column that tells the splits apart.
     """
-    renamed = rename(table, task, layout)
+    renamed = rename(table, task, benchmark)
     columns = renamed.columns
-    if split.name not in layout.where:
+    if split.name not in benchmark.where:
         return renamed
-    column, value = layout.where[split.name]
+    column, value = benchmark.where[split.name]
     if column not in columns:
         raise InputError(f"{renamed.path}: expected a column '{column}' that says which rows are {split.name}, found none")
     return renamed.rows([row for row, cell in enumerate(columns[column]) if cell == value])

@@ -10,7 +10,7 @@ from conftest import table_of, write_tsv
 
 from debft.data.load import load_table
 from debft.data.rows import check_rows, check_texts
-from debft.data.sources.benchmark_layouts import in_task_columns
+from debft.data.sources.benchmark_files import in_task_columns
 from debft.errors import InputError
 from debft.scoring import formats
 from debft.tasks import TASKS
