@@ -1,4 +1,4 @@
-"""What people see: results beside the published cell on stderr; recipes, plans and findings, which are asked for, on stdout."""
+"""What people see: results beside the published cell on stderr; recipes and plans, which are asked for, on stdout."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
-from debft.console import OutputConsole, clock, console, say
+from debft.console import clock, console, say
 from debft.runs.directory import RunResult
 
 
@@ -123,10 +123,3 @@ def print_recipe(recipe: Recipe) -> None:
             value = getattr(getattr(recipe, section), f.name)
             mark = "" if value == getattr(usual, f.name) else "   *"
             print(f"  {f.name:<20} {'null' if value is None else value}{mark}")
-
-
-def print_findings(findings: list[dict[str, Any]]) -> None:
-    colour = {"ok": "green", "note": "yellow", "bad": "red"}
-    for finding in findings:
-        OutputConsole(highlight=False).print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
-        print(finding["found"])
