@@ -24,32 +24,29 @@ def predict_logits(
     collate: Collator,
     micro_batch_tokens: int,
     what: str,
-    should_stop: Callable[[], bool] = lambda: False,
+    told: Callable[[], bool] = lambda: False,
     leave: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:
-    """Return the logits of every sequence, `head.sequences`, in the order of the split, on every process.
+    """`head.sequences` of every sequence in the order of the split, on every process. The random generators are not touched.
 
-    The random generators are not touched.
-    micro_batch_tokens: padded tokens of a batch, at most
-    what: names the split on the progress bar
-    should_stop: asked before each batch; where it is true, this batch and those behind it are left out
-    leave: called once when no batch is left or `should_stop` was true; it may raise, in all the processes at once
+    told: asked before each batch, whether to stop with it
+    leave: called once when no batch is left or this process was told to stop; may raise, in all the processes at once
     """
     plain = accelerator.unwrap_model(model)
     plain.eval()
     lengths = split.lengths()
-    of_this_process = by_length(np.arange(len(split)), lengths)[accelerator.process_index :: accelerator.num_processes]
+    mine = by_length(np.arange(len(split)), lengths)[accelerator.process_index :: accelerator.num_processes]
     parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
     with torch.inference_mode(), meter("evaluate", len(split), "examples", show=accelerator.is_main_process) as progress:
-        for batch in micro_batches(of_this_process, lengths, micro_batch_tokens):
-            if should_stop():
+        for batch in micro_batches(mine, lengths, micro_batch_tokens):
+            if told():
                 break
             parts.append((batch, head.sequences(head.outputs(plain, collate(split, batch)), lengths[batch], collate.left)))
             progress.advance(len(batch) * accelerator.num_processes, what)
     leave()
-    by_index = {int(index): one for batch, logits in gather_object(parts) for index, one in zip(batch, logits, strict=True)}
-    assert len(by_index) == len(split), "a sequence was left out"
-    return [by_index[index] for index in range(len(split))]
+    found = {int(index): one for batch, logits in gather_object(parts) for index, one in zip(batch, logits, strict=True)}
+    assert len(found) == len(split), "an example was left out"
+    return [found[index] for index in range(len(split))]
 
 
 def scores_of(task: Task, assessed: dict[str, Assessment]) -> dict[str, float]:

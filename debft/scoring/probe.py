@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 def check_takes_texts(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", files: ModelFiles, task: Task, max_seq_length: int
 ) -> None:
-    """Try a text of the longest length, and a short one beside a longer one; the types in LAYOUTS are tested and not tried.
+    """Try a text of the longest length, and a short one beside a longer one; the tested types of LAYOUTS are not tried.
 
     Raises InputError where transformers' model cannot take them, or reads the padding as text; a line says so where padding moves
     its logits for another reason. The model stays as it was, and no random numbers are used up.

@@ -249,7 +249,7 @@ def _assess(
 ) -> "dict[str, Assessment]":
     from debft.scoring.evaluation import predict_logits
 
-    def should_stop() -> bool:
+    def told() -> bool:
         stop.watch.alive()
         return bool(stop)
 
@@ -268,7 +268,7 @@ def _assess(
             collate=session.collate,
             micro_batch_tokens=4 * session.micro_batch_tokens,
             what=split.name,
-            should_stop=should_stop,
+            told=told,
             leave=leave_together,
         )
         found[split.name] = session.head.assess(logits, encoded, session.plan.examples[split.name])

@@ -272,13 +272,5 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     model = SimpleNamespace(eval=lambda: None)
     with pytest.raises(Left):  # no batch was computed: there is no head
         predict_logits(
-            accelerator,
-            model,
-            None,
-            split,
-            collate=None,
-            micro_batch_tokens=1,
-            what="x",
-            should_stop=lambda: bool(stop),
-            leave=leave,
+            accelerator, model, None, split, collate=None, micro_batch_tokens=1, what="x", told=lambda: bool(stop), leave=leave
         )
