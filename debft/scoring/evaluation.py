@@ -1,4 +1,4 @@
-"""The model over a split: what it says of every sequence, each exactly once."""
+"""A model runs over a split, each sequence exactly once, and its assessments become the scores of a task."""
 
 from collections.abc import Callable
 
@@ -54,11 +54,14 @@ def predict_logits(
 
 
 def scores_of(task: Task, assessed: dict[str, Assessment]) -> dict[str, float]:
-    """`<split>/<metric>` -> percent; of several languages, `validation.fr/accuracy`, also the mean: `validation.avg/accuracy`."""
-    scores = {f"{name}/{metric}": value for name, found in assessed.items() for metric, value in found.scores.items()}
+    """Return percent by `<split>/<metric>`.
+
+    Where the splits are in several languages, `validation.fr/accuracy`, their mean is added: `validation.avg/accuracy`.
+    """
+    scores = {f"{name}/{metric}": value for name, assessment in assessed.items() for metric, value in assessment.scores.items()}
     for part in dict.fromkeys(name.partition(".")[0] for name in assessed if "." in name):
         for metric in task.metrics:
-            of_languages = [found.scores[metric] for name, found in assessed.items() if name.startswith(f"{part}.")]
+            of_languages = [assessment.scores[metric] for name, assessment in assessed.items() if name.startswith(f"{part}.")]
             if len(of_languages) > 1:
                 scores[f"{part}.avg/{metric}"] = round(sum(of_languages) / len(of_languages), 10)
     return scores

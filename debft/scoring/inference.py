@@ -1,4 +1,4 @@
-"""What a fine-tuned model is asked for: scores on the dev splits, predictions for new texts. No run directory is changed."""
+"""A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run directory or a fine-tuned model, loaded to be used as it was trained."""
+"""A run directory or a fine-tuned model is loaded, to be used as it was trained."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A fine-tuned model with all it takes to use it."""
+"""A predictor is a fine-tuned model with all it takes to use it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A fine-tuned model at work: it encodes examples and gives their logits.
+    """A predictor encodes examples and gives the logits of its model.
 
     recipe: how it is used, which names neither task nor model
     data: the source a run was trained on, as in a recipe; None for a model that is no run

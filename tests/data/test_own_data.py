@@ -116,8 +116,8 @@ def test_columns_are_found(tmp_path, name):
 @pytest.mark.parametrize("place", ["", "text"])
 def test_every_form_of_file_is_the_same_data(tmp_path, form, place):
     write(tmp_path / place / f"train.{form}", rows_of(text=WORDS, label=["p", "n", "p"]))
-    found = read(tmp_path)
-    assert (found.texts, found.labels.tolist()) == ([("a b",), ("c d",), ("e f",)], [1, 0, 1])
+    examples = read(tmp_path)
+    assert (examples.texts, examples.labels.tolist()) == ([("a b",), ("c d",), ("e f",)], [1, 0, 1])
 
 
 def test_line_breaks_and_quotes_inside_csv_texts_stay(tmp_path):
@@ -227,11 +227,11 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
         "from debft.config.recipe import TextConfig; "
         f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
-    found = {
+    orders = {
         subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout
         for seed in "123"
     }  # fmt: skip
-    assert found == {"('0001', '001', '01', '1', '02', '2')\n"}
+    assert orders == {"('0001', '001', '01', '1', '02', '2')\n"}
 
 
 # values, settings, scores that are kept
@@ -456,8 +456,8 @@ def classified(tmp_path_factory):
 
 
 def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classified):
-    result, _, data, said = classified
-    before = said[: said.index("training from step 1")]
+    result, _, data, log = classified
+    before = log[: log.index("training from step 1")]
     assert f"text   demo   dialect card   data {data}   90 train   30 dev" in before
     assert 'texts "title, short", body   label tone' in before
     assert "labels   Bad 30   good 30   so-so 30" in before
@@ -473,9 +473,11 @@ def test_run_learns_the_users_labels(classified):
     assert result["scores"]["validation/accuracy"] > 60
     rows = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
     assert {row["label"] for row in rows} == {"Bad", "good", "so-so"}
-    truth, said = [row["label"] for row in rows], [row["prediction"] for row in rows]
-    assert result["scores"]["validation/macro_f1"] == pytest.approx(100 * sklearn.metrics.f1_score(truth, said, average="macro"))
-    assert result["scores"]["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(truth, said))
+    truth, predictions = [row["label"] for row in rows], [row["prediction"] for row in rows]
+    assert result["scores"]["validation/macro_f1"] == pytest.approx(
+        100 * sklearn.metrics.f1_score(truth, predictions, average="macro")
+    )
+    assert result["scores"]["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(truth, predictions))
 
 
 def test_saved_model_knows_columns_and_labels(classified):
@@ -504,8 +506,8 @@ def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp
 
 
 def test_run_evaluates_its_own_data(classified):
-    found = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
-    assert found["scores"] == classified[0]["scores"]
+    evaluated = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
+    assert evaluated["scores"] == classified[0]["scores"]
 
 
 def test_model_is_trained_on_with_its_own_order_of_labels(classified, tmp_path):

@@ -128,5 +128,5 @@ def test_checkpoint_is_read_into_aligned_memory(tmp_path):
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     checkpoint.save_checkpoint(tmp_path, "step-000001", 1, model, optimizer, {})
-    found = checkpoint.load_newest(tmp_path)
-    assert all(tensor.data_ptr() % ALIGNMENT == 0 for tensor in (*found.weights.values(), *found.moments.values()))
+    restored = checkpoint.load_newest(tmp_path)
+    assert all(tensor.data_ptr() % ALIGNMENT == 0 for tensor in (*restored.weights.values(), *restored.moments.values()))
