@@ -1,11 +1,12 @@
 """Whether a run may stand beside a published number, and the number."""
 
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
-from debft.published.load import published_scores
+from debft.published.load import PublishedScore, published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
@@ -13,9 +14,9 @@ NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and la
 
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
-    """Why this run is not set beside a published number; None if it may be.
+    """Return why this run is not set beside a published number; None if it may be.
 
-    num_rows: by split, as trained on and evaluated.
+    num_rows: rows trained on and evaluated, by split
     """
     if source_kind(recipe.data) == "demo":
         return "demo data is never compared with a published number"
@@ -34,12 +35,12 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 
 def starts_as_published(recipe: Recipe) -> bool:
-    """Whether the run in `init_from` is one of the recipe that the published run started from."""
+    """Return whether the run in `init_from` is one of the recipe that the published run started from."""
     if not recipe.starts_from or not recipe.init_from:
         return False
-    first, there = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
-    first = replace(first, data=there.data, train=replace(first.train, seed=there.train.seed))
-    return source_kind(there.data) != "demo" and recipe_hash(first) == recipe_hash(there)
+    published, ours = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
+    published = replace(published, data=ours.data, train=replace(published.train, seed=ours.train.seed))
+    return source_kind(ours.data) != "demo" and recipe_hash(published) == recipe_hash(ours)
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
@@ -63,28 +64,63 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
     return min(differences, key=len)
 
 
-def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
-    """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
+@dataclass(frozen=True, kw_only=True)
+class ComparedScore:
+    """One number of a published cell and our score beside it, as `published` of result.json has it. Scores are in percent."""
+
+    score: str
+    """`<split>/<metric>`."""
+    ours: float | None
+    """Our score; None where the run has none."""
+    value: float | None
+    """The published number; None where the cell prints none for this score."""
+    difference: float | None
+    """Ours minus the published one, in points; None where one of them is missing."""
+    verdict: str
+    """What one run can say, with its reason."""
+    table: str
+    """The table that prints the cell."""
+    row: str
+    """Its row."""
+    cell: str
+    """The whole cell verbatim."""
+    source: str
+    """Where the cell comes from."""
+    note: str | None
+    """What a reader should know about it."""
+
+
+def beside_published(recipe: Recipe, task: Task, scores: Mapping[str, float]) -> list[ComparedScore]:
+    """Set our scores beside every published number of the model on the task."""
     verdict = "undecided (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "undecided (1 seed)"
-    rows = []
-    for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
-        split = cell.score.partition("/")[0]
-        all_of_them = {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES}
-        of_some_languages = split.endswith(".avg") and not all_of_them <= {evaluated.name for evaluated in task.evals}
-        ours = None if of_some_languages else scores.get(cell.score)
-        difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
-        rows.append(
-            {
-                "score": cell.score,
-                "ours": ours,
-                "value": cell.value,
-                "difference": difference,
-                "verdict": verdict,
-                "table": cell.table,
-                "row": cell.row,
-                "cell": cell.cell,
-                "source": cell.source,
-                "note": cell.note,
-            }
-        )
-    return rows
+    evaluated = {split.name for split in task.evals}
+    return [
+        _compared(published, None if _lacks_languages(published.score, evaluated) else scores.get(published.score), verdict)
+        for published in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0)
+    ]
+
+
+def compared_scores(entries: Iterable[Mapping[str, Any]]) -> list[ComparedScore]:
+    """Read `published` of a result.json; what an older one lacks is None."""
+    return [ComparedScore(**{field.name: entry.get(field.name) for field in fields(ComparedScore)}) for entry in entries]
+
+
+def _compared(published: PublishedScore, ours: float | None, verdict: str) -> ComparedScore:
+    return ComparedScore(
+        score=published.score,
+        ours=ours,
+        value=published.value,
+        difference=None if published.value is None or ours is None else round(ours - published.value, 4),
+        verdict=verdict,
+        table=published.table,
+        row=published.row,
+        cell=published.cell,
+        source=published.source,
+        note=published.note,
+    )
+
+
+def _lacks_languages(score: str, evaluated: Set[str]) -> bool:
+    """Return whether the score is an average over all languages, some of which were not evaluated."""
+    split = score.partition("/")[0]
+    return split.endswith(".avg") and not {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES} <= evaluated
