@@ -319,7 +319,8 @@ def reproduce(
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
     from debft.config.recipe import parse_set
-    from debft.reproduce.plan import Options, make_table_plan
+    from debft.reproduce.options import RunOptions
+    from debft.reproduce.plan import make_table_plan
 
     for name, value in (("data", data), ("output", output)):
         if value is not None and str(value) in ("", "."):
@@ -329,7 +330,7 @@ def reproduce(
     if trials is not None and not search:
         raise InputError("--trials: is of --search, which is not given; add it, or leave --trials out")
     out = output or Path("runs") / "reproduce" / table
-    options = Options(
+    options = RunOptions(
         data=data,
         precision=precision,
         max_steps=max_steps,
@@ -344,8 +345,8 @@ def reproduce(
     plan = make_table_plan(
         table, out, rows=row or (), tasks=task or (), seeds=range(1, seeds + 1) if seeds else None, options=options
     )
-    from debft.reproduce.reproduction import dry_run as cost_only
-    from debft.reproduce.reproduction import reproduce as run_table
+    from debft.reproduce.run import dry_run as cost_only
+    from debft.reproduce.run import reproduce as run_table
     from debft.reproduce.search import search as run_search
 
     if dry_run:
@@ -354,7 +355,8 @@ def reproduce(
         content, code = run_search(plan, out, options, jobs=jobs, trials=trials or TRIALS)
     else:
         command = shlex.join(["debft", *sys.argv[1:]])
-        content, code = run_table(plan, out, jobs=jobs, check=check, command=command)
+        report, code = run_table(plan, out, jobs=jobs, check=check, command=command)
+        content = report.as_dict()
     if as_json:
         _print_json(content)
     sys.exit(code)  # not typer.Exit: an interrupted one has said so itself
@@ -388,8 +390,8 @@ def tables(
     document = tables_document(table or [], runs or [])
     with _until_closed():
         FORMATS["json" if as_json else form or "terminal"](document)
-    if document["damaged"]:
-        raise InputError(*document["damaged"])
+    if document.damaged:
+        raise InputError(*document.damaged)
 
 
 @app.command(rich_help_panel="Look", epilog="Example: debft recipes mnli/deberta-v3-small-repo")
