@@ -16,7 +16,7 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-SECONDS = 60.0  # for one answer, on a slow and busy machine
+SECONDS = 600.0  # for one answer, on a slow and busy machine
 
 
 def find() -> str | None:

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,10 +31,12 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
 import hypothesis
+import processes
 import pytest
 
+from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.tasks import TASKS
 
 # The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
@@ -71,6 +71,12 @@ def no_network(monkeypatch, request):
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
 
 
+@pytest.fixture(autouse=True)
+def no_process_left():
+    yield
+    processes.end_all()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real benchmark text beside the checkout."""
@@ -96,6 +102,12 @@ def tiny_data(tmp_path) -> Path:
     return write_mnli(tmp_path / "data")
 
 
+def dotted(values: dict) -> dict:
+    """Overrides of a recipe, `{"train.seed": 1}`, for `{"seed": 1}`."""
+    keys = {key.rpartition(".")[2]: key for key in SCORE_KEYS}
+    return {keys[name]: value for name, value in values.items()}
+
+
 def write_mnli(directory: Path, train: int = 100, dev: int = 20) -> Path:
     """MNLI-shaped TSV files of demo rows."""
     task = TASKS["mnli"]
@@ -111,9 +123,9 @@ def write_tsv(path: Path, header: list[str], rows: list[tuple]) -> None:
     path.write_text("\n".join("\t".join(map(str, row)) for row in [header, *rows]) + "\n", encoding="utf-8")
 
 
-def table_of(**columns: list) -> Table:
+def table_of(**columns: list) -> DataTable:
     length = len(next(iter(columns.values())))
-    return Table(columns=columns, path="rows.tsv", lines=range(2, length + 2))
+    return DataTable(columns=columns, path="rows.tsv", lines=range(2, length + 2))
 
 
 def random_texts(count: int, seed: int = 0) -> list[str]:
@@ -134,7 +146,4 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
 
 def run(*arguments, **environment):
     """A debft command in a process of its own, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    return processes.run(*arguments, COLUMNS="100", **environment)

@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, the command line starts fast, everything is packaged."""
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import processes
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "debft"
@@ -90,6 +92,12 @@ def test_help_starts_without_the_heavy_packages():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("name", processes.PRELOADED)
+def test_modules_that_the_commands_of_the_tests_start_with_are_there(name):
+    """One that is gone would be left out without a word, and every command would import it anew."""
+    assert importlib.util.find_spec(name)
+
+
 def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(tmp_path):
     build = [
         sys.executable,
@@ -106,9 +114,9 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.config.recipe import *; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics.export import modules; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
-           "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
+           "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(modules.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True
     )
@@ -117,5 +125,6 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     assert where.startswith(str(site))
     assert len(names) == len(list((PACKAGE.parent / "recipes").rglob("*.yaml")))
     assert (model, scores, metric) == ("deberta-v3-base", 2, True)
+    assert (site / "debft" / "recipes" / "schema.json").is_file()
     packaged = {path.relative_to(PACKAGE) for pattern in ("*.yaml", "*.html", "*.j2", "*.py") for path in PACKAGE.rglob(pattern)}
     assert packaged and all((site / "debft" / path).is_file() for path in packaged)

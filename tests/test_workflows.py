@@ -8,6 +8,7 @@ import pytest
 import typer
 import yaml
 
+from debft import __version__
 from debft.cli import main as cli
 from debft.published.load import load_published
 
@@ -81,3 +82,16 @@ def test_options_of_the_commands_exist(workflow):
 @pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
 def test_nothing_from_outside_is_pasted_into_a_script(workflow):
     assert not [line for line in commands(workflow) if "${{" in line]
+
+
+@pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
+def test_actions_are_pinned_to_a_commit_and_may_only_read(workflow):
+    assert WORKFLOWS[workflow]["permissions"] == {"contents": "read"}
+    used = [step["uses"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", name) for name in used)
+
+
+def test_versions_that_stand_in_two_files_agree():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hook['rev'].removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text()
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__

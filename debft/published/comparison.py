@@ -1,20 +1,21 @@
-"""Whether a run may stand beside a published number, and the number."""
+"""This module decides whether a run may stand beside a published number, and sets it there."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
+from debft.config.differences import differing_keys
+from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, source_kind
 from debft.published.load import PublishedScore, published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
-NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
-
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
-    """Return why this run is not set beside a published number; None if it may be.
+    """Say why a run is not set beside a published number; None if it may be.
 
     num_rows: rows trained on and evaluated, by split
     """
@@ -38,30 +39,21 @@ def starts_as_published(recipe: Recipe) -> bool:
     """Return whether the run in `init_from` is one of the recipe that the published run started from."""
     if not recipe.starts_from or not recipe.init_from:
         return False
-    published, ours = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
-    published = replace(published, data=ours.data, train=replace(published.train, seed=ours.train.seed))
-    return source_kind(ours.data) != "demo" and recipe_hash(published) == recipe_hash(ours)
+    packaged, first = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
+    return source_kind(first.data) != "demo" and set(differing_keys(packaged, first, "resume")) <= {"data", "train.seed"}
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` and `sift` in which this run differs from every packaged recipe of its model, by the closest one.
-
-    Whether bad rows may be left out does not count: the number of rows tells whether any was.
-    """
-    packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
-    own = [p for p in packaged if p.model == recipe.model and p.reproduces and bool(p.sift.weight) == bool(recipe.sift.weight)]
-    if not own:
-        return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
-    differences = [
-        [
-            f"{section}.{f.name}"
-            for section in ("train", "sift")
-            for f in fields(getattr(recipe, section))
-            if f.name not in NOT_COMPARED and getattr(getattr(p, section), f.name) != getattr(getattr(recipe, section), f.name)
-        ]
-        for p in own
+    """List the keys in which a run differs from every packaged recipe of its model, by the closest one."""
+    of_task = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
+    published = [
+        packaged
+        for packaged in of_task
+        if packaged.model == recipe.model and packaged.reproduces and bool(packaged.sift.weight) == bool(recipe.sift.weight)
     ]
-    return min(differences, key=len)
+    if not published:
+        return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
+    return min((differing_keys(packaged, recipe, "cell") for packaged in published), key=len)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from debft import __version__
-from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path, source_kind, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, recipe_hash, source_kind, with_train
 from debft.errors import InputError
 from debft.output.pages.records import Cell, Curve, Report, ReportedRun, ReportedTable, RunStatus
 from debft.published.load import Column, PublishedScore, Row, recipe_of_cell

@@ -70,7 +70,7 @@ def cost_of(recipe_plan: RecipePlan) -> Cost:
     plan = recipe_plan.plan
     tokenizer = build_tokenizer(plan.files)
     lengths = {
-        name: encode_split(plan.task, examples, tokenizer, recipe_plan.recipe.train, what=name).lengths()
+        name: encode_split(plan.task, examples, tokenizer, recipe_plan.recipe, what=name).lengths()
         for name, examples in plan.examples.items()
     }
     parameters, backbone = count_parameters(plan.files)

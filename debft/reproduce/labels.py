@@ -1,27 +1,28 @@
 """Why a run cannot count as a reproduction of its cell: other rows, a changed recipe, another precision."""
 
-from debft.config.recipe import Recipe, load_recipe, recipe_path, source_kind
+from debft.config.differences import differing_keys
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, source_kind, value_at
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
 
-SUBSET = {"max_train_samples", "max_eval_samples"}
+SUBSET = {"train.max_train_samples", "train.max_eval_samples"}
 
 
 def labels_of(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -> list[str]:
     """Return why a run cannot count as a reproduction of its cells; [] where it can."""
     packaged = load_recipe(recipe_path(run.recipe_name))
-    changed = {
-        name: value
-        for name, value in vars(run.recipe.train).items()
-        if name not in ("seed", "skip_bad_rows") and value != getattr(packaged.train, name)
-    }
-    if run.starts_from:
-        changed.pop("from_scratch", None)  # it starts from a run, whatever its recipe would do without
+    changed = differing_keys(run.recipe, packaged, "repeat")
+    if run.starts_from:  # it starts from a run, whatever its recipe would do without
+        changed = [key for key in changed if key != "train.from_scratch"]
     named_below = table_plan.table.kind == "measured" and SUBSET & set(changed)
     labels = [] if named_below else _labels_of_rows(run, recipe_plan, table_plan)
-    for name, value in changed.items():
-        usual = getattr(packaged.train, name)
-        labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
-    if run.recipe.sift != packaged.sift:
+    for key in changed:
+        section, _, name = key.partition(".")
+        value, usual = value_at(run.recipe, key), value_at(packaged, key)
+        if section != "sift":
+            labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
+    if any(key.startswith("sift.") for key in changed):
         labels.append("sift changed")
     return [*labels, *_labels_of_precision(run, packaged)]
 

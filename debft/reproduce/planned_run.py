@@ -4,7 +4,8 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debft.config.recipe import Recipe, from_dict, with_train
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, with_train
 from debft.errors import InputError
 from debft.reproduce.identity import identity_of, made_by, made_here, made_key, run_key
 from debft.reproduce.options import RunOptions

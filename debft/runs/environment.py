@@ -33,8 +33,13 @@ def moving_versions() -> dict[str, str]:
     return {name: version(name) for name in MOVING}
 
 
-def environment(device: str, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
-    """Code, versions and hardware; no paths, names or variables of the user's."""
+def environment(device: str, gpu: str | None, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
+    """Code, versions and hardware; no paths, names or variables of the user's.
+
+    gpu: the name of the card; None on the CPU, where `cuda`, the version that torch was built for, is None as well
+    """
+    import torch
+
     return {
         "debft": __version__,
         "code": code_digest(),
@@ -43,6 +48,8 @@ def environment(device: str, precision: str, num_processes: int, model_revision:
         **moving_versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device,
+        "gpu": gpu,
+        "cuda": torch.version.cuda if gpu else None,
         "precision": precision,
         "cpu_cores": os.cpu_count(),
         "num_processes": num_processes,

@@ -1,7 +1,10 @@
 """The hardware: GPUs, accelerator, precision, size of a micro-batch. What is there is asked of torch, and only here."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,9 @@ TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 # Through one of these every GPU that torch.cuda knows is reached on Linux: NVIDIA's driver, WSL, Jetson, ROCm.
 DEVICES = Path("/dev")
 GPU_FILES = ("nvidia*", "dxg", "nvhost*", "nvmap", "kfd")
+# The two settings with which cuBLAS gives the same bits every time; it reads the variable once, when it starts.
+# Source: NVIDIA's documentation of cuBLAS, section "Results reproducibility"; torch accepts no other.
+CUBLAS_VARIABLE, CUBLAS_SETTINGS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 TIME_TO_ANSWER = timedelta(minutes=30)  # process 0 may write a large model while the others wait
 
 
@@ -97,6 +103,51 @@ def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
     return accelerator, precision
 
 
+@contextmanager
+def deterministic_kernels(wanted: bool) -> Iterator[None]:
+    """Within the block torch computes with kernels that give the same bits every time, where that is wanted.
+
+    Afterwards torch is set as before; the variable of cuBLAS stays, since cuBLAS has read it by then. Raises InputError where
+    the variable says something else, where cuBLAS may have started without it, and where a kernel has no such form.
+    """
+    if not wanted:
+        yield
+        return
+    import torch
+
+    _prepare_cublas()
+    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        kernel = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+        if kernel is None:
+            raise
+        raise InputError(
+            f"runtime.deterministic: expected a model whose kernels all have a deterministic form here, got {kernel[1]}, "
+            "which has none; train without it"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
+
+
+def _prepare_cublas() -> None:
+    """Set the variable of cuBLAS, unless the user has. Raises InputError where that would have no effect, or another one."""
+    import torch
+
+    expected = " or ".join(CUBLAS_SETTINGS)
+    given = os.environ.get(CUBLAS_VARIABLE)
+    if given is None and torch.cuda.is_initialized() and torch.cuda.memory_stats().get("allocation.all.allocated"):
+        raise InputError(
+            f"runtime.deterministic: expected {CUBLAS_VARIABLE} to be {expected} before this process uses the GPU, got it unset; "
+            "set it before the program starts"
+        )
+    if given is not None and given not in CUBLAS_SETTINGS:
+        raise InputError(f"{CUBLAS_VARIABLE}: expected {expected} for runtime.deterministic, got {given}; unset it")
+    os.environ[CUBLAS_VARIABLE] = given or CUBLAS_SETTINGS[0]
+
+
 def _check_accelerator(accelerator: "Accelerator", mixed: str) -> None:
     """Raises InputError where accelerate was told something by the environment that `check_variables` does not know."""
     kind = accelerator.distributed_type.value
@@ -139,3 +190,15 @@ def check_precision(asked: str) -> str:
 def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
     """Padded tokens of one forward pass: as asked for, else as many as suit the device."""
     return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
+
+
+def device_name(device: "torch.device") -> str:
+    """`cpu`, or `cuda` with the name of the card."""
+    return f"{device.type} ({gpu})" if (gpu := gpu_name(device)) else device.type
+
+
+def gpu_name(device: "torch.device") -> str | None:
+    """The name of the card, such as NVIDIA H100 80GB HBM3, None for the CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -7,8 +7,8 @@ def peak_memory_bytes() -> int:
     """Of the GPU where one is used, else of this process."""
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    if allocated := torch.cuda.max_memory_allocated():  # 0 where a GPU is there and the CPU was asked for
+        return int(allocated)
     import resource
 
     unit = 1 if platform.system() == "Darwin" else 1024

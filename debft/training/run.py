@@ -14,6 +14,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.environment import environment
 from debft.runs.storage import DiskError
+from debft.runtime.devices import deterministic_kernels, gpu_name
 from debft.runtime.launch import in_a_group, is_main_process
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
@@ -42,12 +43,13 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
 
 
 def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
-    done, plan = together(lambda: _check(recipe, run, resume))
-    if (done := of_first(done)) is not None:
-        if is_main_process():
-            say(f"{run.path}: already complete")
-        return done
     with ExitStack() as held:
+        together(lambda: held.enter_context(deterministic_kernels(recipe.runtime.deterministic)))  # before anything uses the GPU
+        done, plan = together(lambda: _check(recipe, run, resume))
+        if (done := of_first(done)) is not None:
+            if is_main_process():
+                say(f"{run.path}: already complete")
+            return done
         together(lambda: held.enter_context(run.lock()))
         together(lambda: _check_again(recipe, run, resume))
         try:
@@ -183,6 +185,7 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
 
     stop.watch.alive(SECONDS_TO_SAVE)
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
+    device = session.accelerator.device
     scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
     reason = why_not_compared(recipe, task, num_rows)
@@ -207,7 +210,7 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
         data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows},
         recipe=asdict(recipe),
         environment=environment(
-            str(session.accelerator.device), session.precision, session.accelerator.num_processes, plan.files.revision
+            str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
     )
     return of_first(together(lambda: _write(session, assessed, result) if session.speaks else None))

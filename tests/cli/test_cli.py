@@ -12,7 +12,15 @@ import typer
 from conftest import run, write_mnli
 
 from debft.cli import main as cli
-from debft.config.recipe import recipe_names
+from debft.config.packaged import recipe_names
+
+
+def run_anew(*arguments, **environment):
+    """In a Python that starts with it, as a shell starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +142,7 @@ def closing_hub():
 def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(tmp_path, closing_hub, arguments, what, instead):
     """Once: the libraries for data and models would ask again and again for 23 s."""
     address, asked = closing_hub
-    done = run("mnli", *arguments, "--output", tmp_path / "out", HF_ENDPOINT=address)
+    done = run_anew("mnli", *arguments, "--output", tmp_path / "out", HF_ENDPOINT=address)  # libraries read it when imported
     assert done.returncode == 2, done.stderr
     said = done.stderr.splitlines()[-1]
     assert said.startswith(f"{what}: not in the cache, and {address} did not answer in 2 s; ")
@@ -143,7 +151,8 @@ def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(t
 
 
 def test_json_is_alone_on_stdout(places, tmp_path):
-    done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
+    arguments = ("--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
+    done = run_anew("mnli", *arguments)  # some libraries print when they are imported
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
     assert "not compared: random weights" in done.stderr

@@ -23,7 +23,7 @@ from PIL import Image
 
 from debft.output.pages.content import page_content
 from debft.output.pages.records import Cell, Curve, OtherRun, Report, ReportedRun, ReportedTable
-from debft.output.pages.run_figures import _over_seeds, _series_name, curves_figure
+from debft.output.pages.run_figures import _over_seeds, _series_name, curves_figure, speed_figure
 from debft.output.pages.score_figures import _distinct, _limit, cells_figure, languages_figure
 from debft.output.text import score_text
 from debft.reproduce.report import write_report
@@ -265,11 +265,25 @@ def worst() -> Report:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> Path:
-    """The directory, for reading."""
+def written(tmp_path_factory) -> tuple[Path, list[Path]]:
+    """The directory of the report, and what `write_report` says that it wrote there; for reading."""
     directory = tmp_path_factory.mktemp("report")
-    write_report(everything(), directory)
-    return directory
+    return directory, write_report(everything(), directory)
+
+
+@pytest.fixture(scope="module")
+def report(written) -> Path:
+    return written[0]
+
+
+@pytest.fixture
+def drawn_alone(monkeypatch):
+    """`drawn_alone(figure, ...)`: reports have these figures alone; drawing all of them takes seconds."""
+
+    def choose(*figures):
+        monkeypatch.setattr("debft.reproduce.report.drawings", lambda reproduction: [figure(reproduction) for figure in figures])
+
+    return choose
 
 
 @pytest.fixture(scope="module")
@@ -320,11 +334,11 @@ def markdown_tables(directory: Path) -> list[list[list[str]]]:
     return [[[part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]] for line in group] for group in groups]
 
 
-def test_report_writes_page_markdown_json_and_every_figure_twice(reproduction, tmp_path):
-    written = write_report(reproduction, tmp_path)
+def test_report_writes_page_markdown_json_and_every_figure_twice(written):
+    directory, paths = written
     figures = [f"figures/{name}.{kind}" for name in ("scores", "languages", "learning-curves", "speed") for kind in ("svg", "png")]
-    assert [path.relative_to(tmp_path).as_posix() for path in written] == ["index.html", "report.md", "report.json", *figures]
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    assert [path.relative_to(directory).as_posix() for path in paths] == ["index.html", "report.md", "report.json", *figures]
+    assert sorted(path for path in directory.rglob("*") if path.is_file()) == sorted(paths)
 
 
 def test_report_of_equal_runs_has_equal_bytes_whatever_the_users_matplotlib_is_set_to(reproduction, report, tmp_path):
@@ -509,14 +523,16 @@ def test_figures_are_svg_and_png_with_something_on_them(report):
         assert len(Image.open(path).convert("RGB").getcolors(1 << 24)) > 50, path.name
 
 
-def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path):
+def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path, drawn_alone):
+    drawn_alone(cells_figure)
     far = reproduction.cells[2]
     write_report(with_cell(reproduction, 2, mean=40.0, low=39.0, high=41.0, difference=40.0 - far.value), tmp_path)
     assert f"{far.verdict}, off axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
 
 
-def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path):
+def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path, drawn_alone):
     """An evaluation that only one seed has, and a curve that ends early, are drawn without a warning."""
+    drawn_alone(curves_figure)
     short = Curve(step=[100, 200], loss=[1.0, 0.9], evaluations=[])
     first = next(number for number, run in enumerate(reproduction.runs) if run.recipe == "mnli/deberta-v3-xsmall")
     runs = [replace(run, curve=short) if number == first else run for number, run in enumerate(reproduction.runs)]
@@ -666,7 +682,8 @@ def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction,
     assert any("labelled (subset: train has 1,000" in panel.label for panel in cells_figure(reproduction).panels)
 
 
-def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path):
+def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path, drawn_alone):
+    drawn_alone()
     reproduction = with_cell(reproduction, 2, mean=-3.5, difference=-88.3, low=-22.29, high=76.98)
     write_report(reproduction, tmp_path)
     for text in (page_of(tmp_path).text, (tmp_path / "report.md").read_text(encoding="utf-8")):
@@ -675,7 +692,8 @@ def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_pat
     assert "ours −3.50" in cells_figure(reproduction).panels[0].label
 
 
-def test_page_names_the_units_that_are_there(reproduction, report, tmp_path):
+def test_page_names_the_units_that_are_there(reproduction, report, tmp_path, drawn_alone):
+    drawn_alone()
     assert "Percent. Ours" in page_of(report).text
     reproduction.cells.append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
     write_report(reproduction, tmp_path)
@@ -690,7 +708,8 @@ def test_markdown_number_of_ours_leads_to_its_first_run_in_the_page(reproduction
     assert links[2][1] == f"run-{reproduction.cells[2].runs[0].replace('/', '-')}"
 
 
-def test_interrupted_is_said_once(reproduction, tmp_path):
+def test_interrupted_is_said_once(reproduction, tmp_path, drawn_alone):
+    drawn_alone()
     error = "interrupted after step 205 of 752; the same command goes on"
     reproduction.runs.append(blank("mnli", "deberta-v3-base", 3, status="interrupted", error=error))
     write_report(reproduction, tmp_path)
@@ -704,3 +723,15 @@ def test_seeds_of_one_recipe_share_a_section_and_a_learning_curve_with_a_band(re
     (panel,) = [one for one in curves_figure(reproduction).panels if one.label.startswith("mnli/deberta-v3-xsmall, 5 seeds: ")]
     panel.draw(figure := Figure())
     assert all(axes.collections for axes in figure.axes)
+
+
+def test_speed_of_a_run_stands_beside_its_card(reproduction):
+    """A run of a debft that did not record the card goes by its device."""
+    old, new, *more = reproduction.runs
+    new = replace(new, environment=old.environment | {"gpu": "NVIDIA H100 80GB HBM3"})
+    report = replace(reproduction, runs=[old, new, *more])
+    label = speed_figure(report).panels[0].label
+    assert "squad2/deberta-v3-xsmall on cuda:0 bf16 9," in label
+    assert "squad2/deberta-v3-xsmall on NVIDIA H100 80GB HBM3 bf16 9," in label
+    devices = {run.id: run.device for recipe in page_content(report).recipes for run in recipe.runs}
+    assert (devices[old.id], devices[new.id]) == ("cuda:0", "NVIDIA H100 80GB HBM3")

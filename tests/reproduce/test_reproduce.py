@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import processes
 import pytest
 from conftest import write_mnli
+from processes import DEBFT, Command
 
 from debft.config import yaml12
-from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import recipe_hash, with_train
 from debft.errors import InputError
 from debft.models.build import count_parameters, find_model
 from debft.output.pages.records import Cell
@@ -35,17 +40,21 @@ from debft.reproduce.run import dry_run, lost_cells, reproduce, worst_code
 from debft.reproduce.search import Grid, grid_of, points, search, trial_options
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
+from debft.runtime.signals import PARENT
 from debft.tasks import TASKS
 
 TINY = RunOptions(max_steps=3, max_train_samples=96, max_eval_samples=30)
 
-# Stands in for `python -m debft`: logs STEPS steps into --output and leaves like a run, or fails as the test says.
+# Stands in for `python -m debft`: logs three steps into --output and leaves like a run, or fails as the test says. With MEET, a
+# directory, runs of seeds 1 and 2, 3 and 4, ... wait for each other: what does not run at the same time fails.
 FAKE = """
 import json, os, signal, sys, time
 started = time.time()
 from pathlib import Path
 from debft.runs.environment import code_digest, moving_versions
-from debft.config.recipe import load_recipe, parse_set, recipe_path, to_dict
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe, parse_set
+from debft.config.recipe import to_dict
 arguments = sys.argv[1:]
 def given(name):
     return arguments[arguments.index(name) + 1] if name in arguments else None
@@ -60,6 +69,13 @@ if seed == int(os.environ.get("FAILS", -1)):
     print("out of luck", file=sys.stderr); sys.exit(3)
 out.mkdir(parents=True, exist_ok=True)
 (out / "recipe.yaml").touch()
+if "MEET" in os.environ:
+    here = Path(os.environ["MEET"])
+    (here / str(seed)).touch()
+    deadline = time.monotonic() + 300
+    while not (here / str(seed + 1 if seed % 2 else seed - 1)).exists():
+        assert time.monotonic() < deadline, "alone"
+        time.sleep(0.02)
 with (out / "steps.jsonl").open("a") as log:
     for step in range(1, 4):
         log.write(json.dumps({"step": step, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9}) + "\\n"); log.flush()
@@ -79,23 +95,51 @@ fields = dict(format_version=1, task="mnli", model="demo", status="complete", pu
 """
 
 
+def put_fake(monkeypatch, directory, fingerprints, fails=-1):
+    """FAKE in the place of debft, with these rows."""
+    script = directory / "fake.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    monkeypatch.setenv("FINGERPRINTS", json.dumps(fingerprints))
+    monkeypatch.setenv("FAILS", str(fails))
+
+
+@pytest.fixture(scope="module")
+def demo_rows(tmp_path_factory):
+    return plan_of(tmp_path_factory.mktemp("none")).runs[0].fingerprints
+
+
 @pytest.fixture
-def fake_debft_of(tmp_path, monkeypatch):
-    """Puts FAKE in the place of debft, with the rows of a plan."""
+def fake_debft(tmp_path, monkeypatch, demo_rows):
+    put_fake(monkeypatch, tmp_path, demo_rows)
 
-    def put(plan, fails=-1):
-        script = tmp_path / "fake.py"
-        script.write_text(FAKE)
-        monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
-        monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
-        monkeypatch.setenv("FAILS", str(fails))
 
-    return put
+@pytest.fixture(scope="module")
+def two_fake_runs(tmp_path_factory, demo_rows):
+    """The directory of a plan whose two runs are done. Not to be changed."""
+    directory = tmp_path_factory.mktemp("two")
+    with pytest.MonkeyPatch.context() as patch:
+        put_fake(patch, directory, demo_rows)
+        run(plan_of(directory / "out"), directory / "out")
+    return directory / "out"
 
 
 @pytest.fixture
-def fake_debft(tmp_path, fake_debft_of):
-    fake_debft_of(plan_of(tmp_path / "none"))
+def forked(monkeypatch):
+    """Runs are forked from a process that has imported what they need. The test of the whole way starts them as they are."""
+
+    def popen(command, *, stderr, env, **_):
+        del env[PARENT]  # it is the process forked from that started them
+        return Command(*command[len(jobs.DEBFT) :], code=forked_code[0], stderr=stderr, **env)
+
+    forked_code = [DEBFT]
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
+    return forked_code
+
+
+@pytest.fixture
+def meeting(tmp_path_factory):
+    return tmp_path_factory.mktemp("meeting")
 
 
 def plan_of(output, *, seeds=(1, 2), options=TINY, rows=("MNLI",), table="demo"):
@@ -240,18 +284,16 @@ def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(
     assert f"failed with exit code {code}: " in capfd.readouterr().err
 
 
-def test_jobs_run_at_the_same_time_and_share_the_cores(tmp_path, fake_debft, monkeypatch):
-    monkeypatch.setenv("PAUSE", "0.5")
+def test_jobs_run_at_the_same_time_and_share_the_cores(tmp_path, fake_debft, meeting, monkeypatch):
+    monkeypatch.setenv("MEET", str(meeting))
     plan = plan_of(tmp_path, seeds=(1, 2))
-    run(plan, tmp_path, number=2)
-    begun, ended = zip(*(found.result().environment["time"] for found in plan.runs), strict=True)
-    assert max(begun) < min(ended)
+    assert run(plan, tmp_path, number=2) == ({}, 0)
     threads = str(max(1, os.cpu_count() // 2))
     assert {found.result().environment["threads"] for found in plan.runs} == {threads}
 
 
-def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, monkeypatch):
-    monkeypatch.setenv("PAUSE", "0.3")
+def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, meeting, monkeypatch):
+    monkeypatch.setenv("MEET", str(meeting))
     plan = plan_of(tmp_path, seeds=(1, 2, 3, 4))
     run_all(plan.missing(), 2, ["3", "5"], tmp_path / "logs")
     assert sorted(found.result().environment["device"] for found in plan.runs) == ["3", "3", "5", "5"]
@@ -259,7 +301,7 @@ def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_debft, monkeypatch, number):
-    monkeypatch.setenv("PAUSE", "5")
+    monkeypatch.setenv("PAUSE", "100")  # the signal ends it
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
     watch = subprocess.Popen([
         sys.executable, "-c",
@@ -276,17 +318,17 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
 
 
 def test_whole_way_of_a_small_table(tmp_path):
-    """Two real runs, then the same command again, which trains nothing; a subset never counts."""
+    """A real run, then the same command again, which trains nothing; a subset never counts."""
     command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "MNLI", "--seeds", "2", "--jobs", "2", "--max-steps", "3",
-        "--max-train-samples", "96", "--max-eval-samples", "30", "--output", str(tmp_path), "--check", "--json",
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--max-steps", 3, "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--output", tmp_path, "--check", "--json",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(*command)
     assert done.returncode == 4, done.stderr
     content = json.loads(done.stdout)
     assert content == json.loads((tmp_path / "report" / "report.json").read_text())
     cell = content["cells"][0]
-    assert (cell["n"], cell["verdict"]) == (2, "labelled")
+    assert (cell["n"], cell["verdict"]) == (1, "labelled")
     assert cell["labels"] == ["max_steps 3", "max_train_samples 96", "max_eval_samples 30"]
     for entry in content["runs"]:
         directory = (tmp_path / "report" / entry["directory"]).resolve()
@@ -294,18 +336,18 @@ def test_whole_way_of_a_small_table(tmp_path):
         assert entry["scores"]["validation_matched/accuracy"] == result["scores"]["validation_matched/accuracy"]
         assert entry["fingerprints"] == result["data"]["fingerprints"]
         assert entry["recipe_hash"] and str(directory) in entry["command"]
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert "2 complete, 0 to run" in again.stderr
+    again = processes.run(*command)
+    assert "1 complete, 0 to run" in again.stderr
     assert json.loads(again.stdout)["cells"] == content["cells"]
 
 
-def test_recorded_command_makes_the_same_run(tmp_path):
+def test_recorded_command_makes_the_same_run(tmp_path, forked):
     """What the report prints beside a number is what ran: into another directory it gives the same scores."""
     plan = plan_of(tmp_path / "a", seeds=(1,))
     run(plan, tmp_path / "a")
     (first,) = plan.runs
     arguments = [*first.arguments[: first.arguments.index("--output")], "--output", str(tmp_path / "b")]
-    subprocess.run([sys.executable, "-m", "debft", *arguments], check=True, capture_output=True)
+    assert processes.run(*arguments).returncode == 0
     other = json.loads((tmp_path / "b" / "result.json").read_text())
     assert other["scores"] == first.result().scores
 
@@ -345,9 +387,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, fake_debft, damage):
+def test_damaged_run_is_named_and_neither_counted_nor_trained_over(tmp_path, two_fake_runs, damage):
+    shutil.copytree(two_fake_runs, tmp_path, dirs_exist_ok=True)
     plan = plan_of(tmp_path, seeds=(1, 2))
-    run(plan, tmp_path)
     assert plan.missing() == []
     file, change = DAMAGES[damage]
     path = plan.runs[0].directory / file
@@ -466,7 +508,7 @@ def chain(tmp_path, monkeypatch):
         "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
     )
     monkeypatch.setattr("debft.published.load.DIRECTORY", tables)
-    monkeypatch.setattr("debft.config.recipe.RECIPES_DIR", recipes)
+    monkeypatch.setattr("debft.config.packaged.RECIPES_DIR", recipes)
     return replace(TINY, data="demo", max_steps=None)
 
 
@@ -487,14 +529,10 @@ def test_key_of_a_run_that_starts_from_another_follows_that_one_and_not_the_outp
     assert here.id == there.id != other.id
 
 
-def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monkeypatch):
+def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forked):
     """Real runs, in two processes that know the recipes of the test."""
-    script = tmp_path / "with_recipes.py"
-    script.write_text(
-        "from pathlib import Path\nimport debft.config.recipe\n"
-        f"debft.config.recipe.RECIPES_DIR = Path({str(tmp_path / 'recipes')!r})\nfrom debft.cli.main import main\nmain()\n"
-    )
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
+    recipes = f"Path({str(tmp_path / 'recipes')!r})"
+    forked[0] = f"from pathlib import Path\nimport debft.config.packaged\ndebft.config.packaged.RECIPES_DIR = {recipes}\n{DEBFT}"
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
     report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     first, second = plan.runs
@@ -505,9 +543,9 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, monke
     assert plan.missing() == [] == list(plan.damaged())
 
 
-def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, fake_debft_of, capfd):
+def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    fake_debft_of(plan, fails=1)
+    put_fake(monkeypatch, tmp_path, plan.runs[0].fingerprints, fails=1)
     report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     assert [entry.status for entry in report.runs] == ["failed", "failed"]
     assert f"it starts from {plan.runs[0].id}, which has no result" in report.runs[1].error
@@ -541,11 +579,7 @@ def test_output_that_cannot_be_written_is_refused_at_once():
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_or_make_no_sense(options, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "debft", "reproduce", "demo", "--output", str(tmp_path / "x"), *options],
-        capture_output=True,
-        text=True,
-    )
+    done = processes.run("reproduce", "demo", "--output", tmp_path / "x", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and "Traceback" not in done.stderr
 
@@ -629,14 +663,14 @@ def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
 
 def test_interrupted_reproduction_says_so_once(tmp_path):
     """And not that no step was trained."""
-    command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "XNLI zero-shot", "--seeds", "1", "--output", str(tmp_path),
-    ]  # fmt: skip
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = Command(
+        "reproduce", "demo", "--row", "MNLI", "--set", "train.num_train_epochs=500", "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--seeds", 1, "--output", tmp_path,
+    )  # fmt: skip
     while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size > 2000]:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=120)[1]
+    said = running.communicate()[1]
     assert running.returncode == 130
     assert "before the first training step" not in said
     (entry,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
@@ -647,11 +681,10 @@ def test_interrupted_reproduction_says_so_once(tmp_path):
 
 
 def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
-    command = [
-        sys.executable, "-m", "debft", "reproduce", "demo", "--row", "MNLI", "--seeds", "2", "--max-train-samples", "96",
-        "--max-eval-samples", "30", "--output", str(tmp_path / "out"), "--jobs", "1", "--dry-run", "--json",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 2, "--max-train-samples", 96, "--max-eval-samples", 30,
+        "--output", tmp_path / "out", "--jobs", 1, "--dry-run", "--json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     (cost,) = content["recipes"]
@@ -663,7 +696,7 @@ def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_cost_counts_the_tokens_of_the_run(tmp_path):
+def test_cost_counts_the_tokens_of_the_run(tmp_path, forked):
     """Against the tokens that a run of one epoch says it trained on."""
     options = RunOptions(max_train_samples=96, max_eval_samples=30, changed={"train.num_train_epochs": 1.0})
     plan = plan_of(tmp_path, seeds=(1,), options=options)

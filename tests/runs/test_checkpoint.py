@@ -5,14 +5,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import textwrap
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import Command
 
 from debft.errors import InputError
 from debft.runs import checkpoint
@@ -119,16 +118,13 @@ def test_kill_at_any_moment_leaves_a_loadable_checkpoint(tmp_path):
     """)
     reached = 0
     for attempt in range(8):
-        process = subprocess.Popen(
-            [sys.executable, "-c", child, str(reached + 1)], stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        process.stdout.readline()
-        try:
-            process.wait(0.01 + 0.02 * attempt)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process = Command(reached + 1, code=child)
+        while not process.texts()[0] and process.poll() is None:
+            time.sleep(0.005)
+        assert process.poll() is None, process.texts()
+        time.sleep(0.01 + 0.02 * attempt)
+        process.kill()
+        process.communicate()
         found = load_newest(tmp_path)
         assert found is not None
         assert found.step > reached

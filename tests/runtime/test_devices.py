@@ -1,4 +1,4 @@
-"""Which GPUs there are is asked of torch; one that lies idle is said."""
+"""Which GPUs there are is asked of torch; one that lies idle is said, one that is used is named."""
 
 import builtins
 import sys
@@ -8,7 +8,9 @@ import pytest
 from debft.cli import doctor
 from debft.errors import InputError
 from debft.reproduce import jobs
+from debft.runs.environment import environment
 from debft.runtime import devices, launch
+from debft.runtime.memory import peak_memory_bytes
 
 importing = builtins.__import__
 
@@ -84,3 +86,26 @@ def test_processes_on_the_cpu_say_that_a_gpu_lies_idle(gpus, device_files, monke
     monkeypatch.setattr(launch, "DEBFT", (sys.executable, "-c", "pass"))
     assert launch.start_processes(2) == 0
     assert "warning" in capsys.readouterr().err
+
+
+def test_run_names_its_card(monkeypatch):
+    """Where it says where it runs, and in result.json: a speed without the card says nothing."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert (devices.device_name(cpu), devices.device_name(gpu)) == ("cpu", "cuda (NVIDIA H100 80GB HBM3)")
+    for device, expected in ((cpu, ("cpu", None, None)), (gpu, ("cuda", "NVIDIA H100 80GB HBM3", "13.0"))):
+        recorded = environment(str(device), devices.gpu_name(device), "fp32", 1, None)
+        assert tuple(recorded[name] for name in ("device", "gpu", "cuda")) == expected
+
+
+def test_peak_memory_is_of_the_process_where_the_gpu_is_left_alone(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    assert peak_memory_bytes() > 2**20
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
+    assert peak_memory_bytes() == 7

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
 
+SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
+
 
 def python(code, **environment):
     """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
@@ -25,7 +28,7 @@ def python(code, **environment):
 
 
 def ended(process):
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     return process.returncode, err
 
 
@@ -104,7 +107,7 @@ def test_closed_terminal_is_survived(tmp_path):
     os.close(slave)
     wait_for(ready.exists)
     os.close(master)
-    assert process.wait(timeout=60) == 129
+    assert process.wait(timeout=SECONDS) == 129
     assert saved.exists()
 
 
@@ -115,7 +118,13 @@ def lives(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds=60):
+def waits_for(pid: int, number: int) -> bool:
+    """Whether the signal has been sent to a process that is stopped."""
+    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in pending)
+
+
+def wait_for(condition, seconds=SECONDS):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -125,8 +134,10 @@ def wait_for(condition, seconds=60):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
+from debft.runtime.launch import follow_parent
 from debft.runtime.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
+follow_parent()
 with stop_requested(False) as stop:
     (here / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     while not stop: time.sleep(0.01)
@@ -141,7 +152,7 @@ def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"from debft.runtime import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
         f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(launch.start_processes(2))"
     )  # fmt: skip
     pids = [directory / f"pid-{rank}" for rank in range(2)]
@@ -159,6 +170,14 @@ def test_signal_to_parent_and_children_at_once_lets_all_of_them_save(tmp_path, n
     assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
 
 
+def test_children_save_and_leave_when_their_parent_is_killed(tmp_path):
+    parent, children = family(tmp_path / "run")
+    parent.kill()
+    wait_for(lambda: not any(map(lives, children)))
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+    parent.communicate()
+
+
 def test_lost_process_is_named_and_ends_the_others(tmp_path):
     """As the kernel ends one where memory runs out; the other one saves what it can."""
     parent, children = family(tmp_path / "run")
@@ -174,7 +193,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
     for pid in children:
         os.kill(pid, signal.SIGSTOP)  # else they might be done before the second one
     parent.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_for(lambda: all(waits_for(pid, signal.SIGINT) for pid in children))  # the parent has heard it: two at once count as one
     parent.send_signal(signal.SIGINT)
     assert ended(parent)[0] == -signal.SIGINT
     wait_for(lambda: not any(map(lives, children)))

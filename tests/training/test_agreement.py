@@ -1,14 +1,11 @@
 """Two processes that agree: an error of one is the error of both, and process 0 alone knows the run directory."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 
 import pytest
 from conftest import write_mnli
+from processes import start_two
 from test_finetune import lines, tiny_recipe, weights
 
 from debft.errors import InputError, MachineError
@@ -16,26 +13,12 @@ from debft.runs.directory import RunDirectory
 from debft.training.parallel import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
 from debft.training.run import finetune
 
-DEBFT = (sys.executable, "-m", "debft")
 
-
-def two(arguments, folders, **environment) -> list[tuple[int, str, str]]:
+def two(*arguments, **options) -> list[tuple[int, str, str]]:
     """(exit code, stdout, stderr) of two processes as torchrun starts them on two machines, each in a folder of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    started = [
-        subprocess.Popen(
-            list(map(str, arguments)), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | environment | {
-                "RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true",
-            },
-        )
-        for rank, folder in enumerate(folders)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=300) for process in started]
-    return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
+    processes = start_two(*arguments, **options)
+    said = [process.communicate() for process in processes]
+    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
 EXCHANGES = """
@@ -63,8 +46,8 @@ print(json.dumps({
 """
 
 
-def test_error_fact_or_tensor_of_one_process_is_that_of_both(tmp_path):
-    (code0, out0, err0), (code1, out1, err1) = two((sys.executable, "-c", EXCHANGES), (tmp_path, tmp_path))
+def test_error_fact_or_tensor_of_one_process_is_that_of_both():
+    (code0, out0, err0), (code1, out1, err1) = two(code=EXCHANGES)
     assert (code0, code1) == (0, 0), err0 + err1
     first, second = json.loads(out0), json.loads(out1)
     assert (first["whole"], second["whole"]) == (0, 1)
@@ -116,7 +99,7 @@ def test_second_machine_without_the_checkpoint_goes_on_from_that_of_the_first(tm
         shutil.rmtree(run.checkpoints / f"step-{step:06d}")
     recipe = run.path / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(str(first / "data"), "data"))
-    results = two((*DEBFT, *TINY, "--resume"), (first, second))
+    results = two(*TINY, "--resume", folders=(first, second))
     assert [code for code, *_ in results] == [0, 0], results
     assert "resuming after step 5 of 14" in results[0][2]
     assert [log["step"] for log in lines(run.path / "steps.jsonl")] == list(range(1, 15))

@@ -9,19 +9,22 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from conftest import random_texts, table_of, write_mnli, write_model_config
+from processes import Command, start_two
 from safetensors.torch import load_file
 from scipy.stats import kstest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.training.run
 import debft.training.session
-from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
-from debft.data.batches import Collator
+from debft.config.packaged import published_weight, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
 from debft.data.load import encode_split, load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.demo import questions
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.published.comparison import beside_published, why_not_compared
@@ -35,8 +38,8 @@ from debft.training.run import finetune
 from debft.training.sift import SiftLoss, first_draw, perturbed_module
 
 WEIGHT = 3.0
-CONFIG = TrainConfig(max_seq_length=64, doc_stride=16, max_question_length=16, learning_rate=1e-3, train_batch_size=8, max_steps=10,
-                     warmup_steps=0)  # fmt: skip
+CONFIG = TrainConfig(learning_rate=1e-3, train_batch_size=8, max_steps=10, warmup_steps=0)
+RECIPE = Recipe(train=CONFIG, text=TextConfig(max_seq_length=64), questions=QuestionConfig(doc_stride=16, max_question_length=16))
 TASK_NAMES = ("mnli", "stsb", "squad2")
 
 
@@ -50,7 +53,7 @@ def files(demo_model, tmp_path_factory):
 def examples_of(name):
     if name == "squad2":
         columns = questions.rows("train", 24)
-        return check_rows(Table(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
+        return check_rows(DataTable(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 24).tolist() if name == "mnli" else rng.uniform(0, 5, 24).tolist()
     keys = TASKS[name].text_keys
@@ -65,8 +68,8 @@ class Parts:
         self.tokenizer = build_tokenizer(files)
         self.model = build_model(files, self.task, from_scratch=True, head_dropout=None, seed=seed, quiet=True).train()
         self.model = self.model.double() if double else self.model
-        self.head = head_of(self.task, CONFIG, model_labels(files, self.task))
-        split = encode_split(self.task, examples_of(name), self.tokenizer, CONFIG, what="x", cached=False, show=False)
+        self.head = head_of(self.task, RECIPE.questions, model_labels(files, self.task))
+        split = encode_split(self.task, examples_of(name), self.tokenizer, RECIPE, what="x", cached=False, show=False)
         self.split = self.head.prepare(split)
         self.loss = SiftLoss(head=self.head, config=SiftConfig(weight=WEIGHT), plain=self.model, **loss)
 
@@ -253,8 +256,10 @@ def test_first_draw_is_a_function_of_seed_and_place_alone():
 # The loop
 
 
-@pytest.mark.parametrize("name", TASK_NAMES)
-@pytest.mark.parametrize("micro_batch_tokens", [1, 150])
+@pytest.mark.parametrize(
+    ("name", "micro_batch_tokens"),
+    [("mnli", 1), ("stsb", 150), ("squad2", 150), *(pytest.param(*case, marks=pytest.mark.sweep) for case in (("mnli", 150), ("stsb", 1), ("squad2", 1)))],
+)  # fmt: skip
 def test_accumulation_equals_one_batch(files, name, micro_batch_tokens):
     whole, cut = Parts(files, name), Parts(files, name)
     logs, others = whole.train(), cut.train(micro_batch_tokens)
@@ -451,20 +456,16 @@ def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
 
 def test_two_processes_give_what_one_gives(tmp_path):
     """Without dropout: the draws belong to the examples, so the gradient is the same mean."""
-    import os
-    import subprocess
-    import sys
-
     write_mnli(tmp_path / "data")
     found = []
-    for processes in ("1", "2"):
-        run = tmp_path / processes
-        command = [
-            sys.executable, "-m", "debft", "mnli", "--recipe", "demo", "--data", str(tmp_path / "data"), "--sift", "--max-steps", "6",
-            "--train-batch-size", "7", "--warmup-steps", "0", "--num-processes", processes, "--output", str(run),
-        ]  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        found.append(steps(run))
+    for start, name in ((lambda *words: [Command(*words)], "one"), (start_two, "two")):
+        started = start(
+            "mnli", "--recipe", "demo", "--data", tmp_path / "data", "--sift", "--max-steps", 6, "--train-batch-size", 7,
+            "--warmup-steps", 0, "--output", tmp_path / name,
+        )  # fmt: skip
+        said = [process.communicate() for process in started]
+        assert not any(process.returncode for process in started), said
+        found.append(steps(tmp_path / name))
     for one, two in zip(*found, strict=True):
         for key in ("loss", "sift_loss", "sift_delta_norm", "grad_norm"):
             assert two[key] == pytest.approx(one[key], rel=1e-4), key
@@ -484,7 +485,7 @@ def test_published_sift_recipe_of(model):
     recipe = load_recipe(recipe_path(f"mnli/{model}-sift"))
     train = recipe.train
     assert (train.num_train_epochs, train.warmup_steps, train.learning_rate, recipe.sift.weight) == PUBLISHED[model]
-    assert (train.train_batch_size, train.head_dropout, train.max_seq_length, recipe.dialect) == (64, 0.1, 256, "repo")
+    assert (train.train_batch_size, train.head_dropout, recipe.text.max_seq_length, recipe.dialect) == (64, 0.1, 256, "repo")
     assert recipe.runtime.precision == ("fp32" if model == "deberta-v3-small" else "fp16")
     assert published_weight(model) == recipe.sift.weight == PUBLISHED[model][3]
     assert replace(recipe.sift, weight=0.0) == SiftConfig()

@@ -127,6 +127,7 @@ def _columns(runs: Sequence[ReportedRun], compared: Sequence[str]) -> list[str]:
 
 def _run(run: ReportedRun, anchor: str, columns: Sequence[str]) -> PageRun:
     seconds = [value for value in (run.train_seconds, run.eval_seconds) if value is not None]
+    environment = run.environment or {}
     return PageRun(
         id=run.id,
         anchor=anchor,
@@ -146,7 +147,7 @@ def _run(run: ReportedRun, anchor: str, columns: Sequence[str]) -> PageRun:
         memory=DASH if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 2**30:.1f} GiB",
         steps=DASH if run.steps is None else f"{run.steps:,}",
         facts=_facts(run),
-        device=(run.environment or {}).get("device") or DASH,
+        device=environment.get("gpu") or environment.get("device") or DASH,
     )
 
 

@@ -113,7 +113,8 @@ def speed_figure(report: Report) -> Drawing:
     for run in report.runs:
         if run.status == "complete" and run.examples_per_second is not None:
             environment = run.environment or {}
-            device = " ".join(str(environment[key]) for key in ("device", "precision") if environment.get(key))
+            card = "gpu" if environment.get("gpu") else "device"
+            device = " ".join(str(environment[key]) for key in (card, "precision") if environment.get(key))
             groups.setdefault((run.recipe, device), []).append(run.examples_per_second)
     parts = [f"{name} on {device} {np.mean(speeds):,.0f}" for (name, device), speeds in groups.items()]
     panel = Panel(

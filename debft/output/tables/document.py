@@ -2,11 +2,12 @@
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from statistics import fmean, stdev
-from typing import Any
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
+from debft.config.differences import differing_keys
+from debft.config.packaged import default_recipe_path, published_weight, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, with_values
 from debft.errors import InputError, did_you_mean
 from debft.output.tables.records import (
     Footnote,
@@ -176,7 +177,7 @@ def _belongs(run: FinishedRun, table: Table, row: Row, column: Column) -> bool:
 
 def _score(run: FinishedRun, name: str) -> float | None:
     """Return a score of the run; None where it has none, or where its average is over some of the languages alone."""
-    of_some_languages = name.partition("/")[0].endswith(".avg") and run.recipe.train.languages is not None
+    of_some_languages = name.partition("/")[0].endswith(".avg") and run.recipe.languages.eval_languages is not None
     return None if of_some_languages else run.scores.get(name)
 
 
@@ -190,9 +191,7 @@ def _why_not_frozen(run: FinishedRun, table: Table, row: Row, column: Column) ->
     """Return why a run differs from those that a measured table froze, which are of the packaged recipe, on the same rows."""
     name = recipe_of_cell(table, row, column)
     frozen = load_recipe(recipe_path(name) if name else default_recipe_path(column.task, row.model, row.sift))
-    changed = [
-        key for key in _moves_the_score(frozen, row) if _moves_the_score(frozen, row)[key] != _moves_the_score(run.recipe, row)[key]
-    ]
+    changed = differing_keys(_with_strength(frozen, row), _with_strength(run.recipe, row), "repeat")
     rows = table.fingerprints.get(column.task, {})
     others = [split for split, fingerprint in rows.items() if run.fingerprints.get(split) != fingerprint]
     reasons = [f"not the frozen recipe: {', '.join(changed)} differs"] if changed else []
@@ -200,13 +199,10 @@ def _why_not_frozen(run: FinishedRun, table: Table, row: Row, column: Column) ->
     return "; ".join(reasons) or None
 
 
-def _moves_the_score(recipe: Recipe, row: Row) -> dict[str, Any]:
-    """Return `train` and `sift` without the seed, the published strength where the row has SiFT and its recipe none."""
-    train, sift = asdict(recipe.train), asdict(recipe.sift)
-    del train["seed"]
-    if row.sift and not sift["weight"]:
-        sift["weight"] = published_weight(row.model)
-    return {f"train.{key}": value for key, value in train.items()} | {f"sift.{key}": value for key, value in sift.items()}
+def _with_strength(recipe: Recipe, row: Row) -> Recipe:
+    """Return the recipe with the published strength where the row has SiFT and the recipe none."""
+    lacks = row.sift and not recipe.sift.weight
+    return with_values(recipe, {"sift.weight": published_weight(row.model)}) if lacks else recipe
 
 
 def _why_nowhere(run: FinishedRun) -> str:

@@ -1,0 +1,144 @@
+"""benchmarks/gpu.sh without a GPU: what it prints and how it ends. `--small` runs every part, in minutes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """(gpu, gpu_parts) as the script imports them."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+    import gpu_parts
+
+    return gpu, gpu_parts
+
+
+@pytest.fixture
+def bench(scripts, tmp_path):
+    found = scripts[1].Bench(data=tmp_path / "data", out=tmp_path, size=scripts[1].SMALL)
+    found.deadline = time.monotonic() + 300  # only so that a broken script does not wait for ever
+    return found
+
+
+def script(*arguments):
+    return subprocess.run(
+        ["bash", str(BENCHMARKS / "gpu.sh"), *map(str, arguments)], capture_output=True, text=True, env={"PYTHON": sys.executable}
+    )
+
+
+def weights(run: Path, **tensors) -> Path:
+    (run / "model").mkdir(parents=True)
+    save_file({name: np.array(values, dtype=np.float32) for name, values in tensors.items()}, run / "model" / "model.safetensors")
+    return run
+
+
+def test_gpu_script_explains_itself():
+    done = script("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--small" in done.stdout and "--data" in done.stdout
+
+
+def test_gpu_script_says_which_file_is_missing(tmp_path):
+    done = script("--data", tmp_path)
+    assert done.returncode == 2
+    assert f"--data {tmp_path}: expected mnli/train.tsv in it, found none" in done.stderr
+
+
+def test_failing_part_says_why_and_the_others_go_on(scripts, capsys):
+    gpu, parts = scripts
+
+    def fail() -> str:
+        raise parts.PartFailed("it was not as it must be")
+
+    assert not gpu.run_parts([gpu.Part("1 bad", fail), gpu.Part("2 good", lambda: "well")], 1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 bad ") and first.endswith(" s   FAILED PartFailed: it was not as it must be")
+    assert second.startswith("2 good ") and second.endswith(" s   well")
+    assert gpu.run_parts([gpu.Part("2 good", lambda: "well")], 1)
+
+
+def test_process_returns_what_it_printed(bench):
+    assert bench.process("one", "-c", "print('found')") == "found\n"
+
+
+def test_process_with_another_exit_code_fails_with_its_last_line(bench, scripts):
+    with pytest.raises(scripts[1].PartFailed, match=r"^one: expected exit code 0, got 3: the reason$"):
+        bench.process("one", "-c", "import sys; print('first', file=sys.stderr); print('the reason', file=sys.stderr); sys.exit(3)")
+
+
+def test_process_ends_at_the_deadline(bench, scripts):
+    bench.deadline = 0.0
+    with pytest.raises(scripts[1].PartFailed, match="no time was left for it"):
+        bench.process("one", "-c", "import time; time.sleep(600)")
+
+
+HEARS = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+pathlib.Path({log!r}).write_text("{{}}\\n" * 99)  # from here on the signal is due
+time.sleep(600)
+"""
+
+
+def test_process_is_stopped_by_a_signal_when_its_log_is_long_enough(bench):
+    log = bench.out / "steps.jsonl"
+    assert bench.process("one", "-c", HEARS.format(log=str(log)), stop_after=log) == ""
+
+
+def test_process_that_ends_before_its_signal_fails(bench, scripts):
+    with pytest.raises(scripts[1].PartFailed, match=r"^one: ended before it could be stopped, with exit code 0"):
+        bench.process("one", "-c", "pass", stop_after=bench.out / "steps.jsonl")
+
+
+def test_differences_are_of_bits(scripts, tmp_path):
+    differences = scripts[1].differences
+    first = weights(tmp_path / "a", x=[0.0, 1.0], y=[2.0])
+    assert differences(first, weights(tmp_path / "b", x=[0.0, 1.0], y=[2.0])) == ""
+    assert differences(first, weights(tmp_path / "c", x=[-0.0, 1.0], y=[2.5])) == "2 of 2 tensors differ, by 5.0e-01 at most"
+
+
+def test_ratios_are_times_and_memory_of_transformers_by_those_of_debft(bench):
+    bench.speeds = {"card": (400.0, 3.0), "debft fp32": (80.0, 6.0), "debft bf16": (50.0, 2.0)}
+    assert bench.ratios() == (
+        "card / debft fp32: 5.00 x the time, 0.50 x the memory; card / debft bf16: 8.00 x the time, 1.50 x the memory"
+    )
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_exit_code_tells_whether_a_part_failed(scripts, tmp_path, monkeypatch, capsys, failing):
+    gpu, parts = scripts
+    for name in ("mnli/train.tsv", "tokenizer/deberta-v3/spm.model"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        (tmp_path / "data" / name).touch()
+    deadlines = []
+
+    def look(bench) -> str:
+        deadlines.append(bench.deadline)
+        if failing:
+            raise parts.PartFailed("not well")
+        return "well"
+
+    monkeypatch.setattr(parts.Bench, "versions", lambda bench: "versions")
+    monkeypatch.setattr(gpu, "side_by_side", lambda bench: [gpu.Part("2 bad", lambda: look(bench))])
+    monkeypatch.setattr(gpu, "alone", lambda bench: [gpu.Part("5 good", lambda: str(deadlines.append(bench.deadline)))])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == (1 if failing else 0)
+    assert deadlines[1] - deadlines[0] == pytest.approx(parts.FULL.seconds[1] - parts.FULL.seconds[0])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("not all parts are well" if failing else "all parts")
+
+
+def test_every_part_can_be_asked_for(scripts, bench):
+    gpu, _ = scripts
+    names = [part.name for part in (*gpu.side_by_side(bench), *gpu.alone(bench))]
+    assert len(set(names)) == len(names) and {name[0] for name in names} == {"2", "3", "4", "5"}
