@@ -18,10 +18,11 @@ import debft.published.load
 from debft.output.pages.records import Cell
 from debft.published.load import PublishedScore, Table
 from debft.reproduce.collect import collect
-from debft.reproduce.jobs import devices_here, run_all
+from debft.reproduce.jobs import run_all
 from debft.reproduce.options import RunOptions
 from debft.reproduce.plan import make_table_plan
 from debft.reproduce.verdict import frozen_tolerance, widest_frozen
+from debft.runtime.devices import devices_here
 
 FIRST_SEED = 101
 

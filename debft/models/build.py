@@ -30,7 +30,7 @@ from debft.models.files import (
 from debft.models.layouts import LAYOUTS
 from debft.models.positions import longest_input
 from debft.runtime import hub
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.tasks import TASKS, QuestionAnswering, Task
 
 if TYPE_CHECKING:

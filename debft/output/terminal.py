@@ -1,4 +1,4 @@
-"""What people see of runs, plans, recipes and findings: results beside the published cell on stderr, the others on stdout."""
+"""What people see of runs, plans and recipes: results beside the published cell on stderr, the others on stdout."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
-from debft.console import OutputConsole, clock, console, plain_table, say
+from debft.console import clock, console, plain_table, say
 from debft.published.comparison import ComparedScore, compared_scores
 from debft.runs.directory import RunResult
 
@@ -128,11 +128,3 @@ def print_recipe(recipe: Recipe) -> None:
             value = getattr(getattr(recipe, section), f.name)
             mark = "" if value == getattr(usual, f.name) else "   *"
             print(f"  {f.name:<20} {'null' if value is None else value}{mark}")
-
-
-def print_findings(findings: list[dict[str, Any]]) -> None:
-    """Print what `debft doctor` checked, a line each, with its state in colour."""
-    colour = {"ok": "green", "note": "yellow", "bad": "red"}
-    for finding in findings:
-        OutputConsole(highlight=False).print(f"[{colour[finding['state']]}]{finding['state']:<5}[/] {finding['what']:<14} ", end="")
-        print(finding["found"])

@@ -17,8 +17,9 @@ from debft.errors import InputError
 from debft.published.load import Table
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
-from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
-from debft.runtime.signals import INTERRUPTED, PARENT, StopRequest, stop_requested
+from debft.runtime.devices import devices_here, warn_of_unused_gpus
+from debft.runtime.launch.group import PARENT
+from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
 NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug
@@ -189,10 +190,3 @@ def default_jobs(table: Table) -> int:
 def threads_of_a_job(jobs: int) -> int:
     """Return the cores that each of `jobs` gets on a CPU."""
     return max(1, (os.cpu_count() or 1) // jobs)
-
-
-def devices_here() -> list[str]:
-    """Return one value of CUDA_VISIBLE_DEVICES per GPU that torch can use, [] without one."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    usable = visible_gpus()
-    return chosen.split(",")[:usable] if chosen else [str(number) for number in range(usable)]

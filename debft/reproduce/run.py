@@ -12,9 +12,10 @@ from debft.reproduce import terminal
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
 from debft.reproduce.estimate import Estimate, estimate, measure_this_machine, needed_from_hub
-from debft.reproduce.jobs import Failure, default_jobs, devices_here, run_in_order, threads_of_a_job
+from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of_a_job
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
+from debft.runtime.devices import devices_here
 
 EXIT_LOST = 4
 # Of several codes the first of these is what `reproduce` ends with: a bug, a failure of the machine, a loss that is not finite, the

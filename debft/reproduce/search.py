@@ -18,11 +18,12 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import of_dialect, value_at
 from debft.console import say
 from debft.errors import InputError
-from debft.reproduce.jobs import default_jobs, devices_here, run_all
+from debft.reproduce.jobs import default_jobs, run_all
 from debft.reproduce.options import RunOptions
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runs.storage import write_atomically
+from debft.runtime.devices import devices_here
 from debft.tasks import QuestionAnswering
 
 SHORT = {"train.num_train_epochs": 1.0, "train.warmup_steps": 0.1}  # what every trial changes

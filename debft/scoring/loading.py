@@ -23,7 +23,8 @@ from debft.models.build import (
     use_config,
 )
 from debft.runs.directory import RunDirectory
-from debft.runtime.devices import build_accelerator, check_precision, micro_batch_tokens
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.heads import head_of
 from debft.scoring.predictor import Predictor
 from debft.scoring.probe import check_takes_texts

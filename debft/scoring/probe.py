@@ -8,7 +8,7 @@ from debft.console import say
 from debft.errors import InputError
 from debft.models.build import ModelFiles, read_config
 from debft.models.layouts import LAYOUTS
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import model_inputs
 from debft.tasks import QuestionAnswering, Task
 

@@ -4,14 +4,13 @@ Process 0 alone reads and writes the run directory; the others are sent what it 
 where they have one nothing can differ. With one process every function here is plain.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
-from debft.runtime.launch import in_a_group, is_main_process
+from debft.runtime.launch.group import in_a_group, is_main_process
 
 if TYPE_CHECKING:
     import torch
@@ -19,16 +18,11 @@ if TYPE_CHECKING:
 Built = TypeVar("Built")
 
 
-def process_name() -> str:
-    """`process 1`, for a line of one among several."""
-    return f"process {os.environ.get('RANK', '0')}"
-
-
 def together(build: Callable[[], Built]) -> Built:
     """`build()`, unless it raises a DebftError in any process: then the first one's error is raised in all of them."""
     if not in_a_group():
         return build()
-    from debft.runtime.devices import join_processes
+    from debft.runtime.accelerator import join_processes
 
     built, own = None, None
     try:

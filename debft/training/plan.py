@@ -21,7 +21,7 @@ from debft.errors import InputError
 from debft.models.build import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.schedule import check_schedule

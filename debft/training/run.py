@@ -14,12 +14,13 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.environment import environment
 from debft.runs.storage import DiskError
-from debft.runtime.devices import deterministic_kernels, gpu_name
-from debft.runtime.launch import in_a_group, is_main_process
+from debft.runtime.deterministic import deterministic_kernels
+from debft.runtime.devices import gpu_name
+from debft.runtime.launch.group import in_a_group, is_main_process, process_name
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest, Watch, ended_without_life, stop_requested
 from debft.tasks import Split, Task
-from debft.training.parallel import losing_a_process_is_said, of_first, process_name, together
+from debft.training.parallel import losing_a_process_is_said, of_first, together
 from debft.training.plan import Plan, check_output, describe, make_plan
 
 if TYPE_CHECKING:

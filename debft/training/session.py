@@ -18,7 +18,8 @@ from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.storage import DiskError, whole_directory
-from debft.runtime.devices import build_accelerator, device_name, micro_batch_tokens
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import device_name, micro_batch_tokens
 from debft.scoring.heads import Head, head_of, plain_loss
 from debft.scoring.probe import check_takes_texts
 from debft.training.optimization import build_optimizer

@@ -40,7 +40,7 @@ from debft.reproduce.run import dry_run, lost_cells, reproduce, worst_code
 from debft.reproduce.search import Grid, grid_of, points, search, trial_options
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
-from debft.runtime.signals import PARENT
+from debft.runtime.launch.group import PARENT
 from debft.tasks import TASKS
 
 TINY = RunOptions(max_steps=3, max_train_samples=96, max_eval_samples=30)

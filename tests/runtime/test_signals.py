@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
+from debft.runtime.launch.group import PARENT
+from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
 
 SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
 
@@ -134,7 +135,7 @@ def wait_for(condition, seconds=SECONDS):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
-from debft.runtime.launch import follow_parent
+from debft.runtime.launch.group import follow_parent
 from debft.runtime.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
 follow_parent()
@@ -152,8 +153,8 @@ def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft.runtime import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
-        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(launch.start_processes(2))"
+        f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(local.start_processes(2))"
     )  # fmt: skip
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
@@ -203,7 +204,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
 def test_process_that_waits_in_vain_is_ended_by_a_signal():
     """It is inside C code that never runs a handler of Python's, as a collective of torch is."""
     process = python(
-        "import hashlib, threading, debft.runtime.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
+        "import hashlib, threading, debft.runtime.signals\ndebft.runtime.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
         "with ended_without_life('process 1') as watch, stop_requested(False, watch):\n"
         "    watch.alive()\n    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"

@@ -28,7 +28,7 @@ from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.published.comparison import beside_published, why_not_compared
-from debft.runtime.devices import build_accelerator
+from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import head_of, plain_loss
 from debft.tasks import TASKS
 from debft.training import sift
@@ -510,36 +510,3 @@ def test_run_without_sift_never_reaches_the_module(tmp_path, monkeypatch):
     monkeypatch.setattr(sift.SiftLoss, "__call__", lambda *arguments: 1 / 0)
     result = finetune(small_recipe(tmp_path, **{"sift.weight": 0.0, "train.max_steps": 2}), tmp_path / "run")
     assert result.status == "complete" and "sift_loss" not in steps(tmp_path / "run")[0]
-
-
-def test_options_choose_recipe_and_strength():
-    from debft.cli.main import _resolve
-
-    def resolved(**given):
-        empty = dict.fromkeys(debft_options())
-        return _resolve("mnli", empty | given)
-
-    assert resolved(model="deberta-v3-small", sift=True).reproduces == "deberta-v3/DeBERTa-v3-small+SiFT/mnli"
-    assert resolved(model="deberta-v3-large", sift=True).sift.weight == 5.0  # no recipe of its own: the published strength
-    assert resolved(model="deberta-v3-xsmall", sift=True, set=["sift.weight=1.5"]).sift.weight == 1.5
-    assert resolved(model="deberta-v3-xsmall").sift.weight == 0.0
-    assert resolved(recipe="mnli/deberta-v3-xsmall-sift", sift=False).sift.weight == 0.0
-
-
-@pytest.mark.parametrize("asked", [{"precision": "fp16"}, {"set": ["runtime.precision=fp16"]}], ids=str)
-def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(asked, monkeypatch):
-    from debft.cli.main import _resolve
-
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    given = dict.fromkeys(debft_options()) | {"model": "deberta-v3-xsmall", "sift": True}
-    assert _resolve("mnli", given).runtime.precision == "fp16"
-    with pytest.raises(InputError, match="--precision fp16: expected a CUDA GPU"):
-        _resolve("mnli", given | asked)
-
-
-def debft_options():
-    import inspect
-
-    from debft.cli.main import _fine_tune
-
-    return [name for name in inspect.signature(_fine_tune).parameters if name != "task"]

@@ -15,7 +15,7 @@ from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
 from debft.models.build import ModelFiles, build_model, build_tokenizer
-from debft.runtime.devices import build_accelerator
+from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import LabelHead, plain_loss
 from debft.tasks import TASKS
 from debft.training.loop import optimizer_steps, step_seed

@@ -14,7 +14,7 @@ from debft.models.layouts import LAYOUTS, Layout
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
 from debft.models.tokens.vocabulary import set_template
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task
 
 if TYPE_CHECKING:
