@@ -6,7 +6,7 @@ import random
 import re
 import statistics
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import groupby
 from pathlib import Path
@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
+from json_schemas import wrong
 from matplotlib.figure import Figure
 from PIL import Image
 
+from debft.config.schema import descriptions, schema
 from debft.output.pages.content import page_content
 from debft.output.pages.records import Cell, Curve, OtherRun, Report, ReportedRun, ReportedTable
 from debft.output.pages.run_figures import _over_seeds, _series_name, curves_figure, speed_figure
@@ -379,6 +381,20 @@ def test_json_keeps_its_keys_and_their_order(report):
     }
     assert {name: " ".join(part) for name, part in parts.items()} == KEYS
     assert content["format_version"] == 2
+
+
+def test_json_fits_the_committed_schema(report):
+    """`python docs/schemas.py` writes it."""
+    committed = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    assert committed == schema(Report, closed=False)
+    assert wrong(json.loads((report / "report.json").read_text(encoding="utf-8")), committed) == []
+
+
+def test_schema_describes_every_field_of_the_report():
+    assert all(
+        set(descriptions(kind)) == {field.name for field in fields(kind)}
+        for kind in (Report, ReportedTable, Cell, ReportedRun, Curve)
+    )
 
 
 def test_page_asks_for_nothing_outside_itself(report):

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from conftest import run
+from json_schemas import wrong
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.config.schema import schema
 from debft.errors import InputError
 from debft.output.tables.document import tables_document
-from debft.output.tables.records import RunBesideNoCell
+from debft.output.tables.records import RunBesideNoCell, TablesDocument
 from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
 from debft.published import load as published
 from debft.published.load import load_published, table_names
@@ -119,6 +121,15 @@ def test_json_keeps_its_keys_and_their_order(tmp_path, capsys):
     row = next(row for row in table["rows"] if row["ours"])
     parts = [document, table, table["columns"][0], table["columns"][-1], row, row["ours"]["mnli"][0], note, other]
     assert dict(zip(KEYS, map(" ".join, parts), strict=True)) == KEYS
+
+
+def test_json_fits_the_committed_schema(tmp_path, capsys):
+    """`python docs/schemas.py` writes it."""
+    committed = json.loads((Path(__file__).parents[2] / "docs" / "tables.schema.json").read_text(encoding="utf-8"))
+    assert committed == schema(TablesDocument, closed=False)
+    write_run(tmp_path / "one")
+    write_run(tmp_path / "demo", "demo", source="demo", task="mnli", not_compared="demo data")
+    assert wrong(json.loads(shown(tables_document([], [str(tmp_path)]), "json", capsys)), committed) == []
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])

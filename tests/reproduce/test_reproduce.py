@@ -17,15 +17,17 @@ from types import SimpleNamespace
 import processes
 import pytest
 from conftest import write_mnli
+from json_schemas import wrong
 from processes import DEBFT, Command
 
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash, with_train
+from debft.config.schema import schema
 from debft.errors import InputError
 from debft.models.build import count_parameters, find_model
-from debft.output.pages.records import Cell
+from debft.output.pages.records import Cell, Report
 from debft.published import load as published
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve
@@ -410,6 +412,7 @@ def test_damaged_run_is_reported_and_the_others_are_run_and_counted(tmp_path, fa
     assert code == 2
     assert [entry.status for entry in report.runs] == ["damaged", "complete", "complete"]
     assert report.cells[0].n == 2
+    assert wrong(json.loads((tmp_path / "report" / "report.json").read_text()), schema(Report)) == []
     assert str(path) in report.runs[0].error and str(path) in capfd.readouterr().err
     assert path.read_text() == "no step\n"
     assert "damaged" in (tmp_path / "report" / "report.md").read_text()
