@@ -152,7 +152,7 @@ def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(t
 
 def test_json_is_alone_on_stdout(places, tmp_path):
     arguments = ("--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
-    done = run_anew("mnli", *arguments)  # some libraries print when they are imported
+    done = run("mnli", *arguments)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
     assert "not compared: random weights" in done.stderr

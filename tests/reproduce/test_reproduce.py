@@ -21,6 +21,7 @@ from processes import DEBFT, Command
 
 from debft.config import yaml12
 from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
+from debft.data.sources.demo import pairs
 from debft.errors import InputError
 from debft.models.build import count_parameters, find_model
 from debft.published import load as published
@@ -89,13 +90,38 @@ fields = dict(format_version=1, task="mnli", model="demo", status="complete", pu
 """
 
 
-def put_fake(monkeypatch, directory, fingerprints, fails=-1):
+def start_forked(monkeypatch, code):
+    """Runs are forked from a process that has imported what they need, and do `code`, or what is put in its place later."""
+    what = [code]
+
+    def popen(command, *, stderr, env, **_):
+        del env[PARENT]  # it is the process forked from that started them
+        return Command(*command[len(jobs.DEBFT) :], code=what[0], stderr=stderr, **env)
+
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
+    return what
+
+
+def start_fake(monkeypatch, fingerprints, fails=-1):
     """FAKE in the place of debft, with these rows."""
-    script = directory / "fake.py"
-    script.write_text(FAKE)
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
     monkeypatch.setenv("FINGERPRINTS", json.dumps(fingerprints))
     monkeypatch.setenv("FAILS", str(fails))
+    return start_forked(monkeypatch, FAKE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rows_made_once():
+    """The demo's rows, which every plan reads."""
+    made, rows = {}, pairs.rows
+
+    def once(task, split):
+        if (task.name, split.name) not in made:
+            made[task.name, split.name] = rows(task, split)
+        return made[task.name, split.name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "rows", once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +130,8 @@ def demo_rows(tmp_path_factory):
 
 
 @pytest.fixture
-def fake_debft(tmp_path, monkeypatch, demo_rows):
-    put_fake(monkeypatch, tmp_path, demo_rows)
+def fake_debft(monkeypatch, demo_rows):
+    return start_fake(monkeypatch, demo_rows)
 
 
 @pytest.fixture(scope="module")
@@ -113,22 +139,15 @@ def two_fake_runs(tmp_path_factory, demo_rows):
     """The directory of a plan whose two runs are done. Not to be changed."""
     directory = tmp_path_factory.mktemp("two")
     with pytest.MonkeyPatch.context() as patch:
-        put_fake(patch, directory, demo_rows)
+        start_fake(patch, demo_rows)
         run(plan_of(directory / "out"), directory / "out")
     return directory / "out"
 
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Runs are forked from a process that has imported what they need. The test of the whole way starts them as they are."""
-
-    def popen(command, *, stderr, env, **_):
-        del env[PARENT]  # it is the process forked from that started them
-        return Command(*command[len(jobs.DEBFT) :], code=forked_code[0], stderr=stderr, **env)
-
-    forked_code = [DEBFT]
-    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
-    return forked_code
+    """The test of the whole way starts its run as it is."""
+    return start_forked(monkeypatch, DEBFT)
 
 
 @pytest.fixture
@@ -267,10 +286,8 @@ def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path
         ("print('well', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", 137, "ended by SIGKILL; its last line: well"),
     ],
 )
-def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(
-    tmp_path, fake_debft, monkeypatch, capfd, script, code, said
-):
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, "-c", f"import os, sys\n{script}"))
+def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(tmp_path, fake_debft, capfd, script, code, said):
+    fake_debft[0] = f"import os, sys\n{script}"
     plan = plan_of(tmp_path, seeds=(1,))
     content, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
     assert exit_code != 0
@@ -539,7 +556,7 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
 
 def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    put_fake(monkeypatch, tmp_path, plan.runs[0].fingerprints, fails=1)
+    start_fake(monkeypatch, plan.runs[0].fingerprints, fails=1)
     content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     assert [entry["status"] for entry in content["runs"]] == ["failed", "failed"]
     assert f"it starts from {plan.runs[0].id}, which has no result" in content["runs"][1]["error"]
@@ -655,13 +672,15 @@ def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
         dry_run(plan, None)
 
 
-def test_interrupted_reproduction_says_so_once(tmp_path):
+def test_interrupted_reproduction_says_so_once(tmp_path, demo_rows):
     """And not that no step was trained."""
+    (tmp_path / "fake.py").write_text(FAKE)
+    fake = f"import sys\nfrom debft.reproduce import jobs\njobs.DEBFT = (sys.executable, {str(tmp_path / 'fake.py')!r})\n"
     running = Command(
-        "reproduce", "demo", "--row", "MNLI", "--set", "train.num_train_epochs=500", "--max-train-samples", 96, "--max-eval-samples", 30,
-        "--seeds", 1, "--output", tmp_path,
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--output", tmp_path, code=fake + DEBFT, FINGERPRINTS=json.dumps(demo_rows),
+        PAUSE="100",
     )  # fmt: skip
-    while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size > 2000]:
+    while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size]:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
     said = running.communicate()[1]
