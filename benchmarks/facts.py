@@ -15,7 +15,7 @@ from statistics import fmean
 import yaml
 from transformers import AutoConfig
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import QuestionConfig, Recipe, TextConfig
 from debft.console import say
 from debft.data.load import encode_split, load_table
 from debft.data.rows import check_rows
@@ -124,14 +124,14 @@ def _tokens(data: Path) -> dict[str, dict]:
 
 def _of_task(name: str, data: Path, tokenizer) -> dict:
     task = TASKS[name]
-    config = TrainConfig(max_seq_length=LENGTHS[name], doc_stride=128)
+    recipe = Recipe(text=TextConfig(max_seq_length=LENGTHS[name]), questions=QuestionConfig(doc_stride=128))
     splits = [split for split in task.splits if not split.name.startswith("test")]
     folder = data / "glue_data" if name in ("cola", "rte", "mrpc", "sst2") else data / "squad2" if name == "squad2" else data
     rows, windows = {}, {}
     for split in splits:
         say(f"{name} {split.name}")
         examples = check_rows(load_table(task, split, str(folder)), task, None, train=split is task.train, skip=True)
-        lengths = encode_split(task, examples, tokenizer, config, what=split.name, cached=False).lengths()
+        lengths = encode_split(task, examples, tokenizer, recipe, what=split.name, cached=False).lengths()
         rows[split.name] = round(float(lengths.mean()), 1)
         windows[split.name] = round(len(lengths) / len(examples), 3)
     if name == "xnli":
@@ -142,7 +142,7 @@ def _of_task(name: str, data: Path, tokenizer) -> dict:
             "note": note,
         }
     if isinstance(task, QuestionAnswering):
-        return {"rows": rows, "windows": windows, "max_seq_length": config.max_seq_length, "doc_stride": config.doc_stride}
+        return {"rows": rows, "windows": windows, "max_seq_length": LENGTHS[name], "doc_stride": recipe.questions.doc_stride}
     return {"rows": rows}
 
 

@@ -29,7 +29,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from debft.config.recipe import Recipe, TrainConfig, load_recipe, recipe_hash, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, TrainConfig, recipe_hash
 from debft.data.batches import by_length, epoch_order
 from debft.data.load import load_table
 from debft.models.build import find_model
@@ -77,8 +79,8 @@ def run_trainer(recipe: Recipe, paired: bool) -> dict[str, float]:
         trainer.Draws(orders=partial(orders, config), step_seed=lambda step: step_seed(config.seed, step, 0)) if paired else None
     )
     if isinstance(task, QuestionAnswering):
-        return trainer.answer(model, rows_of(recipe), config, draws)
-    return trainer.classify(model, task.text_keys, task.labels, task.metrics, rows_of(recipe), config, draws)
+        return trainer.answer(model, rows_of(recipe), recipe, draws)
+    return trainer.classify(model, task.text_keys, task.labels, task.metrics, rows_of(recipe), recipe, draws)
 
 
 def orders(config: TrainConfig, lengths: np.ndarray) -> list[np.ndarray]:

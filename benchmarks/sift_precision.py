@@ -32,7 +32,9 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, recipe_hash
 from debft.data.load import load_table
 from debft.tasks import TASKS
 from debft.training.run import finetune

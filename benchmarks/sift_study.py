@@ -12,7 +12,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.sources import demo
 from debft.tasks import TASKS
 from debft.training.run import finetune

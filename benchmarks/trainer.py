@@ -29,9 +29,9 @@ from transformers import (
     set_seed,
 )
 
-from debft.config.recipe import TrainConfig
+from debft.config.recipe import Recipe, TrainConfig
 from debft.scoring.metrics import squad
-from debft.scoring.metrics.by_name import path as metric_path
+from debft.scoring.metrics.export import modules
 
 Rows = dict[str, list]
 METRICS = {
@@ -111,21 +111,21 @@ def classify(
     labels: tuple[str, ...],
     names: tuple[str, ...],
     splits: dict[str, Rows],
-    config: TrainConfig,
+    recipe: Recipe,
     draws: Draws | None,
 ) -> dict[str, float]:
     """`<split>/<metric>` in percent. texts: the columns; labels: () for a score; splits: `train` first, then those evaluated."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    set_seed(config.seed)
+    set_seed(recipe.train.seed)
     network = AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(labels) or 1, dtype=torch.float32)
 
     def encode(rows: Rows) -> Dataset:
-        found = tokenizer(*(rows[name] for name in texts), truncation=True, max_length=config.max_seq_length)
+        found = tokenizer(*(rows[name] for name in texts), truncation=True, max_length=recipe.text.max_seq_length)
         return Dataset.from_dict({**found, "label": [_label(label, labels) for label in rows["label"]]})
 
     encoded = {name: encode(rows) for name, rows in splits.items()}
     with tempfile.TemporaryDirectory() as directory:
-        trainer = _trainer(network, tokenizer, encoded["train"], config, directory, draws)
+        trainer = _trainer(network, tokenizer, encoded["train"], recipe.train, directory, draws)
         trainer.train()
         scores = {}
         for split in list(splits)[1:]:
@@ -135,19 +135,22 @@ def classify(
     return scores
 
 
-def answer(model: Path, splits: dict[str, Rows], config: TrainConfig, draws: Draws | None) -> dict[str, float]:
+def answer(model: Path, splits: dict[str, Rows], recipe: Recipe, draws: Draws | None) -> dict[str, float]:
     """F1 and exact match of SQuAD 2.0 at the no-answer threshold that is best for F1, in percent."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    set_seed(config.seed)
+    set_seed(recipe.train.seed)
     network = AutoModelForQuestionAnswering.from_pretrained(model, dtype=torch.float32)
-    train, _ = _windows(tokenizer, splits["train"], config, with_positions=True)
+    train, _ = _windows(tokenizer, splits["train"], recipe, with_positions=True)
     with tempfile.TemporaryDirectory() as directory:
-        trainer = _trainer(network, tokenizer, train, config, directory, draws)
+        trainer = _trainer(network, tokenizer, train, recipe.train, directory, draws)
         trainer.train()
         rows = splits["validation"]
-        windows, places = _windows(tokenizer, rows, config, with_positions=False)
+        windows, places = _windows(tokenizer, rows, recipe, with_positions=False)
         starts, ends = trainer.predict(windows).predictions
-    return {f"validation/{name}": score for name, score in _score(rows, *_decode(rows, places, starts, ends, config)).items()}
+    return {
+        f"validation/{name}": score
+        for name, score in _score(rows, *_decode(rows, places, starts, ends, recipe.questions.max_answer_length)).items()
+    }
 
 
 def _trainer(network, tokenizer, train: Dataset, config: TrainConfig, directory: str, draws: Draws | None) -> Trainer:
@@ -168,7 +171,7 @@ def _label(label: str | int | float, labels: tuple[str, ...]) -> int | float:
     return labels.index(label) if label in labels else int(label)
 
 
-def _windows(tokenizer, rows: Rows, config: TrainConfig, *, with_positions: bool) -> tuple[Dataset, list]:
+def _windows(tokenizer, rows: Rows, recipe: Recipe, *, with_positions: bool) -> tuple[Dataset, list]:
     """The windows of every question, and of each (row, characters of its tokens, None outside of the context).
 
     Source of the positions: transformers examples/pytorch/question-answering/run_qa.py prepare_train_features.
@@ -177,8 +180,8 @@ def _windows(tokenizer, rows: Rows, config: TrainConfig, *, with_positions: bool
         [question.lstrip() for question in rows["question"]],
         rows["context"],
         truncation="only_second",
-        max_length=config.max_seq_length,
-        stride=config.doc_stride,
+        max_length=recipe.text.max_seq_length,
+        stride=recipe.questions.doc_stride,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
@@ -208,9 +211,10 @@ def _position(answers: dict, inside: list) -> tuple[int, int]:
     return first, last
 
 
-def _decode(rows: Rows, places: list, starts: np.ndarray, ends: np.ndarray, config: TrainConfig) -> tuple[list[str], list[float]]:
+def _decode(rows: Rows, places: list, starts: np.ndarray, ends: np.ndarray, longest: int) -> tuple[list[str], list[float]]:
     """The best span of each question, and how much likelier no answer is (the score of [CLS] less that of the span).
 
+    longest: tokens of the longest answer
     Source: transformers examples/pytorch/question-answering/utils_qa.py postprocess_qa_predictions.
     """
     spans: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
@@ -220,7 +224,7 @@ def _decode(rows: Rows, places: list, starts: np.ndarray, ends: np.ndarray, conf
         for first in np.argsort(start)[::-1][:BEST_SPANS]:
             for last in np.argsort(end)[::-1][:BEST_SPANS]:
                 usable = max(first, last) < len(inside) and inside[first] is not None and inside[last] is not None
-                if usable and first <= last < first + config.max_answer_length:
+                if usable and first <= last < first + longest:
                     spans[row].append((float(start[first] + end[last]), inside[first][0], inside[last][1]))
     texts, scores = [], []
     for row, context in enumerate(rows["context"]):
@@ -238,7 +242,7 @@ def _score(rows: Rows, texts: list[str], no_answer: list[float]) -> dict[str, fl
     thresholds = [-np.inf, *sorted(set(no_answer))]
     threshold = max(thresholds, key=lambda one: np.where(scores_N <= one, if_answered_N, if_not_N).mean())
     said = [text if score <= threshold else "" for text, score in zip(texts, no_answer, strict=True)]
-    found = evaluate.load(metric_path("squad_v2"), keep_in_memory=True).compute(
+    found = evaluate.load(modules.path("squad_v2"), keep_in_memory=True).compute(
         predictions=[{"id": str(i), "prediction_text": text} for i, text in enumerate(said)],
         references=[{"id": str(i), "answers": answers} for i, answers in enumerate(gold)],
     )

@@ -50,6 +50,15 @@ TRAIN_OPTIONS = (
     *ONLY_FOR,
 )
 RUNTIME_OPTIONS = ("precision", "save_steps")
+# Options whose key is in another section of the recipe than `train`, or has another name there.
+KEY_OF = {
+    "max_seq_length": "text.max_seq_length",
+    "text_columns": "text.text_columns",
+    "label_column": "text.label_column",
+    "problem": "text.problem",
+    "train_language": "languages.train_language",
+    "languages": "languages.eval_languages",
+}
 DEFAULT_MODEL = "deberta-v3-xsmall"
 TRIALS = 12  # of `reproduce --search`
 
@@ -134,7 +143,8 @@ def _fine_tune(
 
 def _resolve(task: str, given: dict[str, Any]):
     """The recipe that the options ask for."""
-    from debft.config.recipe import default_recipe_path, display, load_recipe, parse_set, published_weight, recipe_path
+    from debft.config.packaged import default_recipe_path, display, published_weight, recipe_path
+    from debft.config.reading import load_recipe, parse_set
     from debft.data.sources import demo
     from debft.models.build import canonical_name
     from debft.runtime.devices import check_precision
@@ -145,7 +155,7 @@ def _resolve(task: str, given: dict[str, Any]):
     else:
         model = model or (demo.MODEL_NAME if given["data"] == "demo" else DEFAULT_MODEL)
         path = default_recipe_path(task, model, sift=bool(given["sift"]))
-    overrides = {f"train.{name}": given[name] for name in TRAIN_OPTIONS if given[name] is not None}
+    overrides = {KEY_OF.get(name, f"train.{name}"): given[name] for name in TRAIN_OPTIONS if given[name] is not None}
     overrides |= {f"runtime.{name}": given[name] for name in RUNTIME_OPTIONS if given[name] is not None}
     overrides |= {
         name: value
@@ -172,7 +182,7 @@ def _resolve(task: str, given: dict[str, Any]):
 
 def _option(key: str) -> str:
     """What the user typed for a key of the recipe."""
-    return "--language" if key == "languages" else "--" + key.replace("_", "-")
+    return "--language" if key == "eval_languages" else "--" + key.replace("_", "-")
 
 
 def _default_output(recipe) -> Path:
@@ -239,9 +249,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
-    from debft.scoring import inference
+    from debft.scoring import inference, loading
 
-    result = inference.evaluate(inference.load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    result = inference.evaluate(loading.load_predictor(run_or_model, task, precision), data, max_eval_samples)
     if as_json:
         _print_json(result)
     else:
@@ -262,13 +272,13 @@ def predict(
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: one line per row on stdout, with names and probabilities."""
-    from debft.scoring import inference
+    from debft.scoring import formats, inference, loading
 
-    if form not in inference.FORMATS:
-        raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
-    rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
+    if form not in formats.FORMATS:
+        raise InputError(f"--format {form}: expected {' or '.join(formats.FORMATS)}")
+    rows = inference.label(loading.load_predictor(run_or_model, task, precision), file)
     with _until_closed():
-        for line in inference.FORMATS[form](rows):
+        for line in formats.FORMATS[form](rows):
             print(line, flush=True)
 
 
@@ -318,7 +328,7 @@ def reproduce(
     as_json: Annotated[bool, _panel("How", "report.json on stdout and nothing else there.", "--json")] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
-    from debft.config.recipe import parse_set
+    from debft.config.reading import parse_set
     from debft.reproduce.plan import Options, make_table_plan
 
     for name, value in (("data", data), ("output", output)):
@@ -396,11 +406,22 @@ def tables(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of a recipe, with which editors complete and check one.")
+    ] = False,
 ) -> None:
     """List the packaged recipes, or show one with every value it resolves to."""
-    from debft.config.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.packaged import recipe_path
+    from debft.config.reading import load_recipe
+    from debft.config.recipe import Recipe, to_dict
+    from debft.config.schema import schema
     from debft.output.terminal import print_recipe, print_recipes, recipes_list
 
+    if as_schema:
+        if name is not None:
+            raise InputError(f"--schema: is of every recipe, {name} is one; leave one of the two out")
+        _print_json(schema(Recipe))
+        return
     if name is None:
         _print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
         return
@@ -414,12 +435,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="The resolved recipe as JSON on stdout.")] = False,
 ) -> None:
     """Validate a recipe without training; every problem is reported at once."""
-    from debft.config.recipe import load_recipe, recipe_path, to_dict
+    from debft.config.packaged import recipe_path
+    from debft.config.reading import load_recipe
+    from debft.config.recipe import to_dict
     from debft.tasks import TASKS
     from debft.tasks.rules import check_recipe
 
     found = load_recipe(recipe_path(recipe))
-    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), f"{recipe}: ")
+    check_recipe(replace(found, task=found.task or next(iter(TASKS)), model=found.model or DEFAULT_MODEL), recipe)
     _print_json(to_dict(found)) if as_json else print(f"{recipe}: ok")
 
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debft.config.recipe import SOURCES, Recipe, TrainConfig
+from debft.config.recipe import SOURCES, Recipe
 from debft.data.encoding import EncodedSplit, encode
 from debft.data.rows import Examples
 from debft.data.sources import demo, directory
 from debft.data.sources import hub as hub_datasets
-from debft.data.sources.files import Table
 from debft.data.sources.own import own_task
+from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def load_table(task: Task, split: Split, source: str) -> Table:
+def load_table(task: Task, split: Split, source: str) -> DataTable:
     """The rows of a split with the task's column names. `source` is `hub`, `demo` or a directory.
 
     Raises InputError where there are none.
@@ -35,10 +35,10 @@ def load_table(task: Task, split: Split, source: str) -> Table:
 
 def task_for(recipe: Recipe) -> Task:
     """The task as this data has it: own data's columns and labels, and those of the eval splits that are there."""
-    task = task_of(recipe.task or "", recipe.train)
+    task = task_of(recipe.task or "", recipe.languages)
     if task is TEXT:
-        return own_task(recipe.train, load_table(task, task.train, recipe.data))
-    return present(task, recipe.data, all_of_them=recipe.train.languages is not None)
+        return own_task(recipe.text, load_table(task, task.train, recipe.data), skip=recipe.train.skip_bad_rows)
+    return present(task, recipe.data, all_of_them=recipe.languages.eval_languages is not None)
 
 
 def present(task: Task, source: str, *, all_of_them: bool = False) -> Task:
@@ -72,20 +72,20 @@ def encode_split(
     task: Task,
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
-    config: TrainConfig,
+    recipe: Recipe,
     *,
     what: str,
     cached: bool = True,
     show: bool = True,
 ) -> EncodedSplit:
-    """The examples as token ids, with the lengths and the truncation of `config`."""
+    """The examples as token ids, with the lengths and the truncation of `recipe`."""
     if isinstance(task, QuestionAnswering):
         return encode_windows(
             examples,
             tokenizer,
-            max_seq_length=config.max_seq_length,
-            doc_stride=config.doc_stride,
-            max_question_length=config.max_question_length,
+            max_seq_length=recipe.text.max_seq_length,
+            doc_stride=recipe.questions.doc_stride,
+            max_question_length=recipe.questions.max_question_length,
             what=what,
             cached=cached,
             show=show,
@@ -93,10 +93,10 @@ def encode_split(
     return encode(
         examples,
         tokenizer,
-        max_seq_length=config.max_seq_length,
-        truncation=config.truncation,
-        seed=config.seed,
-        swap_texts=config.swap_texts,
+        max_seq_length=recipe.text.max_seq_length,
+        truncation=recipe.text.truncation,
+        seed=recipe.train.seed,
+        swap_texts=recipe.text.swap_texts,
         what=what,
         cached=cached,
         show=show,

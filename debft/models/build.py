@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debft.config.recipe import RuntimeConfig, TrainConfig, from_dict
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, value_at
 from debft.console import say
 from debft.data.sources import demo
 from debft.data.sources.own import settings_of
@@ -211,20 +212,32 @@ def are_numbers(names: tuple[str, ...]) -> bool:
     return all(name.upper() == f"LABEL_{i}" for i, name in enumerate(names))
 
 
-# Keys of `train` that say how texts become tokens and tokens answers, and of `runtime` how the products are computed.
-USE_ANSWERS = ("max_seq_length", "doc_stride", "max_question_length", "max_answer_length", "n_best_size")
-USE_TEXTS = ("max_seq_length", "swap_texts", "truncation", "seed")  # seed: it draws what `random_ends` cuts
-USE_RUNTIME = ("precision", "micro_batch_tokens")
+# Keys of a recipe that say how texts become tokens and tokens answers, and how the products are computed. A model's config.json has
+# them without their sections.
+USE_ANSWERS = (
+    "text.max_seq_length",
+    "questions.doc_stride",
+    "questions.max_question_length",
+    "questions.max_answer_length",
+    "questions.n_best_size",
+)
+USE_TEXTS = ("text.max_seq_length", "text.swap_texts", "text.truncation", "train.seed")  # seed: it draws what `random_ends` cuts
+USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
 
 
-def use_settings(task: Task, config: TrainConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of dotted keys by their last part, as a model's config.json has them."""
+    return {key.rpartition(".")[2]: value_at(recipe, key) for key in keys}
+
+
+def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
     """What it takes to use the model exactly as the run did that trained it, for its config.json.
 
-    runtime: with the precision that was in use, never `auto`
+    recipe: with the precision that was in use, never `auto`
     """
     keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
-    settings = {"task": task.name} | {key: getattr(config, key) for key in keys}
-    settings |= {key: value for key in USE_RUNTIME if (value := getattr(runtime, key)) is not None}
+    settings = {"task": task.name} | flat_values(recipe, keys)
+    settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
     return settings | (settings_of(task) if task.name == "text" else {})
 
 
@@ -241,19 +254,22 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     return found
 
 
-def use_config(files: ModelFiles, settings: dict[str, Any]) -> tuple[TrainConfig, RuntimeConfig]:
-    """The settings, typed; a model of another program is used with what its positions allow, 256 tokens without.
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:
+    """The settings as a recipe, which names neither task nor model.
+
+    A model of another program is used with what its positions allow, 256 tokens without.
 
     Raises InputError for settings that no training would have accepted.
     """
     where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
-    runtime = {key: settings[key] for key in USE_RUNTIME if key in settings}
-    train = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *USE_RUNTIME)}
-    train.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
-    recipe = from_dict({"train": train, "runtime": runtime}, where)
-    if recipe.train.max_seq_length > (longest or LONGEST_LENGTH):
-        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.train.max_seq_length}")
-    return recipe.train, recipe.runtime
+    of_runtime = {key.rpartition(".")[2] for key in USE_RUNTIME}
+    runtime = {key: value for key, value in settings.items() if key in of_runtime}
+    others = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *of_runtime)}
+    others.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
+    recipe = from_dict({"train": others, "runtime": runtime}, where)  # which knows the sections of keys that stand together
+    if recipe.text.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.text.max_seq_length}")
+    return recipe
 
 
 def check_vocabulary(files: ModelFiles, largest_id: int) -> None:

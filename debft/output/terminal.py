@@ -6,7 +6,9 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
-from debft.config.recipe import Recipe, RuntimeConfig, SiftConfig, TrainConfig, load_recipe, recipe_names, recipe_path, to_dict
+from debft.config.packaged import recipe_names, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import OutputConsole, clock, console, say
 from debft.runs.directory import RunResult
 
@@ -114,11 +116,12 @@ def print_recipe(recipe: Recipe) -> None:
     for name in ("task", "model", "data", "starts_from", "dialect", "reproduces", "source", "note"):
         if getattr(recipe, name):
             print(f"{name:<11} {getattr(recipe, name)}")
-    for section, defaults in (("train", TrainConfig()), ("sift", SiftConfig()), ("runtime", RuntimeConfig())):
+    for section in SECTIONS:
         print(f"{section}:")
-        for f in fields(defaults):
+        usual = getattr(Recipe(), section)
+        for f in fields(usual):
             value = getattr(getattr(recipe, section), f.name)
-            mark = "" if value == getattr(defaults, f.name) else "   *"
+            mark = "" if value == getattr(usual, f.name) else "   *"
             print(f"  {f.name:<20} {'null' if value is None else value}{mark}")
 
 

@@ -1,19 +1,19 @@
-"""Whether a run may stand beside a published number, and the number."""
+"""This module decides whether a run may stand beside a published number, and sets it there."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe, recipe_hash, recipe_names, recipe_path, source_kind
+from debft.config.differences import differing_keys
+from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, source_kind
 from debft.published.load import published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
-NOT_COMPARED = ("seed", "languages", "skip_bad_rows")  # of `train`: rows and languages are counted instead
-
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
-    """Why this run is not set beside a published number; None if it may be.
+    """Say why a run is not set beside a published number; None if it may be.
 
     num_rows: by split, as trained on and evaluated.
     """
@@ -37,46 +37,37 @@ def starts_as_published(recipe: Recipe) -> bool:
     """Whether the run in `init_from` is one of the recipe that the published run started from."""
     if not recipe.starts_from or not recipe.init_from:
         return False
-    first, there = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
-    first = replace(first, data=there.data, train=replace(first.train, seed=there.train.seed))
-    return source_kind(there.data) != "demo" and recipe_hash(first) == recipe_hash(there)
+    packaged, first = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
+    return source_kind(first.data) != "demo" and set(differing_keys(packaged, first, "resume")) <= {"data", "train.seed"}
 
 
 def changed_keys(recipe: Recipe, task: Task) -> list[str]:
-    """Keys of `train` and `sift` in which this run differs from every packaged recipe of its model, by the closest one.
-
-    Whether bad rows may be left out does not count: the number of rows tells whether any was.
-    """
-    packaged = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
-    own = [p for p in packaged if p.model == recipe.model and p.reproduces and bool(p.sift.weight) == bool(recipe.sift.weight)]
-    if not own:
-        return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
-    differences = [
-        [
-            f"{section}.{f.name}"
-            for section in ("train", "sift")
-            for f in fields(getattr(recipe, section))
-            if f.name not in NOT_COMPARED and getattr(getattr(p, section), f.name) != getattr(getattr(recipe, section), f.name)
-        ]
-        for p in own
+    """List the keys in which a run differs from every packaged recipe of its model, by the closest one."""
+    of_task = [load_recipe(recipe_path(name)) for name in recipe_names() if name.startswith(f"{task.name}/")]
+    published = [
+        packaged
+        for packaged in of_task
+        if packaged.model == recipe.model and packaged.reproduces and bool(packaged.sift.weight) == bool(recipe.sift.weight)
     ]
-    return min(differences, key=len)
+    if not published:
+        return [f"recipe {default_recipe_path(task.name, recipe.model or '').stem}"]
+    return min((differing_keys(packaged, recipe, "cell") for packaged in published), key=len)
 
 
 def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
-    """Our score, the published one and the difference, in points; `value` and `difference` are None where none is printed."""
+    """Set each score beside the published one, with the difference in points; both are None where the card prints no number."""
     verdict = "undecided (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "undecided (1 seed)"
     rows = []
     for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
         split = cell.score.partition("/")[0]
         all_of_them = {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES}
         of_some_languages = split.endswith(".avg") and not all_of_them <= {evaluated.name for evaluated in task.evals}
-        ours = None if of_some_languages else scores.get(cell.score)
-        difference = None if cell.value is None or ours is None else round(ours - cell.value, 4)
+        score = None if of_some_languages else scores.get(cell.score)
+        difference = None if cell.value is None or score is None else round(score - cell.value, 4)
         rows.append(
             {
                 "score": cell.score,
-                "ours": ours,
+                "ours": score,
                 "value": cell.value,
                 "difference": difference,
                 "verdict": verdict,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from debft.config import yaml12
-from debft.config.recipe import recipe_names
+from debft.config.packaged import recipe_names
 from debft.errors import InputError, did_you_mean
 
 DIRECTORY = Path(__file__).parent

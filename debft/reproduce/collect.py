@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from debft import __version__
-from debft.config.recipe import Recipe, load_recipe, recipe_hash, recipe_path, source_kind, with_train
+from debft.config.differences import differing_keys
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, recipe_hash, source_kind, value_at, with_train
 from debft.errors import InputError
 from debft.published.load import Column, PublishedScore, Row, recipe_of_cell
 from debft.reproduce.jobs import Failure, last_step
@@ -22,7 +25,7 @@ from debft.runs.directory import RunDirectory, RunResult
 from debft.runtime.signals import INTERRUPTED
 
 FORMAT_VERSION = 2
-SUBSET = {"max_train_samples", "max_eval_samples"}
+SUBSET = {"train.max_train_samples", "train.max_eval_samples"}
 MOST_POINTS = 200  # of a learning curve
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
 
@@ -201,18 +204,16 @@ def _measured(run: Run, result: RunResult) -> dict[str, Any]:
 def labels_of(run: Run, found: RecipePlan, plan: TablePlan) -> list[str]:
     """Why a run cannot count as a reproduction of its cells; [] where it can."""
     packaged = load_recipe(recipe_path(run.recipe_name))
-    changed = {
-        name: value
-        for name, value in vars(run.recipe.train).items()
-        if name not in ("seed", "skip_bad_rows") and value != getattr(packaged.train, name)
-    }
-    if run.after:
-        changed.pop("from_scratch", None)  # it starts from a run, whatever its recipe would do without
+    changed = differing_keys(run.recipe, packaged, "repeat")
+    if run.after:  # it starts from a run, whatever its recipe would do without
+        changed = [key for key in changed if key != "train.from_scratch"]
     labels = [] if plan.table.kind == "measured" and SUBSET & set(changed) else _labels_of_rows(run, found, plan)
-    for name, value in changed.items():
-        usual = getattr(packaged.train, name)
-        labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
-    if run.recipe.sift != packaged.sift:
+    for key in changed:
+        section, _, name = key.partition(".")
+        value, usual = value_at(run.recipe, key), value_at(packaged, key)
+        if section != "sift":
+            labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
+    if any(key.startswith("sift.") for key in changed):
         labels.append("sift changed")
     return [*labels, *_label_of_precision(run, packaged)]
 

@@ -50,7 +50,7 @@ def cost_of(found: RecipePlan) -> Cost:
     plan = found.plan
     tokenizer = build_tokenizer(plan.files)
     lengths = {
-        name: encode_split(plan.task, examples, tokenizer, found.recipe.train, what=name).lengths()
+        name: encode_split(plan.task, examples, tokenizer, found.recipe, what=name).lengths()
         for name, examples in plan.examples.items()
     }
     parameters, backbone = count_parameters(plan.files)

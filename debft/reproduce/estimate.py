@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config import yaml12
-from debft.config.recipe import Recipe, source_kind
+from debft.config.recipe import Recipe, source_kind, value_at
 from debft.console import meter
 from debft.data.load import load_table, task_for
 from debft.data.rows import check_rows
@@ -74,7 +74,7 @@ def estimate(found: RecipePlan, seeds: int, here: Machine) -> Estimate:
         raise InputError(f"{recipe.model}: its size is not among those that are packaged: {', '.join(facts['models'])}")
     size, tokens = facts["models"][recipe.model], facts["tokens"][task.name]
     num_sequences = {name: round(rows * _windows(tokens, name)) for name, rows in _num_rows(task, recipe).items()}
-    mean_tokens = {name: min(_tokens_of_row(tokens, name), recipe.train.max_seq_length) for name in num_sequences}
+    mean_tokens = {name: min(_tokens_of_row(tokens, name), recipe.text.max_seq_length) for name in num_sequences}
     cost = cost_from(
         found.name,
         recipe,
@@ -119,7 +119,10 @@ def _tokens_of_row(tokens: dict[str, Any], split: str) -> float:
 def _remarks(task: Task, recipe: Recipe, tokens: dict[str, Any]) -> tuple[str, ...]:
     said = [f"{task.name}: tokens per row assumed ({tokens['assumed']})"] if "assumed" in tokens else []
     said += [f"{task.name}: {tokens['note']}"] if "note" in tokens else []
-    lengths = [(key, tokens.get(key), getattr(recipe.train, key)) for key in ("max_seq_length", "doc_stride")]
+    lengths = [
+        (key.rpartition(".")[2], tokens.get(key.rpartition(".")[2]), value_at(recipe, key))
+        for key in ("text.max_seq_length", "questions.doc_stride")
+    ]
     said += [
         f"{task.name}: windows counted at {key} {there}, not {here}"
         for key, there, here in lengths

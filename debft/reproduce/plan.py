@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from debft.config.recipe import Recipe, from_dict, load_recipe, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import from_dict, load_recipe
+from debft.config.recipe import Recipe, with_train
 from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell

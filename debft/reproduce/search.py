@@ -12,7 +12,10 @@ from typing import Any
 import yaml
 
 from debft.config import yaml12
-from debft.config.recipe import DIALECTS, TrainConfig, load_recipe, recipe_path
+from debft.config.differences import differing_keys
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import of_dialect, value_at
 from debft.console import say
 from debft.errors import InputError
 from debft.reproduce.jobs import default_jobs, devices_here, run_all
@@ -125,19 +128,20 @@ def _record(found, trials, grid, directory: Path, options: Options, *, whole: bo
 def _as_recipe(found: RecipePlan, best: dict[str, Any], grid: Mapping[str, Any], count: int, options: Options) -> str:
     """The recipe with the best point in it, and where that comes from."""
     recipe = load_recipe(recipe_path(found.name))
-    defaults = vars(TrainConfig()) | DIALECTS[recipe.dialect]
-    train = {name: value for name, value in vars(recipe.train).items() if value != defaults[name]}
-    train |= {name: best[name] for name in grid if name != "source"}
+    own = differing_keys(recipe, of_dialect(recipe.dialect), "resume")
+    values = {key: value_at(recipe, key) for key in own if "." in key}
+    values |= {f"train.{name}": best[name] for name in grid if name != "source"}
+    values |= {key: value for key, value in options.changed.items() if not key.startswith("runtime.") and key not in SHORT}
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
     content = {
         "model": recipe.model,
         "task": recipe.task,
         "dialect": recipe.dialect,
-        "train": train,
+        **sections,
         "source": f"ours: best of {count} points of the grid of the {grid['source']}, by the dev score {best['score']:.2f} "
         f"after one epoch of {options.max_train_samples:,} rows, seed {SEED}",
     }
-    for key, value in options.changed.items():
-        section, _, name = key.partition(".")
-        if section != "runtime" and key not in SHORT:
-            content[section] = {**content.get(section, {}), name: value}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

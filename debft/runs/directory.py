@@ -14,7 +14,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from debft.config import yaml12
-from debft.config.recipe import Recipe, from_dict, to_dict
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically

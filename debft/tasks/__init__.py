@@ -1,10 +1,10 @@
-"""The tasks by name. A new GLUE-like task is one entry in glue.py."""
+"""This room holds the tasks as data. A new GLUE-like task is one entry in glue.py."""
 
 from debft.tasks.classification import TextClassification
 from debft.tasks.names import TASKS, task_of
 from debft.tasks.squad import QuestionAnswering
-from debft.tasks.task import Layout, Split, Task
+from debft.tasks.task import BenchmarkFiles, Split, Task
 from debft.tasks.text import TEXT
 from debft.tasks.xnli import LANGUAGES
 
-__all__ = ["LANGUAGES", "TASKS", "TEXT", "Layout", "QuestionAnswering", "Split", "Task", "TextClassification", "task_of"]
+__all__ = ["LANGUAGES", "TASKS", "TEXT", "BenchmarkFiles", "QuestionAnswering", "Split", "Task", "TextClassification", "task_of"]

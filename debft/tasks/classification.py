@@ -1,4 +1,4 @@
-"""One type for every task that classifies or scores one text or a pair."""
+"""This module declares the type of every task that classifies or scores one text or a pair."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,21 @@ from debft.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassification(Task):
-    """labels: in the hub's order, so that label i has the integer i in the hub's files; () for a score
-    value_range: (lowest, highest) of a score; None for labels
-    numbered: whether files may give labels as the hub's integers; without it `1` is a name like any other
-    """
+    """A task that gives a text, or a pair, one of several labels, or a score."""
 
     labels: tuple[str, ...] = ()
+    """Names in the hub's order, so that label i has the integer i in the hub's files; () for a score."""
     value_range: tuple[float, float] | None = None
+    """Lowest and highest score; None for labels."""
     numbered: bool = True
+    """Whether files may give labels as the hub's integers; without it `1` is a name like any other."""
 
     @property
     def is_regression(self) -> bool:
+        """Whether the task is to give a score, not a label."""
         return self.value_range is not None
 
     @property
     def gives(self) -> str:
-        """What the model says, in words."""
+        """The outputs of the model in words, for the help text."""
         return ", ".join(self.labels) or "a score from {:g} to {:g}".format(*self.value_range)

@@ -1,4 +1,4 @@
-"""The GLUE tasks. `revision` is the commit of nyu-mll/glue that every run reads.
+"""These are the GLUE tasks, an entry each.
 
 Source of row counts and label order: the dataset card of nyu-mll/glue.
 """
@@ -6,13 +6,13 @@ Source of row counts and label order: the dataset card of nyu-mll/glue.
 from typing import Any
 
 from debft.tasks.classification import TextClassification
-from debft.tasks.task import Layout, Split
+from debft.tasks.task import BenchmarkFiles, Split
 
 DEV = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 
 
 def _glue(name: str, train_rows: int, dev_rows: int, test_rows: int, **entry: Any) -> TextClassification:
-    """A task with one training, one dev and one test split of the same name on the hub."""
+    """Make the task whose training, dev and test split have one name on the hub; `entry` gives what differs."""
     return TextClassification(
         name=name,
         dataset="nyu-mll/glue",
@@ -42,8 +42,8 @@ GLUE = (
         text_keys=("premise", "hypothesis"),
         labels=("entailment", "neutral", "contradiction"),
         metrics=("accuracy",),
-        layouts=(
-            Layout(
+        benchmark_files=(
+            BenchmarkFiles(
                 "MNLI",
                 {
                     "train": "train.tsv",
@@ -55,7 +55,7 @@ GLUE = (
                 },
                 {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
             ),
-            Layout("diagnostic", {"ax": "diagnostic.tsv"}, {"sentence1": "premise", "sentence2": "hypothesis"}),
+            BenchmarkFiles("diagnostic", {"ax": "diagnostic.tsv"}, {"sentence1": "premise", "sentence2": "hypothesis"}),
         ),
     ),
     _glue(
@@ -66,9 +66,9 @@ GLUE = (
         text_keys=("sentence",),
         labels=("unacceptable", "acceptable"),
         metrics=("matthews_correlation",),
-        layouts=(
-            Layout("CoLA", {"train": "train.tsv", "validation": "dev.tsv"}, header=("source", "label", "mark", "sentence")),
-            Layout("CoLA", {"test": "test.tsv"}),
+        benchmark_files=(
+            BenchmarkFiles("CoLA", {"train": "train.tsv", "validation": "dev.tsv"}, header=("source", "label", "mark", "sentence")),
+            BenchmarkFiles("CoLA", {"test": "test.tsv"}),
         ),
     ),
     _glue(
@@ -79,7 +79,7 @@ GLUE = (
         text_keys=("sentence",),
         labels=("negative", "positive"),
         metrics=("accuracy",),
-        layouts=(Layout("SST-2", DEV),),
+        benchmark_files=(BenchmarkFiles("SST-2", DEV),),
     ),
     _glue(
         "mrpc",
@@ -89,7 +89,7 @@ GLUE = (
         text_keys=("sentence1", "sentence2"),
         labels=("not_equivalent", "equivalent"),
         metrics=("accuracy", "f1"),
-        layouts=(Layout("MRPC", DEV, {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),),
+        benchmark_files=(BenchmarkFiles("MRPC", DEV, {"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),),
     ),
     _glue(
         "stsb",
@@ -99,9 +99,9 @@ GLUE = (
         text_keys=("sentence1", "sentence2"),
         value_range=(0.0, 5.0),
         metrics=("pearson", "spearmanr"),
-        layouts=(
-            Layout("STS-B", DEV, {"score": "label"}),
-            Layout(
+        benchmark_files=(
+            BenchmarkFiles("STS-B", DEV, {"score": "label"}),
+            BenchmarkFiles(
                 "stsb",
                 {"train": "stsb-en-train.csv", "validation": "stsb-en-dev.csv", "test": "stsb-en-test.csv"},
                 header=("sentence1", "sentence2", "label"),
@@ -116,7 +116,7 @@ GLUE = (
         text_keys=("question1", "question2"),
         labels=("not_duplicate", "duplicate"),
         metrics=("accuracy", "f1"),
-        layouts=(Layout("QQP", DEV, {"is_duplicate": "label"}),),
+        benchmark_files=(BenchmarkFiles("QQP", DEV, {"is_duplicate": "label"}),),
     ),
     _glue(
         "qnli",
@@ -126,7 +126,7 @@ GLUE = (
         text_keys=("question", "sentence"),
         labels=("entailment", "not_entailment"),
         metrics=("accuracy",),
-        layouts=(Layout("QNLI", DEV),),
+        benchmark_files=(BenchmarkFiles("QNLI", DEV),),
     ),
     _glue(
         "rte",
@@ -136,7 +136,7 @@ GLUE = (
         text_keys=("sentence1", "sentence2"),
         labels=("entailment", "not_entailment"),
         metrics=("accuracy",),
-        layouts=(Layout("RTE", DEV),),
+        benchmark_files=(BenchmarkFiles("RTE", DEV),),
     ),
     _glue(
         "wnli",
@@ -146,6 +146,6 @@ GLUE = (
         text_keys=("sentence1", "sentence2"),
         labels=("not_entailment", "entailment"),
         metrics=("accuracy",),
-        layouts=(Layout("WNLI", DEV),),
+        benchmark_files=(BenchmarkFiles("WNLI", DEV),),
     ),
 )

@@ -1,24 +1,26 @@
-"""Extractive question answering: the answer is a span of the context, or, in SQuAD 2.0, there is none.
+"""These tasks are extractive question answering: the answer is a span of the context, or, in SQuAD 2.0, there is none.
 
 Source of row counts: the dataset cards of rajpurkar/squad_v2 and rajpurkar/squad.
 """
 
 from dataclasses import dataclass
 
-from debft.tasks.task import Layout, Split, Task
+from debft.tasks.task import BenchmarkFiles, Split, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswering(Task):
-    """unanswerable: whether a question may have no answer in its context"""
+    """A task that answers questions by a span of their context."""
 
     text_keys: tuple[str, ...] = ("question", "context")
     label_key: str = "answers"
     metrics: tuple[str, ...] = ("f1", "exact_match")
     unanswerable: bool
+    """Whether a question may have no answer in its context."""
 
     @property
     def gives(self) -> str:
+        """The outputs of the model in words, for the help text."""
         return "a span of the context" + (" or no answer" if self.unanswerable else "")
 
 
@@ -30,8 +32,8 @@ SQUAD = (
         unanswerable=True,
         train=Split("train", "squad_v2", "train", 130_319),
         evals=(Split("validation", "squad_v2", "validation", 11_873),),
-        layouts=tuple(
-            Layout(directory, {"train": "train-v2.0.json", "validation": "dev-v2.0.json"}) for directory in ("", "squad2")
+        benchmark_files=tuple(
+            BenchmarkFiles(directory, {"train": "train-v2.0.json", "validation": "dev-v2.0.json"}) for directory in ("", "squad2")
         ),
     ),
     QuestionAnswering(
@@ -41,8 +43,8 @@ SQUAD = (
         unanswerable=False,
         train=Split("train", "plain_text", "train", 87_599),
         evals=(Split("validation", "plain_text", "validation", 10_570),),
-        layouts=tuple(
-            Layout(directory, {"train": "train-v1.1.json", "validation": "dev-v1.1.json"}) for directory in ("", "squad")
+        benchmark_files=tuple(
+            BenchmarkFiles(directory, {"train": "train-v1.1.json", "validation": "dev-v1.1.json"}) for directory in ("", "squad")
         ),
     ),
 )

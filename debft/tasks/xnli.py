@@ -1,10 +1,10 @@
-"""XNLI: train on one language, evaluate in fifteen. Train on English alone and the others are zero-shot.
+"""XNLI trains on one language and evaluates fifteen; those that are not trained on are zero-shot.
 
 Source of row counts and label order: the dataset card of facebook/xnli; of the files: XNLI-1.0 and XNLI-MT-1.0 as published.
 """
 
 from debft.tasks.classification import TextClassification
-from debft.tasks.task import Layout, Split
+from debft.tasks.task import BenchmarkFiles, Split
 
 # In the order of the published tables.
 LANGUAGES = ("en", "fr", "es", "de", "el", "bg", "ru", "tr", "ar", "vi", "th", "zh", "hi", "sw", "ur")
@@ -13,11 +13,12 @@ _DEV_FILES = {
     for split in ("validation", "test")
     for language in LANGUAGES
 }
+_LANGUAGE_OF = {split: ("language", split.partition(".")[2]) for split in _DEV_FILES}
 _PAIR = {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"}
 
 
 def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> TextClassification:
-    """The task that trains on `train_language` and evaluates `languages` on validation and test.
+    """Make the task that trains on `train_language` and evaluates `languages` on validation and test.
 
     The checkpoint is chosen by the validation rows of the training language alone: zero-shot stays zero-shot.
     """
@@ -36,13 +37,10 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
         text_keys=("premise", "hypothesis"),
         labels=("entailment", "neutral", "contradiction"),
         metrics=("accuracy",),
-        layouts=(
+        benchmark_files=(
+            *(BenchmarkFiles(directory, _DEV_FILES, _PAIR, where=_LANGUAGE_OF) for directory in ("", "xnli", "XNLI-1.0")),
             *(
-                Layout(directory, _DEV_FILES, _PAIR, where={name: ("language", name.partition(".")[2]) for name in _DEV_FILES})
-                for directory in ("", "xnli", "XNLI-1.0")
-            ),
-            *(
-                Layout(
+                BenchmarkFiles(
                     directory,
                     {f"train.{language}": f"multinli.train.{language}.tsv" for language in LANGUAGES},
                     {"hypo": "hypothesis"},
@@ -50,7 +48,7 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
                 )
                 for directory in ("", "xnli", "XNLI-MT-1.0/multinli")
             ),
-            Layout("mnli", {"train.en": "train.tsv"}),  # XNLI's English training rows are MNLI's
-            Layout("MNLI", {"train.en": "train.tsv"}, _PAIR),
+            BenchmarkFiles("mnli", {"train.en": "train.tsv"}),  # XNLI's English training rows are MNLI's
+            BenchmarkFiles("MNLI", {"train.en": "train.tsv"}, _PAIR),
         ),
     )

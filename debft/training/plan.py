@@ -4,13 +4,14 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from debft.config.recipe import SOURCES, Recipe, TrainConfig
+from debft.config.differences import differing_keys
+from debft.config.recipe import SOURCES, Recipe, value_at
 from debft.console import say
 from debft.data.load import absent_languages, encode_split, load_table, task_for
 from debft.data.rows import Examples, check_rows, say_skipped
@@ -51,11 +52,11 @@ class Plan:
         task, lines = self.task, []
         if task.name == "text":
             lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
-            if self.train.unused and self.recipe.train.text_columns is None:
+            if self.train.unused and self.recipe.text.text_columns is None:
                 lines.append(f"not read: {_some([quoted(name) for name in self.train.unused])}")
         if task.name == "xnli":
             lines.append(f"train on {self.train.source}")
-            if lacking := absent_languages(task_of(task.name, self.recipe.train), task.evals):
+            if lacking := absent_languages(task_of(task.name, self.recipe.languages), task.evals):
                 there = dict.fromkeys(split.config for split in task.evals)
                 lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
         if isinstance(task, TextClassification):
@@ -71,7 +72,7 @@ class Plan:
         counts = np.bincount(labels_N, minlength=len(labels))
         lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)], "   ")])]
         own = self.task.name == "text"
-        if own and self.recipe.train.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
+        if own and self.recipe.text.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
             lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
         alike = Counter(map(str.casefold, labels)) if own else {}
         if same := [label for label in labels if alike.get(label.casefold(), 1) > 1]:
@@ -112,7 +113,7 @@ def make_plan(recipe: Recipe) -> Plan:
     task = task_for(recipe)
     if config.checkpoint == "best" and not task.selection_evals:
         raise InputError(
-            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {config.train_language} to --language, "
+            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {recipe.languages.train_language} to --language, "
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
@@ -128,11 +129,11 @@ def make_plan(recipe: Recipe) -> Plan:
     }
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
-    if longest is not None and config.max_seq_length > longest:
+    if longest is not None and recipe.text.max_seq_length > longest:
         raise InputError(
-            f"train.max_seq_length: expected at most the {longest} positions of {files.name}, got {config.max_seq_length}"
+            f"text.max_seq_length: expected at most the {longest} positions of {files.name}, got {recipe.text.max_seq_length}"
         )
-    num_sequences = _num_sequences(task, examples[task.train.name], files, config)
+    num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
     total_steps = check_schedule(config, num_sequences)
     return Plan(recipe=recipe, task=task, files=files, examples=examples, num_sequences=num_sequences, total_steps=total_steps)
 
@@ -153,19 +154,20 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
-def _num_sequences(task: Task, examples: Examples, files: ModelFiles, config: TrainConfig) -> int:
+def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> int:
     """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    windows = encode_split(task, examples, build_tokenizer(files, task), config, what=task.train.name, show=is_main_process())
+    windows = encode_split(task, examples, build_tokenizer(files, task), recipe, what=task.train.name, show=is_main_process())
     if lost := unlearnable(windows, examples.labels):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
         if not tokens:
             raise InputError(f"{answer} the model can read, got {examples.labels[row][0][0]!a}, of which no token is made{more}")
         raise InputError(
-            f"{answer} lies whole in a window, got one of {tokens} tokens where windows share {config.doc_stride}{more}; "
-            f"it would be learned as no answer: give --set train.doc_stride={max(t for _, t in lost)} or a larger --max-seq-length"
+            f"{answer} lies whole in a window, got one of {tokens} tokens where windows share {recipe.questions.doc_stride}{more}; "
+            f"it would be learned as no answer: give --set questions.doc_stride={max(t for _, t in lost)} or a larger "
+            "--max-seq-length"
         )
     return len(windows)
 
@@ -205,16 +207,10 @@ def check_writable(output: Path) -> None:
 
 def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
     """Raises InputError naming the first thing that moves the score and differs."""
-    pairs = [("task", there.task, here.task)]
-    for name in ("model", "init_from", "data"):
-        old, new = getattr(there, name), getattr(here, name)
-        pairs.append((name, new if _same_place(old, new) else old, new))
-    for section in ("train", "sift"):
-        old, new = getattr(there, section), getattr(here, section)
-        pairs += [(f"{section}.{f.name}", getattr(old, f.name), getattr(new, f.name)) for f in fields(new)]
-    for name, old, new in pairs:
-        if old != new:
-            raise InputError(f"{where}: holds a different run: {name} is {old!r} there and {new!r} here; choose another --output")
+    for key in differing_keys(there, here, "resume"):
+        old, new = value_at(there, key), value_at(here, key)
+        if key not in ("model", "init_from", "data") or not _same_place(old, new):
+            raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; choose another --output")
 
 
 def _same_place(one: str | None, other: str | None) -> bool:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe
+from debft.config.packaged import default_recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe
 from debft.errors import InputError
 from debft.runtime.devices import check_precision
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from debft.config.recipe import SCORE_SECTIONS
 from debft.console import say
-from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
+from debft.data.packing import Collator
 from debft.errors import InputError
 from debft.models.build import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
@@ -122,7 +123,7 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     precision, remark = precision_for(plan.recipe)
     accelerator, precision = build_accelerator(precision)
     tokenizer = build_tokenizer(files, plan.task)
-    head = head_of(plan.task, config, model_labels(files, plan.task))
+    head = head_of(plan.task, plan.recipe.questions, model_labels(files, plan.task))
     splits = _encode(plan, accelerator, tokenizer, head)
     if accelerator.is_main_process:
         _describe(plan, splits, accelerator, f"{precision} ({remark})" if remark else precision)
@@ -134,7 +135,7 @@ def _build(plan: Plan) -> tuple[Any, ...]:
         seed=config.seed,
         quiet=not accelerator.is_main_process,
     )
-    check_takes_texts(model, tokenizer, files, plan.task, config.max_seq_length)
+    check_takes_texts(model, tokenizer, files, plan.task, plan.recipe.text.max_seq_length)
     if plan.recipe.sift.weight:
         perturbed_module(model)  # raises where there is none
     return accelerator, precision, tokenizer, head, splits, model
@@ -150,9 +151,9 @@ def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
-        **{section: _digest(recipe[section]) for section in ("train", "sift")},
+        **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
-        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_S.tobytes()) for name, split in splits.items()},
         "configuration of the model": _digest(config, shapes),
     }
 
@@ -186,8 +187,8 @@ def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
     recipe = session.plan.recipe
-    runtime = replace(recipe.runtime, precision=session.precision)
-    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe.train, runtime) | chosen)
+    recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)
         save_tokenizer(session.tokenizer, folder)
@@ -250,7 +251,7 @@ def _encode(plan: Plan, accelerator, tokenizer, head: Head) -> dict[str, Encoded
     splits = {}
     for name, examples in plan.examples.items():
         show = accelerator.is_main_process
-        split = encode_split(plan.task, examples, tokenizer, plan.recipe.train, what=name, show=show)
+        split = encode_split(plan.task, examples, tokenizer, plan.recipe, what=name, show=show)
         check_vocabulary(plan.files, int(split.ids_T.max()))
         splits[name] = head.prepare(split)
     return splits

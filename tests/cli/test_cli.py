@@ -12,7 +12,7 @@ import typer
 from conftest import run, write_mnli
 
 from debft.cli import main as cli
-from debft.config.recipe import recipe_names
+from debft.config.packaged import recipe_names
 
 
 def run_anew(*arguments, **environment):

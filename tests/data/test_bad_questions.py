@@ -5,8 +5,10 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
+from conftest import dotted
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.load import load_table
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.files import read_table
@@ -395,7 +397,7 @@ def test_blank_question_is_refused_to_be_answered(tmp_path):
 
 # the whole plan
 def plan_of(data, **changes):
-    return make_plan(load_recipe(recipe_path("squad2/demo"), {"data": str(data)} | {f"train.{k}": v for k, v in changes.items()}))
+    return make_plan(load_recipe(recipe_path("squad2/demo"), {"data": str(data)} | dotted(changes)))
 
 
 def write_one(root, context, text, start):
@@ -418,7 +420,7 @@ def test_answer_that_no_window_holds_whole_ends_the_command(tmp_path):
     assert said.startswith(
         f"{tmp_path}/train-v2.0.json: question a1: answers: expected an answer that lies whole in a window, got one of "
     )
-    needed = int(said.partition("train.doc_stride=")[2].split()[0])
+    needed = int(said.partition("questions.doc_stride=")[2].split()[0])
     assert plan_of(tmp_path, max_steps=1, max_seq_length=128, doc_stride=needed)
 
 

@@ -14,15 +14,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import sklearn.metrics
+from conftest import dotted
 
-from debft.config.recipe import TrainConfig, load_recipe, recipe_path
-from debft.data.labels import label_name, single
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import TextConfig
+from debft.data.label_names import label_name, single
 from debft.data.load import load_table
 from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import TASKS, TEXT
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -50,13 +53,12 @@ def write(path, rows):
             writer.writerows([list(rows[0]), *(row.values() for row in rows)])
 
 
-def task_in(root, **settings):
-    config = TrainConfig(**settings)
-    return own_task(config, load_table(TEXT, TEXT.train, str(root)))
+def task_in(root, skip=False, **settings):
+    return own_task(TextConfig(**settings), load_table(TEXT, TEXT.train, str(root)), skip=skip)
 
 
 def read(root, *, split=0, skip=False, **settings):
-    task = task_in(root, skip_bad_rows=skip, **settings)
+    task = task_in(root, skip, **settings)
     return check_rows(load_table(task, task.splits[split], str(root)), task, train=not split, skip=skip)
 
 
@@ -105,7 +107,7 @@ def test_columns_are_found(tmp_path, name):
     write(tmp_path / "train.jsonl", rows_of(**columns))
     task = task_in(tmp_path, **settings)
     assert (task.text_keys, task.label_key, task.labels) == (texts, label, ("x", "y") if label == "tone" else ("n", "p"))
-    config = TrainConfig(**settings_of(task))
+    config = TextConfig(**settings_of(task))
     assert own_task_of_model(config, task.labels) == task  # the model knows them again
 
 
@@ -220,9 +222,9 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
     """Sets of text come in another order in every process."""
     write(tmp_path / "train.csv", rows_of(text=["a b"] * 6, label=["1", "01", "001", "0001", "2", "02"]))
     code = (
-        "from debft.data import load_table; from debft.data.sources.own import own_task; from debft.tasks import TEXT; "
-        "from debft.config.recipe import TrainConfig; "
-        f"print(own_task(TrainConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
+        "from debft.data.load import load_table; from debft.data.sources.own import own_task; from debft.tasks import TEXT; "
+        "from debft.config.recipe import TextConfig; "
+        f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
     found = {
         subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout
@@ -398,7 +400,7 @@ def test_validation_file_with_other_columns_is_one_line(tmp_path):
 
 
 def recipe_for(data, **changes):
-    return load_recipe(recipe_path("demo"), {"task": "text", "data": str(data)} | {f"train.{k}": v for k, v in changes.items()})
+    return load_recipe(recipe_path("demo"), {"task": "text", "data": str(data)} | dotted(changes))
 
 
 @pytest.mark.parametrize(
@@ -417,7 +419,7 @@ def test_data_that_is_no_directory_is_one_line(data, message):
 def test_options_of_own_data_are_refused_for_other_tasks():
     with pytest.raises(InputError) as error:
         make_plan(replace(recipe_for("demo", label_column="tone"), task="mnli"))
-    assert str(error.value) == "train.label_column: is for own data, the task is mnli; leave it out"
+    assert str(error.value) == "text.label_column: is for own data, the task is mnli; leave it out"
 
 
 # whole runs
@@ -486,7 +488,7 @@ def test_saved_model_knows_columns_and_labels(classified):
 
 def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp_path):
     result, run, data, _ = classified
-    predictor = inference.load_predictor(str(run / "model"), None, "auto")
+    predictor = loading.load_predictor(str(run / "model"), None, "auto")
     assert inference.evaluate(predictor, str(data))["scores"] == result["scores"]
     of_run = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
     unlabelled = [{"body": row["body"], "title, short": row["title, short"]} for row in own_rows(30, len("validation"), None)]
@@ -501,7 +503,7 @@ def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp
 
 
 def test_run_evaluates_its_own_data(classified):
-    found = inference.evaluate(inference.load_predictor(str(classified[1]), None, "auto"), None)
+    found = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
     assert found["scores"] == classified[0]["scores"]
 
 
@@ -520,7 +522,7 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     recipe = recipe_for(data, label_column="tone", text_columns="body", max_steps=60)
     result = finetune(recipe, tmp_path / "run")
     assert result.scores["validation/pearson"] > 60 and set(result.scores) == {"validation/pearson", "validation/spearmanr"}
-    predictor = inference.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
+    predictor = loading.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
     assert (predictor.task.is_regression, predictor.task.text_keys, predictor.task.label_key) == (True, ("body",), "tone")
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))
@@ -662,11 +664,11 @@ def rows_with(tmp_path, labels: list, name: str = "train.jsonl"):
 )
 def test_labels_that_are_none_are_shown_with_their_reason(tmp_path, labels, problem):
     with pytest.raises(InputError, match=re.escape(problem)):
-        own_task(TrainConfig(), rows_with(tmp_path, labels))
+        own_task(TextConfig(), rows_with(tmp_path, labels))
 
 
 def test_local_numbers_are_labels_where_the_user_says_so(tmp_path):
-    assert own_task(TrainConfig(problem="classification"), rows_with(tmp_path, ["7%", "12%", "7%"])).labels == ("12%", "7%")
+    assert own_task(TextConfig(problem="classification"), rows_with(tmp_path, ["7%", "12%", "7%"])).labels == ("12%", "7%")
 
 
 def test_fingerprint_knows_the_names_of_own_labels(tmp_path):
@@ -674,7 +676,7 @@ def test_fingerprint_knows_the_names_of_own_labels(tmp_path):
     prints = []
     for names in (("neg", "pos"), ("pos", "quite")):
         table = rows_with(tmp_path, [names[0], names[1], names[0]])
-        prints.append(check_rows(table, own_task(TrainConfig(), table)).fingerprint())
+        prints.append(check_rows(table, own_task(TextConfig(), table)).fingerprint())
     assert prints[0] != prints[1]
 
 

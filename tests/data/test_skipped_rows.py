@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from conftest import write_mnli
+from conftest import dotted, write_mnli
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.published.comparison import changed_keys
 from debft.training.plan import describe, make_plan
@@ -35,7 +36,7 @@ SAID = [
 
 
 def recipe_for(data, **changes):
-    return load_recipe(recipe_path("demo"), {"task": "mnli", "data": str(data)} | {f"train.{k}": v for k, v in changes.items()})
+    return load_recipe(recipe_path("demo"), {"task": "mnli", "data": str(data)} | dotted(changes))
 
 
 def test_bad_rows_end_the_command_unless_they_are_skipped(spoilt):
@@ -62,12 +63,12 @@ def test_max_train_samples_counts_the_rows_that_stay(spoilt):
 
 
 def test_result_counts_skipped_rows_and_evaluate_skips_the_same(spoilt, tmp_path):
-    from debft.scoring import inference
+    from debft.scoring import inference, loading
 
     result = finetune(recipe_for(spoilt, skip_bad_rows=True, max_steps=2), tmp_path / "run")
     assert result.data["skipped_rows"] == {"train": 5, "validation_matched": 1, "validation_mismatched": 0}
     assert (result.num_train_examples, result.num_examples) == (95, {"validation_matched": 19, "validation_mismatched": 20})
-    again = inference.evaluate(inference.load_predictor(str(tmp_path / "run"), None, "auto"), None)
+    again = inference.evaluate(loading.load_predictor(str(tmp_path / "run"), None, "auto"), None)
     assert again["scores"] == result.scores
     assert again["skipped_rows"] == {"validation_matched": 1, "validation_mismatched": 0}
 

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.encoding import encode
 from debft.data.load import load_table
 from debft.data.rows import check_rows
@@ -168,9 +169,9 @@ def test_every_weight_of_the_encoder_comes_from_the_package(files):
 def test_recipe_is_what_transformers_does(task):
     """What `benchmarks/minilm.py` hands to transformers.Trainer must be all that moves the score."""
     recipe = load_recipe(recipe_path(f"{task}/{ALIAS}"))
-    train = recipe.train
+    train, text = recipe.train, recipe.text
     assert (recipe.dialect, recipe.sift.weight, train.checkpoint, train.schedule) == ("card", 0, "last", "linear")
-    assert train.bias_correction and train.truncation == "longest_first" and train.steps == "up" and not train.swap_texts
+    assert train.bias_correction and text.truncation == "longest_first" and train.steps == "up" and not text.swap_texts
     assert (train.max_steps, train.head_dropout) == (None, None) and train.max_train_samples
     assert (recipe.source or "").startswith("ours: ")
 

@@ -4,7 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.output.terminal import print_result
 from debft.published.comparison import beside_published
 from debft.runs.directory import RunResult

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import run
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.output.tables.document import tables_document
 from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
@@ -193,7 +194,7 @@ def test_sift_run_stands_in_the_row_with_sift(tmp_path):
 
 def test_languages_of_a_run_stand_in_their_columns_and_an_average_of_some_in_none(tmp_path):
     scores = {"test.fr/accuracy": 82.0, "test.avg/accuracy": 82.0}
-    path = write_run(tmp_path / "fr", "xnli/mdeberta-v3-base", scores, **{"train.languages": "fr"})
+    path = write_run(tmp_path / "fr", "xnli/mdeberta-v3-base", scores, **{"languages.eval_languages": "fr"})
     ours = row_of(tables_document([], [path]), "mdeberta-v3", "mDeBERTa-base")["ours"]
     assert {key: [entry["text"] for entry in entries] for key, entries in ours.items()} == {"fr": ["ours 82.0"]}
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from debft.config.recipe import load_recipe, recipe_names, recipe_path
+from debft.config.packaged import recipe_names, recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.published import load as published
 from debft.published.load import load_published, prints_number, published_scores, recipe_of_cell, table_names

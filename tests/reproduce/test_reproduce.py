@@ -20,7 +20,9 @@ from conftest import write_mnli
 from processes import DEBFT, Command
 
 from debft.config import yaml12
-from debft.config.recipe import load_recipe, recipe_hash, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import recipe_hash, with_train
 from debft.data.sources.demo import pairs
 from debft.errors import InputError
 from debft.models.build import count_parameters, find_model
@@ -49,7 +51,9 @@ import json, os, signal, sys, time
 started = time.time()
 from pathlib import Path
 from debft.runs.environment import code_digest, moving_versions
-from debft.config.recipe import load_recipe, parse_set, recipe_path, to_dict
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe, parse_set
+from debft.config.recipe import to_dict
 arguments = sys.argv[1:]
 def given(name):
     return arguments[arguments.index(name) + 1] if name in arguments else None
@@ -519,7 +523,7 @@ def chain(tmp_path, monkeypatch):
         "rows:\n  - {row: R, model: second, mnli: 50.0}\n"
     )
     monkeypatch.setattr("debft.published.load.DIRECTORY", tables)
-    monkeypatch.setattr("debft.config.recipe.RECIPES_DIR", recipes)
+    monkeypatch.setattr("debft.config.packaged.RECIPES_DIR", recipes)
     return replace(TINY, data="demo", max_steps=None)
 
 
@@ -543,7 +547,7 @@ def test_key_of_a_run_that_starts_from_another_follows_that_one_and_not_the_outp
 def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forked):
     """Real runs, in two processes that know the recipes of the test."""
     recipes = f"Path({str(tmp_path / 'recipes')!r})"
-    forked[0] = f"from pathlib import Path\nimport debft.config.recipe\ndebft.config.recipe.RECIPES_DIR = {recipes}\n{DEBFT}"
+    forked[0] = f"from pathlib import Path\nimport debft.config.packaged\ndebft.config.packaged.RECIPES_DIR = {recipes}\n{DEBFT}"
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
     content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     first, second = plan.runs

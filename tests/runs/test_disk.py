@@ -14,10 +14,12 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 import debft.training.run
-from debft.config.recipe import load_recipe, recipe_path, with_train
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import with_train
 from debft.errors import InputError, MachineError
 from debft.runs.directory import FORMAT_VERSION, RunDirectory
-from debft.scoring.inference import recipe_of
+from debft.scoring.loading import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
 

@@ -20,7 +20,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.training.run
 import debft.training.session
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.load import load_table
 from debft.errors import InputError, Interrupted
 from debft.runs.directory import RunDirectory

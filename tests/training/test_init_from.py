@@ -7,7 +7,9 @@ import torch
 from conftest import write_mnli, write_tsv
 from safetensors.torch import load_file
 
-from debft.config.recipe import load_recipe, recipe_hash, recipe_names, recipe_path
+from debft.config.packaged import recipe_names, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import recipe_hash
 from debft.errors import InputError
 from debft.models.build import ModelFiles, build_model, find_model
 from debft.tasks import TASKS

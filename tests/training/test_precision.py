@@ -3,7 +3,8 @@
 import pytest
 from conftest import write_mnli, write_model_config
 
-from debft.config.recipe import load_recipe, recipe_names, recipe_path
+from debft.config.packaged import recipe_names, recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.training.precision import precision_for
 from debft.training.run import finetune
@@ -75,7 +76,7 @@ def test_run_says_its_precision_beside_the_device(tmp_path, demo_model, monkeypa
     small = {
         "model": str(write_model_config(tmp_path / "m", demo_model)), "data": str(write_mnli(tmp_path / "data")),
         "train.from_scratch": True, "train.max_steps": 1, "train.train_batch_size": 4, "train.warmup_steps": 0,
-        "train.max_seq_length": 32,
+        "text.max_seq_length": 32,
     }  # fmt: skip
     result = finetune(load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), small), tmp_path / "run")
     assert (result.environment["precision"], result.recipe["runtime"]["precision"]) == ("fp32", "fp16")

@@ -5,7 +5,7 @@ import json
 import processes
 import pytest
 
-from debft.config.recipe import load_recipe
+from debft.config.reading import load_recipe
 from debft.data.load import task_for
 from debft.tasks import TASKS
 

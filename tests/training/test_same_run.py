@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.training.plan import _check_same_run
 

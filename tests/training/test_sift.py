@@ -16,13 +16,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.training.run
 import debft.training.session
-from debft.config.recipe import SiftConfig, TrainConfig, load_recipe, published_weight, recipe_path
-from debft.data.batches import Collator
+from debft.config.packaged import published_weight, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
 from debft.data.load import encode_split, load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.demo import questions
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.published.comparison import beside_published, why_not_compared
@@ -36,8 +38,8 @@ from debft.training.run import finetune
 from debft.training.sift import SiftLoss, first_draw, perturbed_module
 
 WEIGHT = 3.0
-CONFIG = TrainConfig(max_seq_length=64, doc_stride=16, max_question_length=16, learning_rate=1e-3, train_batch_size=8, max_steps=10,
-                     warmup_steps=0)  # fmt: skip
+CONFIG = TrainConfig(learning_rate=1e-3, train_batch_size=8, max_steps=10, warmup_steps=0)
+RECIPE = Recipe(train=CONFIG, text=TextConfig(max_seq_length=64), questions=QuestionConfig(doc_stride=16, max_question_length=16))
 TASK_NAMES = ("mnli", "stsb", "squad2")
 
 
@@ -51,7 +53,7 @@ def files(demo_model, tmp_path_factory):
 def examples_of(name):
     if name == "squad2":
         columns = questions.rows("train", 24)
-        return check_rows(Table(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
+        return check_rows(DataTable(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 24).tolist() if name == "mnli" else rng.uniform(0, 5, 24).tolist()
     keys = TASKS[name].text_keys
@@ -66,8 +68,8 @@ class Parts:
         self.tokenizer = build_tokenizer(files)
         self.model = build_model(files, self.task, from_scratch=True, head_dropout=None, seed=seed, quiet=True).train()
         self.model = self.model.double() if double else self.model
-        self.head = head_of(self.task, CONFIG, model_labels(files, self.task))
-        split = encode_split(self.task, examples_of(name), self.tokenizer, CONFIG, what="x", cached=False, show=False)
+        self.head = head_of(self.task, RECIPE.questions, model_labels(files, self.task))
+        split = encode_split(self.task, examples_of(name), self.tokenizer, RECIPE, what="x", cached=False, show=False)
         self.split = self.head.prepare(split)
         self.loss = SiftLoss(head=self.head, config=SiftConfig(weight=WEIGHT), plain=self.model, **loss)
 
@@ -483,7 +485,7 @@ def test_published_sift_recipe_of(model):
     recipe = load_recipe(recipe_path(f"mnli/{model}-sift"))
     train = recipe.train
     assert (train.num_train_epochs, train.warmup_steps, train.learning_rate, recipe.sift.weight) == PUBLISHED[model]
-    assert (train.train_batch_size, train.head_dropout, train.max_seq_length, recipe.dialect) == (64, 0.1, 256, "repo")
+    assert (train.train_batch_size, train.head_dropout, recipe.text.max_seq_length, recipe.dialect) == (64, 0.1, 256, "repo")
     assert recipe.runtime.precision == ("fp32" if model == "deberta-v3-small" else "fp16")
     assert published_weight(model) == recipe.sift.weight == PUBLISHED[model][3]
     assert replace(recipe.sift, weight=0.0) == SiftConfig()

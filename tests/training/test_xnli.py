@@ -5,13 +5,14 @@ import json
 import pytest
 from conftest import write_tsv
 
-from debft.config.recipe import load_recipe, recipe_path
+from debft.config.packaged import recipe_path
+from debft.config.reading import load_recipe
 from debft.data.load import load_table, present
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.errors import InputError
 from debft.published.comparison import beside_published, why_not_compared
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
 from debft.training.plan import make_plan
@@ -61,24 +62,24 @@ def test_checkpoint_is_chosen_by_the_training_language_alone(trained):
 
 
 def test_evaluate_gives_the_scores_of_the_run(trained):
-    found = inference.evaluate(inference.load_predictor(str(trained[1]), None, "auto"), None, 40)
+    found = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 40)
     assert found["scores"] == pytest.approx(trained[0].scores)
 
 
 def test_language_narrows_and_keeps_the_order_of_the_tables():
-    task = task_of("xnli", demo_recipe(**{"train.languages": "sw, de"}).train)
+    task = task_of("xnli", demo_recipe(**{"languages.eval_languages": "sw, de"}).languages)
     assert [split.name for split in task.evals] == ["validation.de", "validation.sw", "test.de", "test.sw"]
 
 
-@pytest.mark.parametrize(("key", "value"), [("languages", "fr,xx"), ("train_language", "xx"), ("languages", "")])
+@pytest.mark.parametrize(("key", "value"), [("eval_languages", "fr,xx"), ("train_language", "xx"), ("eval_languages", "")])
 def test_unknown_language_is_refused(key, value):
-    with pytest.raises(InputError, match=rf"train\.{key}: expected en, fr, .*, got '{value.rpartition(',')[2]}'"):
-        make_plan(demo_recipe(**{f"train.{key}": value}))
+    with pytest.raises(InputError, match=rf"languages\.{key}: expected en, fr, .*, got '{value.rpartition(',')[2]}'"):
+        make_plan(demo_recipe(**{f"languages.{key}": value}))
 
 
 def test_best_checkpoint_needs_the_validation_rows_of_the_training_language():
     with pytest.raises(InputError, match=r"train\.checkpoint: best needs validation\.en to choose by; add en to --language"):
-        make_plan(demo_recipe(**{"train.languages": "fr", "train.checkpoint": "best"}))
+        make_plan(demo_recipe(**{"languages.eval_languages": "fr", "train.checkpoint": "best"}))
 
 
 def test_any_language_can_be_trained_on(tmp_path):
@@ -86,7 +87,7 @@ def test_any_language_can_be_trained_on(tmp_path):
     for name in ("train.fr", "validation.fr", "validation.en"):
         rows = [("un", "deux", "neutral"), ("a", "b", "entailment")]
         write_tsv(tmp_path / "xnli" / f"{name}.tsv", PAIR, rows)
-    plan = make_plan(demo_recipe(data=str(tmp_path), **{"train.train_language": "fr"}))
+    plan = make_plan(demo_recipe(data=str(tmp_path), **{"languages.train_language": "fr"}))
     assert list(plan.examples) == ["train.fr", "validation.en", "validation.fr"]
     assert [split.name for split in plan.task.selection_evals] == ["validation.fr"]
 
@@ -121,7 +122,7 @@ def write_dev(directory, languages=("de", "fr")):
     write_tsv(directory / "XNLI-1.0" / "xnli.dev.tsv", header, rows)
     path = directory / "XNLI-MT-1.0" / "multinli" / "multinli.train.de.tsv"
     write_tsv(path, ["premise", "hypo", "label"], [("a", "b", "contradictory"), ("c", "d", "neutral")])
-    return {"data": str(directory), "train.train_language": "de", "train.max_steps": 1}
+    return {"data": str(directory), "languages.train_language": "de", "train.max_steps": 1}
 
 
 def test_languages_without_rows_are_left_out_and_named(tmp_path):
@@ -134,12 +135,12 @@ def test_languages_without_rows_are_left_out_and_named(tmp_path):
 def test_language_that_was_asked_for_and_has_no_rows_is_an_error(tmp_path):
     changes = write_dev(tmp_path)
     with pytest.raises(InputError) as error:
-        make_plan(demo_recipe(**changes | {"train.languages": "de,sw,fr,ur"}))
+        make_plan(demo_recipe(**changes | {"languages.eval_languages": "de,sw,fr,ur"}))
     assert str(error.value) == f"--language: expected rows of sw, ur in {tmp_path}, got none; it has fr, de"
     with pytest.raises(InputError) as error:
-        make_plan(demo_recipe(**changes | {"train.languages": "sw"}))
+        make_plan(demo_recipe(**changes | {"languages.eval_languages": "sw"}))
     assert str(error.value) == f"--language: expected rows of sw in {tmp_path}, got none; it has none of the others either"
-    assert len(make_plan(demo_recipe(**changes | {"train.languages": "de,fr"})).task.evals) == 2
+    assert len(make_plan(demo_recipe(**changes | {"languages.eval_languages": "de,fr"})).task.evals) == 2
 
 
 def test_average_over_the_languages_that_are_there_is_not_set_beside_that_of_all(tmp_path):
@@ -170,8 +171,8 @@ def test_published_row_stands_beside_the_scores_on_test():
 
 
 def test_average_of_some_languages_is_not_set_beside_that_of_all():
-    recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"), {"train.languages": "fr,de"})
-    task = task_of("xnli", recipe.train)
+    recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"), {"languages.eval_languages": "fr,de"})
+    task = task_of("xnli", recipe.languages)
     assert why_not_compared(recipe, task, ALL_ROWS) is None
     average, *others = beside_published(recipe, task, {"test.avg/accuracy": 80.0, "test.fr/accuracy": 80.0})
     assert average["ours"] is None and average["difference"] is None
@@ -179,14 +180,14 @@ def test_average_of_some_languages_is_not_set_beside_that_of_all():
 
 
 def test_other_training_language_is_not_the_published_recipe():
-    recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"), {"train.train_language": "fr"})
-    reason = why_not_compared(recipe, task_of("xnli", recipe.train), ALL_ROWS | {"train.fr": 392_702})
-    assert reason == "not the published recipe: train.train_language differs"
+    recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"), {"languages.train_language": "fr"})
+    reason = why_not_compared(recipe, task_of("xnli", recipe.languages), ALL_ROWS | {"train.fr": 392_702})
+    assert reason == "not the published recipe: languages.train_language differs"
 
 
 def test_languages_are_refused_for_other_tasks():
-    with pytest.raises(InputError, match=r"train\.languages: is for XNLI, the task is mnli; leave it out"):
-        make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "train.languages": "fr"}))
+    with pytest.raises(InputError, match=r"languages\.eval_languages: is for XNLI, the task is mnli; leave it out"):
+        make_plan(load_recipe(recipe_path("demo"), {"task": "mnli", "languages.eval_languages": "fr"}))
 
 
 def test_xnli_is_a_classification_task_like_any_other():

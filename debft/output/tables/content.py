@@ -5,7 +5,10 @@ from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
-from debft.config.recipe import Recipe, default_recipe_path, load_recipe, published_weight, recipe_path
+from debft.config.differences import differing_keys
+from debft.config.packaged import default_recipe_path, published_weight, recipe_path
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe, with_values
 from debft.output.tables.runs import FoundRuns, Run
 from debft.published.load import Column, Row, Table, prints_number, recipe_of_cell
 from debft.runs.directory import in_percent
@@ -146,7 +149,7 @@ def _belongs(run: Run, table: Table, row: Row, column: Column) -> bool:
 
 def _score(run: Run, name: str) -> float | None:
     """None also for an average over some of the languages, which is no score of the table."""
-    of_some_languages = name.partition("/")[0].endswith(".avg") and run.recipe.train.languages is not None
+    of_some_languages = name.partition("/")[0].endswith(".avg") and run.recipe.languages.eval_languages is not None
     return None if of_some_languages else run.scores.get(name)
 
 
@@ -160,9 +163,7 @@ def _why_not_frozen(run: Run, table: Table, row: Row, column: Column) -> str | N
     """Why a run is not one of those that a measured table froze: they are of the packaged recipe, on the same rows."""
     name = recipe_of_cell(table, row, column)
     frozen = load_recipe(recipe_path(name) if name else default_recipe_path(column.task, row.model, row.sift))
-    changed = [
-        key for key in _moves_the_score(frozen, row) if _moves_the_score(frozen, row)[key] != _moves_the_score(run.recipe, row)[key]
-    ]
+    changed = differing_keys(_with_strength(frozen, row), _with_strength(run.recipe, row), "repeat")
     rows = table.fingerprints.get(column.task, {})
     others = [split for split, fingerprint in rows.items() if run.fingerprints.get(split) != fingerprint]
     reasons = [f"not the frozen recipe: {', '.join(changed)} differs"] if changed else []
@@ -170,13 +171,10 @@ def _why_not_frozen(run: Run, table: Table, row: Row, column: Column) -> str | N
     return "; ".join(reasons) or None
 
 
-def _moves_the_score(recipe: Recipe, row: Row) -> dict[str, Any]:
-    """`train` and `sift` without the seed; the published strength where the row has SiFT and its recipe none."""
-    train, sift = asdict(recipe.train), asdict(recipe.sift)
-    del train["seed"]
-    if row.sift and not sift["weight"]:
-        sift["weight"] = published_weight(row.model)
-    return {f"train.{key}": value for key, value in train.items()} | {f"sift.{key}": value for key, value in sift.items()}
+def _with_strength(recipe: Recipe, row: Row) -> Recipe:
+    """The recipe with the published strength where the row has SiFT and the recipe none."""
+    lacks = row.sift and not recipe.sift.weight
+    return with_values(recipe, {"sift.weight": published_weight(row.model)}) if lacks else recipe
 
 
 def _why_nowhere(run: Run) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debft.config.recipe import Recipe, from_dict
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe
 from debft.errors import InputError
 from debft.models.build import canonical_name
 from debft.published.load import table_names

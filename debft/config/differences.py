@@ -1,0 +1,37 @@
+"""This module lists the keys in which two recipes differ, of those that count for a purpose."""
+
+from dataclasses import fields
+from typing import Literal
+
+from debft.config.recipe import SCORE_SECTIONS, Recipe, value_at
+
+Purpose = Literal["resume", "repeat", "cell"]
+
+# Every key that moves the score: what is trained on what, from which weights, and how.
+SCORE_KEYS = (
+    "task",
+    "model",
+    "init_from",
+    "data",
+    *(f"{section}.{f.name}" for section in SCORE_SECTIONS for f in fields(getattr(Recipe(), section))),
+)
+
+# Keys in which two recipes may differ all the same, by the question that is asked of them.
+# resume: may a run go on with this recipe? Only with the very recipe that it began with.
+# repeat: is this run another one of that recipe? The seed is what is varied, and the rows that were read are compared by
+#   themselves: they tell whether a bad one was left out. Whoever asks has chosen by task and model, and knows where data and
+#   initial weights may lie.
+# cell: may this run stand beside a cell of the table that the recipe reproduces? As a repetition, and a run of some languages has
+#   no score for the cells of the others.
+_APART = frozenset({"task", "model", "init_from", "data", "train.seed", "train.skip_bad_rows"})
+NOT_COUNTED: dict[Purpose, frozenset[str]] = {
+    "resume": frozenset(),
+    "repeat": _APART,
+    "cell": _APART | {"languages.eval_languages"},
+}
+
+
+def differing_keys(one: Recipe, other: Recipe, purpose: Purpose) -> list[str]:
+    """List the dotted keys in which two recipes differ, in the order of a recipe, of those that count for the purpose."""
+    counted = [key for key in SCORE_KEYS if key not in NOT_COUNTED[purpose]]
+    return [key for key in counted if value_at(one, key) != value_at(other, key)]

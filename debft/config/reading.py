@@ -1,0 +1,167 @@
+"""This module makes a Recipe of YAML and overrides. It finds everything that is wrong in one go, each thing as a `Problem`."""
+
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from debft.config import yaml12
+from debft.config.packaged import display
+from debft.config.recipe import DIALECTS, MOVED, SECTIONS, Recipe
+from debft.errors import InputError, did_you_mean, one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A problem is one thing that is wrong in a recipe."""
+
+    path: str
+    """Dotted key, such as `train.learning_rate`; "" for the whole file."""
+    message: str
+    """What is wrong and what to do, without the place."""
+    unknown: bool = False
+    """Whether there is no such key: a line about a file then points to the section that the key stands in."""
+
+    def line(self, where: str, typed: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Put the place before the message: what the user typed for the key, else its place in the file `where`."""
+        if self.path in typed:
+            return f"{typed[self.path]}: {self.message}"
+        place = self.path.rpartition(".")[0] if self.unknown else self.path
+        return ": ".join(part for part in (where, place, self.message) if part)
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
+    """Read the recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it.
+
+    An `init_from` among them ends the file's `from_scratch`.
+
+    origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
+    Raises InputError with one line per problem of the file and of the overrides.
+    """
+    content = yaml12.load(path)
+    overrides = dict(overrides or {})
+    if overrides.get("init_from") is not None:
+        overrides.setdefault("train.from_scratch", False)
+    for dotted, value in overrides.items():
+        _put(content, dotted, value)
+    dialect = content.get("dialect", "card")
+    for dotted, value in DIALECTS.get(dialect, {}).items() if isinstance(dialect, str) else ():
+        _put(content, dotted, value, keep=True)
+    return _checked(content, display(path), origins or {})
+
+
+def from_dict(content: Mapping[str, Any], where: str) -> Recipe:
+    """Read what `to_dict` wrote, in this version or an older one, with the same checks as a file. where: for the error lines.
+
+    Raises InputError with one line per problem.
+    """
+    return _checked(upgraded(content), where, {})
+
+
+def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring what an older version wrote, where every key of a run was in `train`, into the sections of this one."""
+    new = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+    train = new.get("train")
+    for old, moved in MOVED.items():
+        key, (section, _, moved_key) = old.removeprefix("train."), moved.partition(".")
+        target = new.setdefault(section, {})
+        if isinstance(train, dict) and key in train and isinstance(target, dict) and moved_key not in target:
+            target[moved_key] = train.pop(key)
+    return new
+
+
+def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
+    """Read `["train.seed=1"]` as `{"train.seed": 1}`; values are read as YAML. Raises InputError for anything else."""
+    overrides = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        section, _, name = key.partition(".")
+        if not equals or section not in SECTIONS or not name:
+            raise InputError(f"--set {text}: expected SECTION.KEY=VALUE, where SECTION is one of {one_of(SECTIONS)}, got '{text}'")
+        if key in overrides:
+            raise InputError(f"--set {text}: {key} is set twice; give it once")
+        overrides[key] = yaml12.parse(value, f"--set {text}")
+    return overrides
+
+
+def _put(content: dict[str, Any], dotted: str, value: Any, keep: bool = False) -> None:
+    """Set a dotted key. keep: leave a value that is there. A section that is no mapping is left, for the checks to name."""
+    section, _, key = dotted.rpartition(".")
+    target = content.setdefault(section, {}) if section else content
+    if isinstance(target, dict) and not (keep and key in target):
+        target[key] = value
+
+
+def _checked(content: Mapping[str, Any], where: str, typed: Mapping[str, str]) -> Recipe:
+    """Make the recipe of plain data. Raises InputError with a line per problem, placed in `where` or where the user typed it."""
+    problems: list[Problem] = []
+    recipe = _build(Recipe, content, "", problems)
+    if problems:
+        raise InputError(*(problem.line(where, typed) for problem in problems))
+    return recipe
+
+
+def _build(kind: type, content: Any, path: str, problems: list[Problem]) -> Any:
+    """Make a `kind` of a mapping; problems are collected, not raised, and the value then means nothing."""
+    if not isinstance(content, Mapping):
+        problems.append(Problem(path=path, message=f"expected a mapping of keys to values, got {content!r}"))
+        return None
+    known, hints, values = {f.name: f for f in fields(kind)}, typing.get_type_hints(kind), {}
+    for key, value in content.items():
+        place = f"{path}.{key}" if path else str(key)
+        if key not in known:
+            problems.append(_unknown(place, key, known))
+        elif is_dataclass(hints[key]):
+            values[key] = _build(hints[key], value, place, problems)
+        else:
+            values[key] = _value(value, hints[key], known[key].metadata, place, problems)
+    required = [name for name, f in known.items() if f.default is MISSING]
+    missing = [name for name in required if name not in content]
+    problems += [Problem(path=path, message=f"missing key '{name}'") for name in missing]
+    return None if missing else kind(**values)
+
+
+def _unknown(place: str, key: Any, known: Iterable[str]) -> Problem:
+    """Say of a key that there is none such, or where it is now."""
+    if place in MOVED:
+        return Problem(path=place, message=f"moved to {MOVED[place]}")
+    return Problem(path=place, message=f"unknown key '{key}'{did_you_mean(str(key), known)}", unknown=True)
+
+
+def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems: list[Problem]) -> Any:
+    """Read `value` as the type `hint`, within `bounds`."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if not isinstance(value, str) or value not in choices:
+            problems.append(Problem(path=path, message=f"expected one of {one_of(choices)}, got {value!r}"))
+        return value
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+    if not _fits(value, hint):
+        problems.append(Problem(path=path, message=f"expected {expected}, got {value!r}"))
+        return value
+    for name, fails, words in (
+        ("above", lambda bound: value <= bound, "above"),
+        ("least", lambda bound: value < bound, "of at least"),
+        ("below", lambda bound: value >= bound, "below"),
+    ):
+        bound = bounds.get(name)
+        if bound is not None and fails(bound):
+            problems.append(Problem(path=path, message=f"expected {expected} {words} {bound}, got {value!r}"))
+    return hint(value)
+
+
+def _fits(value: Any, hint: type) -> bool:
+    """Tell whether a plain value can be read as `hint`: 2.0 is a whole number, true is no number, NaN is none either."""
+    if hint not in (int, float):
+        return isinstance(value, hint)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    return hint is float or (abs(value) < 1e18 and value == int(value))
