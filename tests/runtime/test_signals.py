@@ -203,7 +203,7 @@ def test_second_interrupt_of_the_parent_ends_the_children_at_once(tmp_path):
 def test_process_that_waits_in_vain_is_ended_by_a_signal():
     """It is inside C code that never runs a handler of Python's, as a collective of torch is."""
     process = python(
-        "import hashlib, threading, debft.runtime.signals\ndebft.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
+        "import hashlib, threading, debft.runtime.signals\ndebft.runtime.signals.SECONDS_WITHOUT_LIFE = 0.5\n"
         "with ended_without_life('process 1') as watch, stop_requested(False, watch):\n"
         "    watch.alive()\n    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"
