@@ -270,16 +270,19 @@ def command_anew(*arguments):
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
 
 
-def test_two_processes_equal_one(tmp_path, tiny_data):
+@pytest.mark.parametrize("started", ["as by torchrun", pytest.param("by debft", marks=pytest.mark.sweep)])
+def test_two_processes_equal_one(tmp_path, tiny_data, started):
     """Same losses and weights as one process; 100 rows in steps of 33 leave 16 and 17 to each, and one has none of the last."""
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
-    process = Command(
-        "mnli", "--recipe", "demo", "--data", tiny_data, "--num-processes", 2, "--output", tmp_path / "two", "--json",
-        "--num-train-epochs", 1, "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
+    command = (
+        "mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "two", "--json", "--num-train-epochs", 1,
+        "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
     )  # fmt: skip
-    out, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, err
+    processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", 2)]
+    said = [process.communicate() for process in processes]
+    out, err = said[0]
+    assert not any(process.returncode for process in processes), err
     result = json.loads(out)
     assert result["environment"]["num_processes"] == 2
     one, two = (lines(tmp_path / name / "steps.jsonl") for name in ("one", "two"))
