@@ -85,6 +85,37 @@ def test_no_module_imports_itself_over_others():
     assert not left
 
 
+def imported_at_start(name: str) -> set[str]:
+    """What importing a module imports with it: modules of the package by their name here, others by their first word.
+
+    That is every import outside of functions and of `if TYPE_CHECKING`, and the rooms that the imported modules are in.
+    """
+    modules, left = set(), list(ast.parse(MODULES[name].read_text(encoding="utf-8")).body)
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}".removeprefix("debft.") for alias in node.names]
+            modules.update(module if module in MODULES else node.module.removeprefix("debft.") for module in full)
+        elif isinstance(node, ast.Import):
+            modules.update(alias.name.removeprefix("debft.") for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "TYPE_CHECKING" not in ast.dump(node):
+            left += ast.iter_child_nodes(node)
+    parents = {module.rpartition(".")[0] for module in modules if module in MODULES} & set(MODULES)
+    return parents | {module if module in MODULES else module.split(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in ("cli", "__main__")])
+def test_command_line_imports_nothing_heavy_at_its_top(name):
+    """Nor a module of the package that does."""
+    path_to, left = {name: name}, [name]
+    while left:
+        module = left.pop()
+        for other in imported_at_start(module) - set(path_to):
+            path_to[other] = f"{path_to[module]} > {other}"
+            left += [other] if other in MODULES else []
+    assert [path for module, path in path_to.items() if module in HEAVY] == []
+
+
 def test_help_starts_without_the_heavy_packages():
     """Half a second: importing any of them takes longer than that."""
     code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n" \

@@ -1,16 +1,22 @@
-"""The environment and the traps of the installed packages, each tried rather than assumed."""
+"""The examination behind `debft doctor`: the environment, the traps of the installed packages, the files of a model.
+
+Everything is tried rather than assumed. The command itself, which prints the findings, is in look.py.
+"""
 
 import os
 import shutil
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from debft import __version__
 from debft.errors import InputError
-from debft.models.build import read_config
-from debft.models.files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
+from debft.models.files import ModelFiles, find_model, lacking
+from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer
+from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
 from debft.runs.cache import cache_directory
 from debft.runtime import hub
 from debft.runtime.devices import unused_gpus, visible_gpus
@@ -21,90 +27,94 @@ SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
 PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回来了。", "ก็ นี้", "👍🏽", "a[SEP]b", "½ ™")
 
 
-def examine(model: str | None) -> list[dict[str, Any]]:
-    """Findings: `what`, `state` (ok, note, bad), `found`."""
-    findings = [_finding("debft", "ok", __version__), *(_package(name) for name in PACKAGES), _device(), _hub(), _cache()]
+@dataclass(frozen=True)
+class Finding:
+    """A finding of the examination."""
+
+    what: str
+    """What was looked at: a package, the device, the tokens of a model."""
+    state: Literal["ok", "note", "bad"]
+    """`bad` keeps something from working; `note` is what a user should know."""
+    found: str
+    """What was found, and what to do where it is bad."""
+
+
+def examine(model: str | None) -> list[Finding]:
+    """Look at the environment and, where a model is given, at its files."""
+    findings = [Finding("debft", "ok", __version__), *(_package(name) for name in PACKAGES), _device(), _hub(), _cache()]
     if model is not None:
         findings += _model(model)
     return findings
 
 
-def _finding(what: str, state: str, found: str) -> dict[str, Any]:
-    return {"what": what, "state": state, "found": found}
-
-
-def _package(name: str) -> dict[str, Any]:
+def _package(name: str) -> Finding:
     installed = version(name)
     if name in SUPPORTED:
         least, below = SUPPORTED[name]
         numbers = tuple(int(part) for part in installed.split("+")[0].split(".")[:2])
         if not least <= numbers < below:
             need = f">= {'.'.join(map(str, least))}, < {'.'.join(map(str, below))}"
-            return _finding(name, "bad", f"{installed}; debft needs {need}: pip install '{name}{need.replace(' ', '')}'")
-    return _finding(name, "ok", installed)
+            return Finding(name, "bad", f"{installed}; debft needs {need}: pip install '{name}{need.replace(' ', '')}'")
+    return Finding(name, "ok", installed)
 
 
-def _device() -> dict[str, Any]:
+def _device() -> Finding:
     import torch
 
     if gpus := visible_gpus():
         major, _ = torch.cuda.get_device_capability()
         precision = "bf16" if major >= 8 else "fp32 (no bf16; --precision fp16 works)"
-        return _finding("device", "ok", f"{gpus} x {torch.cuda.get_device_name()}, --precision auto is {precision}")
+        return Finding("device", "ok", f"{gpus} x {torch.cuda.get_device_name()}, --precision auto is {precision}")
     why = f"warning: {unused}" if (unused := unused_gpus()) else "no GPU found"
-    return _finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; {why}")
+    return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; {why}")
 
 
-def _hub() -> dict[str, Any]:
+def _hub() -> Finding:
     if hub.offline():
-        return _finding("hub", "note", "HF_HUB_OFFLINE is set: only what is in the cache, --data DIR and --data demo")
+        return Finding("hub", "note", "HF_HUB_OFFLINE is set: only what is in the cache, --data DIR and --data demo")
     if hub.reachable():
-        return _finding("hub", "ok", hub.endpoint())
-    return _finding("hub", "note", f"{hub.endpoint()} does not answer: only what is in the cache, --data DIR and --data demo")
+        return Finding("hub", "ok", hub.endpoint())
+    return Finding("hub", "note", f"{hub.endpoint()} does not answer: only what is in the cache, --data DIR and --data demo")
 
 
-def _cache() -> dict[str, Any]:
+def _cache() -> Finding:
     directory = cache_directory()
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
     if not os.access(existing, os.W_OK):
-        return _finding("cache", "bad", f"{directory} cannot be written; set DEBFT_CACHE")
-    return _finding("cache", "ok" if free > 5 else "note", f"{directory}, {free:.0f} GiB free")
+        return Finding("cache", "bad", f"{directory} cannot be written; set DEBFT_CACHE")
+    return Finding("cache", "ok" if free > 5 else "note", f"{directory}, {free:.0f} GiB free")
 
 
-def _model(model: str) -> list[dict[str, Any]]:
-    """Files, configuration, tokens, weights; the first thing that is broken ends the list."""
-    from debft.models.build import build_tokenizer, find_model, load_config
-
+def _model(model: str) -> list[Finding]:
+    """Look at the files, the configuration, the tokens and the weights; the first thing that is broken ends the list."""
     try:
         files = find_model(model, from_scratch=True)
         kind = load_config(files.path).model_type
         tokenizer = build_tokenizer(files)
     except InputError as error:
-        return [_finding("model", "bad", str(error))]
-    findings = [_finding("model", "ok", f"{files.path}, {kind}")]
+        return [Finding("model", "bad", str(error))]
+    findings = [Finding("model", "ok", f"{files.path}, {kind}")]
     rows, used = read_config(files.path).get("vocab_size"), len(tokenizer)
     if rows is not None and used > rows:
-        findings.append(_finding("vocabulary", "bad", f"{used} tokens, but config.json has vocab_size {rows}"))
+        findings.append(Finding("vocabulary", "bad", f"{used} tokens, but config.json has vocab_size {rows}"))
     if (files.path / "spm.model").is_file():
         findings.append(_tokens(files))
     if longest := longest_input(read_config(files.path)):
-        findings.append(_finding("positions", "ok", f"texts of up to {longest} tokens"))
+        findings.append(Finding("positions", "ok", f"texts of up to {longest} tokens"))
     return [*findings, _weights(files.path)]
 
 
-def _tokens(files) -> dict[str, Any]:
-    """Our tokens and those of plain transformers against SentencePiece itself."""
+def _tokens(files: ModelFiles) -> Finding:
+    """Compare our tokens, and those of plain transformers, with SentencePiece itself."""
     import sentencepiece
     from transformers import AutoTokenizer
-
-    from debft.models.build import build_tokenizer
 
     oracle = sentencepiece.SentencePieceProcessor(model_file=str(files.path / "spm.model"))
     ours = build_tokenizer(files).backend_tokenizer
     wrong = [text for text in PROBES if ours.encode(text, add_special_tokens=False).ids != oracle.encode(text)]
     if wrong:
-        return _finding(
+        return Finding(
             "tokens", "bad", f"{len(wrong)} of {len(PROBES)} probes differ from spm.model, {wrong[0]!r} first; please report it"
         )
     try:
@@ -113,21 +123,21 @@ def _tokens(files) -> dict[str, Any]:
         beside = f"plain transformers {version('transformers')} differs on {damaged}"
     except (ValueError, OSError) as error:
         beside = f"plain transformers cannot load it ({str(error).splitlines()[0][:80]})"
-    return _finding("tokens", "ok", f"{len(PROBES)} probes as spm.model gives them; {beside}")
+    return Finding("tokens", "ok", f"{len(PROBES)} probes as spm.model gives them; {beside}")
 
 
-def _weights(path: Path) -> dict[str, Any]:
-    """Their headers: whether they are whole, what dtypes they have, and whether anything keeps them from being used."""
+def _weights(path: Path) -> Finding:
+    """Read the headers of the weights: are they whole, what dtypes do they have, does anything keep them from being used?"""
     absent = lacking(path, weights=True)
     if absent and not weight_files(path):
-        return _finding("weights", "note", f"none: a run needs --from-scratch{explain_no_weights(path)}")
+        return Finding("weights", "note", f"none: a run needs --from-scratch{explain_no_weights(path)}")
     if absent:
-        return _finding("weights", "bad", f"{path}: expected {absent}, found none")
+        return Finding("weights", "bad", f"{path}: expected {absent}, found none")
     try:
         check_weights(path, read_config(path))
-        return _finding("weights", "ok", f"{', '.join(stored_dtypes(path))} in {_files(path)}; trained in float32")
+        return Finding("weights", "ok", f"{', '.join(stored_dtypes(path))} in {_files(path)}; trained in float32")
     except InputError as error:
-        return _finding("weights", "bad", str(error))
+        return Finding("weights", "bad", str(error))
 
 
 def _files(path: Path) -> str:

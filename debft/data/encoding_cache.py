@@ -16,7 +16,7 @@ from debft.data.rows import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.storage import DiskError, write_atomically
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -19,7 +19,7 @@ from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
-from debft.runtime.launch import is_main_process
+from debft.runtime.launch.group import is_main_process
 
 FORMAT_VERSION = 2  # of result.json; 1 had no model_files
 LOCK = ".lock"

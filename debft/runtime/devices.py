@@ -1,179 +1,75 @@
-"""The hardware: GPUs, accelerator, precision, size of a micro-batch. What is there is asked of torch, and only here."""
+"""The hardware of this machine: its GPUs, the precision they can compute in, the size of a micro-batch.
+
+This is the one place that looks for GPUs: at their device files, which costs nothing, and then by asking torch.
+"""
 
 import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debft.console import say
 from debft.errors import InputError
-from debft.runtime.variables import OFF, check_variables
+from debft.runtime.variables import OFF
 
 if TYPE_CHECKING:
     import torch
-    from accelerate import Accelerator
 
 # Padded tokens of one forward pass: large enough to fill the machine, small enough for its memory.
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
-# Through one of these every GPU that torch.cuda knows is reached on Linux: NVIDIA's driver, WSL, Jetson, ROCm.
 DEVICES = Path("/dev")
+# Through one of these every GPU that torch.cuda knows is reached on Linux: NVIDIA's driver, WSL, Jetson, ROCm.
 GPU_FILES = ("nvidia*", "dxg", "nvhost*", "nvmap", "kfd")
-# The two settings with which cuBLAS gives the same bits every time; it reads the variable once, when it starts.
-# Source: NVIDIA's documentation of cuBLAS, section "Results reproducibility"; torch accepts no other.
-CUBLAS_VARIABLE, CUBLAS_SETTINGS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
-TIME_TO_ANSWER = timedelta(minutes=30)  # process 0 may write a large model while the others wait
+CARD_FILES = ("nvidia[0-9]*",)  # one per NVIDIA card
+HIDDEN = ("", "-1", "none", "NoDevFiles")  # the values of CUDA_VISIBLE_DEVICES that hide every GPU
 
 
 def cpu_is_asked_for() -> bool:
-    """By accelerate's variable for it, which debft sets for several processes without GPUs."""
+    """Whether accelerate's variable asks for the CPU; debft sets it for several processes without GPUs."""
     return os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() not in OFF
 
 
 def visible_gpus() -> int:
-    """The GPUs that torch can use, 0 where ACCELERATE_USE_CPU forbids them.
+    """The number of GPUs that torch can use, 0 where ACCELERATE_USE_CPU forbids them.
 
-    Importing torch takes a second: it is spared where no file of a device exists, which no GPU works without.
+    Importing torch takes a second. It is spared where no device file exists, without which no GPU works.
     """
     if cpu_is_asked_for():
         return 0
-    if "torch" not in sys.modules and sys.platform == "linux" and not any(any(DEVICES.glob(name)) for name in GPU_FILES):
+    if "torch" not in sys.modules and sys.platform == "linux" and not _device_files(GPU_FILES):
         return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def devices_here() -> list[str]:
+    """One entry of CUDA_VISIBLE_DEVICES for each GPU that torch can use, [] where there is none."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    usable = visible_gpus()
+    return chosen.split(",")[:usable] if chosen else [str(number) for number in range(usable)]
+
+
 def unused_gpus() -> str | None:
-    """Why the machine's NVIDIA devices are left alone, None where they are used, hidden on purpose or absent."""
-    files = sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*"))
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "none", "NoDevFiles")
-    if not files or hidden or cpu_is_asked_for() or visible_gpus():
+    """Return why torch leaves the NVIDIA cards of this machine alone; None where they are used, hidden on purpose or absent."""
+    cards = _device_files(CARD_FILES)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in HIDDEN
+    if not cards or hidden or cpu_is_asked_for() or visible_gpus():
         return None
     import torch
 
     build = "is built for the CPU alone" if torch.version.cuda is None else "finds no driver or no permission for it"
-    return f"{', '.join(files)} is there, but torch {torch.__version__} {build}; everything runs on the CPU, many times slower"
+    return f"{', '.join(cards)} is there, but torch {torch.__version__} {build}; everything runs on the CPU, many times slower"
 
 
 def warn_of_unused_gpus() -> None:
-    """One line before anything trains or predicts on the CPU of a machine that has a GPU."""
+    """Print one line before anything trains or predicts on the CPU of a machine that has a GPU."""
     if why := unused_gpus():
         say(f"warning: {why}")
 
 
-def join_processes() -> None:
-    """Meet the other processes of the run; from here on they can exchange things."""
-    from accelerate.state import PartialState
-
-    check_variables(None, visible_gpus())
-    PartialState(cpu=cpu_is_asked_for(), timeout=TIME_TO_ANSWER)
-    asked, met = int(os.environ.get("WORLD_SIZE", "1")), PartialState().num_processes
-    if met != asked:
-        raise InputError(
-            f"--num-processes: expected {asked} processes to find each other, got {met}; "
-            "on a CPU set ACCELERATE_USE_CPU=true, or let debft start them"
-        )
-
-
-def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
-    """(accelerator, precision in use); `asked` is `auto` or a precision.
-
-    Raises InputError where the hardware or a launcher's variable forbids what was asked for.
-    """
-    import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import GradientAccumulationPlugin
-
-    _quiet_libraries()
-    join_processes()
-    precision = check_precision(asked)
-    check_variables(precision, visible_gpus())
-    if os.environ.get("RANK", "0") == "0":
-        warn_of_unused_gpus()
-    AcceleratorState._reset_state()  # it would keep the precision of an earlier run in this Python process
-    torch.set_float32_matmul_precision("highest")  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, which some images set, would lower it
-    mixed = "no" if precision == "fp32" else precision
-    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
-    _check_accelerator(accelerator, mixed)
-    return accelerator, precision
-
-
-@contextmanager
-def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """Within the block torch computes with kernels that give the same bits every time, where that is wanted.
-
-    Afterwards torch is set as before; the variable of cuBLAS stays, since cuBLAS has read it by then. Raises InputError where
-    the variable says something else, where cuBLAS may have started without it, and where a kernel has no such form.
-    """
-    if not wanted:
-        yield
-        return
-    import torch
-
-    _prepare_cublas()
-    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    except RuntimeError as error:
-        kernel = re.match(r"(\S+) does not have a deterministic implementation", str(error))
-        if kernel is None:
-            raise
-        raise InputError(
-            f"runtime.deterministic: expected a model whose kernels all have a deterministic form here, got {kernel[1]}, "
-            "which has none; train without it"
-        ) from error
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warned)
-
-
-def _prepare_cublas() -> None:
-    """Set the variable of cuBLAS, unless the user has. Raises InputError where that would have no effect, or another one."""
-    import torch
-
-    expected = " or ".join(CUBLAS_SETTINGS)
-    given = os.environ.get(CUBLAS_VARIABLE)
-    if given is None and torch.cuda.is_initialized() and torch.cuda.memory_stats().get("allocation.all.allocated"):
-        raise InputError(
-            f"runtime.deterministic: expected {CUBLAS_VARIABLE} to be {expected} before this process uses the GPU, got it unset; "
-            "set it before the program starts"
-        )
-    if given is not None and given not in CUBLAS_SETTINGS:
-        raise InputError(f"{CUBLAS_VARIABLE}: expected {expected} for runtime.deterministic, got {given}; unset it")
-    os.environ[CUBLAS_VARIABLE] = given or CUBLAS_SETTINGS[0]
-
-
-def _check_accelerator(accelerator: "Accelerator", mixed: str) -> None:
-    """Raises InputError where accelerate was told something by the environment that `check_variables` does not know."""
-    kind = accelerator.distributed_type.value
-    found = [
-        ("processes", "plain ones", "plain ones" if kind in ("NO", "MULTI_CPU", "MULTI_GPU") else kind),
-        ("gradient accumulation", 1, accelerator.gradient_accumulation_steps),
-        ("mixed precision", mixed, accelerator.mixed_precision),
-        ("compilation", "no", accelerator.state.dynamo_plugin.backend.value.lower()),
-    ]
-    for what, expected, got in found:
-        if got != expected:
-            raise InputError(f"accelerate: expected {what} {expected}, got {got}; unset its variables")
-
-
-def _quiet_libraries() -> None:
-    """Bars and advice of the libraries, between ours; their errors stay."""
-    import datasets
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-
-
 def check_precision(asked: str) -> str:
-    """The precision that `asked` means here. Raises InputError where the hardware lacks it."""
+    """Return the precision that `asked`, which may be `auto`, means here. Raises InputError where the hardware lacks it."""
     import torch
 
     on_gpu = visible_gpus() > 0
@@ -187,18 +83,23 @@ def check_precision(asked: str) -> str:
     return asked
 
 
-def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
-    """Padded tokens of one forward pass: as asked for, else as many as suit the device."""
-    return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
-
-
 def device_name(device: "torch.device") -> str:
-    """`cpu`, or `cuda` with the name of the card."""
+    """Return `cpu`, or `cuda` with the name of the card."""
     return f"{device.type} ({gpu})" if (gpu := gpu_name(device)) else device.type
 
 
 def gpu_name(device: "torch.device") -> str | None:
-    """The name of the card, such as NVIDIA H100 80GB HBM3, None for the CPU."""
+    """Return the name of the card, such as NVIDIA H100 80GB HBM3, None for the CPU."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
+    """The padded tokens of one forward pass: as many as were asked for, else as many as suit the device."""
+    return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
+
+
+def _device_files(patterns: tuple[str, ...]) -> list[str]:
+    """The paths of the device files that match one of the patterns."""
+    return sorted(str(path) for pattern in patterns for path in DEVICES.glob(pattern))

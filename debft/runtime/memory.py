@@ -1,10 +1,10 @@
-"""How much memory this process has used."""
+"""The memory that this process has used."""
 
 import platform
 
 
 def peak_memory_bytes() -> int:
-    """Of the GPU where one is used, else of this process."""
+    """Return the largest number of bytes that were in use at once: of the GPU where one was used, else of this process."""
     import torch
 
     if allocated := torch.cuda.max_memory_allocated():  # 0 where a GPU is there and the CPU was asked for

@@ -1,9 +1,9 @@
 """SIGHUP, SIGINT and SIGTERM end a run at the next safe point, with a checkpoint; a second Ctrl-C ends it at once.
 
 One signal often arrives more than once: a scheduler sends it to every process of a job, and the parent of several processes passes
-it on as well; timeout(1) and a closing terminal send two. So SIGHUP and SIGTERM only ask, however often they arrive: who sends
-them ends with SIGKILL what does not leave. Only SIGINT counts, since a second Ctrl-C is a person's: in the process that
-stands at the terminal, never in those that it started.
+it on as well; timeout(1) and a closing terminal send two. So SIGHUP and SIGTERM only ask, however often they arrive: their senders
+kill with SIGKILL what does not leave. Only SIGINT is counted, because a second Ctrl-C comes from a person; and only the process
+that runs at the terminal counts it, never the processes that it started.
 """
 
 import os
@@ -16,61 +16,59 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from debft.console import say
+from debft.runtime.launch.group import started_by_another
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes
-PARENT = "DEBFT_PARENT"  # the variable in which a process finds the id of the debft process that started it
-SECONDS_TO_LEAVE = 3.0  # before the first step there is nothing to save
+INTERRUPTED = tuple(128 + number for number in SIGNALS)  # the exit codes of an interrupted run
+SECONDS_TO_LEAVE = 3.0  # before the first step, when there is nothing to save
 SECONDS_WITHOUT_LIFE = 20.0  # after a signal; schedulers send SIGKILL 30 seconds after it
-SECONDS_TO_SAVE = 600.0  # the others wait while process 0 writes
-LONGEST_INTERVALS = 4  # as many times the longest interval between two signs of life so far are no reason to give up
+SECONDS_TO_SAVE = 600.0  # while process 0 writes and the others wait
+LONGEST_INTERVALS = 4  # a process is given up after this many times the longest interval between two signs of life so far
 
 
 @dataclass
 class Watch:
-    """Signs of life of a process that waits for others; `seconds` may pass from one to the next once a signal has arrived."""
+    """The signs of life of a process that waits for others."""
 
     seconds: float = SECONDS_TO_LEAVE
+    """The longest time, in seconds, that may pass until the next sign of life once a signal has arrived."""
     seen: float = field(default_factory=time.monotonic)
+    """The time of the last sign of life, in seconds of the monotonic clock."""
     longest: float = 0.0
+    """The longest interval between two signs of life so far, in seconds, without the time that the start took."""
 
     def alive(self, seconds: float | None = None) -> None:
-        """Give a sign of life; `seconds`: may pass to the next one, by default as the intervals so far suggest."""
+        """Give a sign of life. The next one may take `seconds`; None means as long as the intervals so far suggest."""
         now = time.monotonic()
-        if self.seconds != SECONDS_TO_LEAVE:  # the time it took to start says nothing of a step
+        if self.seconds != SECONDS_TO_LEAVE:  # the start says nothing of how long a step takes
             self.longest = max(self.longest, now - self.seen)
         self.seen = now
         self.seconds = seconds or max(SECONDS_WITHOUT_LIFE, LONGEST_INTERVALS * self.longest)
 
 
 class StopRequest:
-    """`number` is the signal that arrived at this process or another one of the run, 0 before."""
+    """A request to end the run. It is true once a signal has arrived at this process or at another one of the run."""
 
     def __init__(self, watch: Watch | None = None) -> None:
-        self.number = 0
-        self.interrupts = 0  # SIGINT that arrived here
+        self.number = 0  # of the signal that arrived; 0: none has
+        self.interrupts = 0  # how often SIGINT arrived at this process
         self.watch = watch or Watch()
 
     def __bool__(self) -> bool:
         return self.number != 0
 
 
-def answers_a_terminal() -> bool:
-    """Whether a second SIGINT is a person's. One of several processes, or a run of `reproduce`, is told by who started it."""
-    return PARENT not in os.environ and "RANK" not in os.environ
-
-
 @contextmanager
 def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
-    """Within the block signals only set the request, but for a second SIGINT: it calls `at_once` and ends the process.
+    """Within the block a signal only sets the request. A second SIGINT calls `at_once` and ends the process.
 
-    A SIGHUP or SIGTERM that was ignored stays ignored, as under nohup.
+    With `show` a line tells the user. A SIGHUP or SIGTERM that was ignored before stays ignored, as under nohup.
     """
     request = StopRequest(watch)
 
     def note(number: int, _frame: object) -> None:
         request.interrupts += number == signal.SIGINT
-        if request.interrupts > 1 and number == signal.SIGINT and answers_a_terminal():
+        if request.interrupts > 1 and number == signal.SIGINT and not started_by_another():
             at_once()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -92,9 +90,9 @@ def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[],
 
 @contextmanager
 def ended_without_life(name: str) -> Iterator[Watch]:
-    """Within the block a signal ends this process when no sign of life follows, with exit code 128 + its number.
+    """Within the block a signal after which no sign of life comes ends this process, with exit code 128 + its number.
 
-    A process that waits for another one inside torch never runs Python's handlers; a thread hears of the signal all the same.
+    A process that waits for another one inside torch never runs Python's handlers; a thread learns of the signal all the same.
     """
     watch = Watch()
     reading, writing = os.pipe()
@@ -112,7 +110,7 @@ def ended_without_life(name: str) -> Iterator[Watch]:
 
 
 def _end_without_life(reading: int, watch: Watch, name: str) -> None:
-    """Wait for a signal, then for signs of life. Returns when the other end of the pipe is closed."""
+    """Wait for a signal, then for signs of life. Return when the other end of the pipe is closed."""
     number, since = 0, float("inf")
     while True:
         readable, _, _ = select.select([reading], [], [], None if not number else 0.2)

@@ -7,9 +7,9 @@ import pytest
 
 from debft.cli import doctor
 from debft.errors import InputError
-from debft.reproduce import jobs
 from debft.runs.environment import environment
-from debft.runtime import devices, launch
+from debft.runtime import devices
+from debft.runtime.launch import local
 from debft.runtime.memory import peak_memory_bytes
 
 importing = builtins.__import__
@@ -41,9 +41,9 @@ def device_files(monkeypatch, tmp_path):
 
 def test_gpus_are_those_of_torch(gpus, monkeypatch):
     gpus(2)
-    assert (devices.visible_gpus(), launch.count(None), jobs.devices_here()) == (2, 2, ["0", "1"])
+    assert (devices.visible_gpus(), local.processes_to_start(None), devices.devices_here()) == (2, 2, ["0", "1"])
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    assert (devices.visible_gpus(), launch.count(None), jobs.devices_here()) == (0, 1, [])
+    assert (devices.visible_gpus(), local.processes_to_start(None), devices.devices_here()) == (0, 1, [])
 
 
 def test_torch_is_asked_wherever_a_device_file_exists(gpus, device_files, monkeypatch):
@@ -59,21 +59,21 @@ def test_torch_is_asked_wherever_a_device_file_exists(gpus, device_files, monkey
 
 def test_devices_that_torch_cannot_use_are_not_given_out(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert jobs.devices_here() == []
+    assert devices.devices_here() == []
     gpus(2)
-    assert jobs.devices_here() == ["3", "5"]
+    assert devices.devices_here() == ["3", "5"]
 
 
 def test_more_processes_than_gpus_are_refused(gpus):
     gpus(1)
     with pytest.raises(InputError, match="expected at most one per GPU, 1, got 2"):
-        launch.start_processes(2)
+        local.start_processes(2)
 
 
 def test_idle_gpu_is_said_before_training_and_by_doctor(gpus, device_files, capsys):
     devices.warn_of_unused_gpus()
     assert f"warning: {device_files} is there, but torch" in capsys.readouterr().err
-    assert f"warning: {device_files} is there" in doctor._device()["found"]
+    assert f"warning: {device_files} is there" in doctor._device().found
 
 
 @pytest.mark.parametrize(("name", "value"), [("CUDA_VISIBLE_DEVICES", ""), ("ACCELERATE_USE_CPU", "true")])
@@ -83,8 +83,8 @@ def test_gpu_that_is_hidden_on_purpose_is_not_said(gpus, device_files, monkeypat
 
 
 def test_processes_on_the_cpu_say_that_a_gpu_lies_idle(gpus, device_files, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "DEBFT", (sys.executable, "-c", "pass"))
-    assert launch.start_processes(2) == 0
+    monkeypatch.setattr(local, "DEBFT", (sys.executable, "-c", "pass"))
+    assert local.start_processes(2) == 0
     assert "warning" in capsys.readouterr().err
 
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.runtime.signals import LONGEST_INTERVALS, PARENT, SIGNALS, StopRequest, Watch, stop_requested
+from debft.runtime.launch.group import PARENT
+from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
 
 SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
 
@@ -134,7 +135,7 @@ def wait_for(condition, seconds=SECONDS):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
-from debft.runtime.launch import follow_parent
+from debft.runtime.launch.group import follow_parent
 from debft.runtime.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
 follow_parent()
@@ -152,8 +153,8 @@ def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft.runtime import launch\nlaunch.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
-        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(launch.start_processes(2))"
+        f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(local.start_processes(2))"
     )  # fmt: skip
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
@@ -235,7 +236,7 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
     """It was not sent along, so this step goes on; the next exchange carries it."""
     import torch
 
-    from debft.training.run import _stop_agreed
+    from debft.training.stopping import stop_agreed
 
     with stop_requested(show=False) as stop:
 
@@ -244,9 +245,9 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
             return torch.tensor([int(told[0]), 0])
 
         accelerator = SimpleNamespace(num_processes=2, device="cpu", gather=gather)
-        assert not _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert not stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         accelerator.gather = lambda told: torch.tensor([int(told[0]), 0])
-        assert _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         assert stop.number == signal.SIGTERM
 
 
@@ -265,11 +266,7 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     stop = StopRequest()
     stop.number = signal.SIGTERM
     split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
-    accelerator = SimpleNamespace(
-        unwrap_model=lambda model: model, process_index=0, num_processes=2, is_main_process=False,
-    )  # fmt: skip
-    model = SimpleNamespace(eval=lambda: None)
+    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False)
+    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=None, collate=None)
     with pytest.raises(Left):  # no batch was computed: there is no head
-        predict_logits(
-            accelerator, model, None, split, collate=None, micro_batch_tokens=1, what="x", told=lambda: bool(stop), leave=leave
-        )
+        predict_logits(loaded, accelerator, split, micro_batch_tokens=1, what="x", should_stop=lambda: bool(stop), leave=leave)

@@ -65,20 +65,3 @@ def test_every_problem_is_named_at_once(monkeypatch):
     with pytest.raises(InputError) as error:
         check_variables(None, gpus=0)
     assert len(error.value.problems) == 2
-
-
-def test_accelerator_reads_no_variable_of_its_own(monkeypatch):
-    """Should a check be missed, the accelerator is looked at as well."""
-    import torch
-
-    from debft.runtime import devices
-
-    monkeypatch.setattr(devices, "check_variables", lambda *_: None)
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    accelerator, precision = devices.build_accelerator("fp32")
-    assert (accelerator.gradient_accumulation_steps, accelerator.mixed_precision, precision) == (1, "no", "fp32")
-    assert torch.get_float32_matmul_precision() == "highest"
-    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
-    with pytest.raises(InputError, match="expected compilation no, got eager"):
-        devices.build_accelerator("fp32")

@@ -8,8 +8,8 @@ from test_finetune import tiny_recipe
 
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
-from debft.runtime import devices
-from debft.training import run
+from debft.runtime import deterministic
+from debft.training import run, train
 
 VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -34,8 +34,8 @@ def state() -> tuple[bool, bool]:
 
 def in_each_step(monkeypatch, do) -> list:
     """What `do()` returns after each step of the runs that follow."""
-    found, record = [], run.record
-    monkeypatch.setattr(run, "record", lambda *arguments: (record(*arguments), found.append(do())))
+    found, record = [], train.record
+    monkeypatch.setattr(train, "record", lambda *arguments: (record(*arguments), found.append(do())))
     return found
 
 
@@ -65,7 +65,7 @@ def test_kernel_without_a_deterministic_form_ends_the_run_with_one_line(tiny_dat
 
 
 def test_other_errors_of_torch_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="size of tensor"), devices.deterministic_kernels(True):
+    with pytest.raises(RuntimeError, match="size of tensor"), deterministic.deterministic_kernels(True):
         torch.zeros(2) + torch.zeros(3)
     assert state() == (False, False)
 
@@ -73,7 +73,7 @@ def test_other_errors_of_torch_stay_what_they_are():
 @pytest.mark.parametrize("wanted", [True, False])
 def test_setting_of_the_caller_comes_back(wanted):
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with devices.deterministic_kernels(wanted):
+    with deterministic.deterministic_kernels(wanted):
         assert state() == ((True, False) if wanted else (True, True))
     assert state() == (True, True)
 
@@ -82,14 +82,14 @@ def test_setting_of_the_caller_comes_back(wanted):
 def test_cublas_is_told_before_it_starts(monkeypatch, given, used):
     if given:
         monkeypatch.setenv(VARIABLE, given)
-    with devices.deterministic_kernels(True):
+    with deterministic.deterministic_kernels(True):
         assert os.environ[VARIABLE] == used
 
 
 def test_other_setting_of_cublas_is_refused_by_name(monkeypatch):
     monkeypatch.setenv(VARIABLE, ":4096:2")
     with pytest.raises(InputError, match=rf"^{VARIABLE}: expected :4096:8 or :16:8 .*, got :4096:2; unset it$"):
-        devices.deterministic_kernels(True).__enter__()
+        deterministic.deterministic_kernels(True).__enter__()
 
 
 def test_setting_of_cublas_that_would_come_too_late_is_refused(monkeypatch):
@@ -97,9 +97,9 @@ def test_setting_of_cublas_that_would_come_too_late_is_refused(monkeypatch):
     allocated = {"allocation.all.allocated": 0}
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda: allocated)
-    with devices.deterministic_kernels(True):
+    with deterministic.deterministic_kernels(True):
         pass
     monkeypatch.delenv(VARIABLE)
     allocated["allocation.all.allocated"] = 1
     with pytest.raises(InputError, match="got it unset; set it before the program starts"):
-        devices.deterministic_kernels(True).__enter__()
+        deterministic.deterministic_kernels(True).__enter__()

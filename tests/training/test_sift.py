@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from scipy.stats import kstest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.training.run
-import debft.training.session
+import debft.training.opening
+import debft.training.train
 from debft.config.packaged import published_weight, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
@@ -26,9 +26,12 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
-from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.outputs import model_labels
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
-from debft.runtime.devices import build_accelerator
+from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import head_of, plain_loss
 from debft.tasks import TASKS
 from debft.training import sift
@@ -282,13 +285,13 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
 
     Weight 0 must build no SiftLoss: the idle hook would change logits where the embeddings are small.
     """
-    sessions, open_session = [], debft.training.session.open_session
+    sessions, open_session = [], debft.training.opening.open_session
 
     def keep(*arguments, **options):
         sessions.append(open_session(*arguments, **options))
         return sessions[-1]
 
-    monkeypatch.setattr(debft.training.session, "open_session", keep)
+    monkeypatch.setattr(debft.training.opening, "open_session", keep)
     recipe = small_recipe(tmp_path, **{"sift.weight": 0.0})
     finetune(recipe, tmp_path / "run")
     session, _ = sessions[0]
@@ -303,7 +306,7 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
 
     logs = optimizer_steps(
         session.accelerator, model, build_optimizer(model, recipe.train), session.splits["train"], recipe.train,
-        collate=session.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
+        collate=session.loaded.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
     )  # fmt: skip
     assert [(log.loss, log.grad_norm) for log in logs] == [(row["loss"], row["grad_norm"]) for row in steps(tmp_path / "run")]
 
@@ -434,17 +437,17 @@ def test_saved_model_opens_in_plain_transformers_and_gives_the_same_probabilitie
 def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
     import signal
 
-    record = debft.training.run.record
+    record = debft.training.train.record
 
     def interrupt_at_5(session, state, log, progress):
         record(session, state, log, progress)
         if log.step == 5:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(debft.training.run, "record", interrupt_at_5)
+    monkeypatch.setattr(debft.training.train, "record", interrupt_at_5)
     with pytest.raises(Interrupted):
         finetune(trained[2], tmp_path / "run")
-    monkeypatch.setattr(debft.training.run, "record", record)
+    monkeypatch.setattr(debft.training.train, "record", record)
     finetune(trained[2], tmp_path / "run", resume=True)
     ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "run", trained[1]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -497,7 +500,7 @@ def test_published_sift_row_stands_beside_sift_runs_alone():
     without = load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), {"sift.weight": 0.0})
     task = TASKS["mnli"]
     assert why_not_compared(with_sift, task, rows) is None
-    assert [row["value"] for row in beside_published(with_sift, task, {})] == [88.4, 88.5]
+    assert [row.value for row in beside_published(with_sift, task, {})] == [88.4, 88.5]
     assert "train.num_train_epochs" in why_not_compared(without, task, rows)
     weaker = load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), {"sift.weight": 1.0})
     assert why_not_compared(weaker, task, rows) == "not the published recipe: sift.weight differs"
@@ -510,36 +513,3 @@ def test_run_without_sift_never_reaches_the_module(tmp_path, monkeypatch):
     monkeypatch.setattr(sift.SiftLoss, "__call__", lambda *arguments: 1 / 0)
     result = finetune(small_recipe(tmp_path, **{"sift.weight": 0.0, "train.max_steps": 2}), tmp_path / "run")
     assert result.status == "complete" and "sift_loss" not in steps(tmp_path / "run")[0]
-
-
-def test_options_choose_recipe_and_strength():
-    from debft.cli.main import _resolve
-
-    def resolved(**given):
-        empty = dict.fromkeys(debft_options())
-        return _resolve("mnli", empty | given)
-
-    assert resolved(model="deberta-v3-small", sift=True).reproduces == "deberta-v3/DeBERTa-v3-small+SiFT/mnli"
-    assert resolved(model="deberta-v3-large", sift=True).sift.weight == 5.0  # no recipe of its own: the published strength
-    assert resolved(model="deberta-v3-xsmall", sift=True, set=["sift.weight=1.5"]).sift.weight == 1.5
-    assert resolved(model="deberta-v3-xsmall").sift.weight == 0.0
-    assert resolved(recipe="mnli/deberta-v3-xsmall-sift", sift=False).sift.weight == 0.0
-
-
-@pytest.mark.parametrize("asked", [{"precision": "fp16"}, {"set": ["runtime.precision=fp16"]}], ids=str)
-def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(asked, monkeypatch):
-    from debft.cli.main import _resolve
-
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    given = dict.fromkeys(debft_options()) | {"model": "deberta-v3-xsmall", "sift": True}
-    assert _resolve("mnli", given).runtime.precision == "fp16"
-    with pytest.raises(InputError, match="--precision fp16: expected a CUDA GPU"):
-        _resolve("mnli", given | asked)
-
-
-def debft_options():
-    import inspect
-
-    from debft.cli.main import _fine_tune
-
-    return [name for name in inspect.signature(_fine_tune).parameters if name != "task"]

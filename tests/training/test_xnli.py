@@ -15,6 +15,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.scoring import inference, loading
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
+from debft.training.describe import remarks
 from debft.training.plan import make_plan
 from debft.training.run import finetune
 
@@ -129,7 +130,7 @@ def test_languages_without_rows_are_left_out_and_named(tmp_path):
     plan = make_plan(demo_recipe(**write_dev(tmp_path)))
     assert [split.name for split in plan.task.evals] == ["validation.fr", "validation.de"]
     lacking = ", ".join(language for language in LANGUAGES if language not in ("de", "fr"))
-    assert f"no rows of {lacking}: evaluated on fr, de" in plan.remarks()
+    assert f"no rows of {lacking}: evaluated on fr, de" in remarks(plan)
 
 
 def test_language_that_was_asked_for_and_has_no_rows_is_an_error(tmp_path):
@@ -147,7 +148,7 @@ def test_average_over_the_languages_that_are_there_is_not_set_beside_that_of_all
     recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"))
     task = present(TASKS["xnli"], write_dev(tmp_path)["data"])
     average, *_ = beside_published(recipe, task, {"test.avg/accuracy": 80.0})
-    assert average["ours"] is None
+    assert average.ours is None
 
 
 def test_translated_training_rows_of_xnli_mt_name_contradiction_otherwise(tmp_path):
@@ -166,8 +167,8 @@ def test_published_row_stands_beside_the_scores_on_test():
     assert why_not_compared(recipe, TASKS["xnli"], ALL_ROWS) is None
     scores = {f"{part}.{language}/accuracy": 70.0 for part in ("validation", "test") for language in (*LANGUAGES, "avg")}
     rows = beside_published(recipe, TASKS["xnli"], scores)
-    assert [row["score"] for row in rows] == [f"test.{language}/accuracy" for language in ("avg", *LANGUAGES)]
-    assert (rows[0]["cell"], rows[0]["difference"], rows[-1]["difference"]) == ("79.8+/-0.2", -9.8, -2.4)
+    assert [row.score for row in rows] == [f"test.{language}/accuracy" for language in ("avg", *LANGUAGES)]
+    assert (rows[0].cell, rows[0].difference, rows[-1].difference) == ("79.8+/-0.2", -9.8, -2.4)
 
 
 def test_average_of_some_languages_is_not_set_beside_that_of_all():
@@ -175,8 +176,8 @@ def test_average_of_some_languages_is_not_set_beside_that_of_all():
     task = task_of("xnli", recipe.languages)
     assert why_not_compared(recipe, task, ALL_ROWS) is None
     average, *others = beside_published(recipe, task, {"test.avg/accuracy": 80.0, "test.fr/accuracy": 80.0})
-    assert average["ours"] is None and average["difference"] is None
-    assert [row["ours"] for row in others if row["score"] == "test.fr/accuracy"] == [80.0]
+    assert average.ours is None and average.difference is None
+    assert [row.ours for row in others if row.score == "test.fr/accuracy"] == [80.0]
 
 
 def test_other_training_language_is_not_the_published_recipe():

@@ -1,0 +1,171 @@
+"""The options of the task commands in one list, and the check of every name or path that a command is given.
+
+An option that sets a key of the recipe takes type, choices and bounds from the field of that key. The value itself is checked by
+the recipe (config/reading.py), so that a file, `--set` and an option are held to the same.
+"""
+
+import inspect
+import types
+import typing
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+import typer
+
+from debft.config.recipe import Recipe
+from debft.errors import InputError, one_of
+
+DEFAULT_MODEL = "deberta-v3-xsmall"
+RUN, SCORE = "Run", "Score"  # the headings in --help: what moves no score, and what may
+BOUNDS = (("above", "above"), ("least", "at least"), ("below", "below"))  # of a field's metadata, with the words for --help
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option of the task commands."""
+
+    name: str
+    """The name of its parameter in Python."""
+    key: str | None
+    """The dotted key of the recipe that it sets, `train.learning_rate`; None for an option of the command alone."""
+    kind: Any
+    """The type of its value, without None."""
+    flag: str
+    """The word that is typed, `--learning-rate`; both words of a switch, `--sift/--no-sift`."""
+    panel: str
+    """The heading in `--help`."""
+    help: str
+    """The text in `--help`."""
+    only_for: str | None = None
+    """The one task whose command has it; None: every task command has it."""
+    is_path: bool = False
+    """Whether its value is a name or a path, which cannot be empty."""
+    default: bool | None = None
+    """The value where it is not typed; None leaves the matter to the recipe."""
+    least: int | None = None
+    """The smallest value, of an option of the command alone."""
+
+    @property
+    def typed(self) -> str:
+        """The word as an error line names it."""
+        return self.flag.partition("/")[0]
+
+    def parameter(self) -> inspect.Parameter:
+        """The parameter that Typer makes the option from."""
+        option = typer.Option(
+            self.flag,
+            help=self.help,
+            rich_help_panel=self.panel,
+            show_default=False,
+            min=self.least,
+            callback=name_or_path if self.is_path else None,
+        )
+        kind = self.kind if self.default is not None else self.kind | None
+        return inspect.Parameter(
+            self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=Annotated[kind, option]
+        )
+
+
+def name_or_path(parameter: typer.CallbackParam, value: Any) -> Any:
+    """Return what was typed for an option or argument that names something. Raises InputError where a name is empty."""
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if text is not None and not str(text).strip():
+            typed = next((word for word in parameter.opts if word.startswith("--")), parameter.metavar or parameter.name)
+            raise InputError(f"{typed}: expected a name or path, got '{text}'")
+    return value
+
+
+def _of_recipe(key: str, panel: str, text: str, *, flag: str = "", only_for: str | None = None, is_path: bool = False) -> Option:
+    """An option that sets `key`. Its flag is `--` and the last part of the key, unless `flag` is another one."""
+    kind, limits = _field(key)
+    if typing.get_origin(kind) is Literal:
+        kind, limits = str, f"one of {one_of(typing.get_args(kind))}"
+    if limits:
+        text = f"{text} {limits[0].upper()}{limits[1:]}."
+    name = key.rpartition(".")[2]
+    flag = flag or f"--{name.replace('_', '-')}"
+    return Option(name=name, key=key, kind=kind, flag=flag, panel=panel, help=text, only_for=only_for, is_path=is_path)
+
+
+def _of_command(name: str, kind: Any, panel: str, text: str, *, flag: str = "", **more: Any) -> Option:
+    """An option that sets no key of the recipe."""
+    flag = flag or f"--{name.replace('_', '-')}"
+    return Option(name=name, key=None, kind=kind, flag=flag, panel=panel, help=text, **more)
+
+
+def _field(key: str) -> tuple[Any, str]:
+    """(type without None, bounds in words) of the field of a dotted key."""
+    section, _, name = key.rpartition(".")
+    owner = typing.get_type_hints(Recipe)[section] if section else Recipe
+    kind = typing.get_type_hints(owner)[name]
+    if isinstance(kind, types.UnionType):
+        (kind,) = (part for part in typing.get_args(kind) if part is not types.NoneType)
+    metadata = next(field.metadata for field in fields(owner) if field.name == name)
+    limits = [f"{words} {metadata[bound]:g}" for bound, words in BOUNDS if metadata.get(bound) is not None]
+    return kind, ", ".join(limits)
+
+
+# In the order of --help.
+OPTIONS = (
+    _of_recipe(
+        "model",
+        RUN,
+        f"Alias, hub id or directory of the model (default: the recipe's, else {DEFAULT_MODEL}, or demo for --data demo).",
+        is_path=True,
+    ),
+    _of_command(
+        "recipe", str, RUN, "Name or YAML file of the recipe (default: the published one of this model and task).", is_path=True
+    ),
+    _of_recipe("data", RUN, "Where the rows are: hub, demo or a directory (default: hub).", is_path=True),
+    _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
+    _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
+    _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
+    _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
+    _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
+    _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
+    _of_recipe("runtime.save_steps", RUN, "Optimizer steps from one checkpoint to the next."),
+    _of_recipe("text.text_columns", RUN, "Column of the texts, or A,B for pairs (default: found in the file).", only_for="text"),
+    _of_recipe("text.label_column", RUN, "Column of the labels (default: found in the file).", only_for="text"),
+    _of_recipe("text.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),
+    _of_recipe("init_from", SCORE, "Start from the weights of this run, such as an MNLI run for RTE.", is_path=True),
+    _of_command(
+        "sift",
+        bool,
+        SCORE,
+        "Train adversarially (SiFT) with the published strength, or do not (default: as the recipe has it).",
+        flag="--sift/--no-sift",
+    ),
+    _of_recipe("train.seed", SCORE, "Seed of the head's weights, the data order and dropout."),
+    _of_recipe("train.from_scratch", SCORE, "Start from random weights, as the model's config.json has them."),
+    _of_recipe("train.max_steps", SCORE, "Optimizer steps in all; the schedule ends there."),
+    _of_recipe("train.max_train_samples", SCORE, "Rows of the training split to use, the first ones."),
+    _of_recipe("train.max_eval_samples", SCORE, "Rows of each eval split to use, the first ones."),
+    _of_recipe("train.skip_bad_rows", SCORE, "Leave out bad rows; they are counted and named."),
+    _of_recipe("train.learning_rate", SCORE, "Highest learning rate, at the end of the warm-up."),
+    _of_recipe("train.num_train_epochs", SCORE, "Passes over the training data."),
+    _of_recipe("train.train_batch_size", SCORE, "Sequences per optimizer step, over all devices."),
+    _of_recipe("train.warmup_steps", SCORE, "Optimizer steps of the warm-up; a number below 1 is that fraction of the run."),
+    _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
+    _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
+    _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
+    _of_recipe("languages.train_language", SCORE, "Language to train on (default: en).", only_for="xnli"),
+    _of_recipe(
+        "languages.eval_languages",
+        SCORE,
+        "Languages to evaluate, such as fr,de (default: all 15).",
+        flag="--language",
+        only_for="xnli",
+    ),
+    _of_command(
+        "assignments",
+        list[str],
+        SCORE,
+        "Set any other key of the recipe, such as train.adam_epsilon=1e-6 (repeatable).",
+        flag="--set",
+    ),
+)
+
+
+def options_of(task: str) -> list[Option]:
+    """The options that the command of `task` has."""
+    return [option for option in OPTIONS if option.only_for in (None, task)]

@@ -1,0 +1,39 @@
+"""Results on stdout: JSON, and lines that a reader may stop reading."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from debft.errors import InputError
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print `content` as one JSON object."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """Print within the block until the reader has enough, as `| head` does. Raises InputError where stdout takes no more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"stdout: {error.strerror}") from None
+
+
+def write_any_text() -> None:
+    """Make every text printable, whatever code page the system has.
+
+    Results that go to a file or another program are UTF-8. A terminal gets \\u escapes for what it cannot show.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            for_program = stream is sys.stdout and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if for_program else None, errors="backslashreplace")

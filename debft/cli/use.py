@@ -1,0 +1,92 @@
+"""The commands that use what was trained: evaluate, predict, submit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from debft.cli.options import name_or_path
+from debft.cli.stdout import print_json, until_closed
+from debft.errors import InputError
+
+_RunOrModel = Annotated[
+    str,
+    typer.Argument(help="Directory of a run, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL", callback=name_or_path),
+]
+_Task = Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)]
+_Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the rows are: hub, demo or a directory (default: as in the run).", show_default=False, callback=name_or_path
+    ),
+]
+
+
+def evaluate(
+    run_or_model: _RunOrModel,
+    task: _Task = None,
+    data: _Data = None,
+    max_eval_samples: Annotated[
+        int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
+    ] = None,
+    precision: _Precision = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
+) -> None:
+    """Score a fine-tuned model on the dev splits of its task."""
+    from debft.scoring import inference
+    from debft.scoring.loading import load_predictor
+
+    result = inference.evaluate(load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    if as_json:
+        print_json(result)
+        return
+    for name, score in result["scores"].items():
+        print(f"{name:<36} {score:6.2f}")
+    for name, count in result["num_examples"].items():
+        print(f"{name:<36} {count:,} rows")
+
+
+def predict(
+    run_or_model: _RunOrModel,
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="JSONL, JSON, TSV, CSV or Parquet with the task's columns; - for stdin (JSONL, JSON or TSV).",
+            metavar="FILE",
+            callback=name_or_path,
+        ),
+    ] = "-",
+    task: _Task = None,
+    precision: _Precision = "auto",
+    form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
+) -> None:
+    """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
+    from debft.scoring import inference
+    from debft.scoring.formats import FORMATS
+    from debft.scoring.loading import load_predictor
+
+    if form not in FORMATS:
+        raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
+    rows = inference.label(load_predictor(run_or_model, task, precision), file)
+    with until_closed():
+        for line in FORMATS[form](rows):
+            print(line, flush=True)
+
+
+def submit(
+    runs: Annotated[
+        list[str], typer.Argument(help="GLUE runs, one per task, or one SQuAD run.", metavar="RUN...", callback=name_or_path)
+    ],
+    data: _Data = None,
+    output: Annotated[str, typer.Option(help="A new or empty directory.", callback=name_or_path)] = "submission",
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Write them even where rows differ from the benchmark's; the leaderboard refuses those."),
+    ] = False,
+    precision: _Precision = "auto",
+) -> None:
+    """Write the files that the GLUE and SQuAD leaderboards take, checked against their rules."""
+    from debft.output import leaderboards
+
+    leaderboards.print_submission(leaderboards.submit(runs, data, Path(output), partial=partial, precision=precision))

@@ -1,0 +1,79 @@
+"""Build the accelerator: accelerate's view of the devices and processes of a run, with nothing left to a launcher's variables."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from debft.errors import InputError
+from debft.runtime.devices import check_precision, cpu_is_asked_for, visible_gpus, warn_of_unused_gpus
+from debft.runtime.launch.group import group_size, is_main_process
+from debft.runtime.variables import check_variables
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+TIME_TO_ANSWER = timedelta(minutes=30)  # process 0 may write a large model while the others wait
+
+
+def join_processes() -> None:
+    """Meet the other processes of the run; from here on they can exchange objects and tensors.
+
+    Raises InputError where they do not find each other.
+    """
+    from accelerate.state import PartialState
+
+    check_variables(None, visible_gpus())
+    PartialState(cpu=cpu_is_asked_for(), timeout=TIME_TO_ANSWER)
+    expected, met = group_size(), PartialState().num_processes
+    if met != expected:
+        raise InputError(
+            f"--num-processes: expected {expected} processes to find each other, got {met}; "
+            "on a CPU set ACCELERATE_USE_CPU=true, or let debft start them"
+        )
+
+
+def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
+    """Return (accelerator, precision in use); `asked` is `auto` or a precision.
+
+    Raises InputError where the hardware or a launcher's variable forbids what was asked for.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin
+
+    _quiet_libraries()
+    join_processes()
+    precision = check_precision(asked)
+    check_variables(precision, visible_gpus())
+    if is_main_process():
+        warn_of_unused_gpus()
+    AcceleratorState._reset_state()  # it would keep the precision of an earlier run in this Python process
+    torch.set_float32_matmul_precision("highest")  # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, which some images set, would lower it
+    mixed = "no" if precision == "fp32" else precision
+    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
+    _check_accelerator(accelerator, mixed)
+    return accelerator, precision
+
+
+def _check_accelerator(accelerator: "Accelerator", mixed: str) -> None:
+    """Raises InputError where a variable that `check_variables` does not know has changed how accelerate works."""
+    kind = accelerator.distributed_type.value
+    settings = [
+        ("processes", "plain ones", "plain ones" if kind in ("NO", "MULTI_CPU", "MULTI_GPU") else kind),
+        ("gradient accumulation", 1, accelerator.gradient_accumulation_steps),
+        ("mixed precision", mixed, accelerator.mixed_precision),
+        ("compilation", "no", accelerator.state.dynamo_plugin.backend.value.lower()),
+    ]
+    for what, expected, got in settings:
+        if got != expected:
+            raise InputError(f"accelerate: expected {what} {expected}, got {got}; unset its variables")
+
+
+def _quiet_libraries() -> None:
+    """Silence the progress bars and the advice of the libraries, which would stand between our lines; their errors stay."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -1,0 +1,53 @@
+"""A task command resolves the recipe that its options ask for."""
+
+import pytest
+
+from debft.cli.train import resolve
+from debft.errors import InputError
+
+
+def test_options_choose_recipe_and_strength():
+    def resolved(model=None, **given):
+        return resolve("mnli", {"model": model} if model else {}, **given)
+
+    assert resolved(model="deberta-v3-small", sift=True).reproduces == "deberta-v3/DeBERTa-v3-small+SiFT/mnli"
+    assert resolved(model="deberta-v3-large", sift=True).sift.weight == 5.0  # no recipe of its own: the published strength
+    assert resolved(model="deberta-v3-xsmall", sift=True, assignments=["sift.weight=1.5"]).sift.weight == 1.5
+    assert resolved(model="deberta-v3-xsmall").sift.weight == 0.0
+    assert resolved(recipe="mnli/deberta-v3-xsmall-sift", sift=False).sift.weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("keys", "assignments"), [({"runtime.precision": "fp16"}, []), ({}, ["runtime.precision=fp16"])], ids=["option", "set"]
+)
+def test_precision_of_the_command_line_must_be_there_where_a_recipes_gives_way(keys, assignments, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model = {"model": "deberta-v3-xsmall"}
+    assert resolve("mnli", model, sift=True).runtime.precision == "fp16"
+    with pytest.raises(InputError, match="--precision fp16: expected a CUDA GPU"):
+        resolve("mnli", model | keys, sift=True, assignments=assignments)
+
+
+def test_sift_of_a_named_recipe_has_the_strength_of_its_model():
+    """The published lambda is 3 for xsmall, also where the model is named by the recipe alone."""
+    assert resolve("mnli", {}, recipe="mnli/deberta-v3-xsmall", sift=True).sift.weight == 3.0
+
+
+def test_model_is_the_default_one_where_neither_recipe_nor_option_names_it(tmp_path):
+    (tmp_path / "own.yaml").write_text("train:\n  seed: 7\n")
+    for keys, model in (({}, "deberta-v3-xsmall"), ({"data": "demo"}, "demo"), ({"model": "deberta-base"}, "deberta-base")):
+        resolved = resolve("mnli", keys, recipe=str(tmp_path / "own.yaml"))
+        assert (resolved.task, resolved.model, resolved.train.seed) == ("mnli", model, 7)
+
+
+def test_problem_of_a_typed_value_is_named_by_its_option():
+    keys = {"languages.eval_languages": "xx", "train.seed": -1, "text.max_seq_length": 1}
+    with pytest.raises(InputError) as raised:
+        resolve("xnli", keys)
+    assert [problem.partition(":")[0] for problem in raised.value.problems] == ["--seed", "--max-seq-length"]
+
+
+def test_problem_of_the_strength_is_named_by_the_switch_that_set_it(monkeypatch):
+    monkeypatch.setattr("debft.cli.train.published_weight", lambda model: -1.0)
+    with pytest.raises(InputError, match=r"^--sift: expected a number of at least 0, got -1\.0"):
+        resolve("mnli", {"model": "deberta-v3-large"}, sift=True)
