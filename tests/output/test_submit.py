@@ -316,7 +316,7 @@ def test_partial_leaves_the_count_alone_and_nothing_else():
     assert len(check_glue(zipped(("WNLI.tsv", few.replace("1\t0", "2\t0"))), partial=True)) == 1
 
 
-@pytest.fixture(scope="module", params=["squad2", "squad"])
+@pytest.fixture(scope="module", params=["squad2", pytest.param("squad", marks=pytest.mark.sweep)])
 def answered(request, tmp_path_factory):
     """A short SQuAD run on rows of its own, and the references of its dev questions."""
     task, root = TASKS[request.param], tmp_path_factory.mktemp(request.param)

@@ -181,7 +181,7 @@ def weights(run):
     return load_file(run.path / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("stop_after", [3, 6, 7])
+@pytest.mark.parametrize("stop_after", [3, pytest.param(6, marks=pytest.mark.sweep), 7])
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, monkeypatch, stop_after):
     """With dropout, in the middle of an epoch and at its end; the best checkpoint included."""
     recipe = tiny_recipe(
@@ -433,7 +433,7 @@ LEARNED = {
     "stsb": (6, "validation/spearmanr", 90), "qqp": (4, "validation/f1", 80), "qnli": (10, "validation/accuracy", 90),
     "rte": (4, "validation/accuracy", 80), "wnli": (4, "validation/accuracy", 80),
 }  # fmt: skip
-QUICK = ("cola", "rte")  # a sentence and a pair; what is learned of the other tasks is of these kinds, or a score, a question
+QUICK = ("cola",)  # pairs take four epochs; that they are learned at all is seen with the architectures and with own data
 
 
 @pytest.mark.parametrize("task", LEARNED)
