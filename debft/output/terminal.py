@@ -10,7 +10,7 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import clock, console, say
-from debft.runs.directory import RunResult
+from debft.runs.result import RunResult
 
 
 def print_result(result: RunResult, output: Path) -> None:
@@ -23,8 +23,8 @@ def print_result(result: RunResult, output: Path) -> None:
         say(f"note on the published cell: {note}")
     timing = result.timing
     say(
-        f"{result.steps:,} steps in {clock(timing['train_seconds'])}, {timing['examples_per_second']:,.0f} examples/s; "
-        f"evaluation {clock(timing['eval_seconds'])}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
+        f"{result.steps:,} steps in {clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s; "
+        f"evaluation {clock(timing.eval_seconds)}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
     )
     say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
 

@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,8 @@ from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.others import OtherRun, other_runs
 from debft.reproduce.plan import RecipePlan, Run, TablePlan
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runtime.signals import INTERRUPTED
 
 FORMAT_VERSION = 2
@@ -197,7 +198,7 @@ def _measured(run: Run, result: RunResult) -> dict[str, Any]:
         "num_train_examples": result.num_train_examples,
         "num_tokens": result.num_tokens,
         "peak_memory_bytes": result.peak_memory_bytes,
-        **result.timing,
+        **asdict(result.timing),
     }
 
 

@@ -13,7 +13,8 @@ from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.keys import identity_of, made_by, made_here, made_key, run_key
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runtime.devices import check_precision
 from debft.tasks import Task
 from debft.training.plan import Plan, check_writable, make_plan
@@ -107,7 +108,7 @@ class Run:
 
     def _wrong(self, result: RunResult) -> str | None:
         """What in the result is not what the key of this run stands for."""
-        if (result.data["fingerprints"], result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
+        if (result.data.fingerprints, result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
             return "another seed or other rows"
         there = from_dict(result.recipe, str(self.directory / "result.json"))
         if identity_of(there) != identity_of(self.recipe):

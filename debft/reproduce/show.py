@@ -11,7 +11,7 @@ from debft.reproduce.cost import PROBE_STEPS, Cost, total
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
 from debft.reproduce.others import other_runs, say_other_runs
 from debft.reproduce.plan import Run, TablePlan
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 TEXTS = ("recipe", "row", "task", "score", "verdict")  # columns; the others are numbers
 COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "undecided": "yellow", "labelled": "dim"}

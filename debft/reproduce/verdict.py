@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from scipy.special import stdtr, stdtrit  # Student's t: distribution and quantile, a hundred times faster than scipy.stats
 
 from debft.published.load import PublishedScore, Table
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 LEVEL = 0.05  # of the interval of our mean, and of Holm's correction over the cells of one command
 # Points. Scores are counts of right answers, so that two seeds can agree by chance: less spread than this is not believed. It is

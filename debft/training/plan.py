@@ -19,7 +19,8 @@ from debft.data.sources.own import quoted
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models.build import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of

@@ -11,8 +11,9 @@ from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
 from debft.errors import InputError, Interrupted, MachineError
 from debft.published.comparison import beside_published, why_not_compared
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
 from debft.runs.environment import environment
+from debft.runs.result import RowsOfRun, RunResult, Timing
 from debft.runs.storage import DiskError
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.devices import gpu_name
@@ -201,14 +202,14 @@ def write_result(session: "Session", state: "TrainState", assessed: "dict[str, A
         num_train_examples=len(plan.train),
         num_tokens=state.num_tokens,
         steps=state.step,
-        timing={
-            "train_seconds": state.train_seconds,
-            "eval_seconds": state.eval_seconds,
-            "examples_per_second": state.num_examples / state.train_seconds,
-            "tokens_per_second": state.num_tokens / state.train_seconds,
-        },
+        timing=Timing(
+            train_seconds=state.train_seconds,
+            eval_seconds=state.eval_seconds,
+            examples_per_second=state.num_examples / state.train_seconds,
+            tokens_per_second=state.num_tokens / state.train_seconds,
+        ),
         peak_memory_bytes=peak_memory_bytes(),
-        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows},
+        data=RowsOfRun(source=source_kind(recipe.data), fingerprints=plan.fingerprints, skipped_rows=plan.skipped_rows),
         recipe=asdict(recipe),
         environment=environment(
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision

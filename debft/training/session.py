@@ -17,6 +17,7 @@ from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.runs import checkpoint
 from debft.runs.directory import RunDirectory, files_of
 from debft.runs.environment import code_digest, moving_versions
+from debft.runs.result import WrittenFile
 from debft.runs.storage import DiskError, whole_directory
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import device_name, micro_batch_tokens
@@ -180,7 +181,7 @@ def _describe(plan: Plan, splits: dict[str, EncodedSplit], accelerator: "Acceler
             say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str, Any]]:
+def save_model(session: Session, chosen: dict[str, float]) -> dict[str, WrittenFile]:
     """A plain transformers directory: opens with debft uninstalled, and AutoTokenizer gives the same tokens. Whole or absent.
 
     Returns bytes and sha256 of its files by name.

@@ -74,7 +74,7 @@ BAD = {
     "negative rate": (["--data", "good", "--learning-rate", "-1"], "--learning-rate: expected a number above 0, got -1.0"),
     "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
     "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
-    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected train.KEY=VALUE"),
+    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected SECTION.KEY=VALUE"),
     "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
     "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
     "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),

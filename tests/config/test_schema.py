@@ -3,12 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from schemas import wrong
 
 from debft.config import yaml12
 from debft.config.packaged import RECIPES_DIR, recipe_names, recipe_path
@@ -18,48 +18,6 @@ from debft.config.schema import descriptions, schema
 from debft.errors import InputError
 
 RECIPE = schema(Recipe)
-KINDS = {"object": Mapping, "array": list, "string": str, "boolean": bool, "null": type(None)}
-READ = {
-    "$schema", "title", "description", "default", "type", "enum", "anyOf", "properties", "required", "additionalProperties",
-    "items", "minItems", "maxItems", "minimum", "exclusiveMinimum", "exclusiveMaximum",
-}  # fmt: skip
-
-
-def is_a(value: Any, kind: str) -> bool:
-    if kind in ("integer", "number"):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and (kind == "number" or value == int(value))
-    return isinstance(value, KINDS[kind])
-
-
-def wrong(value: Any, rule: dict[str, Any], place: str = "") -> list[str]:
-    """The places at which a value is not what the schema asks for."""
-    assert rule.keys() <= READ
-    if "type" in rule:
-        kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
-        if not any(is_a(value, kind) for kind in kinds):
-            return [place]
-    found = [place] if "enum" in rule and value not in rule["enum"] else []
-    found += [place] if "anyOf" in rule and all(wrong(value, each) for each in rule["anyOf"]) else []
-    if is_a(value, "number"):
-        outside = (
-            value < rule.get("minimum", value),
-            value <= rule.get("exclusiveMinimum", value - 1),
-            value >= rule.get("exclusiveMaximum", value + 1),
-        )
-        found += [place] if any(outside) else []
-    if isinstance(value, Mapping):
-        known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-        found += [f"{place}.{key}" for key in rule.get("required", ()) if key not in value]
-        for key, item in value.items():
-            of_key = known.get(key, others)
-            found += [f"{place}.{key}"] if of_key is False else wrong(item, of_key, f"{place}.{key}")
-    if isinstance(value, list):
-        found += [place] if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", len(value)) else []
-        items = rule.get("items", {})
-        rules = items if isinstance(items, list) else [items] * len(value)
-        found += [problem for item, each in zip(value, rules, strict=False) for problem in wrong(item, each, f"{place}[]")]
-    return found
 
 
 def test_committed_schema_is_that_of_the_recipe():

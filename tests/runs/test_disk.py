@@ -18,7 +18,8 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
 from debft.errors import InputError, MachineError
-from debft.runs.directory import FORMAT_VERSION, RunDirectory
+from debft.runs.directory import RunDirectory
+from debft.runs.result import FORMAT_VERSION
 from debft.scoring.inference import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
@@ -211,7 +212,9 @@ def test_result_of_an_older_format_is_read_and_its_model_called_unchecked(copy, 
 def test_result_of_a_newer_format_is_refused_by_its_version_and_never_to_be_removed(copy):
     path = copy.path / "result.json"
     path.write_text(json.dumps({"format_version": FORMAT_VERSION + 1, "scores": "otherwise"}))
-    with pytest.raises(InputError, match="was written by a newer debft") as raised:
+    with pytest.raises(
+        InputError, match=rf"result.json: format {FORMAT_VERSION + 1} is newer than this debft reads \({FORMAT_VERSION}\)"
+    ) as raised:
         copy.result()
     assert "upgrade" in str(raised.value) and "remove" not in str(raised.value)
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from debft.console import clock
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
 # The symbol carries the verdict where colour does not.

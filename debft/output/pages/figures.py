@@ -19,7 +19,7 @@ from debft.output.pages.content import (
     signed,
 )
 from debft.output.pages.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
 OPEN = ("undecided", "labelled")  # drawn as outlines

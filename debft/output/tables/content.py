@@ -11,7 +11,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, with_values
 from debft.output.tables.runs import FoundRuns, Run
 from debft.published.load import Column, Row, Table, prints_number, recipe_of_cell
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from debft.console import OutputConsole
 from debft.output.pages.templates import escaped, template
 from debft.output.tables.content import Footnotes
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 
