@@ -51,9 +51,9 @@ BREAKAGES = (
     ),
     Breakage(
         "label order: the DeBERTa repository's for predictions",
-        "debft/scoring/heads.py",
-        "of_task[logits_NC.argmax(axis=1)]",
-        "of_task[::-1][logits_NC.argmax(axis=1)]",
+        "debft/scoring/heads/label.py",
+        "of_task_C[logits_NC.argmax(axis=1)]",
+        "of_task_C[::-1][logits_NC.argmax(axis=1)]",
     ),
     Breakage(
         "tokenizer: the character map is dropped",

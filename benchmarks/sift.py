@@ -17,7 +17,7 @@ import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from debft.config.recipe import SiftConfig
-from debft.scoring.heads import ClassificationHead, plain_loss
+from debft.scoring.heads import LabelHead, plain_loss
 from debft.tasks import TASKS
 from debft.training.sift import SiftLoss
 
@@ -60,7 +60,7 @@ def batch_of(options: argparse.Namespace) -> dict[str, torch.Tensor]:
 def steps(options: argparse.Namespace, kinds: list[str]) -> dict[str, list[float]]:
     """Seconds of each step by kind, the first one left out."""
     model, batch, task = build(options), batch_of(options), TASKS["mnli"]
-    head = ClassificationHead(task=task, labels=task.labels)
+    head = LabelHead(task=task, labels=task.labels)
     losses = {"plain": plain_loss(head), "sift": SiftLoss(head=head, config=SiftConfig(weight=3.0), plain=model)}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}

@@ -31,7 +31,7 @@ from transformers import (
 
 from debft.config.recipe import Recipe, TrainConfig
 from debft.scoring.metrics import squad
-from debft.scoring.metrics.by_name import path as metric_path
+from debft.scoring.metrics.export import modules
 
 Rows = dict[str, list]
 METRICS = {
@@ -242,7 +242,7 @@ def _score(rows: Rows, texts: list[str], no_answer: list[float]) -> dict[str, fl
     thresholds = [-np.inf, *sorted(set(no_answer))]
     threshold = max(thresholds, key=lambda one: np.where(scores_N <= one, if_answered_N, if_not_N).mean())
     said = [text if score <= threshold else "" for text, score in zip(texts, no_answer, strict=True)]
-    found = evaluate.load(metric_path("squad_v2"), keep_in_memory=True).compute(
+    found = evaluate.load(modules.path("squad_v2"), keep_in_memory=True).compute(
         predictions=[{"id": str(i), "prediction_text": text} for i, text in enumerate(said)],
         references=[{"id": str(i), "answers": answers} for i, answers in enumerate(gold)],
     )

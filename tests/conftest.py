@@ -36,7 +36,7 @@ import pytest
 
 from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.tasks import TASKS
 
 # The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
@@ -123,9 +123,9 @@ def write_tsv(path: Path, header: list[str], rows: list[tuple]) -> None:
     path.write_text("\n".join("\t".join(map(str, row)) for row in [header, *rows]) + "\n", encoding="utf-8")
 
 
-def table_of(**columns: list) -> Table:
+def table_of(**columns: list) -> DataTable:
     length = len(next(iter(columns.values())))
-    return Table(columns=columns, path="rows.tsv", lines=range(2, length + 2))
+    return DataTable(columns=columns, path="rows.tsv", lines=range(2, length + 2))
 
 
 def random_texts(count: int, seed: int = 0) -> list[str]:

@@ -145,9 +145,9 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics import by_name as metrics; import pathlib; " \
+    code = "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics.export import modules; import pathlib; " \
            "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
-           "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(metrics.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
+           "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(modules.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True
     )

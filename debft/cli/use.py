@@ -35,8 +35,9 @@ def evaluate(
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
     from debft.scoring import inference
+    from debft.scoring.loading import load_predictor
 
-    result = inference.evaluate(inference.load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    result = inference.evaluate(load_predictor(run_or_model, task, precision), data, max_eval_samples)
     if as_json:
         print_json(result)
         return
@@ -62,12 +63,14 @@ def predict(
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
     from debft.scoring import inference
+    from debft.scoring.formats import FORMATS
+    from debft.scoring.loading import load_predictor
 
-    if form not in inference.FORMATS:
-        raise InputError(f"--format {form}: expected {' or '.join(inference.FORMATS)}")
-    rows = inference.label(inference.load_predictor(run_or_model, task, precision), file)
+    if form not in FORMATS:
+        raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
+    rows = inference.label(load_predictor(run_or_model, task, precision), file)
     with until_closed():
-        for line in inference.FORMATS[form](rows):
+        for line in FORMATS[form](rows):
             print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""In which keys two recipes differ, and which of these count for which purpose."""
+"""This module lists the keys in which two recipes differ, of those that count for a purpose."""
 
 from dataclasses import fields
 from typing import Literal

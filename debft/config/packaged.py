@@ -1,4 +1,4 @@
-"""The packaged recipes: their names, their files, and which one is used where none is asked for."""
+"""This module knows the packaged recipes: their names, their files, and which one is used where none is asked for."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From YAML and overrides to a Recipe. Everything that is wrong is found in one go, each thing as a `Problem`."""
+"""This module makes a Recipe of YAML and overrides. It finds everything that is wrong in one go, each thing as a `Problem`."""
 
 import math
 import types
@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from debft.config import yaml12
@@ -25,7 +26,7 @@ class Problem:
     unknown: bool = False
     """Whether there is no such key: a line about a file then points to the section that the key stands in."""
 
-    def line(self, where: str, typed: Mapping[str, str]) -> str:
+    def line(self, where: str, typed: Mapping[str, str] = MappingProxyType({})) -> str:
         """Put the place before the message: what the user typed for the key, else its place in the file `where`."""
         if self.path in typed:
             return f"{typed[self.path]}: {self.message}"
@@ -96,6 +97,7 @@ def _put(content: dict[str, Any], dotted: str, value: Any, keep: bool = False) -
 
 
 def _checked(content: Mapping[str, Any], where: str, typed: Mapping[str, str]) -> Recipe:
+    """Make the recipe of plain data. Raises InputError with a line per problem, placed in `where` or where the user typed it."""
     problems: list[Problem] = []
     recipe = _build(Recipe, content, "", problems)
     if problems:
@@ -124,6 +126,7 @@ def _build(kind: type, content: Any, path: str, problems: list[Problem]) -> Any:
 
 
 def _unknown(place: str, key: Any, known: Iterable[str]) -> Problem:
+    """Say of a key that there is none such, or where it is now."""
     if place in MOVED:
         return Problem(path=place, message=f"moved to {MOVED[place]}")
     return Problem(path=place, message=f"unknown key '{key}'{did_you_mean(str(key), known)}", unknown=True)
@@ -156,7 +159,7 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems
 
 
 def _fits(value: Any, hint: type) -> bool:
-    """Whether a plain value can be read as `hint`: 2.0 is a whole number, true is no number, NaN is none either."""
+    """Tell whether a plain value can be read as `hint`: 2.0 is a whole number, true is no number, NaN is none either."""
     if hint not in (int, float):
         return isinstance(value, hint)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""JSON schemas of frozen dataclasses: what a field may be, and the text below it as its description.
+"""This module makes JSON schemas of frozen dataclasses: what a field may be, with the text below it as its description.
 
     @dataclass(frozen=True, kw_only=True)
     class Timing:

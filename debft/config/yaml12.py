@@ -1,4 +1,4 @@
-"""YAML as people mean it: `2e-5` is a number, `on` is text, `010` is text, a key occurs once.
+"""This module reads YAML as people mean it: `2e-5` is a number, `on` is text, `010` is text, a key occurs once.
 
 PyYAML follows YAML 1.1, where `2e-5` is a string (no dot), `on` is True, `010` is 8, and of two equal keys the
 last wins without a word. This loader takes scalars as YAML 1.2's core schema does.
@@ -14,6 +14,8 @@ from debft.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
+    """A loader that takes scalars by the patterns below alone, and refuses a key that occurs twice or is no word."""
+
     yaml_implicit_resolvers: dict = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -38,7 +40,7 @@ for _tag, _pattern, _first in (
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises InputError with file and line."""
+    """Read the mapping in a YAML file. Raises InputError with file and line."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -52,6 +54,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> Any:
+    """Read a value from text. Raises InputError with `where`, and the line where that is known."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:  # a tag, key or nesting that PyYAML chokes on

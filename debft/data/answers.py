@@ -4,14 +4,14 @@ import unicodedata
 from typing import Any
 
 from debft.data.problems import Problems
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import shown
 from debft.tasks import QuestionAnswering
 
 Answers = tuple[tuple[str, int], ...]  # (text, its first character in the context)
 
 
-def check_answers(table: Table, task: QuestionAnswering, problems: Problems) -> list[Answers]:
+def check_answers(table: DataTable, task: QuestionAnswering, problems: Problems) -> list[Answers]:
     """The gold answers of every row; a wrong `answer_start` is a problem, not a wrong label."""
     checked = []
     for row, (answers, context) in enumerate(zip(table.columns["answers"], table.columns["context"], strict=True)):
@@ -30,7 +30,7 @@ def _without_edges(text: str, start: int) -> tuple[str, int]:
     return text.strip(), start + len(text) - len(text.lstrip())
 
 
-def check_not_empty(table: Table, task: QuestionAnswering, problems: Problems) -> None:
+def check_not_empty(table: DataTable, task: QuestionAnswering, problems: Problems) -> None:
     """A question or a context of nothing has no answer to look for."""
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):

@@ -9,8 +9,8 @@ from debft.data.encoding import EncodedSplit, encode
 from debft.data.rows import Examples
 from debft.data.sources import demo, directory
 from debft.data.sources import hub as hub_datasets
-from debft.data.sources.files import Table
 from debft.data.sources.own import own_task
+from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def load_table(task: Task, split: Split, source: str) -> Table:
+def load_table(task: Task, split: Split, source: str) -> DataTable:
     """The rows of a split with the task's column names. `source` is `hub`, `demo` or a directory.
 
     Raises InputError where there are none.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError
 
 PROBLEMS_SHOWN = 3
@@ -12,7 +12,7 @@ PROBLEMS_SHOWN = 3
 class Skipped:
     """Rows that were left out: (line, what is wrong with it) in the order of the file, of `num_rows` rows in all.
 
-    places: as in Table
+    places: as in DataTable
     """
 
     rows: tuple[tuple[int, str], ...]
@@ -34,7 +34,7 @@ NOTHING_SKIPPED = Skipped(rows=(), num_rows=0)
 class Problems:
     """Collects what is wrong with which row, beside the rows that could not be read. A row counts once, by what was found first."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: DataTable) -> None:
         self.table = table
         self.found: dict[int, str] = {}
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from debft.console import say
 from debft.data.answers import check_answers, check_not_empty
-from debft.data.labels import SEVERAL, has_half_surrogate, label_name, looks, single
+from debft.data.label_names import SEVERAL, has_half_surrogate, label_name, looks, single
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
@@ -53,7 +53,7 @@ class Examples:
         return digest.hexdigest()[:16]
 
 
-def check_rows(table: Table, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
+def check_rows(table: DataTable, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
     """The first `limit` rows as examples. Every row is checked all the same.
 
     train: rows that nothing can be learned from are an error as well
@@ -70,7 +70,7 @@ def check_rows(table: Table, task: Task, limit: int | None = None, *, train: boo
     return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
-def check_texts(table: Table, task: Task) -> Examples:
+def check_texts(table: DataTable, task: Task) -> Examples:
     """The rows as examples without labels. Raises InputError as `check_rows`."""
     problems = _start(table, task.text_keys)
     texts = _texts(table, task, problems)
@@ -81,7 +81,7 @@ def check_texts(table: Table, task: Task) -> Examples:
     return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
 
 
-def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problems:
+def _start(table: DataTable, wanted: tuple[str, ...], skip: bool = False) -> Problems:
     """Raises InputError for a missing column or a table without rows."""
     problems = Problems(table)
     if not table.columns and not len(table):
@@ -95,7 +95,9 @@ def _start(table: Table, wanted: tuple[str, ...], skip: bool = False) -> Problem
     return problems
 
 
-def _examples(table: Table, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]) -> Examples:
+def _examples(
+    table: DataTable, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]
+) -> Examples:
     texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
     if isinstance(task, TextClassification):
         labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
@@ -111,7 +113,7 @@ def _examples(table: Table, task: Task, problems: Problems, kept: list[int], tex
     )
 
 
-def _check_variety(table: Table, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
+def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
     """Raises InputError for training rows that are all alike: the model would learn to ignore the text. `limit`: as many are
     trained on, the first ones.
     """
@@ -140,7 +142,7 @@ def _named(label: float, task: TextClassification) -> str:
     return f"{label:g}" if task.is_regression else repr(task.labels[label])
 
 
-def _ids(table: Table, problems: Problems) -> list[str]:
+def _ids(table: DataTable, problems: Problems) -> list[str]:
     """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
     column = id_column(table)
     if column is None:
@@ -160,7 +162,7 @@ def _ids(table: Table, problems: Problems) -> list[str]:
     return ids
 
 
-def id_column(table: Table) -> str | None:
+def id_column(table: DataTable) -> str | None:
     """`id` or `idx`, in any case where it is not written so. Raises InputError where two could be it."""
     for wanted in ("id", "idx"):
         names = [wanted] if wanted in table.columns else [name for name in table.columns if name.strip().lower() == wanted]
@@ -171,7 +173,7 @@ def id_column(table: Table) -> str | None:
     return None
 
 
-def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]]:
+def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, ...]]:
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):
             if not isinstance(text, str):
@@ -181,7 +183,7 @@ def _texts(table: Table, task: Task, problems: Problems) -> list[tuple[str, ...]
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
 
 
-def _labels(table: Table, task: Task, problems: Problems) -> list:
+def _labels(table: DataTable, task: Task, problems: Problems) -> list:
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
         return check_answers(table, task, problems)

@@ -1,6 +1,6 @@
 """Questions with their contexts become windows of token ids that overlap, with the character offsets of every token.
 
-Legend: F windows, T tokens of all windows together, L tokens of one context.
+Legend: W windows, which are the sequences of the split, so that S = W; T tokens of all windows; L tokens of one context.
 """
 
 import unicodedata
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.console import meter
-from debft.data.encoding import CHUNK, EncodedSplit, Frame, cached_arrays, set_up
+from debft.data.encoding import CHUNK, EncodedSplit, Frame, set_up
+from debft.data.encoding_cache import cached_arrays
 from debft.data.rows import Examples
 
 if TYPE_CHECKING:
@@ -21,31 +22,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedWindows(EncodedSplit):
-    """Each "example" of the split is a window; labels_N: (F, 2) int64, first and last token of the answer, or CLS twice.
+    """The sequences of a split of questions are windows; those of a question lie side by side.
 
-    offsets_T2: int32, characters of the context that a token covers, spaces trimmed; -1 where it is not of the context
-    question_N: the question of each window; cls_N: the place of CLS in it
-    cut_questions: how many questions were cut; `truncated`: how many contexts take more than one window
+    labels_S: int64 (W, 2), the first and the last token of the answer, or CLS twice
+    truncated: how many contexts take more than one window
+    offsets_T2: int32, the characters of the context that a token covers, spaces trimmed; -1 for a token that is not context
+    question_W: the number of each window's question, never falling
+    cls_W: the place of CLS in each window
+    cut_questions: how many questions were cut
     """
 
     offsets_T2: np.ndarray
-    question_N: np.ndarray
-    cls_N: np.ndarray
+    question_W: np.ndarray
+    cls_W: np.ndarray
     cut_questions: int
 
     def groups(self) -> Iterator[tuple[int, range]]:
-        """(question, its windows), which stand side by side."""
-        changes = np.flatnonzero(np.diff(self.question_N)) + 1
-        for first, end in zip([0, *changes], [*changes, len(self.question_N)], strict=True):
-            yield int(self.question_N[first]), range(first, end)
+        """Give each question with its windows."""
+        changes = np.flatnonzero(np.diff(self.question_W)) + 1
+        for first, end in zip([0, *changes], [*changes, len(self.question_W)], strict=True):
+            yield int(self.question_W[first]), range(first, end)
 
     def remarks(self) -> list[str]:
-        found = []
+        lines = []
         if self.truncated:
-            found.append(f"{self.truncated:,} contexts take more than one window, {len(self):,} windows in all")
+            lines.append(f"{self.truncated:,} contexts take more than one window, {len(self):,} windows in all")
         if self.cut_questions:
-            found.append(f"{self.cut_questions:,} questions were cut")
-        return found
+            lines.append(f"{self.cut_questions:,} questions were cut")
+        return lines
 
 
 def encode_windows(
@@ -59,7 +63,7 @@ def encode_windows(
     cached: bool = True,
     show: bool = True,
 ) -> EncodedWindows:
-    """Every context in windows of at most `max_seq_length` tokens, question and special tokens included.
+    """Cut every context into windows of at most `max_seq_length` tokens, the question and special tokens included.
 
     Neighbouring windows share `doc_stride` tokens of the context. As in run_qa of transformers, a tokenizer that pads in
     front (XLNet's) gets the context first; other than there, a question longer than `max_question_length` tokens is cut at
@@ -77,30 +81,30 @@ def encode_windows(
     windows = EncodedWindows(
         ids_T=arrays["ids"],
         types_T=arrays["types"],
-        ends_N=arrays["ends"],
-        labels_N=np.zeros((len(arrays["ends"]), 2), np.int64),
+        ends_S=arrays["ends"],
+        labels_S=np.zeros((len(arrays["ends"]), 2), np.int64),
         truncated=int(arrays["counts"][0]),
         offsets_T2=arrays["offsets"],
-        question_N=arrays["questions"],
-        cls_N=arrays["cls"],
+        question_W=arrays["questions"],
+        cls_W=arrays["cls"],
         cut_questions=int(arrays["counts"][1]),
     )
-    return replace(windows, labels_N=answer_positions(windows, examples.labels))
+    return replace(windows, labels_S=answer_positions(windows, examples.labels))
 
 
 def answer_positions(windows: EncodedWindows, answers: list) -> np.ndarray:
-    """(F, 2): the first and the last token of the first gold answer of the window's question.
+    """Return the first and the last token of the first gold answer of each window's question, (W, 2).
 
     CLS twice where there is no answer, or not all of its tokens lie in the window. Characters of it that no token covers, such
     as spaces, do not count. `answers[i]`: ((text, start), ...) of question i.
     """
-    positions = np.stack([windows.cls_N, windows.cls_N], axis=1).astype(np.int64)
-    begins = np.append(0, windows.ends_N)[:-1]
+    positions = np.stack([windows.cls_W, windows.cls_W], axis=1).astype(np.int64)
+    begins = np.append(0, windows.ends_S)[:-1]
     for question, group in windows.groups():
         if not answers[question]:
             continue
         text, start = answers[question][0]
-        offsets = [windows.offsets_T2[begins[window] : windows.ends_N[window]] for window in group]
+        offsets = [windows.offsets_T2[begins[window] : windows.ends_S[window]] for window in group]
         spans = [_overlap(one, start, start + len(text)) for one in offsets]
         edges = [(one[first, 0], one[last, 1]) for one, (first, last) in zip(offsets, spans, strict=True) if first >= 0]
         if not edges:
@@ -113,25 +117,25 @@ def answer_positions(windows: EncodedWindows, answers: list) -> np.ndarray:
 
 
 def _overlap(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int]:
-    """The first and the last token that cover any of the characters `start` to `end`; -1 twice where none does."""
+    """Return the first and the last token that cover any of the characters `start` to `end`; -1 twice where none does."""
     starts, ends = offsets_L2[:, 0], offsets_L2[:, 1]
     places = np.flatnonzero((ends > starts) & (ends > start) & (starts < end))
     return (int(places[0]), int(places[-1])) if len(places) else (-1, -1)
 
 
 def unlearnable(windows: EncodedWindows, answers: list) -> list[tuple[int, int]]:
-    """(question, tokens of its answer) of the questions with an answer that lies whole in no window.
+    """Return (question, tokens of its answer) of the questions with an answer that lies whole in no window.
 
     They would be learned as questions without an answer. 0 tokens: the tokenizer makes nothing of the answer's characters.
     """
-    found, begins = [], np.append(0, windows.ends_N)[:-1]
+    lost, begins = [], np.append(0, windows.ends_S)[:-1]
     for question, group in windows.groups():
-        if answers[question] and not any(windows.labels_N[window, 0] != windows.cls_N[window] for window in group):
+        if answers[question] and not any(windows.labels_S[window, 0] != windows.cls_W[window] for window in group):
             text, start = answers[question][0]
-            pieces = [windows.offsets_T2[begins[window] : windows.ends_N[window]] for window in group]
+            pieces = [windows.offsets_T2[begins[window] : windows.ends_S[window]] for window in group]
             covering = [one[(one[:, 1] > one[:, 0]) & (one[:, 1] > start) & (one[:, 0] < start + len(text))] for one in pieces]
-            found.append((question, len(np.unique(np.concatenate(covering), axis=0))))
-    return found
+            lost.append((question, len(np.unique(np.concatenate(covering), axis=0))))
+    return lost
 
 
 def _encode(
@@ -169,7 +173,7 @@ def _encode(
 def _window(
     frame: Frame, question_L: np.ndarray, context: tuple[np.ndarray, np.ndarray], piece: tuple[int, int], context_first: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, types, offsets) of the question with a piece of the context's tokens."""
+    """Return (ids, types, offsets) of the question with a piece of the context's tokens."""
     begin, end = piece
     texts = [question_L, context[0][begin:end]]
     ids, types = frame.fill(texts[::-1] if context_first else texts)
@@ -180,14 +184,14 @@ def _window(
 
 
 def _unique(backend, contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(ids (L,), offsets (L, 2)) of each different context: SQuAD asks several questions of one."""
+    """Encode each different context once, as ids (L,) and offsets (L, 2): SQuAD asks several questions of one."""
     different = list(dict.fromkeys(contexts))
     encoded = backend.encode_batch(different, add_special_tokens=False)
     return {text: (np.array(e.ids, dtype=np.int32), trimmed_offsets(e, text)) for text, e in zip(different, encoded, strict=True)}
 
 
 def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
-    """(L, 2) int32: the characters of `text` under each token, without the spaces at either end; a space alone is empty.
+    """Return the characters of `text` under each token without spaces at either end, (L, 2) int32; a space alone is empty.
 
     SentencePiece's tokens take the space in front along, which would begin an answer with it. Where the tokenizer composed
     several characters (a letter and its mark, Hangul), it counts the first alone; here the others belong to the token too.
@@ -205,12 +209,12 @@ def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
 
 
 def _goes_with_the_one_before(character: str) -> bool:
-    """A combining mark, or a vowel or final of a Hangul syllable."""
+    """Tell a combining mark, or a vowel or final of a Hangul syllable."""
     return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
 
 
 def _pieces(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
-    """[start, end) of the windows over `length` tokens, `room` tokens each, `overlap` shared by neighbours."""
+    """Return [start, end) of the windows over `length` tokens, with `room` tokens each, of which neighbours share `overlap`."""
     assert overlap < room, "windows would not move on"
     pieces = [(0, min(room, length))]
     while pieces[-1][1] < length:

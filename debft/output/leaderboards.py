@@ -14,11 +14,12 @@ from typing import Any
 from debft.console import say
 from debft.data.load import load_table
 from debft.data.rows import Examples, check_rows, check_texts
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
-from debft.scoring.inference import assess, load_predictor, predict, recipe_of
+from debft.scoring.inference import assess, predict
+from debft.scoring.loading import load_predictor, recipe_of
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # Of each test split: the official file. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
@@ -124,7 +125,7 @@ def _test_rows(run: _Run, split: Split) -> _TestRows:
     return _TestRows(split=split, examples=check_texts(table, run.task), numbers=_numbers(table))
 
 
-def _numbers(table: Table) -> list[int]:
+def _numbers(table: DataTable) -> list[int]:
     """The benchmark's number of each row: of the first column of NUMBERS that is there, else its place in the file, from 0.
 
     Raises InputError where that column does not number the rows: their places in the benchmark are then not known.

@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from debft.console import meter
-from debft.data.batches import Collator, by_length, micro_batches
+from debft.data.batches import by_length, micro_batches
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Collator
 from debft.scoring.heads import Assessment, Head
 from debft.tasks import Task
 

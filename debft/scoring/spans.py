@@ -1,7 +1,10 @@
 """Start and end logits of windows become answers: the best spans of each question's context, and a no-answer score.
 
-Legend: T tokens and F windows of all questions together, Q questions, W windows at once, L tokens of the longest of these, K tokens
-an answer may have, P start tokens that may begin one of the best spans.
+Legend: Q questions, W windows of all of them, T tokens of all windows end to end; C windows of one chunk, L tokens of the
+longest of these; K tokens an answer may have; P tokens that may begin one of the best spans.
+
+Every span of a window is a candidate. The search leaves out, before it ranks any, the starts that cannot begin one of the best:
+benchmarks/RESULTS.md has what that saves.
 """
 
 import math
@@ -11,33 +14,41 @@ from dataclasses import dataclass
 import numpy as np
 
 NO_SPAN = 1e9  # the no-answer score of a question without any span: finite, so that JSON holds it
-CHUNK = 256  # windows at once
+CHUNK = 256  # windows searched together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Windows end to end, those of a question together; a window holds a stretch of its question's context.
+    """The windows of all questions lie end to end, those of a question together; each holds a stretch of its question's context.
 
-    offsets_T2 int32: the characters [start, end) of the context that a token covers, spaces trimmed, never falling from one token
-    to the next; start -1 for a token that is not context, and the context's tokens lie side by side. ends_F int64: where each
-    window ends in T. cls_F: where the CLS token is, counted from the window's first token. example_F: the question, never falling.
+    offsets_T2: int32, the characters [start, end) of the context that a token covers, spaces trimmed, never falling from one token
+        to the next; start -1 for a token that is not context; the context's tokens lie side by side
+    ends_W: int64, where each window ends in T
+    cls_W: where the CLS token is, counted from the window's first token
+    question_W: the number of the window's question, never falling
     """
 
     offsets_T2: np.ndarray
-    ends_F: np.ndarray
-    cls_F: np.ndarray
-    example_F: np.ndarray
+    ends_W: np.ndarray
+    cls_W: np.ndarray
+    question_W: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.ends_F)
+        return len(self.ends_W)
 
     def begins(self) -> np.ndarray:
-        return np.append(0, self.ends_F)[:-1]
+        """Return where each window begins in T, (W,)."""
+        return np.append(0, self.ends_W)[:-1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """`text` is the characters [start, end) of the context; score: start logit + end logit; probability: among the best spans."""
+    """A span is a candidate for an answer.
+
+    text: the characters [start, end) of the context
+    score: the start logit plus the end logit
+    probability: among the best spans of its question
+    """
 
     text: str
     start: int
@@ -47,10 +58,13 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """best: text of the best span, '' without any; no_answer_score: null score - best span's score, in logits; n_best: best first.
+class DecodedAnswer:
+    """What the logits say about one question.
 
-    The null score is that of the CLS token as start and end, the smallest of the question's windows.
+    best: the text of the best span, '' where there is none
+    no_answer_score: the null score minus the score of the best span, in logits; the null score is that of the CLS token as start
+        and as end, the smallest of the question's windows
+    n_best: the best spans, best first
     """
 
     best: str
@@ -66,21 +80,21 @@ def decode(
     with_null: bool,
     max_answer_length: int = 30,
     n_best_size: int = 20,
-) -> list[Answers]:
-    """The answers of each question, in the order of `contexts` (Q texts). logits_T2 float32: start, end.
+) -> list[DecodedAnswer]:
+    """Return the answer of each question, in the order of `contexts` (Q texts). logits_T2: float32, start and end.
 
     Every span of at most `max_answer_length` tokens, from one context token to the same or a later one in the same window, is a
     candidate unless its text is empty; the same characters from several windows count once, with their best score. Equal scores:
-    the earlier start first, then the shorter. Probabilities are a softmax over the best spans, and over the null score beside
-    them `with_null`. A question without any span has the answer '' and the no-answer score NO_SPAN.
+    the earlier start first, then the shorter. Probabilities are a softmax over the best spans, and `with_null` over the null
+    score too. A question without any span has the answer '' and the no-answer score NO_SPAN.
 
     Source: transformers examples/pytorch/question-answering/utils_qa.py postprocess_qa_predictions, with one deliberate
     difference: that looks at the 20 best starts x the 20 best ends only, and misses a best span where these do not pair.
     """
-    assert len(logits_T2) == len(windows.offsets_T2) and len(contexts) > windows.example_F.max(initial=-1)
+    assert len(logits_T2) == len(windows.offsets_T2) and len(contexts) > windows.question_W.max(initial=-1)
     assert max_answer_length > 0 and n_best_size > 0
     null_Q = _null_scores(logits_T2, windows, len(contexts))
-    chunks = [_best_spans(logits_T2, windows, chunk, max_answer_length, n_best_size) for chunk in _chunks(windows.example_F)]
+    chunks = [_best_spans(logits_T2, windows, chunk, max_answer_length, n_best_size) for chunk in _chunks(windows.question_W)]
     question, *columns = [np.concatenate(column) for column in zip(*chunks, strict=True)] or [np.empty(0)] * 4
     ends = np.searchsorted(question, np.arange(len(contexts)), side="right").tolist()
     spans = list(zip(*(column.tolist() for column in columns), strict=True))
@@ -91,81 +105,83 @@ def decode(
 
 
 def no_answer_probability(score: float) -> float:
-    """The logistic function of a no-answer score: 0.5 where no answer and the best span score the same."""
+    """Return the logistic function of a no-answer score: 0.5 where no answer and the best span score the same."""
     small = math.exp(-abs(score))
     return (1.0 if score >= 0 else small) / (1.0 + small)
 
 
 def _null_scores(logits_T2: np.ndarray, windows: Windows, num_questions: int) -> np.ndarray:
-    """(Q,) float32, infinite without a window."""
+    """Return the null score of each question, (Q,) float32; infinite for a question without a window."""
     null_Q = np.full(num_questions, np.inf, dtype=np.float32)
-    np.minimum.at(null_Q, windows.example_F, logits_T2[windows.begins() + windows.cls_F].sum(axis=1))
+    np.minimum.at(null_Q, windows.question_W, logits_T2[windows.begins() + windows.cls_W].sum(axis=1))
     return null_Q
 
 
-def _chunks(example_F: np.ndarray) -> Iterator[slice]:
-    """Windows of whole questions, about CHUNK at a time."""
-    cuts = np.unique(np.searchsorted(example_F, example_F[::CHUNK]))
-    yield from map(slice, cuts.tolist(), [*cuts[1:].tolist(), len(example_F)])
+def _chunks(question_W: np.ndarray) -> Iterator[slice]:
+    """Cut the windows into chunks of about CHUNK, each of whole questions."""
+    cuts = np.unique(np.searchsorted(question_W, question_W[::CHUNK]))
+    yield from map(slice, cuts.tolist(), [*cuts[1:].tolist(), len(question_W)])
 
 
 def _best_spans(
     logits_T2: np.ndarray, windows: Windows, chunk: slice, max_answer_length: int, n_best_size: int
 ) -> tuple[np.ndarray, ...]:
-    """question, start, end, score of the `n_best_size` best spans of each question in the chunk, in the order of decode."""
-    begins_W, ends_W, question_W = windows.begins()[chunk], windows.ends_F[chunk], windows.example_F[chunk]
-    lengths_W = ends_W - begins_W
-    K = min(max_answer_length, int(lengths_W.max()))
+    """Return question, start, end and score of the `n_best_size` best spans of each question, in the order of `decode`."""
+    begins_C, ends_C, question_C = windows.begins()[chunk], windows.ends_W[chunk], windows.question_W[chunk]
+    lengths_C = ends_C - begins_C
+    K = min(max_answer_length, int(lengths_C.max()))
     # K - 1 columns of padding, so that every start has K ends
-    column_L = np.arange(lengths_W.max() + K - 1)
-    token_WL = np.minimum(begins_W[:, None] + column_L, ends_W[:, None] - 1)
-    context_WL = (column_L < lengths_W[:, None]) & (windows.offsets_T2[token_WL, 0] >= 0)
-    logits_WL2 = np.where(context_WL[..., None], logits_T2[token_WL], np.float32(-np.inf))
-    offsets_WL2 = np.where(context_WL[..., None], windows.offsets_T2[token_WL], -1)
+    column_L = np.arange(lengths_C.max() + K - 1)
+    token_CL = np.minimum(begins_C[:, None] + column_L, ends_C[:, None] - 1)
+    context_CL = (column_L < lengths_C[:, None]) & (windows.offsets_T2[token_CL, 0] >= 0)
+    logits_CL2 = np.where(context_CL[..., None], logits_T2[token_CL], np.float32(-np.inf))
+    offsets_CL2 = np.where(context_CL[..., None], windows.offsets_T2[token_CL], -1)
 
-    window_P, column_P, floor_W = _promising_starts(logits_WL2, offsets_WL2, K, n_best_size)
+    window_P, column_P, floor_C = _promising_starts(logits_CL2, offsets_CL2, K, n_best_size)
     end_columns_PK = column_P[:, None] + np.arange(K)
-    score_PK = logits_WL2[window_P, column_P, 0][:, None] + logits_WL2[window_P[:, None], end_columns_PK, 1]
-    start_P = offsets_WL2[window_P, column_P, 0]
-    end_PK = offsets_WL2[window_P[:, None], end_columns_PK, 1]
-    p, k = np.nonzero((score_PK >= floor_W[window_P][:, None]) & (end_PK > start_P[:, None]))
-    return _ranked(question_W[window_P[p]], start_P[p], end_PK[p, k], score_PK[p, k], n_best_size)
+    score_PK = logits_CL2[window_P, column_P, 0][:, None] + logits_CL2[window_P[:, None], end_columns_PK, 1]
+    start_P = offsets_CL2[window_P, column_P, 0]
+    end_PK = offsets_CL2[window_P[:, None], end_columns_PK, 1]
+    p, k = np.nonzero((score_PK >= floor_C[window_P][:, None]) & (end_PK > start_P[:, None]))
+    return _ranked(question_C[window_P[p]], start_P[p], end_PK[p, k], score_PK[p, k], n_best_size)
 
 
 def _promising_starts(
-    logits_WL2: np.ndarray, offsets_WL2: np.ndarray, K: int, n_best_size: int
+    logits_CL2: np.ndarray, offsets_CL2: np.ndarray, K: int, n_best_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """window_P, column_P: tokens that can begin one of the n best spans of their window; floor_W: the least such a span scores.
+    """Find the tokens that can begin one of the n best spans of their window, and the least that such a span scores.
+
+    Returns their windows in the chunk and their columns, (P,) each, and the least score of each window, (C,).
 
     The best span of each token that is not empty and starts at a character of its own is a span of its own. So where n such tokens
     of a window reach some score, no span below it is among the n best; and of tokens that just reach it, none after n others.
     """
-    L = offsets_WL2.shape[1] - K + 1
-    start_WL, end_WL = offsets_WL2[:, :L, 0], offsets_WL2[:, :L, 1]
-    best_WL = logits_WL2[:, :L, 0] + _running_max(logits_WL2[..., 1], K)
-    own_WL = (end_WL > start_WL) & (np.diff(start_WL, axis=1, prepend=-1) > 0)
-    own_best_WL = np.where(own_WL, best_WL, np.float32(-np.inf))
+    L = offsets_CL2.shape[1] - K + 1
+    start_CL, end_CL = offsets_CL2[:, :L, 0], offsets_CL2[:, :L, 1]
+    best_CL = logits_CL2[:, :L, 0] + _running_max(logits_CL2[..., 1], K)
+    own_CL = (end_CL > start_CL) & (np.diff(start_CL, axis=1, prepend=-1) > 0)
+    own_best_CL = np.where(own_CL, best_CL, np.float32(-np.inf))
     rank = max(L - n_best_size, 0)
-    floor_W = np.partition(own_best_WL, rank, axis=1)[:, rank] if n_best_size <= L else np.full(len(best_WL), -np.inf)
-    earlier_WL = np.cumsum(own_best_WL == floor_W[:, None], axis=1)
-    promising_WL = (best_WL > floor_W[:, None]) | ((best_WL == floor_W[:, None]) & (earlier_WL <= n_best_size))
-    return *np.nonzero(promising_WL & (start_WL >= 0)), floor_W
+    floor_C = np.partition(own_best_CL, rank, axis=1)[:, rank] if n_best_size <= L else np.full(len(best_CL), -np.inf)
+    earlier_CL = np.cumsum(own_best_CL == floor_C[:, None], axis=1)
+    promising_CL = (best_CL > floor_C[:, None]) | ((best_CL == floor_C[:, None]) & (earlier_CL <= n_best_size))
+    return *np.nonzero(promising_CL & (start_CL >= 0)), floor_C
 
 
-def _running_max(values_WL: np.ndarray, width: int) -> np.ndarray:
-    """The maximum of each value and the `width` - 1 after it; that many columns fewer."""
+def _running_max(values_CL: np.ndarray, width: int) -> np.ndarray:
+    """Return the maximum of each value and the `width` - 1 after it, for all columns but the last `width` - 1."""
     reach = 1
     while reach < width:
         step = min(reach, width - reach)
-        values_WL = np.maximum(values_WL[:, :-step], values_WL[:, step:])
+        values_CL = np.maximum(values_CL[:, :-step], values_CL[:, step:])
         reach += step
-    return values_WL
+    return values_CL
 
 
 def _ranked(
     question: np.ndarray, start: np.ndarray, end: np.ndarray, score: np.ndarray, n_best_size: int
 ) -> tuple[np.ndarray, ...]:
-    """Each question's best spans, best first; each span once, with its best score."""
+    """Return the best spans of each question, best first, each span once with its best score."""
     order = np.lexsort((-score, end, start, question))
     spans = np.stack([question, start, end])[:, order]
     first = np.append(True, (spans[:, 1:] != spans[:, :-1]).any(axis=0))[: len(order)]
@@ -176,10 +192,10 @@ def _ranked(
     return question[order], start[order], end[order], score[order]
 
 
-def _answers(context: str, spans: list[tuple[int, int, float]], null: float, with_null: bool) -> Answers:
-    """`spans`: (start, end, score), best first."""
+def _answers(context: str, spans: list[tuple[int, int, float]], null: float, with_null: bool) -> DecodedAnswer:
+    """Return the answer to a question. spans: (start, end, score), best first; null: the null score."""
     if not spans:
-        return Answers(best="", no_answer_score=NO_SPAN, n_best=())
+        return DecodedAnswer(best="", no_answer_score=NO_SPAN, n_best=())
     top = max(spans[0][2], null) if with_null else spans[0][2]
     weights = [math.exp(score - top) for _, _, score in spans]
     total = sum(weights) + (math.exp(null - top) if with_null else 0.0)
@@ -187,4 +203,4 @@ def _answers(context: str, spans: list[tuple[int, int, float]], null: float, wit
         Span(text=context[start:end], start=start, end=end, score=score, probability=weight / total)
         for (start, end, score), weight in zip(spans, weights, strict=True)
     )
-    return Answers(best=n_best[0].text, no_answer_score=null - n_best[0].score, n_best=n_best)
+    return DecodedAnswer(best=n_best[0].text, no_answer_score=null - n_best[0].score, n_best=n_best)

@@ -1,4 +1,4 @@
-"""The tasks by name. A new GLUE-like task is one entry in glue.py."""
+"""This room holds the tasks as data. A new GLUE-like task is one entry in glue.py."""
 
 from debft.tasks.classification import TextClassification
 from debft.tasks.names import TASKS, task_of

@@ -1,4 +1,4 @@
-"""The type of every task that classifies or scores one text or a pair."""
+"""This module declares the type of every task that classifies or scores one text or a pair."""
 
 from dataclasses import dataclass
 

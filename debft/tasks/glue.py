@@ -1,4 +1,4 @@
-"""The GLUE tasks, as entries: a new one is one more.
+"""These are the GLUE tasks, an entry each.
 
 Source of row counts and label order: the dataset card of nyu-mll/glue.
 """

@@ -1,7 +1,9 @@
-"""What is wrong with a recipe for its task, before anything expensive starts."""
+"""This module finds what is wrong with a recipe for its task, before anything expensive starts."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 
+from debft.config.reading import Problem
 from debft.config.recipe import Recipe, value_at
 from debft.errors import InputError
 from debft.tasks import TEXT, QuestionAnswering, Task, task_of
@@ -10,43 +12,57 @@ SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
 
 
 def check_recipe(recipe: Recipe, where: str = "") -> None:
-    """Raises InputError for what the types cannot say. `where`: the file, for the error line."""
+    """Raise InputError with a line for everything that the types of a recipe cannot say. where: the file, for the lines."""
     if recipe.task is None:
-        raise InputError(f"{where}task: expected a task, the recipe names none")
-    task = task_of(recipe.task, recipe.languages)
+        raise InputError(Problem(path="task", message="expected a task, the recipe names none").line(where))
     if recipe.model is None:
         raise InputError("--model: expected a model, the recipe names none; give --model")
-    config = recipe.train
-    if config.warmup_steps >= 1 and config.warmup_steps != int(config.warmup_steps):
-        raise InputError(f"train.warmup_steps: expected a whole number of steps or a fraction below 1, got {config.warmup_steps}")
-    _check_for_task(task, recipe, where)
-
-
-def _check_for_task(task: Task, recipe: Recipe, where: str) -> None:
-    """Raise InputError for a value that does nothing for this task, or cannot work."""
-    answers, usual = isinstance(task, QuestionAnswering), Recipe()
-    for kind, used, keys in (
-        ("XNLI", task.name == "xnli", _keys_of("languages")),
-        ("own data", task is TEXT, ("text.text_columns", "text.label_column", "text.problem")),
-        ("question answering", answers, _keys_of("questions")),
-        ("classification", not answers, ("train.head_dropout", "text.swap_texts")),
-    ):
-        for key in keys:
-            if not used and value_at(recipe, key) != value_at(usual, key):
-                raise InputError(f"{where}{key}: is for {kind}, the task is {task.name}; leave it out")
-    check_lengths(task, recipe, f"{where}text.")
-
-
-def _keys_of(section: str) -> tuple[str, ...]:
-    return tuple(f"{section}.{f.name}" for f in fields(getattr(Recipe(), section)))
+    task = task_of(recipe.task, recipe.languages, where)
+    if problems := [*_useless(task, recipe), *_impossible(task, recipe)]:
+        raise InputError(*(problem.line(where) for problem in problems))
 
 
 def check_lengths(task: Task, recipe: Recipe, where: str) -> None:
     """Raise InputError where windows would not move on. where: what stands before `max_seq_length` in the error line."""
+    if message := _too_short(task, recipe):
+        raise InputError(f"{where}max_seq_length: {message}")
+
+
+def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
+    """Find the values that were given and do nothing for this task."""
+    answers_questions, usual = isinstance(task, QuestionAnswering), Recipe()
+    for kind, used, keys in (
+        ("XNLI", task.name == "xnli", _keys_of("languages")),
+        ("own data", task is TEXT, ("text.text_columns", "text.label_column", "text.problem")),
+        ("question answering", answers_questions, _keys_of("questions")),
+        ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
+    ):
+        for key in keys:
+            if not used and value_at(recipe, key) != value_at(usual, key):
+                yield Problem(path=key, message=f"is for {kind}, the task is {task.name}; leave it out")
+
+
+def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
+    """Find the values that cannot work."""
+    warmup = recipe.train.warmup_steps
+    if warmup >= 1 and warmup != int(warmup):
+        message = f"expected a whole number of steps or a fraction below 1, got {warmup}"
+        yield Problem(path="train.warmup_steps", message=message)
+    if message := _too_short(task, recipe):
+        yield Problem(path="text.max_seq_length", message=message)
+
+
+def _too_short(task: Task, recipe: Recipe) -> str | None:
+    """Say what `max_seq_length` must be for windows to move on; None where it is."""
     longest, questions = recipe.text.max_seq_length, recipe.questions
     least = questions.max_question_length + questions.doc_stride + SPECIAL_TOKENS + 1
-    if isinstance(task, QuestionAnswering) and longest < least:
-        raise InputError(
-            f"{where}max_seq_length: expected at least {least} for windows that share {questions.doc_stride} tokens "
-            f"(doc_stride) beside a question of {questions.max_question_length} (max_question_length), got {longest}"
-        )
+    if not isinstance(task, QuestionAnswering) or longest >= least:
+        return None
+    return (
+        f"expected at least {least} for windows that share {questions.doc_stride} tokens (doc_stride) beside a question of "
+        f"{questions.max_question_length} (max_question_length), got {longest}"
+    )
+
+
+def _keys_of(section: str) -> tuple[str, ...]:
+    return tuple(f"{section}.{f.name}" for f in fields(getattr(Recipe(), section)))

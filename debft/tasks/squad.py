@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a span of the context, or, in SQuAD 2.0, there is none.
+"""These tasks are extractive question answering: the answer is a span of the context, or, in SQuAD 2.0, there is none.
 
 Source of row counts: the dataset cards of rajpurkar/squad_v2 and rajpurkar/squad.
 """

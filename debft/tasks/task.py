@@ -1,4 +1,4 @@
-"""What every task has: where its rows are, in which splits, and what is measured."""
+"""This module declares what every task has: where its rows are, in which splits, and what is measured."""
 
 from dataclasses import dataclass, field
 

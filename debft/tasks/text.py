@@ -1,4 +1,4 @@
-"""The user's own texts. Their columns, labels and metrics are read off the data; those here are the demo's."""
+"""This task is of the user's own texts: columns, labels and metrics are read off the data; those here are the demo's."""
 
 from debft.tasks.classification import TextClassification
 from debft.tasks.task import Split

@@ -16,8 +16,9 @@ import torch
 from accelerate import Accelerator
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import Collator, micro_batches, share, step_examples, steps_per_epoch
+from debft.data.batches import micro_batches, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Collator
 from debft.errors import NotFiniteError
 from debft.training.schedule import learning_rate
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from debft.config.recipe import SCORE_SECTIONS
 from debft.console import say
-from debft.data.batches import Collator
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
+from debft.data.packing import Collator
 from debft.errors import InputError
 from debft.models.build import SETTINGS, build_model, build_tokenizer, check_vocabulary, model_labels, token_file, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
@@ -155,7 +155,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, EncodedSplit], model: "
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
-        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_N.tobytes()) for name, split in splits.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_S.tobytes()) for name, split in splits.items()},
         "configuration of the model": _digest(config, shapes),
     }
 

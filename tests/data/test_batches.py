@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from debft.data.batches import Collator, by_length, epoch_order, micro_batches, share, step_examples, steps_per_epoch
+from debft.data.batches import by_length, epoch_order, micro_batches, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
+from debft.data.packing import Collator
 
 
 @pytest.mark.parametrize(("n", "batch"), [(100, 32), (96, 32), (5, 32), (1, 1), (33, 32)])
@@ -56,7 +57,7 @@ def split_of(*rows):
     ids = [np.array(row, dtype=np.int32) for row in rows]
     return EncodedSplit(
         ids_T=np.concatenate(ids), types_T=np.concatenate([i * 0 + 1 for i in ids]).astype(np.int8),
-        ends_N=np.cumsum([len(i) for i in ids]), labels_N=np.arange(len(rows)), truncated=0,
+        ends_S=np.cumsum([len(i) for i in ids]), labels_S=np.arange(len(rows)), truncated=0,
     )  # fmt: skip
 
 

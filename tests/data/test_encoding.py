@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import random_texts, table_of
 
-from debft.data import encoding
-from debft.data.encoding import encode, longest_first, random_ends
+from debft.data import encoding, encoding_cache
+from debft.data.encoding import encode
 from debft.data.rows import check_rows
+from debft.data.truncation import longest_first, random_ends
 from debft.models.build import ModelFiles, build_tokenizer
 from debft.runs.environment import code_digest
 
@@ -104,12 +105,12 @@ def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
     assert np.array_equal(run(examples, tokenizer, max_seq_length=31).ids_T, first.ids_T)
 
 
-@pytest.mark.parametrize("what", ["code", *encoding.ENCODERS])
+@pytest.mark.parametrize("what", ["code", *encoding_cache.ENCODERS])
 def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypatch):
     run(examples, tokenizer, max_seq_length=29)
     versions = encoding.moving_versions()
-    monkeypatch.setattr(encoding, "code_digest", lambda: "other" if what == "code" else code_digest())
-    monkeypatch.setattr(encoding, "moving_versions", lambda: versions | {what: "0.0"})
+    monkeypatch.setattr(encoding_cache, "code_digest", lambda: "other" if what == "code" else code_digest())
+    monkeypatch.setattr(encoding_cache, "moving_versions", lambda: versions | {what: "0.0"})
     encode_again, calls = encoding._encode, []
     monkeypatch.setattr(encoding, "_encode", lambda *given: calls.append(1) or encode_again(*given))
     run(examples, tokenizer, max_seq_length=29)
@@ -138,7 +139,7 @@ def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damag
 @pytest.mark.parametrize("blocked", ["folder", "file"])
 def test_cache_that_cannot_be_written_is_said_once_and_done_without(examples, tokenizer, tmp_path, monkeypatch, capsys, blocked):
     """A file where the folder should be, or a disk that takes no bytes."""
-    encoding._say_not_kept.cache_clear()
+    encoding_cache._say_not_kept.cache_clear()
     monkeypatch.setenv("DEBFT_CACHE", str(tmp_path))
     if blocked == "folder":
         (tmp_path / "encoded").write_text("")

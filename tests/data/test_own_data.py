@@ -19,13 +19,13 @@ from conftest import dotted
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import TextConfig
-from debft.data.labels import label_name, single
+from debft.data.label_names import label_name, single
 from debft.data.load import load_table
 from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import TASKS, TEXT
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -488,7 +488,7 @@ def test_saved_model_knows_columns_and_labels(classified):
 
 def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp_path):
     result, run, data, _ = classified
-    predictor = inference.load_predictor(str(run / "model"), None, "auto")
+    predictor = loading.load_predictor(str(run / "model"), None, "auto")
     assert inference.evaluate(predictor, str(data))["scores"] == result["scores"]
     of_run = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
     unlabelled = [{"body": row["body"], "title, short": row["title, short"]} for row in own_rows(30, len("validation"), None)]
@@ -503,7 +503,7 @@ def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp
 
 
 def test_run_evaluates_its_own_data(classified):
-    found = inference.evaluate(inference.load_predictor(str(classified[1]), None, "auto"), None)
+    found = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
     assert found["scores"] == classified[0]["scores"]
 
 
@@ -522,7 +522,7 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     recipe = recipe_for(data, label_column="tone", text_columns="body", max_steps=60)
     result = finetune(recipe, tmp_path / "run")
     assert result.scores["validation/pearson"] > 60 and set(result.scores) == {"validation/pearson", "validation/spearmanr"}
-    predictor = inference.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
+    predictor = loading.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
     assert (predictor.task.is_regression, predictor.task.text_keys, predictor.task.label_key) == (True, ("body",), "tone")
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))

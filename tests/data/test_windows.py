@@ -80,15 +80,15 @@ def test_answers_lie_at_their_tokens_in_every_real_question(shared, tmp_path):
     windows = encode_split(
         task, examples, tokenizer, Recipe(text=TextConfig(max_seq_length=384)), what="x", cached=False, show=False
     )
-    begins = np.append(0, windows.ends_N)[:-1]
+    begins = np.append(0, windows.ends_S)[:-1]
     exact = answered = 0
     seen = set()
-    for window, (first, last) in enumerate(windows.labels_N):
-        question = windows.question_N[window]
-        if first == windows.cls_N[window]:
+    for window, (first, last) in enumerate(windows.labels_S):
+        question = windows.question_W[window]
+        if first == windows.cls_W[window]:
             assert last == first
             continue
-        offsets = windows.offsets_T2[begins[window] : windows.ends_N[window]]
+        offsets = windows.offsets_T2[begins[window] : windows.ends_S[window]]
         context, (text, start) = examples.texts[question][1], examples.labels[question][0]
         cut = context[offsets[first, 0] : offsets[last, 1]]
         assert text in cut and offsets[first, 0] <= start, (cut, text)
@@ -104,9 +104,9 @@ def test_answers_lie_at_their_tokens_in_every_real_question(shared, tmp_path):
 def test_every_context_token_is_in_a_window_and_neighbours_share_the_stride(tokenizer, length):
     context = " ".join(["fox", "owl", "the", "garden", "slept"][i % 5] for i in range(length))
     windows = encoded(questions([("where was the fox ?", context)]), tokenizer)
-    begins = np.append(0, windows.ends_N)[:-1]
+    begins = np.append(0, windows.ends_S)[:-1]
     spans = []
-    for begin, end in zip(begins, windows.ends_N, strict=True):
+    for begin, end in zip(begins, windows.ends_S, strict=True):
         offsets = windows.offsets_T2[begin:end]
         spans.append([tuple(pair) for pair in offsets[offsets[:, 0] >= 0].tolist()])
         assert end - begin <= 48
@@ -120,7 +120,7 @@ def test_impossible_windows_point_at_cls(tokenizer):
     context = " ".join(["the fox slept ."] * 20) + " the owl worked ."
     answer = ("owl", context.index("owl"))
     windows = encoded(questions([("who worked ?", context), ("who sang ?", "the fox slept .")], [(answer,), ()]), tokenizer)
-    places = windows.labels_N.tolist()
+    places = windows.labels_S.tolist()
     assert places[:-2] == [[0, 0]] * (len(places) - 2) and len(places) > 3
     assert places[-2][0] == places[-2][1] > 0 and places[-1] == [0, 0]
 
@@ -134,7 +134,7 @@ def test_over_long_question_is_cut_and_counted(tokenizer):
 
 def test_answer_that_ends_inside_a_token_takes_the_whole_token(tokenizer):
     windows = encoded(questions([("where ?", "the fox slept .")], [(("ox sle", 5),)]), tokenizer)
-    first, last = windows.labels_N[0]
+    first, last = windows.labels_S[0]
     offsets = windows.offsets_T2
     assert "the fox slept ."[offsets[first, 0] : offsets[last, 1]] == "fox slept"
 
@@ -143,7 +143,7 @@ def test_answer_that_ends_inside_a_token_takes_the_whole_token(tokenizer):
 def test_characters_that_no_token_covers_do_not_hide_an_answer(tokenizer, text, learned):
     context = "  the fox\tslept .  "
     windows = encoded(questions([("where ?", context)], [((text, context.index(text)),)]), tokenizer)
-    first, last = windows.labels_N[0]
+    first, last = windows.labels_S[0]
     assert context[windows.offsets_T2[first, 0] : windows.offsets_T2[last, 1]] == learned
 
 
@@ -153,14 +153,14 @@ def test_answer_is_labelled_in_every_window_that_has_all_of_it_and_in_no_other(t
     begins = [i for i in range(len(context)) if context.startswith("in the garden", i)]
     rows = [("where ?", context)] * len(begins)
     windows = encoded(questions(rows, [(("in the garden", begin),) for begin in begins]), tokenizer)
-    edges = np.append(0, windows.ends_N)
+    edges = np.append(0, windows.ends_S)
     labelled = 0
-    for window, (first, last) in enumerate(windows.labels_N):
+    for window, (first, last) in enumerate(windows.labels_S):
         offsets = windows.offsets_T2[edges[window] : edges[window + 1]]
         inside = offsets[offsets[:, 1] > offsets[:, 0]]
-        begin = begins[windows.question_N[window]]
+        begin = begins[windows.question_W[window]]
         whole = inside[0, 0] <= begin and begin + len("in the garden") <= inside[-1, 1]
-        assert whole == (first != windows.cls_N[window])
+        assert whole == (first != windows.cls_W[window])
         labelled += whole
         assert not whole or context[offsets[first, 0] : offsets[last, 1]] == "in the garden"
     assert len(begins) < labelled < len(windows)
@@ -174,13 +174,13 @@ def test_offsets_leave_out_the_space_in_front(tokenizer):
 
 def test_context_without_tokens_is_one_window(tokenizer):
     windows = encoded(questions([("where ?", " ")]), tokenizer)
-    assert len(windows) == 1 and windows.labels_N.tolist() == [[0, 0]]
+    assert len(windows) == 1 and windows.labels_S.tolist() == [[0, 0]]
 
 
 def test_windows_come_from_the_cache_unchanged(tokenizer, demo_questions):
     first = encode_windows(demo_questions, tokenizer, **SIZES, what="x", show=False)
     again = encode_windows(demo_questions, tokenizer, **SIZES, what="x", show=False)
-    for name in ("ids_T", "types_T", "ends_N", "labels_N", "offsets_T2", "question_N", "cls_N"):
+    for name in ("ids_T", "types_T", "ends_S", "labels_S", "offsets_T2", "question_W", "cls_W"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert (first.truncated, first.cut_questions) == (again.truncated, again.cut_questions)
 
@@ -193,5 +193,5 @@ def test_answer_keeps_the_marks_that_the_tokenizer_composed(shared, tmp_path):
     for word in ("cafe\u0301", "\u1112\u1161\u11ab", "ที่", "हिन्दी"):
         context = f"the {word} was open"
         windows = encoded(questions([("what ?", context)], [((word, 4),)]), tokenizer)
-        first, last = windows.labels_N[0]
+        first, last = windows.labels_S[0]
         assert context[windows.offsets_T2[first, 0] : windows.offsets_T2[last, 1]] == word

@@ -16,16 +16,17 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 import debft.training.run
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.data.batches import Collator
 from debft.data.encoding import encode
+from debft.data.packing import Collator
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources import demo
-from debft.data.sources.files import Table, read_table
+from debft.data.sources.files import read_table
+from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
 from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
 from debft.runs.directory import RunDirectory
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import TASKS
 from debft.training.run import finetune
 
@@ -80,7 +81,7 @@ def test_ids_on_real_text(architecture, files, shared):
 
 def encoded(files, mnli, pairs=PAIRS, length=64):
     columns = {"premise": [one for one, _ in pairs], "hypothesis": [other for _, other in pairs]}
-    examples = check_texts(Table(columns=columns, path="rows", lines=range(len(pairs))), mnli)
+    examples = check_texts(DataTable(columns=columns, path="rows", lines=range(len(pairs))), mnli)
     return encode(
         examples,
         build_tokenizer(files),
@@ -253,7 +254,7 @@ def rows_of(run):
 
 def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
     result, run = runs(architecture)
-    predictor = inference.load_predictor(str(run.path), None, "auto")
+    predictor = loading.load_predictor(str(run.path), None, "auto")
     assert inference.evaluate(predictor, None)["scores"] == result.scores
     ours = list(inference.label(predictor, str(run.path.parent / "data" / "mnli" / "validation_matched.tsv")))
     for row, of_run in zip(ours, lines(run.path / "predictions" / "validation_matched.jsonl"), strict=True):
@@ -410,7 +411,7 @@ def test_squad_answers_are_the_same_from_the_saved_model(answering, squad_runs, 
     table = demo.table(TASKS["squad2"], TASKS["squad2"].evals[0])
     rows = [{key: table.columns[key][i] for key in ("id", "question", "context")} for i in range(30)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = list(inference.label(inference.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
+    found = list(inference.label(loading.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
     assert {row["id"]: row["prediction"] for row in found} == json.loads((run.path / "predictions/predictions.json").read_text())
     for row, source in zip(found, rows, strict=True):
         assert row["prediction"] == (source["context"][row["start"] : row["end"]] if row["prediction"] else "")
@@ -434,5 +435,5 @@ def test_squad_windows_equal_those_of_the_plain_tokenizer(answering, squad_runs)
     for index, (ids, types) in enumerate(theirs):
         own_ids, own_types = windows.example(index)
         assert own_ids.tolist() == ids and (types is None or own_types.tolist() == types)
-        assert own_ids[windows.cls_N[index]] == plain.cls_token_id
+        assert own_ids[windows.cls_W[index]] == plain.cls_token_id
     assert len(theirs) == len(windows)

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from debft.data.rows import check_rows, check_texts
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.models.build import ModelFiles, build_tokenizer
 from debft.models.tokens import foreign as foreign_tokenizers
-from debft.scoring import inference
+from debft.scoring import inference, loading
 
 TEXTS = ["the fox slept", "a dog in the garden"]
 
@@ -42,8 +42,8 @@ def named(directory: Path, target: Path, names: list[str] | None, **changes) -> 
     return str(target)
 
 
-def table(**columns: list) -> Table:
-    return Table(columns=columns, path="rows", lines=range(len(next(iter(columns.values())))))
+def table(**columns: list) -> DataTable:
+    return DataTable(columns=columns, path="rows", lines=range(len(next(iter(columns.values())))))
 
 
 def scores(predictor, **columns: list) -> list[dict]:
@@ -52,39 +52,39 @@ def scores(predictor, **columns: list) -> list[dict]:
 
 
 def test_outputs_without_names_keep_their_numbers_and_it_is_said(saved, capsys):
-    found = scores(inference.load_predictor(str(saved[2]), "text", "fp32"), text=TEXTS)
+    found = scores(loading.load_predictor(str(saved[2]), "text", "fp32"), text=TEXTS)
     assert [set(row) for row in found] == [{"LABEL_0", "LABEL_1"}] * 2
     assert "names no labels: the outputs are called LABEL_0, LABEL_1, and 0, 1, ... in a file" in capsys.readouterr().err
 
 
 def test_labels_by_number_are_those_of_outputs_without_names(saved):
-    predictor = inference.load_predictor(str(saved[2]), "text", "fp32")
+    predictor = loading.load_predictor(str(saved[2]), "text", "fp32")
     rows = check_rows(table(text=TEXTS, label=[0, 1]), predictor.task)
     assert rows.labels.tolist() == [0, 1]
 
 
 def test_own_names_of_a_model_of_another_program_are_used(saved, tmp_path, capsys):
     model = named(saved[2], tmp_path / "m", ["spam", "ham"])
-    ours, plain = (inference.load_predictor(where, "text", "fp32") for where in (model, str(saved[2])))
+    ours, plain = (loading.load_predictor(where, "text", "fp32") for where in (model, str(saved[2])))
     assert [list(row.values()) for row in scores(ours, text=TEXTS)] == [list(row.values()) for row in scores(plain, text=TEXTS)]
     assert list(scores(ours, text=TEXTS)[0]) == ["spam", "ham"]
 
 
 def test_single_output_is_a_score(saved):
-    predictor = inference.load_predictor(str(saved[1]), "text", "fp32")
+    predictor = loading.load_predictor(str(saved[1]), "text", "fp32")
     assert predictor.task.is_regression and list(scores(predictor, text=TEXTS)[0]) == ["score"]
 
 
 @pytest.mark.parametrize("task", ["mnli", "xnli"])
 def test_order_of_outputs_without_names_is_told(saved, capsys, task):
-    inference.load_predictor(str(saved[3]), task, "fp32")
+    loading.load_predictor(str(saved[3]), task, "fp32")
     told = capsys.readouterr().err.replace("\n", " ")
     assert f"its outputs are taken for entailment, neutral, contradiction, in the order of {task}, which may not be" in told
 
 
 def test_named_outputs_are_taken_by_name_without_a_word(saved, tmp_path, capsys):
     model = named(saved[3], tmp_path / "m", ["CONTRADICTION", "NEUTRAL", "ENTAILMENT"])
-    assert list(scores(inference.load_predictor(model, "mnli", "fp32"), premise=["a"], hypothesis=["b"])[0]) == [
+    assert list(scores(loading.load_predictor(model, "mnli", "fp32"), premise=["a"], hypothesis=["b"])[0]) == [
         "contradiction", "neutral", "entailment",
     ]  # fmt: skip
     assert "names no labels" not in capsys.readouterr().err
@@ -94,14 +94,14 @@ def test_named_outputs_are_taken_by_name_without_a_word(saved, tmp_path, capsys)
 def test_model_of_several_labels_a_text_is_refused(saved, tmp_path, task):
     model = named(saved[3], tmp_path / "m", None, problem_type="multi_label_classification")
     with pytest.raises(InputError, match="problem_type: expected one label for each text, got multi_label_classification"):
-        inference.load_predictor(model, task, "fp32")
+        loading.load_predictor(model, task, "fp32")
 
 
 @pytest.mark.parametrize("names", [{"1": "a", "2": "b"}, {"0": "a", "1": "a"}])
 def test_names_that_leave_an_output_out_or_come_twice_are_refused(saved, tmp_path, names):
     model = named(saved[2], tmp_path / "m", None, id2label=names)
     with pytest.raises(InputError, match=r"config\.json: id2label: expected a name of its own for each output from 0 on"):
-        inference.load_predictor(model, "text", "fp32")
+        loading.load_predictor(model, "text", "fp32")
 
 
 # ---- types of model that LAYOUTS does not have ----
@@ -156,7 +156,7 @@ def test_tokenizer_json_of_another_type_is_read_as_it_stands(kind, tmp_path):
         kind, tmp_path, config={"dim": 12, "n_heads": 2, "n_layers": 1, "hidden_dim": 8} if kind == "distilbert" else {}
     )
     assert ids(files, "a fox", "the dog") == [0, 4, 9, 2, 2, 5, 11, 2]
-    predictor = inference.load_predictor(str(tmp_path), "text", "fp32")
+    predictor = loading.load_predictor(str(tmp_path), "text", "fp32")
     assert len(scores(predictor, text=TEXTS)) == 2
 
 
@@ -192,25 +192,25 @@ def test_model_that_would_read_padding_as_text_is_refused(tmp_path, pad, message
     """GPT-2's class looks for the last token by its own idea of padding."""
     model_of("gpt2", tmp_path, config=GPT | {"pad_token_id": pad})
     with pytest.raises(InputError, match=message or "pad_token_id: expected 1, the tokenizer's <pad>, got 13"):
-        inference.load_predictor(str(tmp_path), "text", "fp32")
+        loading.load_predictor(str(tmp_path), "text", "fp32")
 
 
 def test_model_whose_padding_fits_is_used(tmp_path):
     model_of("gpt2", tmp_path, config=GPT)
-    assert len(scores(inference.load_predictor(str(tmp_path), "text", "fp32"), text=TEXTS)) == 2
+    assert len(scores(loading.load_predictor(str(tmp_path), "text", "fp32"), text=TEXTS)) == 2
 
 
 def test_padding_that_moves_the_logits_is_told(tmp_path, capsys):
     """FNet mixes all tokens and has no mask."""
     model_of("fnet", tmp_path, config={"use_tpu_fourier_optimizations": False})
-    inference.load_predictor(str(tmp_path), "text", "fp32")
+    loading.load_predictor(str(tmp_path), "text", "fp32")
     assert "FNetForSequenceClassification: padding moves its logits by" in capsys.readouterr().err
 
 
 def test_model_that_needs_more_than_texts_is_refused(tmp_path):
     model_of("xmod", tmp_path, config={"languages": ["en_XX", "de_DE"], "default_language": None})
     with pytest.raises(InputError, match="XmodForSequenceClassification does not take texts of this tokenizer: Input language"):
-        inference.load_predictor(str(tmp_path), "text", "fp32")
+        loading.load_predictor(str(tmp_path), "text", "fp32")
 
 
 @pytest.mark.parametrize("kind", ["mpnet", "bert"])

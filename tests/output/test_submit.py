@@ -17,7 +17,7 @@ from debft.errors import InputError
 from debft.output import leaderboards as submission
 from debft.output.leaderboards import GLUE_FILES, check_glue, check_squad, submit
 from debft.runs.directory import RunDirectory, files_of
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.scoring.metrics import squad
 from debft.tasks import TASKS
 from debft.training.run import finetune
@@ -134,7 +134,7 @@ def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shar
         "the leaderboard asks for every task; missing: SST-2.tsv, QQP.tsv, MNLI-m.tsv, MNLI-mm.tsv, AX.tsv, QNLI.tsv, WNLI.tsv",
         *(f"{run}: was trained on demo rows" for run in runs),
     )
-    predictor = inference.load_predictor(run_of("cola"), None, "auto")
+    predictor = loading.load_predictor(run_of("cola"), None, "auto")
     rows = inference.label(predictor, str(shared / "glue_data" / "CoLA" / "test.tsv"))
     assert found["CoLA.tsv"].splitlines()[1:] == [f"{i}\t{int(row['prediction'] == 'acceptable')}" for i, row in enumerate(rows)]
 

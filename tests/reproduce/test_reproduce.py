@@ -38,7 +38,7 @@ from debft.reproduce.reproduction import dry_run, lost_cells, reproduce, worst_c
 from debft.reproduce.search import grid_of, points, search, trial_options
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
-from debft.runtime.signals import PARENT
+from debft.runtime.launch.group import PARENT
 from debft.tasks import TASKS
 
 TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)

@@ -20,7 +20,7 @@ from debft.config.recipe import with_train
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
 from debft.runs.result import FORMAT_VERSION
-from debft.scoring.inference import recipe_of
+from debft.scoring.loading import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
 

@@ -135,7 +135,7 @@ def wait_for(condition, seconds=SECONDS):
 # Stands in for a training process: says that it runs, "saves" for a while when it is asked to stop.
 CHILD = """
 import os, pathlib, sys, time
-from debft.runtime.launch import follow_parent
+from debft.runtime.launch.group import follow_parent
 from debft.runtime.signals import stop_requested
 here = pathlib.Path(sys.argv[1])
 follow_parent()

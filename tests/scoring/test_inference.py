@@ -16,7 +16,7 @@ from processes import run as command
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
-from debft.scoring import inference
+from debft.scoring import formats, inference, loading
 from debft.training.run import finetune
 
 PAIRS = [
@@ -36,8 +36,8 @@ def trained(tmp_path_factory):
 
 def test_evaluate_gives_the_scores_of_the_run_again(trained):
     result, run, data = trained
-    assert inference.evaluate(inference.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
-    by_model = inference.load_predictor(str(run / "model"), "mnli", "auto")
+    assert inference.evaluate(loading.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
+    by_model = loading.load_predictor(str(run / "model"), "mnli", "auto")
     assert inference.evaluate(by_model, str(data))["scores"] == result.scores
 
 
@@ -50,7 +50,7 @@ def test_evaluate_prints_json_alone(trained):
 
 def test_predictions_of_the_dev_rows_are_those_of_the_run(trained):
     _, run, data = trained
-    predictor = inference.load_predictor(str(run), None, "auto")
+    predictor = loading.load_predictor(str(run), None, "auto")
     ours = list(inference.label(predictor, str(data / "mnli" / "validation_matched.tsv")))
     of_run = [json.loads(line) for line in (run / "predictions" / "validation_matched.jsonl").read_text().splitlines()]
     assert [(row["id"], row["prediction"]) for row in ours] == [(row["id"], row["prediction"]) for row in of_run]
@@ -75,7 +75,7 @@ def test_stdin_is_labelled_line_by_line_without_labels_in_it(trained, form):
 def test_own_texts_do_not_go_into_the_cache(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
     write_tsv(tmp_path / "secret.tsv", ["premise", "hypothesis"], [("the fox", "slept")])
-    list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(tmp_path / "secret.tsv")))
+    list(inference.label(loading.load_predictor(str(trained[1]), None, "auto"), str(tmp_path / "secret.tsv")))
     assert not (tmp_path / "cache" / "encoded").exists()
 
 
@@ -92,17 +92,17 @@ def test_model_knows_its_task_and_how_to_be_used(trained):
     config = json.loads((trained[1] / "model" / "config.json").read_text())
     cut = {"max_seq_length": 64, "swap_texts": False, "truncation": "longest_first", "seed": 42}
     assert config["debft"] == {"task": "mnli", **cut, "precision": "fp32"}
-    assert inference.load_predictor(str(trained[1] / "model"), None, "auto").recipe.text.max_seq_length == 64
+    assert loading.load_predictor(str(trained[1] / "model"), None, "auto").recipe.text.max_seq_length == 64
 
 
 def test_model_of_another_program_needs_its_task(trained, tmp_path):
-    predictor = inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
+    predictor = loading.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
     assert (predictor.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
 
 
 def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
     with pytest.raises(InputError, match="expected a head for entailment, not_entailment, it has one for entailment, neutral"):
-        inference.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "rte", "auto")
+        loading.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "rte", "auto")
 
 
 def read_back(text: str) -> list[dict[str, str]]:
@@ -116,7 +116,7 @@ def read_back(text: str) -> list[dict[str, str]]:
 def test_tsv_has_the_names_and_probabilities_of_the_jsonl(trained, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(pair | {"id": f"{pair['id']}\t\\t\r\né"}) + "\n" for pair in PAIRS))
-    rows = list(inference.label(inference.load_predictor(str(trained[1]), None, "auto"), str(file)))
+    rows = list(inference.label(loading.load_predictor(str(trained[1]), None, "auto"), str(file)))
     done = command("predict", trained[1], file, "--format", "tsv")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "id\tprediction\tentailment\tneutral\tcontradiction"
@@ -133,7 +133,7 @@ ANSWERS = [
 
 
 def test_answers_survive_the_tsv_to_the_last_character():
-    found = read_back("".join(line + "\n" for line in inference.FORMATS["tsv"](iter(ANSWERS))))
+    found = read_back("".join(line + "\n" for line in formats.FORMATS["tsv"](iter(ANSWERS))))
     assert list(found[0]) == ["id", "prediction", "start", "end", "answer", "no_answer"]
     for row, told in zip(ANSWERS, found, strict=True):
         assert (row["id"], row["prediction"]) == (told["id"], told["prediction"])
@@ -143,12 +143,12 @@ def test_answers_survive_the_tsv_to_the_last_character():
 
 def test_label_named_as_a_column_takes_no_other_columns_place():
     row = {"id": "7", "prediction": "a\tb", "scores": {"id": 0.25, "a\tb": 0.75}}
-    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tid\ta\\tb", "7\ta\\tb\t0.25\t0.75"]
+    assert list(formats.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tid\ta\\tb", "7\ta\\tb\t0.25\t0.75"]
 
 
 def test_score_has_one_column_beside_the_prediction():
     row = {"id": "0", "prediction": 2.5, "scores": {"score": 2.5}}
-    assert list(inference.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tscore", "0\t2.5\t2.5"]
+    assert list(formats.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tscore", "0\t2.5\t2.5"]
 
 
 MISTAKES = {
@@ -196,7 +196,7 @@ def settings_changed(model: Path, directory: Path, **changes) -> Path:
 )
 def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, changes, message):
     with pytest.raises(InputError) as error:
-        inference.load_predictor(str(settings_changed(trained[1] / "model", tmp_path / "m", **changes)), None, "auto")
+        loading.load_predictor(str(settings_changed(trained[1] / "model", tmp_path / "m", **changes)), None, "auto")
     assert message in str(error.value) and str(tmp_path / "m" / "config.json") in str(error.value)
 
 

@@ -11,8 +11,9 @@ from sklearn.metrics import accuracy_score
 
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
-from debft.scoring.heads import ClassificationHead, probabilities
-from debft.scoring.metrics import by_name as metrics
+from debft.scoring.heads import LabelHead, probabilities
+from debft.scoring.metrics import by_name
+from debft.scoring.metrics.export import modules
 from debft.tasks import TASKS
 
 
@@ -20,36 +21,36 @@ from debft.tasks import TASKS
 def test_accuracy_equals_scikit_learn_and_counting(seed):
     rng = np.random.default_rng(seed)
     predictions, references = rng.integers(0, 3, 999), rng.integers(0, 3, 999)
-    assert metrics.compute("accuracy", predictions, references) == accuracy_score(references, predictions)
+    assert by_name.compute("accuracy", predictions, references) == accuracy_score(references, predictions)
     right = sum(said == true for said, true in zip(predictions, references, strict=True))
-    assert metrics.compute("accuracy", predictions, references) == pytest.approx(right / 999, rel=1e-12)
+    assert by_name.compute("accuracy", predictions, references) == pytest.approx(right / 999, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", by_name.METRICS)
 def test_module_loads_offline_with_evaluate_itself(name):
-    found = evaluate.load(metrics.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
+    found = evaluate.load(modules.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
     correlation = 1 / 3**0.5
     by_hand = {"accuracy": 0.75, "f1": 0.8, "macro_f1": (0.8 + 2 / 3) / 2}
     assert found == {name: pytest.approx(by_hand.get(name, correlation))}
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", by_name.METRICS)
 def test_evaluate_module_gives_the_same_digits_as_the_plain_function(name):
     """Float32 predictions included, as a model gives them: both widen them to float64."""
     rng = np.random.default_rng(1)
-    if name in metrics.OF_NUMBERS:
+    if name in by_name.OF_NUMBERS:
         predictions, references = rng.normal(size=99).astype(np.float32), rng.uniform(0, 5, 99).round(1)
     else:
         predictions, references = rng.integers(0, 2, 99), rng.integers(0, 2, 99)
-    module = evaluate.load(metrics.path(name), keep_in_memory=True)
-    assert metrics.compute(name, predictions, references) == module.compute(predictions=predictions, references=references)[name]
+    module = evaluate.load(modules.path(name), keep_in_memory=True)
+    assert by_name.compute(name, predictions, references) == module.compute(predictions=predictions, references=references)[name]
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", by_name.METRICS)
 def test_score_needs_no_folder_of_another_library(name, monkeypatch):
     """Its cache may be a place where nothing can be written, which would be found out after the last step."""
     monkeypatch.setattr(evaluate, "load", lambda *_, **__: pytest.fail("a run scored through evaluate"))
-    assert 0 < metrics.compute(name, [1, 0, 1, 1], [1, 0, 0, 1]) < 1
+    assert 0 < by_name.compute(name, [1, 0, 1, 1], [1, 0, 0, 1]) < 1
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearmanr"])
@@ -57,17 +58,17 @@ def test_correlation_equals_scipy_and_is_zero_for_a_constant(name):
     rng = np.random.default_rng(0)
     predictions, references = rng.normal(size=99), rng.integers(0, 6, 99).astype(float)
     oracle = {"pearson": scipy.stats.pearsonr, "spearmanr": scipy.stats.spearmanr}[name](predictions, references).statistic
-    assert metrics.compute(name, predictions, references) == pytest.approx(oracle, rel=1e-12)
+    assert by_name.compute(name, predictions, references) == pytest.approx(oracle, rel=1e-12)
     ranks = [[(one < one[i]).sum() + (one == one[i]).sum() / 2 for i in range(99)] for one in (predictions, references)]
     by_formula = np.corrcoef(*(ranks if name == "spearmanr" else (predictions, references)))[0, 1]
     assert oracle == pytest.approx(by_formula, rel=1e-10)
-    assert metrics.compute(name, np.ones(99), references) == 0.0
+    assert by_name.compute(name, np.ones(99), references) == 0.0
 
 
 def test_macro_f1_equals_scikit_learn():
     rng = np.random.default_rng(0)
     predictions, references = rng.integers(0, 5, 99), rng.integers(0, 5, 99)
-    assert metrics.compute("macro_f1", predictions, references) == sklearn.metrics.f1_score(
+    assert by_name.compute("macro_f1", predictions, references) == sklearn.metrics.f1_score(
         references, predictions, average="macro"
     )
 
@@ -79,7 +80,7 @@ def test_binary_score_equals_scikit_learn(name):
     oracle = {"f1": sklearn.metrics.f1_score, "matthews_correlation": sklearn.metrics.matthews_corrcoef}[name](
         references, predictions
     )
-    assert metrics.compute(name, predictions, references) == oracle
+    assert by_name.compute(name, predictions, references) == oracle
     tp, fp, fn, tn = (int(((predictions == said) & (references == true)).sum()) for said, true in ((1, 1), (1, 0), (0, 1), (0, 0)))
     by_formula = {
         "f1": 2 * tp / (2 * tp + fp + fn),
@@ -92,11 +93,11 @@ def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
     """The same predictions from a model whose first output is `equivalent`."""
     mrpc = TASKS["mrpc"]
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=np.float32)
-    split = EncodedSplit(ids_T=None, types_T=None, ends_N=None, labels_N=np.array([1, 0, 0, 1]), truncated=0)
-    swapped = replace(split, labels_N=1 - split.labels_N)
-    examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_N, ids=list("0123"), empty_texts=0, source="rows.tsv")
-    ours = ClassificationHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
-    theirs = ClassificationHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
+    split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=np.array([1, 0, 0, 1]), truncated=0)
+    swapped = replace(split, labels_S=1 - split.labels_S)
+    examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_S, ids=list("0123"), empty_texts=0, source="rows.tsv")
+    ours = LabelHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
+    theirs = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
     assert ours.scores == theirs.scores == {"accuracy": 75.0, "f1": 80.0}
     assert [row["prediction"] for row in ours.rows] == [row["prediction"] for row in theirs.rows]
 

@@ -16,9 +16,9 @@ def windows_of(*windows: tuple[int, list[tuple[int, int]], int]) -> Windows:
     """`windows`: (question, offsets, position of CLS)."""
     return Windows(
         offsets_T2=np.array([offset for _, offsets, _ in windows for offset in offsets], dtype=np.int32).reshape(-1, 2),
-        ends_F=np.cumsum([len(offsets) for _, offsets, _ in windows], dtype=np.int64),
-        cls_F=np.array([cls for _, _, cls in windows], dtype=np.int64),
-        example_F=np.array([question for question, _, _ in windows], dtype=np.int64),
+        ends_W=np.cumsum([len(offsets) for _, offsets, _ in windows], dtype=np.int64),
+        cls_W=np.array([cls for _, _, cls in windows], dtype=np.int64),
+        question_W=np.array([question for question, _, _ in windows], dtype=np.int64),
     )
 
 
@@ -58,7 +58,7 @@ def random_case(seed: int, distinct_logits: int) -> tuple[np.ndarray, Windows, l
 def split_windows(logits_T2: np.ndarray, windows: Windows):
     """(question, logits, offsets, position of CLS) of each window."""
     begin = 0
-    for question, end, cls in zip(windows.example_F, windows.ends_F, windows.cls_F, strict=True):
+    for question, end, cls in zip(windows.question_W, windows.ends_W, windows.cls_W, strict=True):
         yield int(question), logits_T2[begin:end], windows.offsets_T2[begin:end].tolist(), int(cls)
         begin = end
 
@@ -222,9 +222,9 @@ def test_decode_of_windows_of_full_length_equals_plain_loops(kind):
     offsets_L2[20:-1, 1] = offsets_L2[20:-1, 0] + 4
     windows = Windows(
         offsets_T2=np.tile(offsets_L2, (count, 1)),
-        ends_F=np.arange(1, count + 1) * length,
-        cls_F=np.zeros(count, dtype=np.int64),
-        example_F=np.arange(count),
+        ends_W=np.arange(1, count + 1) * length,
+        cls_W=np.zeros(count, dtype=np.int64),
+        question_W=np.arange(count),
     )
     logits_T2 = np.zeros((count * length, 2), dtype=np.float32)
     if kind == "random":

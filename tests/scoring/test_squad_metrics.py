@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debft.scoring.metrics import by_name as metrics
 from debft.scoring.metrics import squad
+from debft.scoring.metrics.export import modules
 
 OFFICIAL = {
     "f1": 81.77528052374727,
@@ -41,7 +41,7 @@ def test_scores_equal_the_official_scorer_to_the_last_digit(predictions, answers
 
 
 def test_evaluate_module_equals_the_official_scorer(predictions, answers):
-    module = evaluate.load(metrics.path("squad_v2"), keep_in_memory=True)
+    module = evaluate.load(modules.path("squad_v2"), keep_in_memory=True)
     found = module.compute(
         predictions=[{"id": i, "prediction_text": predictions[i]} for i in answers],
         references=[{"id": i, "answers": {"text": gold, "answer_start": [0] * len(gold)}} for i, gold in answers.items()],

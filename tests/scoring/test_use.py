@@ -12,7 +12,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import DIALECTS
 from debft.models.build import build_model, find_model
 from debft.runs import checkpoint
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import TASKS, QuestionAnswering
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -55,10 +55,10 @@ REST = [(task, dialect) for task in TASKS for dialect in DIALECTS if (task, dial
 def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
     recipe = short_recipe(task, dialect)
     result = finetune(recipe, tmp_path)
-    predictor = inference.load_predictor(str(tmp_path / "model"), None, "auto")
+    predictor = loading.load_predictor(str(tmp_path / "model"), None, "auto")
     examples = make_plan(recipe).examples
     assert any(predictor.encode(rows, name, cached=True).remarks() for name, rows in examples.items()), "no row was cut"
-    by_run = inference.load_predictor(str(tmp_path), None, "auto")
+    by_run = loading.load_predictor(str(tmp_path), None, "auto")
     assert inference.evaluate(by_run, None, 24)["scores"] == result.scores
     split = next(name for name in result.num_examples)
     of_run = [{key: value for key, value in row.items() if key != "label"} for row in rows_of(tmp_path, split)]
@@ -68,7 +68,7 @@ def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
 def test_single_row_is_cut_as_in_its_split(tmp_path):
     recipe = short_recipe("mnli", "repo")
     finetune(recipe, tmp_path)
-    predictor = inference.load_predictor(str(tmp_path), None, "auto")
+    predictor = loading.load_predictor(str(tmp_path), None, "auto")
     examples = make_plan(recipe).examples["validation_matched"]
     whole = predictor.encode(examples, "rows", cached=False)
     alone = predictor.encode(examples.part(17, 18), "rows", cached=False)
@@ -78,10 +78,10 @@ def test_single_row_is_cut_as_in_its_split(tmp_path):
 def test_model_carries_the_precision_it_was_trained_in_and_is_used_in_it(tmp_path):
     recipe = short_recipe("rte", "card", **{"runtime.precision": "bf16"})
     result = finetune(recipe, tmp_path)
-    predictor = inference.load_predictor(str(tmp_path), None, "auto")
+    predictor = loading.load_predictor(str(tmp_path), None, "auto")
     assert predictor.accelerator.mixed_precision == "bf16"
     assert inference.evaluate(predictor, None, 24)["scores"] == result.scores
-    assert inference.load_predictor(str(tmp_path), None, "fp32").accelerator.mixed_precision == "no"
+    assert loading.load_predictor(str(tmp_path), None, "fp32").accelerator.mixed_precision == "no"
 
 
 def test_precision_that_is_not_here_is_said(tmp_path, capsys):
@@ -93,7 +93,7 @@ def test_precision_that_is_not_here_is_said(tmp_path, capsys):
     path.write_text(json.dumps(config))
     if torch.cuda.is_available():
         pytest.skip("fp16 is there: this machine has a CUDA GPU")
-    assert inference.load_predictor(str(model), None, "auto").accelerator.mixed_precision == "no"
+    assert loading.load_predictor(str(model), None, "auto").accelerator.mixed_precision == "no"
     assert "the model was trained in fp16, which this machine lacks: fp32 is used" in capsys.readouterr().err
 
 
@@ -107,7 +107,7 @@ def test_model_of_an_earlier_version_is_used_as_its_recipe_says(tmp_path):
     result = json.loads((tmp_path / "result.json").read_text()) | {"format_version": 1}
     del result["model_files"]
     (tmp_path / "result.json").write_text(json.dumps(result))
-    used = inference.load_predictor(str(tmp_path), None, "auto").recipe
+    used = loading.load_predictor(str(tmp_path), None, "auto").recipe
     assert (used.text.truncation, used.train.seed) == ("random_ends", 7)
 
 

@@ -19,12 +19,12 @@ import debft.training.session
 from debft.config.packaged import published_weight, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
-from debft.data.batches import Collator
 from debft.data.load import encode_split, load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.demo import questions
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
 from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
 from debft.published.comparison import beside_published, why_not_compared
@@ -53,7 +53,7 @@ def files(demo_model, tmp_path_factory):
 def examples_of(name):
     if name == "squad2":
         columns = questions.rows("train", 24)
-        return check_rows(Table(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
+        return check_rows(DataTable(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 24).tolist() if name == "mnli" else rng.uniform(0, 5, 24).tolist()
     keys = TASKS[name].text_keys

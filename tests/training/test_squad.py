@@ -11,14 +11,14 @@ from transformers import AutoModelForQuestionAnswering
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig
-from debft.data.batches import Collator
 from debft.data.load import load_table
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.windows import encode_windows
 from debft.errors import InputError, NotFiniteError
 from debft.models.build import ModelFiles, build_model, build_tokenizer
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.scoring.heads import SpanHead
 from debft.scoring.metrics import squad
 from debft.tasks import TASKS
@@ -92,8 +92,8 @@ def perfect_logits(split, answered=10.0, null=0.0):
     logits = []
     for i, length in enumerate(split.lengths()):
         one = np.full((length, 2), -5.0, dtype=np.float32)
-        one[split.cls_N[i]] = null / 2
-        one[split.labels_N[i, 0], 0] = one[split.labels_N[i, 1], 1] = answered / 2
+        one[split.cls_W[i]] = null / 2
+        one[split.labels_S[i, 0], 0] = one[split.labels_S[i, 1], 1] = answered / 2
         logits.append(one)
     return logits
 
@@ -182,7 +182,7 @@ def test_predict_gives_the_answers_of_the_run(trained, tmp_path):
         for i in range(80)
     ]  # fmt: skip
     (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n")
-    predictor = inference.load_predictor(str(trained[1] / "model"), None, "auto")
+    predictor = loading.load_predictor(str(trained[1] / "model"), None, "auto")
     rows = list(inference.label(predictor, str(tmp_path / "questions.jsonl")))
     assert {row["id"]: row["prediction"] for row in rows} == json.loads(
         (trained[1] / "predictions" / "predictions.json").read_text()
@@ -192,7 +192,7 @@ def test_predict_gives_the_answers_of_the_run(trained, tmp_path):
 
 
 def test_evaluate_gives_the_scores_of_the_run(trained):
-    found = inference.evaluate(inference.load_predictor(str(trained[1]), None, "auto"), None, 80)
+    found = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 80)
     assert found["scores"] == pytest.approx(trained[0].scores)
 
 
@@ -279,4 +279,4 @@ def test_model_whose_windows_would_not_move_on_is_refused(trained, tmp_path):
     with pytest.raises(
         InputError, match=r"config\.json: debft\.max_seq_length: expected at least 81 for windows that share 60 tokens"
     ):
-        inference.load_predictor(str(tmp_path / "m"), None, "auto")
+        loading.load_predictor(str(tmp_path / "m"), None, "auto")

@@ -9,18 +9,19 @@ from conftest import random_texts, table_of, write_model_config
 from transformers import Trainer, TrainingArguments
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import Collator, step_examples
+from debft.data.batches import step_examples
 from debft.data.encoding import encode
+from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
 from debft.models.build import ModelFiles, build_model, build_tokenizer
 from debft.runtime.accelerator import build_accelerator
-from debft.scoring.heads import ClassificationHead, plain_loss
+from debft.scoring.heads import LabelHead, plain_loss
 from debft.tasks import TASKS
 from debft.training.loop import optimizer_steps, step_seed
 from debft.training.optimization import build_optimizer
 
-HEAD = ClassificationHead(task=TASKS["mnli"], labels=TASKS["mnli"].labels)
+HEAD = LabelHead(task=TASKS["mnli"], labels=TASKS["mnli"].labels)
 
 STEPS, BATCH, ROWS = 50, 8, 100  # 100 rows in steps of 8: the last step of an epoch has 4
 CONFIG = TrainConfig(learning_rate=1e-3, warmup_steps=10, train_batch_size=BATCH, max_steps=STEPS, seed=5)

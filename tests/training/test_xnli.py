@@ -12,7 +12,7 @@ from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.errors import InputError
 from debft.published.comparison import beside_published, why_not_compared
-from debft.scoring import inference
+from debft.scoring import inference, loading
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
 from debft.training.plan import make_plan
@@ -62,7 +62,7 @@ def test_checkpoint_is_chosen_by_the_training_language_alone(trained):
 
 
 def test_evaluate_gives_the_scores_of_the_run(trained):
-    found = inference.evaluate(inference.load_predictor(str(trained[1]), None, "auto"), None, 40)
+    found = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 40)
     assert found["scores"] == pytest.approx(trained[0].scores)
 
 

@@ -3,15 +3,16 @@
 from functools import lru_cache
 from pathlib import Path
 
-from debft.data.sources.files import SUFFIXES, Table, read_table
-from debft.data.sources.foreign import header_for, in_task_columns, rename
+from debft.data.sources.benchmark_files import header_for, in_task_columns, rename
+from debft.data.sources.files import SUFFIXES, read_table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError, one_of
 from debft.tasks import BenchmarkFiles, Split, Task
 
 FILES_SHOWN = 8
 
 
-def table(task: Task, split: Split, directory: Path) -> Table:
+def table(task: Task, split: Split, directory: Path) -> DataTable:
     """The rows of `split`: `DIR/<task>/<split>.<ending>`, or the benchmark's own file, also below `DIR/glue_data/`.
 
     Raises InputError where nothing fits, or two files do.
@@ -68,7 +69,7 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFile
     return None
 
 
-def _as_hub_schema(found: Table, task: Task, split: Split, benchmark: BenchmarkFiles) -> Table:
+def _as_hub_schema(found: DataTable, task: Task, split: Split, benchmark: BenchmarkFiles) -> DataTable:
     """The benchmark's column names and labels as the task's; columns that have the task's own names are left as they are."""
     found = rename(found, task, benchmark)
     columns = found.columns

@@ -4,19 +4,19 @@ import os
 from functools import cache
 
 from debft.console import say
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.runtime import hub
 from debft.tasks import Split, Task
 
 
-def table(task: Task, split: Split) -> Table:
+def table(task: Task, split: Split) -> DataTable:
     """The rows of a split. Raises InputError in under three seconds where neither cache nor hub has them."""
     loaded = _load(task.dataset, split.config, task.revision)
     if split.hub_split not in loaded:
         raise InputError(f"--data hub: expected the split {split.hub_split} in {task.dataset}, got {', '.join(loaded)}")
     rows = loaded[split.hub_split]
-    return Table(
+    return DataTable(
         columns={name: list(rows[name]) for name in rows.column_names},
         path=f"{task.dataset}@{task.revision[:8]}/{split.config}/{split.hub_split}",
         lines=range(1, len(rows) + 1),

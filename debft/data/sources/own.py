@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from debft.config.recipe import TextConfig
-from debft.data.labels import SEVERAL, label_name, looks, single
+from debft.data.label_names import SEVERAL, label_name, looks, single
 from debft.data.problems import Problems
-from debft.data.sources.columns import IDS, find_texts, holds_words
-from debft.data.sources.files import Table
+from debft.data.sources.table import DataTable
+from debft.data.sources.text_columns import IDS, find_texts, holds_words
 from debft.errors import InputError, one_of, shown
 from debft.tasks import TEXT, TextClassification
 
@@ -24,7 +24,7 @@ LONGEST_EXAMPLE = 30  # characters
 ANY_SCORE = (-math.inf, math.inf)
 
 
-def own_task(config: TextConfig, table: Table, *, skip: bool = False) -> TextClassification:
+def own_task(config: TextConfig, table: DataTable, *, skip: bool = False) -> TextClassification:
     """The task that the training rows ask for; `text_columns`, `label_column` and `problem` of `config` decide where given.
 
     skip: whether bad rows are left out, for the error line about a table without rows
@@ -43,7 +43,7 @@ def own_task(config: TextConfig, table: Table, *, skip: bool = False) -> TextCla
     return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
-def _check_labels(config: TextConfig, table: Table, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+def _check_labels(config: TextConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
     """Raises InputError for a column without labels, of labels that do not recur, or that nobody could tell apart."""
     where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
@@ -78,7 +78,7 @@ def _is_local(name: str) -> bool:
     return bool(_LOCAL_NUMBER.fullmatch(name)) and any(mark in name for mark in ",%")
 
 
-def _first_place(table: Table, values: list, name: str) -> str:
+def _first_place(table: DataTable, values: list, name: str) -> str:
     return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
 
 
@@ -111,7 +111,7 @@ def quoted(name: str) -> str:
     return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
-def _label_column(config: TextConfig, table: Table) -> str:
+def _label_column(config: TextConfig, table: DataTable) -> str:
     if config.label_column is not None:
         return _existing(table, config.label_column, "--label-column")
     found = [name for name in table.columns if name.strip().lower() in LABEL_COLUMNS]
@@ -121,7 +121,7 @@ def _label_column(config: TextConfig, table: Table) -> str:
     return found[0]
 
 
-def _text_columns(config: TextConfig, table: Table, label_key: str) -> tuple[str, ...]:
+def _text_columns(config: TextConfig, table: DataTable, label_key: str) -> tuple[str, ...]:
     if config.text_columns is not None:
         given = _split(config.text_columns)
         names = (config.text_columns,) if config.text_columns in table.columns else given
@@ -149,14 +149,14 @@ def _example(values: list) -> str:
     return repr(text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}...")
 
 
-def _existing(table: Table, name: str, option: str) -> str:
+def _existing(table: DataTable, name: str, option: str) -> str:
     found = next((column for column in (name, name.strip()) if column in table.columns), None)
     if found is None:
         raise InputError(f"{option} {name}: {table.path} has no such column; it has {_columns(table)}")
     return found
 
 
-def _columns(table: Table) -> str:
+def _columns(table: DataTable) -> str:
     return _names(list(table.columns))
 
 
@@ -164,7 +164,7 @@ def _names(columns: list[str]) -> str:
     return one_of(map(quoted, columns[:COLUMNS_SHOWN])) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
 
 
-def _is_score(config: TextConfig, table: Table, label_key: str, values: list) -> bool:
+def _is_score(config: TextConfig, table: DataTable, label_key: str, values: list) -> bool:
     """Whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from debft.data.sources.files import Header, Table
+from debft.data.sources.delimited import Header
+from debft.data.sources.table import DataTable
 from debft.tasks import BenchmarkFiles, Task, TextClassification
 
 
@@ -12,7 +13,7 @@ def header_for(task: Task) -> Header:
     return lambda first: next((benchmark.header for benchmark in without if _is_row(first, task, benchmark)), None)
 
 
-def in_task_columns(table: Table, task: Task) -> Table:
+def in_task_columns(table: DataTable, task: Task) -> DataTable:
     """Turn a benchmark's names for columns and labels into the task's, where the table does not have the task's own.
 
     A table that fits none is left as it is: what it lacks is named where it is checked.
@@ -28,7 +29,7 @@ def in_task_columns(table: Table, task: Task) -> Table:
     return table
 
 
-def rename(table: Table, task: Task, benchmark: BenchmarkFiles) -> Table:
+def rename(table: DataTable, task: Task, benchmark: BenchmarkFiles) -> DataTable:
     """Give columns and labels of a benchmark the task's names; a column that has one already is not covered by another."""
     columns = {}
     for name, column in table.columns.items():

@@ -1,13 +1,14 @@
-"""`evaluate.load` reads this file; the score itself is debft.scoring.metrics.scores.matthews_correlation."""
+"""The score debft.scoring.metrics.scores.matthews_correlation as a module for `evaluate.load`."""
 
 import evaluate
 
-from debft.scoring.metrics import export, scores
+from debft.scoring.metrics import scores
+from debft.scoring.metrics.export import modules
 
 
 class MatthewsCorrelation(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return export.info(scores.matthews_correlation.__doc__, "int64")
+        return modules.info(scores.matthews_correlation.__doc__, "int64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         return {"matthews_correlation": scores.matthews_correlation(references, predictions)}

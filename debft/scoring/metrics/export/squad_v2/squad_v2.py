@@ -1,4 +1,4 @@
-"""`evaluate.load` reads this file; the scores themselves are debft.scoring.metrics.squad.scores, in percent."""
+"""The scores of debft.scoring.metrics.squad, in percent, as a module for `evaluate.load`."""
 
 import datasets
 import evaluate

@@ -1,0 +1,103 @@
+"""Encoded texts are kept on disk under a key of their content, so that the next run need not encode them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+
+from debft.console import say
+from debft.data.rows import Examples
+from debft.runs.cache import cache_directory
+from debft.runs.environment import code_digest, moving_versions
+from debft.runs.storage import DiskError, write_atomically
+from debft.runtime.launch.group import is_main_process
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FORMAT = 2
+ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
+
+
+def cached_arrays(
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    settings: list,
+    compute: Callable[[], dict[str, np.ndarray]],
+    *,
+    cached: bool,
+) -> dict[str, np.ndarray]:
+    """Return what `compute` gives for these texts, this tokenizer and `settings`, from the cache where it was computed before.
+
+    One process computes; others that want the same wait for it. Without a cache that can be written, a line says so.
+    """
+    if not cached:
+        return compute()
+    path = cache_directory() / "encoded" / f"{_key(examples, tokenizer, settings)}.safetensors"
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
+        except OSError as error:
+            _say_not_kept(f"{path.parent}: cannot be written: {error.strerror}")
+        arrays = _read_cache(path) if path.is_file() else None
+        if arrays is None:
+            arrays = compute()
+            _write_cache(path, arrays)
+    return arrays
+
+
+def _key(examples: Examples, tokenizer, settings: list) -> str:
+    """Return a digest of all that decides the arrays: texts, settings, tokenizer, and the code and versions that compute them."""
+    digest = hashlib.sha256()
+    versions = [moving_versions()[name] for name in ENCODERS]
+    digest.update(json.dumps([FORMAT, code_digest(), versions, *settings, len(examples)]).encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    for texts in examples.texts:
+        digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    try:
+        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+    except DiskError as error:
+        _say_not_kept(error.refusal)
+
+
+@cache
+def _say_not_kept(refusal: str) -> None:
+    """Say it once per process and reason: a run has several splits."""
+    if is_main_process():
+        say(f"cache: {refusal}; the encoded texts are not kept for the next run")
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays, or None where the file is damaged, after saying so."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            recorded = (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError):
+        recorded, arrays = "unreadable", {}
+    if recorded == _digest(arrays):
+        return arrays
+    say(f"cache: {path} is damaged; encoding again")
+    return None
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

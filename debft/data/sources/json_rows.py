@@ -1,0 +1,114 @@
+"""JSON and JSONL become tables, with the line of everything that is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from debft.data.sources import squad_json
+from debft.data.sources.decoding import line_of_escaped_byte, not_utf8
+from debft.data.sources.table import DataTable, header_again
+from debft.errors import InputError, one_of, shown
+
+OBJECTS = "expected a JSON list of objects, one per row"
+ROWS_UNDER = ("data", "rows", "examples", "instances", "items", "records")  # what programs call the list of rows
+
+
+def read_jsonl(path: Path, text: str) -> DataTable:
+    """Read one JSON object per line; blank lines do not count."""
+    lines = enumerate(text.split("\n"), start=1)
+    return _from_objects(path, [(number, not_utf8(line) or _object(line)) for number, line in lines if line.strip()])
+
+
+class _TwiceError(Exception):
+    """An object has a key twice."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object. json alone would take the last of two values without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(repr(next(name for name in names if names.count(name) > 1)))
+    return row
+
+
+def _object(line: str) -> dict | str:
+    """Return the row of a line, or what is wrong with it."""
+    try:
+        row = json.loads(line, object_pairs_hook=_each_key_once)
+    except _TwiceError as error:
+        return f"expected each key once in an object, got {error} twice"
+    except (ValueError, RecursionError) as error:
+        return f"expected one JSON object per line, got {error}; is the line cut off?"
+    return row if isinstance(row, dict) else f"expected one JSON object per line, got {line[:40]!r}"
+
+
+def read_json(path: Path, text: str) -> DataTable:
+    """Read a list of objects, an object that holds one, or SQuAD's nested JSON."""
+    if what := not_utf8(text):
+        raise InputError(f"{path}:{line_of_escaped_byte(text)}: {what}")
+    try:
+        content = json.loads(text, object_pairs_hook=_each_key_once)
+    except _TwiceError as error:
+        raise InputError(f"{path}: expected each key once in an object, got {error} twice") from None
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        if place and error.msg == "Extra data" and error.colno == 1 and text.lstrip().startswith("{"):
+            return read_jsonl(path, text)  # several programs call JSONL .json
+        raise InputError(f"{path}{place}: expected JSON, got {error}; is the file cut off?") from None
+    if isinstance(content, dict) and squad_json.is_nested(content):
+        questions, places = squad_json.rows(path, content)
+        return replace(_from_objects(path, questions), places=places)
+    rows = content if isinstance(content, list) else _rows_inside(path, content)
+    return _from_objects(
+        path, [(i, row if isinstance(row, dict) else f"{OBJECTS}, got {str(row)[:40]!r}") for i, row in enumerate(rows, start=1)]
+    )
+
+
+def lists_of_objects(content: dict) -> list[str]:
+    """Return the keys under which an object has what may be rows."""
+    return [key for key, value in content.items() if isinstance(value, list) and any(isinstance(row, dict) for row in value)]
+
+
+def _rows_inside(path: Path, content: object) -> list:
+    """Return the rows that an object has under one of its keys. Raises InputError for none, and for several lists of them."""
+    keys = lists_of_objects(content) if isinstance(content, dict) else []
+    chosen = [key for key in ROWS_UNDER if key in keys][:1] or keys
+    if len(chosen) == 1:
+        return content[chosen[0]]
+    if chosen:
+        raise InputError(f"{path}: {OBJECTS}, got lists under {one_of(chosen[:8])}; write each into a file of its own")
+    if isinstance(content, dict) and "data" in content:
+        expected = "expected a list of objects, one per row, or SQuAD's articles"
+        raise InputError(f"{path}: data: {expected}, got {shown(content['data'])}")
+    raise InputError(f"{path}: {OBJECTS}, or SQuAD's {{'data': [...]}}, got {shown(content)}")
+
+
+class _Lacking:
+    """The value of an object that lacks a key which others have."""
+
+    def __repr__(self) -> str:
+        return "nothing, the key is missing"
+
+
+LACKING = _Lacking()
+
+
+def _from_objects(path: Path, rows: list[tuple[int, dict | str]]) -> DataTable:
+    """Make columns of rows, each an object or what is wrong with it: one column for each key that any of them has."""
+    if not rows:
+        raise InputError(f"{path}: expected rows, got none")
+    rows = [(line, header_again(row) if _repeats_the_header(row) else row) for line, row in rows]
+    read = [row for _, row in rows if isinstance(row, dict)]
+    return DataTable(
+        columns={name: [row.get(name, LACKING) for row in read] for name in dict.fromkeys(name for row in read for name in row)},
+        path=str(path),
+        lines=[line for line, row in rows if isinstance(row, dict)],
+        unread=tuple((line, row) for line, row in rows if isinstance(row, str)),
+    )
+
+
+def _repeats_the_header(row: dict | str) -> bool:
+    """Tell whether every value of a row is the name of its column: joined files that were converted later have such rows."""
+    return isinstance(row, dict) and len(row) > 1 and all(value == name for name, value in row.items())

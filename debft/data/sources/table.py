@@ -1,0 +1,38 @@
+"""A table of data: what every source gives, a file, the hub or the demo."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataTable:
+    """The rows of one file or split as they were read, in columns of equal length, before anything is checked.
+
+    path: the file, for error lines
+    lines: the line of each row in the file (or its number there, from 1)
+    unread: the rows that could not be read and are in no column, as (line, what is wrong with it)
+    places: how an error names a row where the file's lines mean nothing, by its entry in `lines`
+    """
+
+    columns: dict[str, list]
+    path: str
+    lines: list[int] | range
+    unread: tuple[tuple[int, str], ...] = ()
+    places: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def place(self, line: int) -> str:
+        """Return what an error calls the row in this line."""
+        return self.places.get(line, f"line {line}")
+
+    def rows(self, kept: list[int]) -> "DataTable":
+        """Return the table of these rows alone, together with those that could not be read."""
+        columns = {name: [column[row] for row in kept] for name, column in self.columns.items()}
+        return replace(self, columns=columns, lines=[self.lines[row] for row in kept])
+
+
+def header_again(header: Iterable[str]) -> str:
+    """Return what is wrong with a row that repeats the names of the columns."""
+    return f"expected a row, got the header again ({', '.join(list(header)[:6])}); were two files joined?"

@@ -1,0 +1,70 @@
+"""The formats of `debft predict`: the tables that it reads from a file or from stdin, the lines that it writes."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from debft.console import say
+from debft.data.sources.benchmark_files import header_for, in_task_columns
+from debft.data.sources.decoding import decoded
+from debft.data.sources.files import read_table, read_text
+from debft.data.sources.json_rows import lists_of_objects
+from debft.data.sources.table import DataTable
+from debft.errors import InputError
+from debft.tasks import Task
+
+
+def read_file(path: Path, task: Task) -> DataTable:
+    """Return the table in a file under the task's names for the columns. Raises InputError where there is no file."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file with the columns of the task, or - for stdin; found none")
+    return in_task_columns(read_table(path, header_for(task)), task)
+
+
+def read_stdin(task: Task) -> DataTable:
+    """Return the table on stdin, which is JSONL, JSON or TSV: its first character tells."""
+    if sys.stdin.isatty():
+        say("reading from the terminal: one JSON object per line, Ctrl-D to end")
+    path = Path("stdin")
+    text = decoded(path, sys.stdin.buffer.read())
+    begin = text.lstrip()[:1]
+    if begin not in ("{", "["):
+        table = read_text(path, text, ".tsv", header_for(task))
+    else:
+        table = read_text(path, *(_one_object(text, task) if begin == "{" else (text, ".json")))
+    return in_task_columns(table, task)
+
+
+def _one_object(text: str, task: Task) -> tuple[str, str]:
+    """Tell JSON from JSONL in a text that begins with an object.
+
+    Returns the text as a JSON or JSONL file has it, and the ending of such a file. One object may be a row or hold the rows.
+    """
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        return text, ".jsonl"
+    if whole.keys() & {*task.text_keys} or not ("data" in whole or lists_of_objects(whole)):
+        return f"[{text}]", ".json"  # one row, which may stand on several lines
+    return text, ".json"
+
+
+def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Write each row as one JSON object."""
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False)
+
+
+def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Write a header, then a line per row, each score in a column of its own; a tab or a line end in a text becomes \\t or \\n."""
+    for number, row in enumerate(rows):
+        cells = [*((key, value) for key, value in row.items() if key != "scores"), *row["scores"].items()]
+        if not number:
+            yield "\t".join(name.translate(_ESCAPES) for name, _ in cells)
+        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for _, value in cells)
+
+
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
+FORMATS = {"jsonl": _json_lines, "tsv": _tsv_lines}

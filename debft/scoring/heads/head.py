@@ -1,0 +1,93 @@
+"""What a head does, whatever its kind, and what the kinds share.
+
+Legend: B sequences in a batch, L its padded length, C outputs of the model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
+from debft.data.rows import Examples
+from debft.errors import NotFiniteError
+from debft.scoring.metrics import by_name
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """A split is scored and predicted.
+
+    scores: percent, by metric
+    rows: the predictions, one row per example
+    files: JSON content that lies beside the rows, by file name
+    settings: what was chosen on this split and belongs to the model, as the no-answer threshold does
+    """
+
+    scores: dict[str, float]
+    rows: list[dict[str, Any]]
+    files: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
+
+
+class Head(Protocol):
+    """A head turns the outputs of a model into a loss, into logits per sequence, and these into scores and predictions."""
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        """Return the split with its labels in the order of the model's outputs."""
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the logits of a batch, float32 (float64 of a model in float64)."""
+
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the loss summed, not averaged, over the sequences of the batch, so that micro-batches add up."""
+
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return how far the predictions of `outputs` are from those of `target`, summed over the sequences; SiFT adds it."""
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """Return the logits of each sequence without its padding. lengths: tokens; left: the padding is in front."""
+
+    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
+        """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing."""
+
+    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+        """Return the predictions of unlabelled examples, one row each. Raises NotFiniteError as `assess`."""
+
+
+def plain_loss(head: Head) -> Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """Return the loss of the task alone, as `optimizer_steps` takes it."""
+    return lambda model, batch: (head.loss(head.outputs(model, batch), batch), {})
+
+
+def model_inputs(batch: Batch) -> Batch:
+    """Return the tensors of a batch that the model reads."""
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Widen half precision; float64 stays."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the (B, C) logits of a model that has C outputs for a whole sequence."""
+    return at_least_float32(model(**model_inputs(batch)).logits)
+
+
+def finite(logits: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the logits as they are. Raises NotFiniteError where any is NaN or infinite."""
+    if not all(np.isfinite(one).all() for one in logits):
+        raise NotFiniteError("expected finite logits, got NaN or infinity; train with a lower --learning-rate")
+    return logits
+
+
+def scores_in_percent(names: tuple[str, ...], predictions_N: np.ndarray, references_N: np.ndarray) -> dict[str, float]:
+    """Compute the metrics `names`, rounded to what a float64 mean of fractions holds."""
+    return {name: round(100.0 * by_name.compute(name, predictions_N, references_N), DIGITS) for name in names}

@@ -1,0 +1,72 @@
+"""One label for each example: the probabilities of C labels from C outputs.
+
+Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
+from debft.data.rows import Examples
+from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
+from debft.tasks import TextClassification
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelHead:
+    """The head of a classification.
+
+    labels: their names in the order of the model's outputs, in which a prepared split counts its labels too
+    """
+
+    task: TextClassification
+    labels: tuple[str, ...]
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        return split.with_labels(self.task.labels, self.labels)
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return (B, C)."""
+        return sequence_logits(model, batch)
+
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the cross-entropy of the labels, summed over the sequences."""
+        return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum")
+
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the cross-entropy of the probabilities that `target` gives, summed over the sequences."""
+        return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=-1), reduction="sum")
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """Return (C,) of each sequence."""
+        return list(outputs.cpu().numpy())
+
+    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
+        """Score by the task's order of labels: F1 is that of the task's label 1 whatever the model calls its outputs."""
+        logits_NC, labels_N = np.stack(finite(logits)), split.labels_S
+        of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
+        scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
+        rows = self._rows(logits_NC, examples, [self.labels[label] for label in labels_N])
+        return Assessment(scores=scores, rows=rows)
+
+    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+        return self._rows(np.stack(finite(logits)), examples, None)
+
+    def _rows(self, logits_NC: np.ndarray, examples: Examples, labels: list[str] | None) -> list[dict[str, Any]]:
+        """Return id, label (where `labels` is given), prediction and the probability of each label."""
+        rows = []
+        for i, (identity, probability_C) in enumerate(zip(examples.ids, probabilities(logits_NC), strict=True)):
+            label = {} if labels is None else {"label": labels[i]}
+            scores = {name: round(float(p), 6) for name, p in zip(self.labels, probability_C, strict=True)}
+            rows.append({"id": identity, **label, "prediction": self.labels[probability_C.argmax()], "scores": scores})
+        return rows
+
+
+def probabilities(logits_NC: np.ndarray) -> np.ndarray:
+    """Return the softmax over the labels, (N, C) float64."""
+    shifted = np.exp(logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -1,0 +1,59 @@
+"""One score for each example: a regression from one output.
+
+Legend: B sequences in a batch, N examples, each one sequence of its split.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from debft.data.encoding import EncodedSplit
+from debft.data.packing import Batch
+from debft.data.rows import Examples
+from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
+from debft.tasks import TextClassification
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreHead:
+    """The head of a regression. name: of the model's only output, under which a row holds the score."""
+
+    task: TextClassification
+    name: str
+
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
+        return split
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return (B, 1)."""
+        return sequence_logits(model, batch)
+
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the squared error of the scores, summed over the sequences."""
+        return torch.nn.functional.mse_loss(outputs.squeeze(-1), batch["labels"], reduction="sum")
+
+    def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return half the squared difference of two scores: SiFT adds it in both directions, which makes it whole."""
+        return torch.nn.functional.mse_loss(outputs, target, reduction="sum") / 2
+
+    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
+        """Return (1,) of each sequence."""
+        return list(outputs.cpu().numpy())
+
+    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
+        scores_N = np.stack(finite(logits))[:, 0]
+        scores = scores_in_percent(self.task.metrics, scores_N, split.labels_S)
+        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.labels_S.tolist()))
+
+    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+        return self._rows(np.stack(finite(logits))[:, 0], examples, None)
+
+    def _rows(self, scores_N: np.ndarray, examples: Examples, labels: list[float] | None) -> list[dict[str, Any]]:
+        """Return id, label (where `labels` is given), prediction, and the score again where a classification has its own."""
+        rows = []
+        for i, (identity, score) in enumerate(zip(examples.ids, scores_N.tolist(), strict=True)):
+            label = {} if labels is None else {"label": labels[i]}
+            rows.append({"id": identity, **label, "prediction": score, "scores": {self.name: round(score, 6)}})
+        return rows

@@ -1,0 +1,14 @@
+"""The score debft.scoring.metrics.scores.macro_f1 as a module for `evaluate.load`."""
+
+import evaluate
+
+from debft.scoring.metrics import scores
+from debft.scoring.metrics.export import modules
+
+
+class MacroF1(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return modules.info(scores.macro_f1.__doc__, "int64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return {"macro_f1": scores.macro_f1(references, predictions)}

@@ -1,0 +1,29 @@
+"""The scores as modules of the `evaluate` library, one in each folder here, for use in other programs.
+
+They are an export alone: debft scores with the plain functions of debft.scoring.metrics, which the modules call.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import evaluate
+
+
+def path(name: str) -> str:
+    """Return the folder to give to `evaluate.load`, which fetches nothing for it: that of a metric, or `squad_v2`."""
+    return str(Path(__file__).parent / name)
+
+
+def info(description: str, number: str) -> "evaluate.MetricInfo":
+    """Return the description that a module has to give. number: the type of its inputs, int64 or float64."""
+    import datasets
+    import evaluate
+
+    value = datasets.Value(number)
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description="predictions, references: (N,)",
+        features=datasets.Features({"predictions": value, "references": value}),
+    )

@@ -1,0 +1,14 @@
+"""The score debft.scoring.metrics.scores.pearson as a module for `evaluate.load`."""
+
+import evaluate
+
+from debft.scoring.metrics import scores
+from debft.scoring.metrics.export import modules
+
+
+class Pearson(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return modules.info(scores.pearson.__doc__, "float64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return {"pearson": scores.pearson(references, predictions)}
