@@ -1,4 +1,4 @@
-"""How files reach the disk: whole or absent, there to stay when a function returns, with one error where the disk refuses."""
+"""Files reach the disk whole or not at all. When a function returns they are on it; where the disk refuses there is one error."""
 
 import errno
 import os
