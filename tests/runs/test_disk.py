@@ -12,14 +12,16 @@ import torch
 from conftest import write_mnli
 from filelock import FileLock
 from safetensors.torch import load_file
+from schemas import wrong
 
 import debft.training.run
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
+from debft.config.schema import schema
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
-from debft.runs.result import FORMAT_VERSION
+from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.scoring.loading import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
@@ -198,6 +200,10 @@ def test_added_field_of_a_state_or_result_is_no_damage(copy, through, recipe):
     path = copy.path / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"added": 1}))
     assert finetune(recipe, copy.path, resume=True) == through.result()
+
+
+def test_result_of_a_run_fits_the_schema_of_results(through):
+    assert wrong(json.loads((through.path / "result.json").read_text()), schema(RunResult, closed=False)) == []
 
 
 def test_result_of_an_older_format_is_read_and_its_model_called_unchecked(copy, through, recipe, capsys):
