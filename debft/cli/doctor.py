@@ -27,7 +27,7 @@ PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding of the examination."""
+    """A finding says what one look at the environment or a model has shown."""
 
     what: str
     """What was looked at: a package, the device, the tokens of a model."""

@@ -26,7 +26,7 @@ FORMAT_VERSION = 2  # of state.json; 1 had no version and no logs beside it
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint as it was read: everything that `save_checkpoint` was given."""
+    """A checkpoint holds, once it is read, everything that `save_checkpoint` was given."""
 
     step: int
     """Optimizer steps done so far."""

@@ -35,10 +35,12 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """The directory of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:
+        """The directory of the trained model."""
         return self.path / "model"
 
     @property
@@ -47,6 +49,7 @@ class RunDirectory:
         return [self.path / name for name in LOGS]
 
     def exists(self) -> bool:
+        """Whether a run was begun here."""
         return (self.path / "recipe.yaml").is_file()
 
     def occupied(self) -> bool:
@@ -89,9 +92,11 @@ class RunDirectory:
             raise gone
 
     def create(self, recipe: Recipe) -> None:
+        """Begin a run: write its recipe."""
         write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
 
     def recipe(self) -> Recipe:
+        """Read the recipe of the run. Raises InputError where it is none."""
         where = self.path / "recipe.yaml"
         return from_dict(yaml12.load(where), str(where))
 
@@ -115,7 +120,7 @@ class RunDirectory:
         return result
 
     def _check_sizes(self, result: RunResult) -> None:
-        """Raises InputError where a file of model/ has another size than the run wrote; it is cheap, see `check_model`."""
+        """Raise InputError where a file of model/ has another size than the run wrote; it is cheap, see `check_model`."""
         if not self.model.is_dir():  # somebody may have kept the results alone
             return
         for name, written in (result.model_files or {}).items():
@@ -124,7 +129,7 @@ class RunDirectory:
                 raise self._damaged_model(name, f"{written.bytes:,} bytes", f"{size:,}")
 
     def check_model(self, result: RunResult) -> None:
-        """Raises InputError where a file of model/ is not what the run wrote. All are read, which takes seconds for gigabytes."""
+        """Raise InputError where a file of model/ is not what the run wrote. All are read, which takes seconds for gigabytes."""
         if not (self.model / "config.json").is_file():
             raise InputError(f"{self.path}: the run is complete but its model/ is gone; run it into another --output")
         if result.model_files is None:
@@ -178,6 +183,7 @@ class RunDirectory:
         return means | {"train/num_tokens": tokens}
 
     def write_result(self, result: RunResult) -> None:
+        """Write result.json, which makes the run complete."""
         write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())
 
     def write_predictions(self, split: str, rows: list[dict[str, Any]], files: dict[str, Any]) -> None:
@@ -189,6 +195,7 @@ class RunDirectory:
             write_atomically(self.path / "predictions" / name, text.encode("utf-8", "surrogatepass"))
 
     def append(self, file: str, row: dict[str, Any]) -> None:
+        """Add a row to one of the LOGS."""
         append_line(self.path / file, json.dumps(row))
 
     def sync_logs(self) -> None:
@@ -216,12 +223,13 @@ class RunDirectory:
 
 
 def _require(right: bool) -> None:
+    """Raise ValueError unless the condition is right."""
     if not right:
         raise ValueError
 
 
 def _require_numbers(values: Any) -> None:
-    """`{name: finite number}`."""
+    """Raise ValueError unless `values` maps names to finite numbers."""
     _require(isinstance(values, dict) and all(isinstance(name, str) for name in values))
     _require(all(isinstance(value, int | float) and math.isfinite(value) for value in values.values()))
 
@@ -243,6 +251,7 @@ def _rows_up_to(content: bytes, last: int) -> bytes:
 
 
 def _logged_step(line: bytes) -> int | None:
+    """Return the step of a line of a log, None where it cannot be read."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):

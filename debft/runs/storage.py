@@ -50,7 +50,7 @@ def _reason(error: BaseException | None) -> str | None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put all of `content` under `path`. A process that dies or power that fails in between leaves what was there before."""
+    """Write all of `content` to `path`. A process that dies or power that fails in between leaves what was there before."""
     with disk_errors(path.parent):
         make_directory(path.parent)
         temporary = path.parent / f".{path.name[:64]}.{token_hex(8)}{PARTIAL}"

@@ -55,7 +55,7 @@ def offline() -> bool:
 
 
 def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
-    """Raises HubError where the hub cannot be reached. `why` it is needed and what works `instead` go into the line."""
+    """Raise HubError where the hub cannot be reached. `why` it is needed and what works `instead` go into the line."""
     if offline():
         raise HubError(f"{what}: {why}, and HF_HUB_OFFLINE is set; {instead}")
     if not reachable():

@@ -32,7 +32,7 @@ LAUNCH = "start it with torchrun, accelerate launch or --num-processes"
 
 
 def check_variables(precision: str | None, gpus: int) -> None:
-    """Raises InputError that names each variable which asks for something else than this run does.
+    """Raise InputError that names each variable which asks for something else than this run does.
 
     precision: the one in use, fp32, bf16 or fp16; None where it is not known yet.
     gpus: the number of GPUs that torch can use.
