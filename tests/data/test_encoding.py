@@ -108,7 +108,7 @@ def test_second_time_comes_from_the_cache(examples, tokenizer, monkeypatch):
 @pytest.mark.parametrize("what", ["code", *encoding_cache.ENCODERS])
 def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypatch):
     run(examples, tokenizer, max_seq_length=29)
-    versions = encoding.moving_versions()
+    versions = encoding_cache.moving_versions()
     monkeypatch.setattr(encoding_cache, "code_digest", lambda: "other" if what == "code" else code_digest())
     monkeypatch.setattr(encoding_cache, "moving_versions", lambda: versions | {what: "0.0"})
     encode_again, calls = encoding._encode, []
