@@ -108,10 +108,10 @@ class RunDirectory:
         path = self.path / "result.json"
         if not path.is_file():
             return None
-        with disk_errors(path, "read"):
-            content = path.read_bytes()
         try:
-            result = from_json(content.decode("utf-8"), str(path))
+            with disk_errors(path, "read"):
+                content = path.read_text(encoding="utf-8")
+            result = from_json(content, str(path))
         except ValueError as error:
             raise InputError(
                 f"{path}: expected the result of a complete run, got something else ({error}); remove {self.path} to run it again"

@@ -362,7 +362,7 @@ def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, val
 
 BAD = {
     "unknown table": (["--table", "deberta"], "--table deberta: no such table; did you mean 'deberta-v3'?"),
-    "table without a name": (["--table", ""], "--table '': no such table; expected one of deberta-paper, "),
+    "table without a name": (["--table", ""], "--table: expected a name or path, got ''"),
     "table as a run": (["glue"], "found no result.json in it; --table glue shows that table"),
     "unknown format": (["--format", "xml"], "--format xml: expected terminal, markdown, html, json"),
     "two formats": (["--json", "--format", "html"], "--format html: --json is given as well; give one of them"),
