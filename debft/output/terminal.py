@@ -11,6 +11,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import clock, console, say
 from debft.runs.result import RunResult
+from debft.training.describe import remarks
 
 
 def print_result(result: RunResult, output: Path) -> None:
@@ -74,7 +75,7 @@ def plan_dict(plan, output: Path) -> dict[str, Any]:
         "num_examples": {name: len(e) for name, e in plan.examples.items()},
         "fingerprints": plan.fingerprints,
         "skipped_rows": plan.skipped_rows,
-        "remarks": plan.remarks(),
+        "remarks": remarks(plan),
         "recipe": to_dict(plan.recipe),
     }
 
