@@ -6,13 +6,14 @@ Anything that takes longer than two seconds shows its progress: by a bar on a te
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
 WIDTH_OF_LOGS = 180  # characters of a table, where stderr is no terminal
@@ -117,6 +118,14 @@ class _Silent(Meter):
 def say(line: str) -> None:
     """Print one line for people."""
     console.print(line, soft_wrap=True, markup=False)
+
+
+def plain_table(*headers: str, left: Container[str], wrapped: Container[str] = ()) -> Table:
+    """Return a table without lines and rows. Columns in `left` are aligned left, the others right; those in `wrapped` may break."""
+    table = Table(box=None, pad_edge=False)
+    for header in headers:
+        table.add_column(Text(header), justify="left" if header in left else "right", no_wrap=header not in wrapped)
+    return table
 
 
 def print_table(table: Table) -> None:

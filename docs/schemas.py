@@ -1,19 +1,22 @@
-"""Writes the JSON schemas of what a run leaves behind beside this file: `python docs/schemas.py` in the checkout."""
+"""Writes the JSON schemas of what scripts read: `python docs/schemas.py` in the checkout."""
 
 import json
 from pathlib import Path
 
 from debft.config.schema import schema
+from debft.output.pages.records import Report
+from debft.output.tables.records import TablesDocument
 from debft.runs.result import RunResult
 
-SCHEMAS = {"result.schema.json": RunResult}
+SCHEMAS = {"report.schema.json": Report, "result.schema.json": RunResult, "tables.schema.json": TablesDocument}
 
 
-def text_of(kind: type) -> str:
-    """The schema of a file that a newer debft may have added fields to."""
-    return json.dumps(schema(kind, closed=False), indent=2, ensure_ascii=False) + "\n"
+def main() -> None:
+    """Write each schema beside this file: of report.json, of result.json, and of `debft tables --json`."""
+    for name, kind in SCHEMAS.items():
+        content = schema(kind, closed=False)  # a newer version may add fields: a key that it does not name is no error
+        Path(__file__).with_name(name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    for name, kind in SCHEMAS.items():
-        Path(__file__).with_name(name).write_text(text_of(kind), encoding="utf-8")
+    main()

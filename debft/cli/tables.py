@@ -69,16 +69,17 @@ def reproduce(
     as_json: Annotated[bool, _option("How", "Print report.json on stdout, and nothing else there.", "--json")] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
-    from debft.reproduce import reproduction
+    from debft.reproduce import run as whole_table
     from debft.reproduce import search as grid
-    from debft.reproduce.plan import Options, make_table_plan
+    from debft.reproduce.options import RunOptions
+    from debft.reproduce.plan import make_table_plan
 
     _refuse_together("--search", search, {"--seeds": seeds, "--check": check, "--dry-run": dry_run})
     _refuse_together("--dry-run", dry_run, {"--check": check})
     if trials is not None and not search:
         raise InputError("--trials: needs --search, which is not given; add it, or leave --trials out")
     directory = Path(output) if output else Path("runs") / "reproduce" / table
-    options = Options(
+    options = RunOptions(
         data=data,
         precision=precision,
         max_steps=max_steps,
@@ -91,11 +92,12 @@ def reproduce(
     seed_numbers = range(1, seeds + 1) if seeds else None
     plan = make_table_plan(table, directory, rows=row or (), tasks=task or (), seeds=seed_numbers, options=options)
     if dry_run:
-        content, code = reproduction.dry_run(plan, jobs)
+        content, code = whole_table.dry_run(plan, jobs)
     elif search:
         content, code = grid.search(plan, directory, options, jobs=jobs, trials=trials or TRIALS)
     else:
-        content, code = reproduction.reproduce(plan, directory, jobs=jobs, check=check, command=_command_line())
+        report, code = whole_table.reproduce(plan, directory, jobs=jobs, check=check, command=_command_line())
+        content = report.as_dict()
     if as_json:
         print_json(content)
     sys.exit(code)  # typer.Exit would print a second line for an interrupted run
@@ -125,8 +127,8 @@ def tables(
     document = tables_document(table or [], runs or [])
     with until_closed():
         FORMATS["json" if as_json else form or "terminal"](document)
-    if document["damaged"]:
-        raise InputError(*document["damaged"])
+    if document.damaged:
+        raise InputError(*document.damaged)
 
 
 def _refuse_together(option: str, given: bool, others: dict[str, Any]) -> None:

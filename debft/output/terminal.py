@@ -1,26 +1,32 @@
-"""What people see: results beside the published cell on stderr; recipes and plans, which are asked for, on stdout."""
+"""What people see of runs, plans and recipes: results beside the published cell on stderr, the others on stdout."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
-from debft.console import clock, console, say
+from debft.console import clock, console, plain_table, say
+from debft.published.comparison import ComparedScore, compared_scores
 from debft.runs.result import RunResult
 from debft.training.describe import remarks
 
+if TYPE_CHECKING:
+    from debft.training.plan import Plan
+
 
 def print_result(result: RunResult, output: Path) -> None:
-    """The summary of a run: our score(s), the published ones or why there is no comparison, where everything is."""
-    languages = {name.partition("/")[0].partition(".")[2] for name in result.scores} - {""}
-    console.print(_language_table(result) if languages else _score_table(result))
+    """Show the scores of a run, the published ones or why there is no comparison, the time, and where everything is."""
+    compared = {row.score: row for row in compared_scores(result.published)}
+    languages = {split_and_language(name)[1] for name in result.scores} - {""}
+    console.print((_language_table if languages else _score_table)(result.scores, compared))
     if result.not_compared:
         say(f"not compared: {result.not_compared}")
-    for note in {row["note"] for row in result.published if row["note"]}:
+    for note in dict.fromkeys(row.note for row in compared.values() if row.note):
         say(f"note on the published cell: {note}")
     timing = result.timing
     say(
@@ -30,45 +36,43 @@ def print_result(result: RunResult, output: Path) -> None:
     say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
 
 
-def _score_table(result: RunResult) -> RichTable:
-    published = {row["score"]: row for row in result.published}
-    table = _table("score", "ours", "published", "diff", "")
-    for name, value in result.scores.items():
-        row = published.get(name)
-        table.add_row(
-            name, f"{value:.2f}", *(("-", "", "" if result.published else "not compared") if row is None else _beside(row))
-        )
+def _score_table(scores: Mapping[str, float], compared: Mapping[str, ComparedScore]) -> RichTable:
+    table = plain_table("score", "ours", "published", "diff", "", left=("score", ""))
+    for name, value in scores.items():
+        row = compared.get(name)
+        beside = ("-", "", "" if compared else "not compared") if row is None else _beside(row)
+        table.add_row(name, f"{value:.2f}", *beside)
     return table
 
 
-def _language_table(result: RunResult) -> RichTable:
-    """A line per language, the average last; the published row stands beside our scores on test."""
-    published = {row["score"]: row for row in result.published}
-    metric = next(iter(result.scores)).partition("/")[2]
-    parts = dict.fromkeys(name.partition(".")[0] for name in result.scores)
-    table = _table("language", *parts, "published", "diff", "")
-    for language in dict.fromkeys(name.partition("/")[0].partition(".")[2] for name in result.scores):
-        ours = [result.scores.get(f"{part}.{language}/{metric}") for part in parts]
-        row = published.get(f"test.{language}/{metric}")
-        shown = ("-", "", "not compared") if row is None or row["ours"] is None else _beside(row)
-        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), *shown)
+def _language_table(scores: Mapping[str, float], compared: Mapping[str, ComparedScore]) -> RichTable:
+    """Return a line per language, the average last; the published number stands beside our score on test."""
+    metric = next(iter(scores)).partition("/")[2]
+    parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
+    table = plain_table("language", *parts, "published", "diff", "", left=("language", ""))
+    for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
+        ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
+        row = compared.get(f"test.{language}/{metric}")
+        beside = ("-", "", "not compared") if row is None or row.ours is None else _beside(row)
+        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), *beside)
     return table
 
 
-def _table(*headers: str) -> RichTable:
-    table = RichTable(box=None, pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="left" if number in (0, len(headers) - 1) else "right", no_wrap=True)
-    return table
+def _beside(row: ComparedScore) -> tuple[str, str, str]:
+    """Return the published number, the difference and the verdict."""
+    if row.value is None:
+        return "-", "", f"the card prints {row.cell}"
+    return f"{row.value:.1f}", f"{row.difference:+.1f}", row.verdict
 
 
-def _beside(row: dict[str, Any]) -> tuple[str, str, str]:
-    if row["value"] is None:
-        return "-", "", f"the card prints {row['cell']}"
-    return f"{row['value']:.1f}", f"{row['difference']:+.1f}", row["verdict"]
+def split_and_language(score: str) -> tuple[str, str]:
+    """Return (`test`, `fr`) for `test.fr/accuracy`; no language for `validation/accuracy`."""
+    split, _, language = score.partition("/")[0].partition(".")
+    return split, language
 
 
-def plan_dict(plan, output: Path) -> dict[str, Any]:
+def plan_dict(plan: "Plan", output: Path) -> dict[str, Any]:
+    """Return what `--dry-run --json` prints."""
     return {
         "output": str(output),
         "steps": plan.total_steps,
@@ -80,7 +84,8 @@ def plan_dict(plan, output: Path) -> dict[str, Any]:
     }
 
 
-def print_plan(plan, output: Path) -> None:
+def print_plan(plan: "Plan", output: Path) -> None:
+    """Print the recipe, the rows of each split, and the steps that were not trained."""
     print_recipe(plan.recipe)
     for name, examples in plan.examples.items():
         print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
@@ -88,7 +93,7 @@ def print_plan(plan, output: Path) -> None:
 
 
 def recipes_list() -> list[dict[str, Any]]:
-    """name, task, model, dialect, reproduces, source, and the hyper-parameters people compare."""
+    """Return name, task, model, dialect, reproduces, source, and the hyper-parameters people compare, of every packaged recipe."""
     rows = []
     for name in recipe_names():
         recipe = load_recipe(recipe_path(name))
@@ -103,7 +108,7 @@ def recipes_list() -> list[dict[str, Any]]:
 
 
 def print_recipes(rows: list[dict[str, Any]]) -> None:
-    """One line each; `debft recipes NAME` has the rest."""
+    """Print a line for each recipe; `debft recipes NAME` has the rest."""
     print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6} {'SiFT':>5}")
     for row in rows:
         print(
@@ -113,7 +118,7 @@ def print_recipes(rows: list[dict[str, Any]]) -> None:
 
 
 def print_recipe(recipe: Recipe) -> None:
-    """Every value; what differs from the defaults is marked."""
+    """Print every value; what differs from the defaults is marked."""
     for name in ("task", "model", "data", "starts_from", "dialect", "reproduces", "source", "note"):
         if getattr(recipe, name):
             print(f"{name:<11} {getattr(recipe, name)}")

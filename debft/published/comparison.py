@@ -1,5 +1,7 @@
 """This module decides whether a run may stand beside a published number, and sets it there."""
 
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, source_kind
-from debft.published.load import published_scores
+from debft.published.load import PublishedScore, published_scores
 from debft.runs.directory import RunDirectory
 from debft.tasks import LANGUAGES, Task
 
@@ -15,7 +17,7 @@ from debft.tasks import LANGUAGES, Task
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
     """Say why a run is not set beside a published number; None if it may be.
 
-    num_rows: by split, as trained on and evaluated.
+    num_rows: rows trained on and evaluated, by split
     """
     if source_kind(recipe.data) == "demo":
         return "demo data is never compared with a published number"
@@ -34,7 +36,7 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
 
 
 def starts_as_published(recipe: Recipe) -> bool:
-    """Whether the run in `init_from` is one of the recipe that the published run started from."""
+    """Return whether the run in `init_from` is one of the recipe that the published run started from."""
     if not recipe.starts_from or not recipe.init_from:
         return False
     packaged, first = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
@@ -54,28 +56,63 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
     return min((differing_keys(packaged, recipe, "cell") for packaged in published), key=len)
 
 
-def beside_published(recipe: Recipe, task: Task, scores: dict[str, float]) -> list[dict[str, Any]]:
-    """Set each score beside the published one, with the difference in points; both are None where the card prints no number."""
+@dataclass(frozen=True, kw_only=True)
+class ComparedScore:
+    """One number of a published cell and our score beside it, as `published` of result.json has it. Scores are in percent."""
+
+    score: str
+    """`<split>/<metric>`."""
+    ours: float | None
+    """Our score; None where the run has none."""
+    value: float | None
+    """The published number; None where the cell prints none for this score."""
+    difference: float | None
+    """Ours minus the published one, in points; None where one of them is missing."""
+    verdict: str
+    """What one run can say, with its reason."""
+    table: str
+    """The table that prints the cell."""
+    row: str
+    """Its row."""
+    cell: str
+    """The whole cell verbatim."""
+    source: str
+    """Where the cell comes from."""
+    note: str | None
+    """What a reader should know about it."""
+
+
+def beside_published(recipe: Recipe, task: Task, scores: Mapping[str, float]) -> list[ComparedScore]:
+    """Set our scores beside every published number of the model on the task."""
     verdict = "undecided (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "undecided (1 seed)"
-    rows = []
-    for cell in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):
-        split = cell.score.partition("/")[0]
-        all_of_them = {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES}
-        of_some_languages = split.endswith(".avg") and not all_of_them <= {evaluated.name for evaluated in task.evals}
-        score = None if of_some_languages else scores.get(cell.score)
-        difference = None if cell.value is None or score is None else round(score - cell.value, 4)
-        rows.append(
-            {
-                "score": cell.score,
-                "ours": score,
-                "value": cell.value,
-                "difference": difference,
-                "verdict": verdict,
-                "table": cell.table,
-                "row": cell.row,
-                "cell": cell.cell,
-                "source": cell.source,
-                "note": cell.note,
-            }
-        )
-    return rows
+    evaluated = {split.name for split in task.evals}
+    return [
+        _compared(published, None if _lacks_languages(published.score, evaluated) else scores.get(published.score), verdict)
+        for published in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0)
+    ]
+
+
+def compared_scores(entries: Iterable[Mapping[str, Any]]) -> list[ComparedScore]:
+    """Read `published` of a result.json; what an older one lacks is None."""
+    return [ComparedScore(**{field.name: entry.get(field.name) for field in fields(ComparedScore)}) for entry in entries]
+
+
+def _compared(published: PublishedScore, ours: float | None, verdict: str) -> ComparedScore:
+    return ComparedScore(
+        score=published.score,
+        ours=ours,
+        value=published.value,
+        difference=None if published.value is None or ours is None else round(ours - published.value, 4),
+        verdict=verdict,
+        table=published.table,
+        row=published.row,
+        cell=published.cell,
+        source=published.source,
+        note=published.note,
+    )
+
+
+def _lacks_languages(score: str, evaluated: Set[str]) -> bool:
+    """Return whether the score is an average over all languages, some of which were not evaluated."""
+    split = score.partition("/")[0]
+    return split.endswith(".avg") and not {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES} <= evaluated

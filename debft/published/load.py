@@ -1,6 +1,7 @@
 """The published tables, cell by cell as printed, with source and notes; and the tables that we measured and froze ourselves."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -239,6 +240,15 @@ def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple
         )
         for score, number in zip(column.scores, numbers, strict=True)
     )
+
+
+def printed_decimals(cell: str, value: float) -> int:
+    """Return how many decimals the cell prints for this value: 1 for the 91.5 of `91.5/89`, none for its 89.
+
+    The cell of a frozen number in the notation `5e-10` counts as one with a single decimal.
+    """
+    matching = [text for text in re.findall(r"\d+(?:\.\d+)?", cell) if float(text) == value]
+    return len(matching[0].partition(".")[2]) if matching else 1
 
 
 def _number(text: str) -> dict[str, float | None]:

@@ -22,44 +22,64 @@ if TYPE_CHECKING:
     from debft.training.session import Session
 
 PROBE_STEPS = 20
-SETTLING_STEPS = 5  # of the probe, left out of its median: the first ones fill caches
-SIFT_FACTOR = 8 / 3  # three forward passes, an input-only backward pass and one over two graphs, in plain steps
+SETTLING_STEPS = 5  # the first steps of a probe fill caches and are left out of its median
+SIFT_FACTOR = 8 / 3  # plain steps in one with SiFT: three forward passes, an input-only backward pass, one over two graphs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one run of a recipe, and how many of them are missing.
-
-    num_tokens: trained on, without padding; eval_tokens: of all evaluations
-    flops: 2 x backbone parameters x tokens for a forward pass, 4 for a backward pass
-    seconds: None without a probe; disk_bytes: of its model, which stays; running_bytes: at most of the checkpoints while it runs
-    """
+    """What one run of a recipe costs, and how many of its runs are missing."""
 
     name: str
+    """The packaged recipe, by name."""
     missing: int
+    """Runs that are still to be run or resumed."""
     steps: int
+    """Optimizer steps of one run."""
     num_tokens: int
+    """Tokens that one run trains on, without padding."""
     eval_tokens: int
+    """Tokens of all evaluations of one run, without padding."""
     flops: float
+    """Floating-point operations of one run: 2 x backbone parameters x tokens for a forward pass, 4 for a backward pass."""
     disk_bytes: int
+    """Bytes of its model, which stays."""
     running_bytes: int
+    """The most bytes that its checkpoints take while it runs."""
     seconds: float | None = None
+    """Seconds of one run on this machine; None without a probe."""
 
 
-def cost_of(found: RecipePlan) -> Cost:
-    """Without a probe. Encodes the splits, which the runs then find in the cache."""
-    plan = found.plan
+@dataclass(frozen=True, kw_only=True)
+class TotalCost:
+    """What all missing runs cost together."""
+
+    runs: int
+    """Runs that are missing."""
+    num_tokens: int
+    """Tokens that they train on, without padding."""
+    flops: float
+    """Floating-point operations."""
+    hours: float | None
+    """Hours on this machine; None where a recipe was not probed."""
+    disk_bytes: int
+    """Bytes of their models, and of the checkpoints of those that run at the same time."""
+
+
+def cost_of(recipe_plan: RecipePlan) -> Cost:
+    """Return the cost without a probe. The splits are encoded for it; the runs then find them in the cache."""
+    plan = recipe_plan.plan
     tokenizer = build_tokenizer(plan.files)
     lengths = {
-        name: encode_split(plan.task, examples, tokenizer, found.recipe, what=name).lengths()
+        name: encode_split(plan.task, examples, tokenizer, recipe_plan.recipe, what=name).lengths()
         for name, examples in plan.examples.items()
     }
     parameters, backbone = count_parameters(plan.files)
     return cost_from(
-        found.name,
-        found.recipe,
+        recipe_plan.name,
+        recipe_plan.recipe,
         plan.task,
-        missing=sum(run.is_missing() for run in found.runs),
+        missing=sum(run.is_missing() for run in recipe_plan.runs),
         steps=plan.total_steps,
         sequences={name: len(values) for name, values in lengths.items()},
         mean_tokens={name: float(values.mean()) for name, values in lengths.items()},
@@ -80,9 +100,11 @@ def cost_from(
     parameters: int,
     backbone: int,
 ) -> Cost:
-    """The cost of one run.
+    """Return the cost of one run.
 
-    sequences, mean_tokens: by split, its rows or windows, and the tokens of one; parameters, backbone: of the model
+    sequences: rows or windows by split
+    mean_tokens: tokens of one of these, by split
+    parameters, backbone: how many the model has, with and without its word embeddings
     """
     config, train = recipe.train, task.train.name
     num_tokens = mean_tokens[train] * config.train_batch_size * steps
@@ -105,7 +127,7 @@ def cost_from(
 
 
 def _eval_tokens(recipe: Recipe, task: Task, steps: int, tokens: Mapping[str, float]) -> float:
-    """Those during the run see the selection splits, the last one all of them."""
+    """Count the tokens of all evaluations: those during the run see the selection splits, the last one all splits."""
     config = recipe.train
     during = steps // config.eval_steps if config.eval_steps else 0
     if config.eval_each_epoch:
@@ -114,29 +136,29 @@ def _eval_tokens(recipe: Recipe, task: Task, steps: int, tokens: Mapping[str, fl
     return during * selection + sum(tokens[split.name] for split in task.evals)
 
 
-def with_probe(cost: Cost, found: RecipePlan, threads: int | None = None) -> Cost:
-    """The seconds of a run, from the median of `PROBE_STEPS` real steps, dev tokens taken as a forward pass, a third of a step.
+def with_probe(cost: Cost, recipe_plan: RecipePlan, threads: int | None = None) -> Cost:
+    """Add the seconds of a run, from the median of `PROBE_STEPS` real steps; a dev token counts as a third of a trained one.
 
-    threads: that the run will have; None: all
+    threads: CPU threads that the run will have; None: all
     """
     import torch
 
     from debft.training.opening import open_session
 
-    say(f"{found.name}: {PROBE_STEPS} steps on this machine")
+    say(f"{recipe_plan.name}: {PROBE_STEPS} steps on this machine")
     if threads is not None:
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="debft-probe-") as directory:
         started = time.perf_counter()
-        session, _ = open_session(found.plan, RunDirectory(Path(directory) / "run"), resume=False)
+        session, _ = open_session(recipe_plan.plan, RunDirectory(Path(directory) / "run"), resume=False)
         opening = time.perf_counter() - started
         per_token = seconds_per_token(session)
-    factor = SIFT_FACTOR if found.recipe.sift.weight else 1.0
+    factor = SIFT_FACTOR if recipe_plan.recipe.sift.weight else 1.0
     return replace(cost, seconds=opening + per_token * (cost.num_tokens + cost.eval_tokens / 3 / factor))
 
 
 def seconds_per_token(session: "Session") -> float:
-    """Of a training step, without padding; the weights of the session are trained by it and of no further use."""
+    """Measure the seconds per token of a training step, without padding. It trains the weights of the session."""
     from debft.training.loop import optimizer_steps
 
     plan = session.plan
@@ -155,18 +177,18 @@ def seconds_per_token(session: "Session") -> float:
     return statistics.median(measured[SETTLING_STEPS:] or measured)
 
 
-def total(costs: Iterable[Cost], jobs: int, devices: int = 0) -> dict[str, float | int | None]:
-    """Of all missing runs, `jobs` at a time. devices: GPUs, 0 for a CPU, whose probes had the cores that one of the jobs gets.
+def total_cost(costs: Iterable[Cost], jobs: int, devices: int = 0) -> TotalCost:
+    """Add up the missing runs, `jobs` of which run at the same time.
 
-    hours: None without a probe. Several jobs on one GPU take turns, and count as one after the other.
+    devices: GPUs, on each of which several jobs take turns; 0 for a CPU, whose probes had the cores that one of the jobs gets
     """
     costs = list(costs)
     seconds = [cost.missing * cost.seconds for cost in costs if cost.seconds is not None]
     running = sorted((cost.running_bytes for cost in costs for _ in range(cost.missing)), reverse=True)
-    return {
-        "runs": sum(cost.missing for cost in costs),
-        "num_tokens": sum(cost.missing * cost.num_tokens for cost in costs),
-        "flops": sum(cost.missing * cost.flops for cost in costs),
-        "hours": sum(seconds) / 3600 / (min(jobs, devices) if devices else jobs) if len(seconds) == len(costs) and costs else None,
-        "disk_bytes": sum(cost.missing * cost.disk_bytes for cost in costs) + sum(running[:jobs]),
-    }
+    return TotalCost(
+        runs=sum(cost.missing for cost in costs),
+        num_tokens=sum(cost.missing * cost.num_tokens for cost in costs),
+        flops=sum(cost.missing * cost.flops for cost in costs),
+        hours=sum(seconds) / 3600 / (min(jobs, devices) if devices else jobs) if len(seconds) == len(costs) and costs else None,
+        disk_bytes=sum(cost.missing * cost.disk_bytes for cost in costs) + sum(running[:jobs]),
+    )

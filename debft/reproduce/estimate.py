@@ -1,4 +1,4 @@
-"""What a reproduction would cost, without the hub: from published row counts and packaged sizes. An estimate, never a probe."""
+"""The cost of a reproduction without the hub: estimated from published row counts and packaged sizes, never probed."""
 
 import math
 import time
@@ -17,27 +17,29 @@ from debft.errors import InputError
 from debft.models.names import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
-from debft.tasks import QuestionAnswering, Split, Task
+from debft.tasks import TASKS, QuestionAnswering, Split, Task
 from debft.training.schedule import check_schedule
 
 FACTS = Path(__file__).with_name("facts.yaml")
-PRODUCTS = 20  # that the speed of this machine is measured with
-# Of what a machine does in large products alone, what a whole training step reaches. Assumed; on a CPU xsmall trains about 30 of
-# the 87 MNLI pairs a second that the products of two cores would allow.
+PRODUCTS = 20  # matrix products with which the speed of this machine is measured
+# The share of its speed at large matrix products that a machine reaches over a whole training step. Assumed; on a CPU xsmall
+# trains about 30 of the 87 MNLI pairs a second that the products of two cores would allow.
 SHARE_ON_CPU, SHARE_ON_GPU = 1 / 3, 0.3
-STEP_SECONDS_ON_GPU = 0.03  # of an optimizer step that launches its kernels one by one, whatever its size. Assumed
-H100_FLOPS = 989e12  # a second, bf16, dense. Source: NVIDIA's data sheet of the H100 SXM.
+STEP_SECONDS_ON_GPU = 0.03  # seconds in which an optimizer step launches its kernels one by one, whatever its size. Assumed
+H100_FLOPS = 989e12  # floating-point operations per second, bf16, dense. Source: NVIDIA's data sheet of the H100 SXM.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """flops: a second, of a whole training step; step_seconds: of an optimizer step without any arithmetic."""
+    """The speed of a machine at training."""
 
     flops: float
+    """Floating-point operations per second over a whole training step."""
     step_seconds: float
+    """Seconds of an optimizer step without any arithmetic."""
 
     def seconds(self, cost: Cost, recipe: Recipe) -> float:
-        """Of one run."""
+        """Return the seconds of one run."""
         launches = cost.steps * (SIFT_FACTOR if recipe.sift.weight else 1.0)
         return cost.flops / self.flops + launches * self.step_seconds
 
@@ -47,15 +49,16 @@ H100 = Machine(flops=H100_FLOPS * SHARE_ON_GPU, step_seconds=STEP_SECONDS_ON_GPU
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of the runs of one recipe, none of which can be planned here. remarks: what stands in it that nobody measured.
-
-    seconds_here, seconds_h100: of one run; `cost.seconds` stays None, which is for what was probed
-    """
+    """What the runs of a recipe would cost that cannot be planned here."""
 
     cost: Cost
+    """The cost; its `seconds` stay None, because nothing was probed."""
     seconds_here: float
+    """Seconds of one run on this machine."""
     seconds_h100: float
+    """Seconds of one run on an H100."""
     remarks: tuple[str, ...]
+    """What was assumed and not measured."""
 
     def as_dict(self) -> dict[str, Any]:
         numbers = {name: value for name, value in vars(self.cost).items() if name != "seconds"}
@@ -63,12 +66,14 @@ class Estimate:
         return {"estimate": True, **numbers, **hours, "remarks": list(self.remarks)}
 
 
-def estimate(found: RecipePlan, seeds: int, here: Machine) -> Estimate:
-    """Of a recipe that lacks only the hub.
+def estimate(recipe_plan: RecipePlan, seeds: int, here: Machine) -> Estimate:
+    """Estimate a recipe that lacks only the hub.
 
+    seeds: runs of it
+    here: the speed of this machine
     Raises InputError for a schedule that does not fit the rows, or a model whose size is not packaged.
     """
-    recipe, facts = found.recipe, _facts()
+    recipe, facts = recipe_plan.recipe, _facts()
     task = task_for(recipe)
     if recipe.model not in facts["models"]:
         raise InputError(f"{recipe.model}: its size is not among those that are packaged: {', '.join(facts['models'])}")
@@ -76,7 +81,7 @@ def estimate(found: RecipePlan, seeds: int, here: Machine) -> Estimate:
     num_sequences = {name: round(rows * _windows(tokens, name)) for name, rows in _num_rows(task, recipe).items()}
     mean_tokens = {name: min(_tokens_of_row(tokens, name), recipe.text.max_seq_length) for name in num_sequences}
     cost = cost_from(
-        found.name,
+        recipe_plan.name,
         recipe,
         task,
         missing=seeds,
@@ -95,7 +100,7 @@ def estimate(found: RecipePlan, seeds: int, here: Machine) -> Estimate:
 
 
 def _num_rows(task: Task, recipe: Recipe) -> dict[str, int]:
-    """By split, as published for the hub's data; of other data they are read and counted."""
+    """Return the rows of each split, as published for the hub's data; other data is read and counted."""
     return {split.name: _num_rows_of(task, split, recipe) for split in task.splits}
 
 
@@ -117,18 +122,18 @@ def _tokens_of_row(tokens: dict[str, Any], split: str) -> float:
 
 
 def _remarks(task: Task, recipe: Recipe, tokens: dict[str, Any]) -> tuple[str, ...]:
-    said = [f"{task.name}: tokens per row assumed ({tokens['assumed']})"] if "assumed" in tokens else []
-    said += [f"{task.name}: {tokens['note']}"] if "note" in tokens else []
+    remarks = [f"{task.name}: tokens per row assumed ({tokens['assumed']})"] if "assumed" in tokens else []
+    remarks += [f"{task.name}: {tokens['note']}"] if "note" in tokens else []
     lengths = [
         (key.rpartition(".")[2], tokens.get(key.rpartition(".")[2]), value_at(recipe, key))
         for key in ("text.max_seq_length", "questions.doc_stride")
     ]
-    said += [
-        f"{task.name}: windows counted at {key} {there}, not {here}"
-        for key, there, here in lengths
-        if isinstance(task, QuestionAnswering) and there != here
+    remarks += [
+        f"{task.name}: windows counted at {key} {counted}, not {asked}"
+        for key, counted, asked in lengths
+        if isinstance(task, QuestionAnswering) and counted != asked
     ]
-    return tuple(said)
+    return tuple(remarks)
 
 
 @cache
@@ -136,18 +141,17 @@ def _facts() -> dict[str, Any]:
     return yaml12.load(FACTS)
 
 
-def needed_from_hub(found: Sequence[RecipePlan]) -> str:
-    """The data sets and models that these recipes lack or may lack, for a line."""
-    tasks = dict.fromkeys(recipe.recipe.task for recipe in found if source_kind(recipe.recipe.data) == "hub")
-    from debft.tasks import TASKS
-
-    sets = dict.fromkeys(TASKS[task].dataset for task in tasks if task)
-    models = dict.fromkeys(MODELS[recipe.recipe.model].hub_id for recipe in found if recipe.recipe.model in MODELS)
-    return ", ".join([*sets, *models])
+def needed_from_hub(recipe_plans: Sequence[RecipePlan]) -> str:
+    """Return the data sets and models that these recipes lack or may lack, for a line."""
+    recipes = [recipe_plan.recipe for recipe_plan in recipe_plans]
+    tasks = dict.fromkeys(recipe.task for recipe in recipes if source_kind(recipe.data) == "hub")
+    data_sets = dict.fromkeys(TASKS[task].dataset for task in tasks if task)
+    models = dict.fromkeys(MODELS[recipe.model].hub_id for recipe in recipes if recipe.model in MODELS)
+    return ", ".join([*data_sets, *models])
 
 
 def measure_this_machine() -> Machine:
-    """Its speed at products alone, measured for some seconds, times the share of it that a whole step reaches."""
+    """Measure the speed of matrix products for some seconds, and take the share of it that a whole step reaches."""
     import torch
 
     if torch.cuda.is_available():
@@ -161,9 +165,9 @@ def measure_this_machine() -> Machine:
 
 
 def _speed_of_products(device: str) -> float:
-    """The best speed, in floating-point operations a second, of a product with 384 x 1536 weights and its gradients.
+    """Return the best speed of a product with 384 x 1536 weights and its gradients, in floating-point operations per second.
 
-    On a CPU that of one core, by its processor time: another program that keeps the machine busy does not count.
+    On a CPU it is that of one core, by its processor time: another program that keeps the machine busy does not count.
     """
     import torch
 

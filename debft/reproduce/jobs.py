@@ -15,7 +15,7 @@ from typing import IO
 from debft.console import Meter, meter, say
 from debft.errors import InputError
 from debft.published.load import Table
-from debft.reproduce.plan import Run
+from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.group import PARENT
@@ -28,15 +28,17 @@ DEBFT = (sys.executable, "-m", "debft")
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run has no result. code: the exit code of its process; error: the last line it said."""
+    """Why a run has no result."""
 
     code: int
+    """The exit code of its process."""
     error: str
+    """The last line that it wrote."""
 
 
 @dataclass
 class _Job:
-    run: Run
+    run: PlannedRun
     slot: int
     process: subprocess.Popen
     log: IO[str]
@@ -45,10 +47,35 @@ class _Job:
         return last_step(self.run.directory)
 
 
-def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
-    """Run or resume each of `runs`, `jobs` at a time. (failures by run id, the signal that ended it early or 0).
+def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
+    """Do what `run_all` does, but first with the runs that start from none, then with those that start from these.
 
-    devices: of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
+    One that starts from a run without a result is not run, fails with the exit code of that one, or with 2, and is named.
+    """
+    failures, waiting = {}, list(runs)
+    while ready := [run for run in waiting if run.starts_from is None or _is_complete(run.starts_from)]:
+        waiting = [run for run in waiting if run not in ready]
+        new_failures, signal_number = run_all(ready, jobs, devices, logs)
+        failures |= new_failures
+        if signal_number:
+            return failures, signal_number
+    for run in waiting:
+        first = run.starts_from.id
+        failures[run.id] = Failure(
+            code=failures[first].code if first in failures else 2, error=f"not run: it starts from {first}, which has no result"
+        )
+        say(f"{run.id}: {failures[run.id].error}")
+    return failures, 0
+
+
+def _is_complete(run: PlannedRun) -> bool:
+    return run.damage() is None and run.result() is not None
+
+
+def run_all(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
+    """Run or resume each of `runs`, `jobs` at a time. Return (failures by run id, the signal that ended it early or 0).
+
+    devices: values of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
     A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
     checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
@@ -81,13 +108,13 @@ def run_all(runs: Sequence[Run], jobs: int, devices: Sequence[str], logs: Path) 
     return failures, stop.number
 
 
-def _start(run: Run, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> _Job:
+def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> _Job:
     log = (logs / f"{run.id.replace('/', '-')}.log").open("a", encoding="utf-8")
     environment = {**os.environ, PARENT: str(os.getpid())}
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
     else:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        environment["OMP_NUM_THREADS"] = str(threads_of_a_job(jobs))
     process = subprocess.Popen(
         [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"],
         stdin=subprocess.DEVNULL,
@@ -100,7 +127,7 @@ def _start(run: Run, slot: int, jobs: int, devices: Sequence[str], logs: Path) -
 
 
 def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
-    """A signal that arrived here, once to each running process; they save a checkpoint and leave. Theirs may have arrived too."""
+    """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves."""
     if not stop or getattr(stop, "passed_on", False):
         return
     stop.passed_on = True
@@ -129,8 +156,8 @@ def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> N
         say(f"{done}/{total}  {job.run.id}  failed with exit code {ended}: {error}   log {job.log.name}")
 
 
-def _without_result(run: Run) -> str | None:
-    """Why a run whose process ended well cannot be counted; None where its result is there and is its own."""
+def _without_result(run: PlannedRun) -> str | None:
+    """Return why a run whose process ended well cannot be counted; None where its result is there and is its own."""
     try:
         return None if run.result() else f"its process ended with exit code 0, but left no result.json in {run.directory}"
     except InputError as error:
@@ -144,7 +171,7 @@ def _count(job: _Job, steps: dict[str, int], progress: Meter) -> None:
 
 
 def last_step(directory: Path) -> int:
-    """The optimizer step in the last whole line of steps.jsonl, 0 before the first."""
+    """Return the optimizer step in the last whole line of steps.jsonl, 0 before the first."""
     path = RunDirectory(directory).path / "steps.jsonl"
     try:
         with path.open("rb") as file:
@@ -156,10 +183,10 @@ def last_step(directory: Path) -> int:
 
 
 def default_jobs(table: Table) -> int:
-    """One per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
+    """Return one job per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
     return len(devices_here()) or (os.cpu_count() or 1 if table.data == "demo" else 1)
 
 
 def threads_of_a_job(jobs: int) -> int:
-    """The cores that each of `jobs` gets on a CPU."""
+    """Return the cores that each of `jobs` gets on a CPU."""
     return max(1, (os.cpu_count() or 1) // jobs)

@@ -3,29 +3,32 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
-from debft.output.pages.content import SYMBOLS, content
+from debft.output.pages.content import page_content
 from debft.output.pages.drawing import Drawing, render, render_inline
 from debft.output.pages.figures import drawings
-from debft.output.pages.templates import escaped, template
+from debft.output.pages.printed import Links, PageCell, PageOtherRun, PageRecipe, PageRun
+from debft.output.pages.records import Report
+from debft.output.pages.summary import SYMBOLS
+from debft.output.pages.templates import template
+from debft.output.text import escaped
 from debft.runs.storage import write_atomically
 
 PAGE = "reproduction.html.j2"
 
 
-def write_report(reproduction: dict[str, Any], directory: Path) -> list[Path]:
+def write_report(report: Report, directory: Path) -> list[Path]:
     """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; returns their paths, the page first.
 
     reproduction: as `debft reproduce` makes it; equal content gives equal bytes. Figures without data are left out.
     """
-    figures = drawings(reproduction)
+    figures = drawings(report)
     files = {
-        "index.html": page(reproduction, figures),
-        "report.md": markdown(reproduction, figures),
-        "report.json": json.dumps(reproduction, indent=1, ensure_ascii=False) + "\n",
+        "index.html": page(report, figures),
+        "report.md": markdown(report, figures),
+        "report.json": json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n",
     }
     contents = {name: text.encode() for name, text in files.items()}
     for drawing in figures:
@@ -36,9 +39,9 @@ def write_report(reproduction: dict[str, Any], directory: Path) -> list[Path]:
     return [directory / name for name in contents]
 
 
-def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
+def page(report: Report, figures: list[Drawing]) -> str:
     """The HTML page: no script, no request, its figures inside it."""
-    shown = [
+    panels = [
         {
             "name": drawing.name,
             "title": drawing.title,
@@ -50,27 +53,27 @@ def page(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
         }
         for drawing in figures
     ]
-    text = template(PAGE).render(content(reproduction), figures=shown, symbols=SYMBOLS, others_title=OTHERS)
+    text = template(PAGE).render(vars(page_content(report)), figures=panels, symbols=SYMBOLS, others_title=OTHERS)
     return text.strip() + "\n"
 
 
-def markdown(reproduction: dict[str, Any], figures: list[Drawing]) -> str:
+def markdown(report: Report, figures: list[Drawing]) -> str:
     """GitHub's Markdown: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
-    shown = content(reproduction)
+    content = page_content(report)
     blocks = [
-        f"# {escaped(shown['title'])}",
-        f"**{escaped(shown['summary'])}.**",
-        f"Our own runs beside the {shown['word']} numbers: {_links(shown['source'])}",
-        *([f"Note on the table: {_links(shown['note'])}"] if shown["note"] else []),
-        escaped(shown["rule"]),
-        *([escaped(shown["missing"])] if shown["missing"] else []),
-        _table(_SCORES, [_score_line(row["name"], cell) for row in shown["rows"] for cell in row["cells"]], shown["word"]),
-        "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(shown["notes"], start=1)),
+        f"# {escaped(content.title)}",
+        f"**{escaped(content.summary)}.**",
+        f"Our own runs beside the {content.word} numbers: {_links(content.source)}",
+        *([f"Note on the table: {_links(content.note)}"] if content.note else []),
+        escaped(content.rule),
+        *([escaped(content.missing)] if content.missing else []),
+        _table(_SCORES, [_score_line(row.name, cell) for row in content.rows for cell in row.cells], content.word),
+        "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(content.notes, start=1)),
         *(f"![{escaped(d.title)}](figures/{d.name}.svg)\n\n{escaped(d.caption)}" for d in figures),
-        _table(_RUNS, [_run_line(recipe, run) for recipe in shown["recipes"] for run in recipe["runs"]], shown["word"]),
-        *([f"{OTHERS}:", "\n".join(map(_other_line, shown["others"]))] if shown["others"] else []),
-        f"Made {escaped(shown['made'])} by {_code(shown['command'])} with "
-        + escaped(", ".join(f"{name} {version}" for name, version in shown["versions"].items())),
+        _table(_RUNS, [_run_line(recipe, run) for recipe in content.recipes for run in recipe.runs], content.word),
+        *([f"{OTHERS}:", "\n".join(map(_other_line, content.others))] if content.others else []),
+        f"Made {escaped(content.made)} by {_code(content.command)} with "
+        + escaped(", ".join(f"{name} {version}" for name, version in content.versions.items())),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -87,45 +90,45 @@ def _table(header: tuple[str, ...], lines: list[list[str]], word: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header_line, ["---"] * len(header), *lines])
 
 
-def _score_line(row: str, cell: dict[str, Any]) -> list[str]:
+def _score_line(row: str, cell: PageCell) -> list[str]:
     ours = "–"
-    if cell["mean"] is not None:
-        sd = f" ± {cell['sd']}" if cell["sd"] else ""
-        ours = f"[{cell['mean']}{sd}](index.html#{cell['runs'][0]['anchor']})"
-    value = cell["value"] or "–"
-    printed = escaped(cell["value"] or "–") + ("" if cell["cell"] == value else f" of {_code(cell['cell'])}")
-    printed += f" ({cell['spread']})" if cell["spread"] else ""
-    notes = "".join(f"[^{number}]" for number in cell["notes"])
-    difference = (cell["difference"] or "–") + (f" (tolerance {cell['tolerance']})" if cell["tolerance"] else "")
+    if cell.mean is not None:
+        sd = f" ± {cell.sd}" if cell.sd else ""
+        ours = f"[{cell.mean}{sd}](index.html#{cell.runs[0].anchor})"
+    value = cell.value or "–"
+    printed = escaped(cell.value or "–") + ("" if cell.cell == value else f" of {_code(cell.cell)}")
+    printed += f" ({cell.spread})" if cell.spread else ""
+    notes = "".join(f"[^{number}]" for number in cell.notes)
+    difference = (cell.difference or "–") + (f" (tolerance {cell.tolerance})" if cell.tolerance else "")
     return [
         escaped(row),
-        escaped(cell["header"]),
-        escaped(cell["score"]),
+        escaped(cell.header),
+        escaped(cell.score),
         ours,
         printed,
         difference,
-        f"{cell['symbol']} {escaped(cell['verdict_text'])}",
-        cell["interval"] or "–",
-        str(cell["n"]),
-        escaped(", ".join(cell["labels"])) + notes,
+        f"{cell.symbol} {escaped(cell.verdict_text)}",
+        cell.interval or "–",
+        str(cell.n),
+        escaped(", ".join(cell.labels)) + notes,
     ]
 
 
-def _run_line(recipe: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    status = f"{run['symbol']} {escaped(run['status'])}" + (f": {escaped(run['error'])}" if run["error"] else "")
+def _run_line(recipe: PageRecipe, run: PageRun) -> list[str]:
+    status = f"{run.symbol} {escaped(run.status)}" + (f": {escaped(run.error)}" if run.error else "")
     return [
-        f"[{escaped(run['id'])}]({run['href']})",
-        escaped(f"{recipe['name']} {recipe['hash']}"),
-        str(run["seed"]),
+        f"[{escaped(run.id)}]({run.href})",
+        escaped(f"{recipe.name} {recipe.hash}"),
+        str(run.seed),
         status,
-        run["wall_time"],
-        run["speed"],
-        escaped(run["device"]),
+        run.wall_time,
+        run.speed,
+        escaped(run.device),
     ]
 
 
-def _other_line(other: dict[str, Any]) -> str:
-    return f"- [{escaped(other['id'])}]({other['href']}), {escaped(other['status'])}: made by {escaped(other['made_by'])}"
+def _other_line(other: PageOtherRun) -> str:
+    return f"- [{escaped(other.id)}]({other.href}), {escaped(other.status)}: made by {escaped(other.made_by)}"
 
 
 def _code(text: str) -> str:
@@ -134,7 +137,7 @@ def _code(text: str) -> str:
     return escaped(line) if re.search(r"[`|<]", line) else f"`{line}`"
 
 
-def _links(pieces: list[tuple[str, str | None]]) -> str:
+def _links(pieces: Links) -> str:
     return "".join(f"<{url}>" if url else _kept_spaces(piece) for piece, url in pieces)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from schemas import wrong
+from json_schemas import wrong
 
 from debft.config import yaml12
 from debft.config.packaged import RECIPES_DIR, recipe_names, recipe_path

@@ -6,6 +6,7 @@ import random
 import re
 import statistics
 import warnings
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import groupby
 from pathlib import Path
@@ -17,20 +18,16 @@ import numpy as np
 import pytest
 from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
+from json_schemas import wrong
 from matplotlib.figure import Figure
 from PIL import Image
 
-from debft.output.pages.content import content, shown
-from debft.output.pages.figures import (
-    _distinct,
-    _limit,
-    _over_seeds,
-    _series_name,
-    cells_figure,
-    curves_figure,
-    languages_figure,
-    speed_figure,
-)
+from debft.config.schema import descriptions, schema
+from debft.output.pages.content import page_content
+from debft.output.pages.records import Cell, Curve, OtherRun, Report, ReportedRun, ReportedTable
+from debft.output.pages.run_figures import _over_seeds, _series_name, curves_figure, speed_figure
+from debft.output.pages.score_figures import _distinct, _limit, cells_figure, languages_figure
+from debft.output.text import score_text
 from debft.reproduce.report import write_report
 
 RULE = (
@@ -48,14 +45,14 @@ CUT_OFF = """[...document.querySelectorAll('svg text')].filter(t => {
 }).map(t => t.textContent)"""
 
 
-def run(task: str, model: str, seed: int, scores: dict[str, float], **changes: Any) -> dict[str, Any]:
+def run(task: str, model: str, seed: int, scores: dict[str, float], **changes: Any) -> ReportedRun:
     """A complete run with a learning curve that falls and a score that rises."""
     rng = random.Random(f"{task} {model} {seed}")
     steps = list(range(92, 18400, 92))
     run_id = f"{task}-{model}/seed-{seed}-ab12cd34"
     off = rng.uniform(-1, 1)
     way = [(step, 1 - 0.5 ** (step / 3000)) for step in range(3000, 18400, 3000)]
-    return {
+    values = {
         "id": run_id, "directory": f"runs/{run_id}", "rows": [model], "task": task, "model": model, "sift_weight": 0.0, "seed": seed,
         "status": "complete", "error": None, "recipe": f"{task}/{model}", "recipe_hash": "0123456789abcdef", "dialect": "card",
         "starts_from": None, "data": "hub", "fingerprints": {"train": "9f2c1e7a", "validation": "77aa01bc"},
@@ -64,61 +61,67 @@ def run(task: str, model: str, seed: int, scores: dict[str, float], **changes: A
         "steps": 18408, "num_train_examples": 392_702, "num_tokens": 15_700_000, "train_seconds": 121.4 + rng.uniform(0, 9),
         "eval_seconds": 4.2, "examples_per_second": 9480.0 + rng.uniform(-300, 300), "tokens_per_second": 379_000.0,
         "peak_memory_bytes": 5 * 2**30,
-        "curve": {
-            "step": steps, "loss": [0.28 + 0.03 * off + 0.8 * 0.5 ** (step / 1800) + rng.gauss(0, 0.012) for step in steps],
-            "evaluations": [
+        "curve": Curve(
+            step=steps, loss=[0.28 + 0.03 * off + 0.8 * 0.5 ** (step / 1800) + rng.gauss(0, 0.012) for step in steps],
+            evaluations=[
                 {"step": step, "scores": {name: value * (0.9 + 0.1 * up) + 0.4 * off * (1 - up) for name, value in scores.items()}}
                 for step, up in way
             ],
-        },
-    } | changes  # fmt: skip
+        ),
+    }  # fmt: skip
+    return ReportedRun(**values | changes)
 
 
-def blank(task: str, model: str, seed: int, **changes: Any) -> dict[str, Any]:
+def blank(task: str, model: str, seed: int, **changes: Any) -> ReportedRun:
     """A run that measured nothing."""
     unknown = ("steps", "num_train_examples", "num_tokens", "train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second",
-               "peak_memory_bytes", "curve", "environment", "fingerprints")  # fmt: skip
-    return run(task, model, seed, {}) | dict.fromkeys(unknown) | changes
+               "peak_memory_bytes", "environment")  # fmt: skip
+    return run(
+        task, model, seed, {}, **dict.fromkeys(unknown), curve=Curve(step=[], loss=[], evaluations=[]), fingerprints={}, **changes
+    )
 
 
-def cell(row: str, model: str, column: str, header: str, task: str, score: str, printed: str, value: float | None, **changes: Any):
+def cell(
+    row: str, model: str, column: str, header: str, task: str, score: str, printed: str, value: float | None, **changes: Any
+) -> Cell:
     """A cell that nothing was run for."""
-    return {
+    values = {
         "row": row, "model": model, "sift": False, "column": column, "header": header, "task": task, "score": score, "cell": printed,
         "value": value, "spread": None, "seeds": None, "note": None, "source": "https://example.org/cards, section \"Results\"",
         "recipe": f"{task}/{model}", "recipe_source": "https://example.org/cards", "dialect": "card", "ours": False, "labels": [], "n": 0,
         "mean": None, "sd": None, "low": None, "high": None, "difference": None, "margin": 0.5, "tolerance": None, "verdict": "not run",
-        "verdict_text": "not run", "runs": [],
-    } | changes  # fmt: skip
+        "verdict_text": "not run", "problem": None, "runs": [],
+    }  # fmt: skip
+    return Cell(**values | changes)
 
 
-def scored(cell: dict[str, Any], runs: list[dict]) -> dict[str, Any]:
+def scored(cell: Cell, runs: list[ReportedRun]) -> Cell:
     """The cell with the mean of these runs, judged by a simple rule of this module."""
-    values = [run["scores"][cell["score"]] for run in runs]
+    values = [run.scores[cell.score] for run in runs]
     mean, n = statistics.mean(values), len(values)
     sd = statistics.stdev(values) if n > 1 else None
     half = None if sd is None else 2.776 * sd / n**0.5
-    difference = mean - cell["value"]
+    difference = mean - cell.value
     far = "above" if difference > 0 else "below"
-    verdict = "labelled" if cell["labels"] else "undecided" if n == 1 else far
+    verdict = "labelled" if cell.labels else "undecided" if n == 1 else far
     if n > 1 and abs(difference) - half <= 0.35:
         verdict = "reproduced" if abs(difference) + half <= 0.55 else "undecided"
-    reasons = {"labelled": ", ".join(cell["labels"]), "undecided": "about 9 seeds would decide"}
-    return cell | {
-        "n": n, "mean": mean, "sd": sd, "low": half and mean - half, "high": half and mean + half, "difference": difference,
-        "tolerance": 0.55, "verdict": verdict, "runs": [run["id"] for run in runs],
-        "verdict_text": f"{verdict} ({reasons[verdict]})" if verdict in reasons else verdict,
-    }  # fmt: skip
+    reasons = {"labelled": ", ".join(cell.labels), "undecided": "about 9 seeds would decide"}
+    return replace(
+        cell, n=n, mean=mean, sd=sd, low=half and mean - half, high=half and mean + half, difference=difference, tolerance=0.55,
+        verdict=verdict, runs=[run.id for run in runs],
+        verdict_text=f"{verdict} ({reasons[verdict]})" if verdict in reasons else verdict,
+    )  # fmt: skip
 
 
-def mnli_cells(row: str, model: str, printed: str, values: tuple[float, float], **changes: Any) -> list[dict[str, Any]]:
+def mnli_cells(row: str, model: str, printed: str, values: tuple[float, float], **changes: Any) -> list[Cell]:
     scores = ("validation_matched/accuracy", "validation_mismatched/accuracy")
     return [
         cell(row, model, "mnli", "MNLI-m/mm (ACC)", "mnli", s, printed, v, **changes) for s, v in zip(scores, values, strict=True)
     ]
 
 
-def mnli_runs(model: str, matched: float, mismatched: float, seeds=SEEDS) -> list[dict[str, Any]]:
+def mnli_runs(model: str, matched: float, mismatched: float, seeds=SEEDS) -> list[ReportedRun]:
     rng = random.Random(model)
     return [
         run("mnli", model, seed, {"validation_matched/accuracy": rng.gauss(matched, 0.12), "validation_mismatched/accuracy": rng.gauss(mismatched, 0.15)})
@@ -126,7 +129,7 @@ def mnli_runs(model: str, matched: float, mismatched: float, seeds=SEEDS) -> lis
     ]  # fmt: skip
 
 
-def squad_part() -> tuple[list[dict], list[dict]]:
+def squad_part() -> tuple[list[Cell], list[ReportedRun]]:
     runs = [
         run("squad2", "deberta-v3-xsmall", seed, {"validation/f1": 84.5 + 0.11 * seed, "validation/exact_match": 81.2 + 0.1 * seed})
         for seed in (1, 2, 3)
@@ -153,7 +156,7 @@ def squad_part() -> tuple[list[dict], list[dict]]:
     return [scored(cells[0], runs[:3]), scored(cells[1], runs[:3])], runs
 
 
-def languages_part() -> tuple[list[dict], list[dict]]:
+def languages_part() -> tuple[list[Cell], list[ReportedRun]]:
     printed = {"avg": 79.8, "en": 88.2, "fr": 82.6, "es": 84.4, "de": 82.7, "el": 82.3, "bg": 82.4, "ru": 80.8, "tr": 79.5, "ar": 78.5,
                "vi": 78.1, "th": 76.4, "zh": 79.5, "hi": 75.9, "sw": 73.9, "ur": 72.4}  # fmt: skip
     rng = random.Random(7)
@@ -174,7 +177,7 @@ def languages_part() -> tuple[list[dict], list[dict]]:
     return [scored(one, runs) for one in cells], runs
 
 
-def everything() -> dict[str, Any]:
+def everything() -> Report:
     """A reproduction with every verdict, every status, every figure."""
     xsmall, small, base = (
         mnli_runs("deberta-v3-xsmall", 88.1, 88.6),
@@ -198,73 +201,69 @@ def everything() -> dict[str, Any]:
         scored(s[1], small), scored(b[0], base), scored(b[1], base), *language_cells,
     ]  # fmt: skip
     waiting = blank("mnli", "deberta-v3-base", 2, status="not run")
-    return {
-        "format_version": 1,
-        "table": {"name": "deberta-v3", "title": "Dev results of the DeBERTa-v3 model cards", "kind": "published",
-                  "source": "https://example.org/cards, section \"Results\"", "note": "cells as printed"},
-        "command": "debft reproduce deberta-v3 --seeds 5", "made": "2026-11-22T05:40:00Z",
-        "versions": {"debft": "0.1.0", "python": "3.11.7", "torch": "2.13.0"}, "rule": RULE, "cells": cells,
-        "runs": [*squad_runs, *xsmall, *small, *base, waiting, *language_runs],
-        "others": [
-            {"id": "mnli-deberta-v3-xsmall/seed-1-ab12cd34-00000000", "directory": "runs/other", "beside": xsmall[0]["id"],
-             "status": "complete", "made_by": "code 0123456789abcdef, torch 2.12.0 (here 2.13.0)"},
+    return Report(
+        table=ReportedTable(
+            name="deberta-v3", title="Dev results of the DeBERTa-v3 model cards", kind="published",
+            source="https://example.org/cards, section \"Results\"", note="cells as printed",
+        ),
+        command="debft reproduce deberta-v3 --seeds 5", made="2026-11-22T05:40:00Z",
+        versions={"debft": "0.1.0", "python": "3.11.7", "torch": "2.13.0"}, rule=RULE, cells=cells,
+        runs=[*squad_runs, *xsmall, *small, *base, waiting, *language_runs],
+        others=[
+            OtherRun(
+                id="mnli-deberta-v3-xsmall/seed-1-ab12cd34-00000000", directory="runs/other", beside=xsmall[0].id,
+                status="complete", made_by="code 0123456789abcdef, torch 2.12.0 (here 2.13.0)",
+            ),
         ],
-    }  # fmt: skip
+    )  # fmt: skip
+
+
+def with_cell(report: Report, number: int, **changes: Any) -> Report:
+    cells = [replace(cell, **changes) if at == number else cell for at, cell in enumerate(report.cells)]
+    return replace(report, cells=cells)
 
 
 @pytest.fixture
-def reproduction() -> dict[str, Any]:
+def reproduction() -> Report:
     return everything()
 
 
 @pytest.fixture
-def nothing_run(reproduction) -> dict[str, Any]:
-    blank = {
-        "n": 0,
-        "mean": None,
-        "sd": None,
-        "low": None,
-        "high": None,
-        "difference": None,
-        "verdict": "not run",
-        "verdict_text": "not run",
-        "runs": [],
-    }
-    return reproduction | {"runs": [], "cells": [one | copy.deepcopy(blank) for one in reproduction["cells"]]}
+def nothing_run(reproduction) -> Report:
+    blank = {"n": 0, **dict.fromkeys(("mean", "sd", "low", "high", "difference")), "verdict": "not run", "verdict_text": "not run"}
+    return replace(reproduction, runs=[], cells=[replace(one, **blank, runs=[]) for one in reproduction.cells])
 
 
 @pytest.fixture
-def measured(reproduction) -> dict[str, Any]:
-    table = {
-        "name": "demo",
-        "title": "Numbers of the demo recipes",
-        "kind": "measured",
-        "source": "debft 0.1.0 on one CPU",
-        "note": None,
-    }
-    return reproduction | {"table": table, "cells": [one | {"source": table["source"]} for one in reproduction["cells"]]}
+def measured(reproduction) -> Report:
+    source = "debft 0.1.0 on one CPU"
+    table = ReportedTable(name="demo", title="Numbers of the demo recipes", kind="measured", source=source, note=None)
+    return replace(reproduction, table=table, cells=[replace(one, source=source) for one in reproduction.cells])
 
 
-def worst() -> dict[str, Any]:
+def worst() -> Report:
     """The worst text in every place that takes text from outside; every second row is called that."""
-    changed = everything()
-    names = {run["id"]: f"{HOSTILE}/seed-{number}" for number, run in enumerate(changed["runs"])}
-    for one in changed["runs"]:
-        one |= {
-            "id": names[one["id"]],
-            "directory": f"javascript:alert(1)/{HOSTILE}",
-            "error": HOSTILE,
-            "command": HOSTILE,
-            "labels": [HOSTILE],
-        }
-        one |= {"environment": {"device": HOSTILE}, "fingerprints": {HOSTILE: HOSTILE}}
-    for number, one in enumerate(changed["cells"]):
-        one |= {"note": HOSTILE, "labels": [HOSTILE], "source": HOSTILE, "runs": [names[run] for run in one["runs"]]}
-        one["row"] = HOSTILE if number % 2 else one["row"]
-    for one in changed["others"]:
-        one |= {"id": HOSTILE, "directory": f"javascript:alert(1)/{HOSTILE}", "made_by": HOSTILE}
-    changed["table"] |= {"title": HOSTILE, "note": HOSTILE, "source": f"https://example.org/{HOSTILE}"}
-    return changed | {"rule": HOSTILE, "command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    report, directory = everything(), f"javascript:alert(1)/{HOSTILE}"
+    names = {run.id: f"{HOSTILE}/seed-{number}" for number, run in enumerate(report.runs)}
+    runs = [
+        replace(
+            one, id=names[one.id], directory=directory, error=HOSTILE, command=HOSTILE, labels=[HOSTILE],
+            environment={"device": HOSTILE}, fingerprints={HOSTILE: HOSTILE},
+        )
+        for one in report.runs
+    ]  # fmt: skip
+    cells = [
+        replace(
+            one, row=HOSTILE if number % 2 else one.row, note=HOSTILE, labels=[HOSTILE], source=HOSTILE,
+            runs=[names[run] for run in one.runs],
+        )
+        for number, one in enumerate(report.cells)
+    ]  # fmt: skip
+    others = [replace(one, id=HOSTILE, directory=directory, made_by=HOSTILE) for one in report.others]
+    table = replace(report.table, title=HOSTILE, note=HOSTILE, source=f"https://example.org/{HOSTILE}")
+    return replace(
+        report, table=table, cells=cells, runs=runs, others=others, rule=HOSTILE, command=HOSTILE, versions={HOSTILE: HOSTILE}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +351,50 @@ def test_report_of_equal_runs_has_equal_bytes_whatever_the_users_matplotlib_is_s
 
 
 def test_json_holds_the_reproduction(reproduction, report):
-    assert json.loads((report / "report.json").read_text(encoding="utf-8")) == reproduction
+    assert json.loads((report / "report.json").read_text(encoding="utf-8")) == reproduction.as_dict()
+
+
+KEYS = {
+    "report": "format_version table command made versions rule cells runs others",
+    "table": "name title source note kind",
+    "cell": "row model sift column header task score value cell spread seeds note source recipe recipe_source dialect ours labels n mean sd low "
+    "high difference margin tolerance verdict verdict_text problem runs",
+    "run": "id directory task model rows sift_weight seed status error recipe recipe_hash dialect starts_from data fingerprints environment "
+    "command labels scores steps num_train_examples num_tokens train_seconds eval_seconds examples_per_second tokens_per_second "
+    "peak_memory_bytes curve",
+    "curve": "step loss evaluations",
+    "other": "id directory beside status made_by",
+}  # fmt: skip
+
+
+def test_json_keeps_its_keys_and_their_order(report):
+    """Scripts read them: a change of these is a new format_version."""
+    content = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    (other,), run = content["others"], content["runs"][0]
+    parts = {
+        "report": content,
+        "table": content["table"],
+        "cell": content["cells"][0],
+        "run": run,
+        "curve": run["curve"],
+        "other": other,
+    }
+    assert {name: " ".join(part) for name, part in parts.items()} == KEYS
+    assert content["format_version"] == 2
+
+
+def test_json_fits_the_committed_schema(report):
+    """`python docs/schemas.py` writes it."""
+    committed = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    assert committed == schema(Report, closed=False)
+    assert wrong(json.loads((report / "report.json").read_text(encoding="utf-8")), committed) == []
+
+
+def test_schema_describes_every_field_of_the_report():
+    assert all(
+        set(descriptions(kind)) == {field.name for field in fields(kind)}
+        for kind in (Report, ReportedTable, Cell, ReportedRun, Curve)
+    )
 
 
 def test_page_asks_for_nothing_outside_itself(report):
@@ -381,37 +423,37 @@ def test_page_links_lead_somewhere_and_ids_are_unique(report):
 
 def test_page_has_every_cell_and_every_run(reproduction, report):
     page = page_of(report)
-    assert sum(attributes.get("scope") == "row" for _, attributes in page.elements) == len(reproduction["cells"]) + len(
-        reproduction["runs"]
+    assert sum(attributes.get("scope") == "row" for _, attributes in page.elements) == len(reproduction.cells) + len(
+        reproduction.runs
     )
-    for run in reproduction["runs"]:
-        assert run["id"] in page.text
-        assert run["command"] in page.text
-        assert f"run-{run['id'].replace('/', '-')}" in page.values("id")
-        assert page.values("href").count(run["directory"]) == 2
+    for run in reproduction.runs:
+        assert run.id in page.text
+        assert run.command in page.text
+        assert f"run-{run.id.replace('/', '-')}" in page.values("id")
+        assert page.values("href").count(run.directory) == 2
     assert "loss is not finite at step 812: nan; lower the learning rate" in page.text
     assert "9f2c1e7a" in page.text
 
 
 def test_page_counts_verdicts_in_words(reproduction, report):
     text = " ".join(page_of(report).text.split())
-    verdicts = [cell["verdict"] for cell in reproduction["cells"] if cell["value"] is not None]
-    found = {name: verdicts.count(name) for name in ("reproduced", "above", "below", "undecided", "labelled", "not run")}
-    assert all(found.values())
-    said = ", ".join(f"{found[name]} {name}" for name in ("above", "below", "undecided", "labelled", "not run"))
-    assert f"{found['reproduced']} of {len(verdicts)} scores reproduced, {said}; 1 run failed." in text
-    assert f"{found['reproduced']} ✓ scores reproduced" in text
+    verdicts = [cell.verdict for cell in reproduction.cells if cell.value is not None]
+    counts = {name: verdicts.count(name) for name in ("reproduced", "above", "below", "undecided", "labelled", "not run")}
+    assert all(counts.values())
+    others = ", ".join(f"{counts[name]} {name}" for name in ("above", "below", "undecided", "labelled", "not run"))
+    assert f"{counts['reproduced']} of {len(verdicts)} scores reproduced, {others}; 1 run failed." in text
+    assert f"{counts['reproduced']} ✓ scores reproduced" in text
     assert "1 ✗ run failed" in text
 
 
 def test_number_of_ours_leads_to_its_runs(reproduction, report):
     page = page_of(report)
-    row = next(cell for cell in reproduction["cells"] if cell["verdict"] == "above")
-    targets = [f"#run-{run.replace('/', '-')}" for run in row["runs"]]
-    shared = sum(cell["runs"] == row["runs"] for cell in reproduction["cells"])
+    row = next(cell for cell in reproduction.cells if cell.verdict == "above")
+    targets = [f"#run-{run.replace('/', '-')}" for run in row.runs]
+    shared = sum(cell.runs == row.runs for cell in reproduction.cells)
     assert page.values("href").count(targets[0]) == 2 * shared
     assert all(page.values("href").count(target) == shared for target in targets[1:])
-    assert f"{row['mean']:.2f} ± {row['sd']:.2f}" in page.text
+    assert f"{row.mean:.2f} ± {row.sd:.2f}" in page.text
 
 
 def test_cell_stands_verbatim_beside_its_value_with_its_note_and_labels(report):
@@ -423,9 +465,9 @@ def test_cell_stands_verbatim_beside_its_value_with_its_note_and_labels(report):
 
 
 def test_verdict_stands_with_its_interval_tolerance_and_margin(reproduction, report):
-    one = reproduction["cells"][4]
+    one = reproduction.cells[4]
     page, lines = page_of(report), markdown_tables(report)[0]
-    interval = f"{one['low']:.2f} to {one['high']:.2f}"
+    interval = f"{one.low:.2f} to {one.high:.2f}"
     assert interval in page.text and "tolerance 0.55 margin 0.5" in " ".join(page.text.split())
     assert lines[6][7] == interval and lines[6][5].endswith("(tolerance 0.55)")
     assert {"undecided (about 9 seeds would decide)"} <= {line[6].partition(" ")[2] for line in lines}
@@ -448,8 +490,8 @@ def test_markdown_tables_have_as_many_columns_in_every_line(reproduction, report
     cells, runs = markdown_tables(report)
     assert {len(line) for line in cells} == {10}
     assert {len(line) for line in runs} == {7}
-    assert len(cells) == 2 + len(reproduction["cells"])
-    assert len(runs) == 2 + len(reproduction["runs"])
+    assert len(cells) == 2 + len(reproduction.cells)
+    assert len(runs) == 2 + len(reproduction.runs)
     assert cells[4][:3] == ["DeBERTa-v3-xsmall", "SQuAD 2.0 (F1/EM)", "validation/f1"]
     assert cells[4][4] == "84.8 of `84.8/82.0`"
 
@@ -499,20 +541,20 @@ def test_figures_are_svg_and_png_with_something_on_them(report):
 
 def test_score_far_off_is_drawn_at_the_edge_and_said(reproduction, tmp_path, drawn_alone):
     drawn_alone(cells_figure)
-    far = reproduction["cells"][2]
-    far |= {"mean": 40.0, "low": 39.0, "high": 41.0, "difference": 40.0 - far["value"]}
-    write_report(reproduction, tmp_path)
-    assert f"{far['verdict']}, off axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
+    far = reproduction.cells[2]
+    write_report(with_cell(reproduction, 2, mean=40.0, low=39.0, high=41.0, difference=40.0 - far.value), tmp_path)
+    assert f"{far.verdict}, off axis" in (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
 
 
 def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp_path, drawn_alone):
     """An evaluation that only one seed has, and a curve that ends early, are drawn without a warning."""
     drawn_alone(curves_figure)
-    runs = [run for run in reproduction["runs"] if run["recipe"] == "mnli/deberta-v3-xsmall"]
-    runs[0]["curve"] = {"step": [100, 200], "loss": [1.0, 0.9], "evaluations": []}
+    short = Curve(step=[100, 200], loss=[1.0, 0.9], evaluations=[])
+    first = next(number for number, run in enumerate(reproduction.runs) if run.recipe == "mnli/deberta-v3-xsmall")
+    runs = [replace(run, curve=short) if number == first else run for number, run in enumerate(reproduction.runs)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_report(reproduction, tmp_path)
+        write_report(replace(reproduction, runs=runs), tmp_path)
     steps, values = _over_seeds([([1, 3], [1.0, 3.0]), ([2], [5.0])])
     assert steps.tolist() == [1, 2, 3]
     assert np.array_equal(values, [[1, 2, 3], [np.nan, 5, np.nan]], equal_nan=True)
@@ -535,7 +577,8 @@ def test_report_before_anything_was_run_says_so_and_has_no_figure(nothing_run, t
 
 
 def test_report_of_failed_runs_alone_does_not_say_that_nothing_was_run(nothing_run, tmp_path):
-    write_report(nothing_run | {"runs": [blank("mnli", "deberta-v3-base", 1, status="failed", error="out of memory")]}, tmp_path)
+    runs = [blank("mnli", "deberta-v3-base", 1, status="failed", error="out of memory")]
+    write_report(replace(nothing_run, runs=runs), tmp_path)
     text = page_of(tmp_path).text
     assert "No run has ended with a score yet" in text
     assert "out of memory" in text
@@ -610,12 +653,12 @@ def test_hostile_text_runs_nothing_in_the_browser(browser, hostile_report):
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_what_training_logged_is_shown_in_its_own_unit_and_kept_out_of_the_figure_in_points():
-    assert [shown("train/num_tokens", 626808.0), shown("train/learning_rate", 0.0005), shown("validation/f1", 84.0)] == [
+def test_what_training_logged_is_shown_in_its_own_unit_and_kept_out_of_the_figure_in_points(reproduction):
+    assert [score_text("train/num_tokens", 626808.0), score_text("train/learning_rate", 0.0005), score_text("validation/f1", 84.0)] == [
         "626,808", "0.0005", "84.00",
     ]  # fmt: skip
-    of_training = {**cell("row", "model", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5), "difference": 0.1}
-    assert not cells_figure({"table": {"kind": "measured"}, "cells": [of_training]}).panels
+    of_training = cell("row", "model", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5, difference=0.1)
+    assert not cells_figure(replace(reproduction, cells=[of_training])).panels
 
 
 def test_validation_and_test_of_one_score_have_different_names_in_the_figure():
@@ -626,16 +669,10 @@ def test_validation_and_test_of_one_score_have_different_names_in_the_figure():
     assert [_series_name(score, curves) for score in curves] == ["validation avg accuracy", "test avg accuracy", "fr accuracy"]
 
 
-def test_dialect_is_named_where_one_score_stands_there_in_two():
-    rte, sst2 = (cell("row", "m", task, task, task, "validation/accuracy", "80.0", 80.0) for task in ("rte", "sst2"))
-    assert _distinct(rte, [rte, sst2]) == "rte accuracy"
-    assert _distinct(rte, [rte, rte | {"dialect": "repo"}]) == "rte accuracy (card)"
-
-
 def test_languages_are_scores_of_languages_and_each_split_is_named(reproduction):
     def panels(*scores: str) -> list[str]:
         cells = [cell("row", "m", "xnli", "XNLI", "xnli", score, "60.0", 60.0, mean=61.0) for score in scores]
-        return [panel.label for panel in languages_figure(reproduction | {"cells": cells}).panels]
+        return [panel.label for panel in languages_figure(replace(reproduction, cells=cells)).panels]
 
     averages = ("validation.avg/accuracy", "test.avg/accuracy", "train/loss", "train/num_tokens")
     assert panels(*averages) == []
@@ -663,7 +700,7 @@ def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction,
 
 def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path, drawn_alone):
     drawn_alone()
-    reproduction["cells"][2] |= {"mean": -3.5, "difference": -88.3, "low": -22.29, "high": 76.98}
+    reproduction = with_cell(reproduction, 2, mean=-3.5, difference=-88.3, low=-22.29, high=76.98)
     write_report(reproduction, tmp_path)
     for text in (page_of(tmp_path).text, (tmp_path / "report.md").read_text(encoding="utf-8")):
         assert all(number in text for number in ("−3.50", "−88.30", "−22.29 to 76.98"))
@@ -674,7 +711,7 @@ def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_pat
 def test_page_names_the_units_that_are_there(reproduction, report, tmp_path, drawn_alone):
     drawn_alone()
     assert "Percent. Ours" in page_of(report).text
-    reproduction["cells"].append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
+    reproduction.cells.append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
     write_report(reproduction, tmp_path)
     assert "Scores in percent; what training logged in its own unit. Ours" in page_of(tmp_path).text
 
@@ -682,23 +719,23 @@ def test_page_names_the_units_that_are_there(reproduction, report, tmp_path, dra
 def test_markdown_number_of_ours_leads_to_its_first_run_in_the_page(reproduction, report):
     lines, _ = markdown_tables(report)
     links = [re.fullmatch(r"\[[^\]]+\]\(index\.html#([^)]+)\)", line[3]) for line in lines[2:]]
-    assert [bool(link) for link in links] == [one["mean"] is not None for one in reproduction["cells"]]
+    assert [bool(link) for link in links] == [one.mean is not None for one in reproduction.cells]
     assert {link[1] for link in links if link} <= set(page_of(report).values("id"))
-    assert links[2][1] == f"run-{reproduction['cells'][2]['runs'][0].replace('/', '-')}"
+    assert links[2][1] == f"run-{reproduction.cells[2].runs[0].replace('/', '-')}"
 
 
 def test_interrupted_is_said_once(reproduction, tmp_path, drawn_alone):
     drawn_alone()
-    said = "interrupted after step 205 of 752; the same command goes on"
-    reproduction["runs"].append(blank("mnli", "deberta-v3-base", 3, status="interrupted", error=said))
+    error = "interrupted after step 205 of 752; the same command goes on"
+    reproduction.runs.append(blank("mnli", "deberta-v3-base", 3, status="interrupted", error=error))
     write_report(reproduction, tmp_path)
     assert "‖ interrupted: after step 205 of 752; the same" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "interrupted after step" not in page_of(tmp_path).text
 
 
 def test_seeds_of_one_recipe_share_a_section_and_a_learning_curve_with_a_band(reproduction):
-    (recipe,) = [one for one in content(reproduction)["recipes"] if one["name"] == "mnli/deberta-v3-xsmall"]
-    assert [run["seed"] for run in recipe["runs"]] == list(SEEDS)
+    (recipe,) = [one for one in page_content(reproduction).recipes if one.name == "mnli/deberta-v3-xsmall"]
+    assert [run.seed for run in recipe.runs] == list(SEEDS)
     (panel,) = [one for one in curves_figure(reproduction).panels if one.label.startswith("mnli/deberta-v3-xsmall, 5 seeds: ")]
     panel.draw(figure := Figure())
     assert all(axes.collections for axes in figure.axes)
@@ -706,10 +743,11 @@ def test_seeds_of_one_recipe_share_a_section_and_a_learning_curve_with_a_band(re
 
 def test_speed_of_a_run_stands_beside_its_card(reproduction):
     """A run of a debft that did not record the card goes by its device."""
-    old, new, *_ = reproduction["runs"]
-    new["environment"] = old["environment"] | {"gpu": "NVIDIA H100 80GB HBM3"}
-    label = speed_figure(reproduction).panels[0].label
+    old, new, *more = reproduction.runs
+    new = replace(new, environment=old.environment | {"gpu": "NVIDIA H100 80GB HBM3"})
+    report = replace(reproduction, runs=[old, new, *more])
+    label = speed_figure(report).panels[0].label
     assert "squad2/deberta-v3-xsmall on cuda:0 bf16 9," in label
     assert "squad2/deberta-v3-xsmall on NVIDIA H100 80GB HBM3 bf16 9," in label
-    devices = {run["id"]: run["device"] for recipe in content(reproduction)["recipes"] for run in recipe["runs"]}
-    assert (devices[old["id"]], devices[new["id"]]) == ("cuda:0", "NVIDIA H100 80GB HBM3")
+    devices = {run.id: run.device for recipe in page_content(report).recipes for run in recipe.runs}
+    assert (devices[old.id], devices[new.id]) == ("cuda:0", "NVIDIA H100 80GB HBM3")

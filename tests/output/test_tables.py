@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 from conftest import run
+from json_schemas import wrong
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.config.schema import schema
 from debft.errors import InputError
 from debft.output.tables.document import tables_document
+from debft.output.tables.records import RunBesideNoCell, TablesDocument
 from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
 from debft.published import load as published
 from debft.published.load import load_published, table_names
@@ -45,16 +48,16 @@ def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=No
 
 
 def row_of(document, table, row):
-    (found,) = [t for t in document["tables"] if t["name"] == table]
-    return next(r for r in found["rows"] if r["row"] == row)
+    (shown,) = [one for one in document.tables if one.name == table]
+    return next(one for one in shown.rows if one.row == row)
 
 
 def beside(document, row="DeBERTa-v3-small", key="mnli", table="deberta-v3"):
-    return row_of(document, table, row)["ours"].get(key, [])
+    return row_of(document, table, row).ours.get(key, [])
 
 
 def footnote(document, entry):
-    return [note["text"] for note in document["footnotes"] if note["number"] in entry["notes"]]
+    return [note.text for note in document.footnotes if note.number in entry.notes]
 
 
 def shown(document, form, capsys):
@@ -87,7 +90,8 @@ def test_json_alone_on_stdout_has_every_cell_verbatim():
     done = run("tables", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
-    assert row_of(document, "deberta-v3", "DeBERTa-v3-small")["cells"]["squad2"] == "82.8/80.4"
+    rows = {(table["name"], row["row"]): row["cells"] for table in document["tables"] for row in table["rows"]}
+    assert rows["deberta-v3", "DeBERTa-v3-small"]["squad2"] == "82.8/80.4"
     names = [table["name"] for table in document["tables"]]
     assert sorted(names) == table_names() and names.index("deberta-v3") < names.index("deberta-paper")
     for name in table_names():
@@ -95,8 +99,40 @@ def test_json_alone_on_stdout_has_every_cell_verbatim():
             cells = {key: scores[0].cell for key, scores in row.cells.items()} | {
                 key: str(value) for key, value in row.printed.items() if key in load_published(name).printed
             }
-            assert row_of(document, name, row.name)["cells"] == cells
+            assert rows[name, row.name] == cells
     assert done.stdout == run("tables", "--format", "json").stdout
+
+
+KEYS = {
+    "document": "tables footnotes other_runs damaged",
+    "table": "name title kind heading source repeats confidence data notes columns rows",
+    "printed column": "key header task split notes",
+    "scored column": "key header task scores split margin notes",
+    "row": "row model sift notes cells cell_notes seeds recipes ours",
+    "ours": "text scores runs seeds compared dialect reason notes",
+    "footnote": "number text",
+    "other run": "run reason",
+}
+
+
+def test_json_keeps_its_keys_and_their_order(tmp_path, capsys):
+    """Scripts read them."""
+    write_run(tmp_path / "one")
+    write_run(tmp_path / "demo", "demo", source="demo", task="mnli", not_compared="demo data")
+    document = json.loads(shown(tables_document(["deberta-v3"], [str(tmp_path)]), "json", capsys))
+    (table,), note, other = document["tables"], document["footnotes"][0], document["other_runs"][0]
+    row = next(row for row in table["rows"] if row["ours"])
+    parts = [document, table, table["columns"][0], table["columns"][-1], row, row["ours"]["mnli"][0], note, other]
+    assert dict(zip(KEYS, map(" ".join, parts), strict=True)) == KEYS
+
+
+def test_json_fits_the_committed_schema(tmp_path, capsys):
+    """`python docs/schemas.py` writes it."""
+    committed = json.loads((Path(__file__).parents[2] / "docs" / "tables.schema.json").read_text(encoding="utf-8"))
+    assert committed == schema(TablesDocument, closed=False)
+    write_run(tmp_path / "one")
+    write_run(tmp_path / "demo", "demo", source="demo", task="mnli", not_compared="demo data")
+    assert wrong(json.loads(shown(tables_document([], [str(tmp_path)]), "json", capsys)), committed) == []
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
@@ -106,9 +142,9 @@ def test_every_cell_is_shown_uncut_at_any_width(form, columns, capsys, monkeypat
     document = tables_document([], [])
     out = shown(document, form, capsys)
     words = re.split(r"[\s|<>]|\[\^", out)
-    for table in readable(document)["tables"]:
-        for row in table["rows"]:
-            assert all(cell in words for cell in row["cells"].values() if cell), row["row"]
+    for table in readable(document).tables:
+        for row in table.rows:
+            assert all(cell in words for cell in row.cells.values() if cell), row.row
 
 
 def test_narrow_terminal_gets_a_line_per_column(capsys, monkeypatch):
@@ -127,8 +163,8 @@ def test_narrowed_to_the_tables_named():
 def test_notes_are_numbered_footnotes_in_every_format(form, capsys):
     document = tables_document(["deberta-v3"], [])
     out = shown(document, form, capsys)
-    (number,) = row_of(document, "deberta-v3", "ELECTRA-base")["cell_notes"]["mnli"]
-    assert next(note["text"] for note in document["footnotes"] if note["number"] == number).startswith("printed with a trailing")
+    (number,) = row_of(document, "deberta-v3", "ELECTRA-base").cell_notes["mnli"]
+    assert next(note.text for note in document.footnotes if note.number == number).startswith("printed with a trailing")
     expected = {
         "terminal": [f"88.8/ [{number}]", f"[{number}] printed with a trailing slash"],
         "markdown": [f"88.8/[^{number}]", f"[^{number}]: printed with a trailing slash"],
@@ -149,24 +185,24 @@ def test_markdown_rows_have_as_many_cells_as_the_header(capsys, tmp_path):
 def test_one_run_stands_beside_its_cell(tmp_path):
     document = tables_document([], [write_run(tmp_path / "one")])
     (entry,) = beside(document)
-    assert (entry["text"], entry["compared"], entry["seeds"], entry["notes"]) == ("ours 88.2/88.3", True, [42], [])
-    assert [other["text"] for other in beside(document, table="deberta-paper")] == ["ours 88.2/88.3"]
-    assert (beside(document, key="squad2"), beside(document, "DeBERTa-v3-base"), document["other_runs"]) == ([], [], [])
+    assert (entry.text, entry.compared, entry.seeds, entry.notes) == ("ours 88.2/88.3", True, [42], [])
+    assert [other.text for other in beside(document, table="deberta-paper")] == ["ours 88.2/88.3"]
+    assert (beside(document, key="squad2"), beside(document, "DeBERTa-v3-base"), document.other_runs) == ([], [], [])
 
 
 def test_several_runs_of_a_cell_are_a_mean_and_their_number(tmp_path):
     for seed, matched in ((1, 88.0), (2, 88.2), (3, 88.7)):
         write_run(tmp_path / f"seed-{seed}", scores=MNLI | {"validation_matched/accuracy": matched}, **{"train.seed": seed})
     (entry,) = beside(tables_document([], [str(tmp_path)]))
-    assert entry["text"] == "ours 88.3/88.3 (mean of 3 runs)"
-    assert entry["scores"]["validation_matched/accuracy"] == pytest.approx(88.3)
-    assert sorted(entry["seeds"]) == [1, 2, 3]
+    assert entry.text == "ours 88.3/88.3 (mean of 3 runs)"
+    assert entry.scores["validation_matched/accuracy"] == pytest.approx(88.3)
+    assert sorted(entry.seeds) == [1, 2, 3]
 
 
 def test_run_named_twice_counts_once(tmp_path):
     path = write_run(tmp_path / "runs" / "one")
     (entry,) = beside(tables_document([], [path, str(tmp_path / "runs"), f"{path}/../one"]))
-    assert entry["text"] == "ours 88.2/88.3"
+    assert entry.text == "ours 88.2/88.3"
 
 
 def test_run_that_may_not_be_compared_is_labelled_and_not_mixed_in(tmp_path):
@@ -175,8 +211,8 @@ def test_run_that_may_not_be_compared_is_labelled_and_not_mixed_in(tmp_path):
     bad = write_run(tmp_path / "bad", scores=dict.fromkeys(MNLI, 50.0), not_compared=reason, **{"train.learning_rate": 1.0})
     document = tables_document([], [str(tmp_path)])
     good, other = beside(document)
-    assert (good["text"], good["compared"]) == ("ours 88.2/88.3", True)
-    assert (other["text"], other["compared"]) == ("ours 50.0/50.0 not compared", False)
+    assert (good.text, good.compared) == ("ours 88.2/88.3", True)
+    assert (other.text, other.compared) == ("ours 50.0/50.0 not compared", False)
     assert footnote(document, other) == [f"{bad}: {reason}"]
 
 
@@ -185,26 +221,26 @@ def test_run_in_the_other_dialect_is_labelled_and_not_mixed_in(tmp_path):
     write_run(tmp_path / "zcard")
     document = tables_document([], [str(tmp_path)])
     card, repo = beside(document)
-    assert (card["text"], repo["text"]) == ("ours 88.2/88.3", "ours 80.0/80.0 (dialect repo)")
+    assert (card.text, repo.text) == ("ours 88.2/88.3", "ours 80.0/80.0 (dialect repo)")
     assert footnote(document, repo) == ["run in the dialect repo; the cell's own recipe, mnli/deberta-v3-small, is card"]
 
 
 def test_sift_run_stands_in_the_row_with_sift(tmp_path):
     document = tables_document([], [write_run(tmp_path / "sift", "mnli/deberta-v3-small-sift")])
     assert beside(document) == []
-    assert [entry["text"] for entry in beside(document, "DeBERTa-v3-small+SiFT")] == ["ours 88.2/88.3"]
+    assert [entry.text for entry in beside(document, "DeBERTa-v3-small+SiFT")] == ["ours 88.2/88.3"]
 
 
 def test_languages_of_a_run_stand_in_their_columns_and_an_average_of_some_in_none(tmp_path):
     scores = {"test.fr/accuracy": 82.0, "test.avg/accuracy": 82.0}
     path = write_run(tmp_path / "fr", "xnli/mdeberta-v3-base", scores, **{"languages.eval_languages": "fr"})
-    ours = row_of(tables_document([], [path]), "mdeberta-v3", "mDeBERTa-base")["ours"]
-    assert {key: [entry["text"] for entry in entries] for key, entries in ours.items()} == {"fr": ["ours 82.0"]}
+    ours = row_of(tables_document([], [path]), "mdeberta-v3", "mDeBERTa-base").ours
+    assert {key: [entry.text for entry in entries] for key, entries in ours.items()} == {"fr": ["ours 82.0"]}
 
 
 def test_score_that_a_run_lacks_is_a_dash(tmp_path):
     (entry,) = beside(tables_document([], [write_run(tmp_path / "m", scores={"validation_matched/accuracy": 88.2})]))
-    assert entry["text"] == "ours 88.2/-"
+    assert entry.text == "ours 88.2/-"
 
 
 def test_demo_run_is_never_beside_a_published_number_and_is_named(tmp_path):
@@ -212,7 +248,7 @@ def test_demo_run_is_never_beside_a_published_number_and_is_named(tmp_path):
     path = write_run(tmp_path / "demo", source="demo", not_compared=reason, data="demo")
     document = tables_document([], [path])
     assert beside(document) == []
-    assert document["other_runs"] == [{"run": path, "reason": reason}]
+    assert document.other_runs == [RunBesideNoCell(run=path, reason=reason)]
 
 
 def test_every_run_beside_no_cell_is_named_with_the_reason(tmp_path, capsys):
@@ -224,7 +260,7 @@ def test_every_run_beside_no_cell_is_named_with_the_reason(tmp_path, capsys):
         path: "no cell of deberta-v3-small on mnli in the tables shown",
         str(tmp_path / "half"): "not finished: it has no result.json",
     }
-    assert {other["run"]: other["reason"] for other in document["other_runs"]} == expected
+    assert {other.run: other.reason for other in document.other_runs} == expected
     for form in FORMATS:
         out = " ".join(shown(document, form, capsys).replace("\\", "").split())
         assert all(" ".join(reason.split()[:4]) in out for reason in expected.values())
@@ -319,8 +355,9 @@ def test_measured_cell_shows_its_scores_in_percent_and_footnotes_name_them(measu
 def test_json_keeps_every_number_of_a_measured_cell_and_of_ours(measured, capsys):
     path = write_run(measured / "runs" / "one", "demo", source="demo", task="mnli")
     document = json.loads(shown(tables_document([], [path]), "json", capsys))
-    assert row_of(document, "mine", "tiny")["cells"] == {"mnli": "95.9+/-0.3/95.1+/-0.2/0.2845+/-0.04/0.0005+/-0"}
-    (entry,) = beside(document, "tiny", table="mine")
+    (row,) = document["tables"][0]["rows"]
+    assert row["cells"] == {"mnli": "95.9+/-0.3/95.1+/-0.2/0.2845+/-0.04/0.0005+/-0"}
+    (entry,) = row["ours"]["mnli"]
     assert entry["scores"] == MNLI | {"train/loss": 0.25, "train/learning_rate": 0.0005}
 
 
@@ -330,9 +367,9 @@ def test_demo_run_stands_beside_the_frozen_cell_where_only_the_seed_differs(meas
         write_run(measured / "runs" / name, "demo", not_compared=refused, source="demo", task="mnli", **change)
     document = tables_document([], [str(measured / "runs")])
     same, changed = beside(document, "tiny", table="mine")
-    assert (same["runs"], same["compared"]) == ([str(measured / "runs" / "same")], True)
-    assert (changed["compared"], changed["reason"]) == (False, "not the frozen recipe: train.learning_rate differs")
-    assert document["other_runs"] == []
+    assert (same.runs, same.compared) == ([str(measured / "runs" / "same")], True)
+    assert (changed.compared, changed.reason) == (False, "not the frozen recipe: train.learning_rate differs")
+    assert document.other_runs == []
 
 
 def test_run_on_any_data_but_demo_stands_beside_a_measured_cell_without_data(on_own_rows):
@@ -341,8 +378,8 @@ def test_run_on_any_data_but_demo_stands_beside_a_measured_cell_without_data(on_
         write_run(on_own_rows / "runs" / source, "cola/all-minilm-l6-v2", scores, "no published number", source)
     document = tables_document([], [str(on_own_rows / "runs")])
     (entry,) = beside(document, "MiniLM", "cola", "mine")
-    assert (entry["text"], entry["compared"]) == ("ours 9.0+/-0.0 (mean of 2 runs)", True)
-    assert [other["run"] for other in document["other_runs"]] == [str(on_own_rows / "runs" / "demo")]
+    assert (entry.text, entry.compared) == ("ours 9.0+/-0.0 (mean of 2 runs)", True)
+    assert [other.run for other in document.other_runs] == [str(on_own_rows / "runs" / "demo")]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +394,7 @@ def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, val
         on_own_rows / "run", "rte/all-minilm-l6-v2", {"validation/accuracy": 49.0}, source="directory", fingerprints=rows, **changes
     )
     (entry,) = beside(tables_document([], [path]), "MiniLM", "rte", "mine")
-    assert (entry["compared"], entry["reason"]) == (reason is None, reason)
+    assert (entry.compared, entry.reason) == (reason is None, reason)
 
 
 BAD = {
@@ -409,7 +446,7 @@ def test_damaged_run_does_not_keep_the_others_from_being_shown(tmp_path, form):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"{tmp_path / 'bad' / 'result.json'}: expected")
     document = tables_document(["deberta-v3"], [str(tmp_path)])
-    assert len(beside(document)) == 1 and document["other_runs"][0]["run"] == str(tmp_path / "bad")
+    assert len(beside(document)) == 1 and document.other_runs[0].run == str(tmp_path / "bad")
     assert "88.2" in done.stdout and "expected the result of" in " ".join(done.stdout.split())
 
 

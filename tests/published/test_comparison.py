@@ -73,9 +73,9 @@ def test_recipe_that_starts_from_another_is_compared_only_behind_a_run_of_that_o
 def test_difference_is_in_points(recipe, mnli):
     scores = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.0}
     matched, mismatched = beside_published(recipe, mnli, scores)
-    assert (matched["value"], matched["difference"], matched["cell"]) == (88.1, 0.1, "88.1/88.3")
-    assert mismatched["difference"] == -0.3
-    assert matched["verdict"] == "undecided (1 seed)"
+    assert (matched.value, matched.difference, matched.cell) == (88.1, 0.1, "88.1/88.3")
+    assert mismatched.difference == -0.3
+    assert matched.verdict == "undecided (1 seed)"
 
 
 def test_squad_has_a_recipe_of_ours_which_is_said_beside_the_published_cell():
@@ -83,23 +83,23 @@ def test_squad_has_a_recipe_of_ours_which_is_said_beside_the_published_cell():
     rows = {"train": 130_319, "validation": 11_873}
     assert why_not_compared(recipe, TASKS["squad2"], rows) is None
     f1, exact_match = beside_published(recipe, TASKS["squad2"], {"validation/f1": 84.0, "validation/exact_match": 82.0})
-    assert (f1["value"], f1["difference"], exact_match["difference"]) == (84.8, -0.8, 0.0)
-    assert f1["verdict"] == "undecided (1 seed, our recipe)"
+    assert (f1.value, f1.difference, exact_match.difference) == (84.8, -0.8, 0.0)
+    assert f1.verdict == "undecided (1 seed, our recipe)"
 
 
 def test_score_that_the_card_does_not_print_has_no_difference(recipe, mnli):
     rows = beside_published(load_recipe(recipe_path("mnli/electra-base")), mnli, {"validation_mismatched/accuracy": 88.0})
-    assert (rows[1]["value"], rows[1]["difference"], rows[1]["cell"]) == (None, None, "88.8/")
+    assert (rows[1].value, rows[1].difference, rows[1].cell) == (None, None, "88.8/")
 
 
 def test_score_that_only_a_repeating_table_prints_stands_beside_no_run():
     f1, exact_match = beside_published(load_recipe(recipe_path("squad2/electra-base")), TASKS["squad2"], {})
-    assert (f1["value"], exact_match["value"], f1["table"]) == (None, 80.5, "deberta-v3")
+    assert (f1.value, exact_match.value, f1.table) == (None, 80.5, "deberta-v3")
 
 
 def test_xlm_r_is_compared_on_the_test_rows():
     recipe = load_recipe(recipe_path("xnli/xlm-roberta-base"))
     rows = {split.name: split.num_rows for split in TASKS["xnli"].splits}
     assert why_not_compared(recipe, TASKS["xnli"], rows) is None
-    french = next(row for row in beside_published(recipe, TASKS["xnli"], {"test.fr/accuracy": 79.9}) if row["ours"] is not None)
-    assert (french["value"], french["difference"], french["verdict"]) == (79.7, 0.2, "undecided (1 seed, our recipe)")
+    french = next(row for row in beside_published(recipe, TASKS["xnli"], {"test.fr/accuracy": 79.9}) if row.ours is not None)
+    assert (french.value, french.difference, french.verdict) == (79.7, 0.2, "undecided (1 seed, our recipe)")

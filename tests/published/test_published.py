@@ -8,7 +8,7 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.published import load as published
-from debft.published.load import load_published, prints_number, published_scores, recipe_of_cell, table_names
+from debft.published.load import load_published, printed_decimals, prints_number, published_scores, recipe_of_cell, table_names
 from debft.tasks import LANGUAGES, TASKS
 
 CARDS = Path(__file__).parent / "cards"
@@ -81,6 +81,15 @@ def test_xnli_average_is_the_mean_of_its_columns_as_rounded_on_the_card(model):
 def test_spread_of_a_cell_is_read_beside_its_value():
     average = published_scores("mdeberta-v3-base", "xnli")[0]
     assert (average.value, average.spread, average.cell) == (79.8, 0.2, "79.8+/-0.2")
+
+
+def test_decimals_are_those_that_the_cell_prints_for_each_of_its_numbers():
+    assert [printed_decimals("91.5/89", value) for value in (91.5, 89.0)] == [1, 0]
+    assert [printed_decimals("79.8+/-0.25", 79.8), printed_decimals("80.0", 80.0), printed_decimals("0.000486", 0.000486)] == [
+        1,
+        1,
+        6,
+    ]
 
 
 def test_scores_of_a_row_are_the_parts_of_its_cell():

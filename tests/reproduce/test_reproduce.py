@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,32 +17,36 @@ from types import SimpleNamespace
 import processes
 import pytest
 from conftest import write_mnli
+from json_schemas import wrong
 from processes import DEBFT, Command
 
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash, with_train
+from debft.config.schema import schema
 from debft.errors import InputError
 from debft.models.files import find_model
 from debft.models.size import count_parameters
+from debft.output.pages.records import Cell, Report
 from debft.published import load as published
 from debft.reproduce import jobs
 from debft.reproduce.collect import collect, curve
-from debft.reproduce.cost import cost_of, total
+from debft.reproduce.cost import cost_of, total_cost
 from debft.reproduce.estimate import FACTS, H100, estimate
+from debft.reproduce.identity import made_key, run_key
 from debft.reproduce.jobs import run_all
-from debft.reproduce.keys import made_key, run_key
-from debft.reproduce.others import other_runs
-from debft.reproduce.plan import Options, make_table_plan
-from debft.reproduce.reproduction import dry_run, lost_cells, reproduce, worst_code
-from debft.reproduce.search import grid_of, points, search, trial_options
+from debft.reproduce.options import RunOptions
+from debft.reproduce.other_runs import other_runs
+from debft.reproduce.plan import make_table_plan
+from debft.reproduce.run import dry_run, lost_cells, reproduce, worst_code
+from debft.reproduce.search import Grid, grid_of, points, search, trial_options
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runtime.launch.group import PARENT
 from debft.tasks import TASKS
 
-TINY = Options(max_steps=3, max_train_samples=96, max_eval_samples=30)
+TINY = RunOptions(max_steps=3, max_train_samples=96, max_eval_samples=30)
 
 # Stands in for `python -m debft`: logs three steps into --output and leaves like a run, or fails as the test says. With MEET, a
 # directory, runs of seeds 1 and 2, 3 and 4, ... wait for each other: what does not run at the same time fails.
@@ -183,9 +187,9 @@ def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(
 def test_made_key_changes_with_code_versions_and_the_model_revision(monkeypatch):
     found = [made_key(None), made_key("abc")]
     with monkeypatch.context() as patch:
-        patch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+        patch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
         found.append(made_key(None))
-    monkeypatch.setattr("debft.reproduce.keys.moving_versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("debft.reproduce.identity.moving_versions", lambda: {"torch": "9.9"})
     assert len({*found, made_key(None)}) == 4
 
 
@@ -211,8 +215,8 @@ def test_wrong_table_row_or_task_is_one_clear_line(tmp_path, table, rows, tasks,
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (Options(changed={"train.seed": 3}), "--set train.seed: expected another key"),
-        (Options(max_steps=3, changed={"train.max_steps": 2}), "--set train.max_steps: is given as --max-steps as well"),
+        (RunOptions(changed={"train.seed": 3}), "--set train.seed: expected another key"),
+        (RunOptions(max_steps=3, changed={"train.max_steps": 2}), "--set train.max_steps: is given as --max-steps as well"),
     ],
 )
 def test_key_that_is_given_twice_is_refused_before_anything_runs(tmp_path, options, problem):
@@ -232,8 +236,8 @@ def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, c
     plan = make_table_plan("demo", tmp_path / "out", rows=["MNLI", "SQuAD 2.0"], seeds=[1], options=options)
     assert "squad2/quick cannot run: --data" in capfd.readouterr().err
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
-    content, code = reproduce(plan, tmp_path / "out", jobs=1, check=False, command="debft reproduce demo")
-    assert {cell["row"]: cell["verdict"] for cell in content["cells"]} == {"MNLI": "labelled", "SQuAD 2.0": "not run"}
+    report, code = reproduce(plan, tmp_path / "out", jobs=1, check=False, command="debft reproduce demo")
+    assert {cell.row: cell.verdict for cell in report.cells} == {"MNLI": "labelled", "SQuAD 2.0": "not run"}
     assert code == 2
     assert reproduce(plan, tmp_path / "out", jobs=1, check=True, command="")[1] == 2  # worse than a lost cell
 
@@ -260,9 +264,9 @@ def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path
     (failure,) = failures.values()
     assert (failure.code, failure.error) == (3, "out of luck")
     assert "failed with exit code 3: out of luck" in capfd.readouterr().err
-    content = collect(plan, failures, command="", report=tmp_path / "report")
-    assert [entry["status"] for entry in content["runs"]] == ["failed", "complete", "complete"]
-    assert content["cells"][0]["n"] == 2
+    report = collect(plan, failures, command="", directory=tmp_path / "report")
+    assert [entry.status for entry in report.runs] == ["failed", "complete", "complete"]
+    assert report.cells[0].n == 2
 
 
 @pytest.mark.parametrize(
@@ -277,9 +281,9 @@ def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(
 ):
     monkeypatch.setattr(jobs, "DEBFT", (sys.executable, "-c", f"import os, sys\n{script}"))
     plan = plan_of(tmp_path, seeds=(1,))
-    content, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
+    report, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
     assert exit_code != 0
-    assert content["runs"][0]["status"] == "failed" and said in content["runs"][0]["error"]
+    assert report.runs[0].status == "failed" and said in report.runs[0].error
     assert f"failed with exit code {code}: " in capfd.readouterr().err
 
 
@@ -312,8 +316,8 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
     assert stopped_by == number
     assert [(tmp_path / found.id / "checkpoint").exists() for found in plan.runs] == [True, False, False]
     assert [failure.code for failure in failures.values()] == [128 + number]
-    content = collect(plan, failures, command="", report=tmp_path / "report")
-    assert [entry["status"] for entry in content["runs"]] == ["interrupted", "not run", "not run"]
+    report = collect(plan, failures, command="", directory=tmp_path / "report")
+    assert [entry.status for entry in report.runs] == ["interrupted", "not run", "not run"]
 
 
 def test_whole_way_of_a_small_table(tmp_path):
@@ -405,11 +409,12 @@ def test_damaged_run_is_reported_and_the_others_are_run_and_counted(tmp_path, fa
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
     path = plan.runs[0].directory / "steps.jsonl"
     path.write_text("no step\n")
-    content, code = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    report, code = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
     assert code == 2
-    assert [entry["status"] for entry in content["runs"]] == ["damaged", "complete", "complete"]
-    assert content["cells"][0]["n"] == 2
-    assert str(path) in content["runs"][0]["error"] and str(path) in capfd.readouterr().err
+    assert [entry.status for entry in report.runs] == ["damaged", "complete", "complete"]
+    assert report.cells[0].n == 2
+    assert wrong(json.loads((tmp_path / "report" / "report.json").read_text()), schema(Report)) == []
+    assert str(path) in report.runs[0].error and str(path) in capfd.readouterr().err
     assert path.read_text() == "no step\n"
     assert "damaged" in (tmp_path / "report" / "report.md").read_text()
 
@@ -420,8 +425,8 @@ def test_broken_log_of_a_run_that_is_not_complete_is_resumed_and_reported(tmp_pa
     plan.runs[0].directory.mkdir(parents=True)
     (plan.runs[0].directory / "steps.jsonl").write_text("\0\0\0\n")
     assert plan.missing() == plan.runs
-    (entry,) = collect(plan, {}, command="", report=tmp_path)["runs"]
-    assert entry["curve"]["step"] == []
+    (entry,) = collect(plan, {}, command="", directory=tmp_path).runs
+    assert entry.curve.step == []
 
 
 # --- other code
@@ -431,13 +436,13 @@ def test_run_of_other_code_is_shown_and_neither_counted_nor_touched(tmp_path, fa
     run(plan_of(tmp_path, seeds=(1,)), tmp_path)
     (before,) = plan_of(tmp_path, seeds=(1,)).runs
     text = (before.directory / "result.json").read_text()
-    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
     plan = plan_of(tmp_path, seeds=(1,))
     assert plan.missing() == plan.runs and plan.runs[0].id != before.id
-    content, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
-    (other,) = content["others"]
-    assert (other["id"], other["status"], other["beside"]) == (before.id, "complete", plan.runs[0].id)
-    assert other["made_by"] == f"code {code_digest()}"
+    report, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    (other,) = report.others
+    assert (other.id, other.status, other.beside) == (before.id, "complete", plan.runs[0].id)
+    assert other.made_by == f"code {code_digest()}"
     assert "1 to run" in (said := capfd.readouterr().err)
     assert f"made by code {code_digest()}; not counted, not resumed, they stay: {before.id} (complete)" in said
     assert all(before.id in (tmp_path / "report" / name).read_text() for name in ("index.html", "report.md"))
@@ -446,7 +451,7 @@ def test_run_of_other_code_is_shown_and_neither_counted_nor_touched(tmp_path, fa
 
 def test_run_of_other_versions_names_those_that_differ(tmp_path, fake_debft, monkeypatch):
     run(plan_of(tmp_path, seeds=(1,)), tmp_path)
-    monkeypatch.setattr("debft.reproduce.keys.moving_versions", lambda: moving_versions() | {"torch": "9.9"})
+    monkeypatch.setattr("debft.reproduce.identity.moving_versions", lambda: moving_versions() | {"torch": "9.9"})
     plan = plan_of(tmp_path, seeds=(1,))
     assert plan.missing() == plan.runs
     (other,) = other_runs(plan)
@@ -457,7 +462,7 @@ def test_interrupted_run_of_other_code_is_named_and_a_new_one_begins(tmp_path, f
     (before,) = plan_of(tmp_path, seeds=(1,)).runs
     before.directory.mkdir(parents=True)
     (before.directory / "steps.jsonl").write_text('{"step": 2}\n')
-    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
     plan = plan_of(tmp_path, seeds=(1,))
     assert [(other.id, other.status) for other in other_runs(plan)] == [(before.id, "interrupted after step 2")]
     run(plan, tmp_path)
@@ -476,13 +481,13 @@ def test_run_from_before_code_was_recorded_is_named(tmp_path, fake_debft):
     text = (old / "result.json").read_text()
     (old / "result.json").write_text(text.replace('"code"', '"was"'))
     (other,) = other_runs(plan)
-    assert (other.directory, other.made_by) == (old, "code that was not recorded")
+    assert (other.directory, other.made_by) == (str(old), "code that was not recorded")
     assert plan.missing() == plan.runs
 
 
 def test_code_that_changes_while_runs_are_going_is_a_failure_of_those(tmp_path, fake_debft, monkeypatch):
     """A child that starts later imports what is on the disk by then."""
-    monkeypatch.setattr("debft.reproduce.keys.code_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
     plan = plan_of(tmp_path, seeds=(1,))
     failures, _ = run(plan, tmp_path)
     (failure,) = failures.values()
@@ -515,7 +520,7 @@ def test_run_that_starts_from_another_is_planned_behind_the_one_of_its_seed(tmp_
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1, 2), options=chain)
     assert list(plan.recipes) == ["mnli/first", "mnli/second"]
     first, second = plan.recipes["mnli/first"].runs, plan.recipes["mnli/second"].runs
-    assert [run.after for run in second] == list(first) and [run.seed for run in first] == [1, 2]
+    assert [run.starts_from for run in second] == list(first) and [run.seed for run in first] == [1, 2]
     assert f"--init-from {first[1].directory}" in second[1].command
     assert "--init-from" not in first[1].command
 
@@ -533,21 +538,21 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
     recipes = f"Path({str(tmp_path / 'recipes')!r})"
     forked[0] = f"from pathlib import Path\nimport debft.config.packaged\ndebft.config.packaged.RECIPES_DIR = {recipes}\n{DEBFT}"
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     first, second = plan.runs
-    assert code == 0 and content["cells"][0]["n"] == 1
+    assert code == 0 and report.cells[0].n == 1
     result = second.result()
     assert result.recipe["init_from"] == str(first.directory) and result.recipe["train"]["from_scratch"] is False
-    assert content["runs"][1]["starts_from"] == first.id
+    assert report.runs[1].starts_from == first.id
     assert plan.missing() == [] == list(plan.damaged())
 
 
 def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
     put_fake(monkeypatch, tmp_path, plan.runs[0].fingerprints, fails=1)
-    content, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
-    assert [entry["status"] for entry in content["runs"]] == ["failed", "failed"]
-    assert f"it starts from {plan.runs[0].id}, which has no result" in content["runs"][1]["error"]
+    report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    assert [entry.status for entry in report.runs] == ["failed", "failed"]
+    assert f"it starts from {plan.runs[0].id}, which has no result" in report.runs[1].error
     assert code == 3 and not plan.runs[1].directory.exists()
 
 
@@ -589,7 +594,7 @@ def no_hub(monkeypatch):
 
 
 def test_dry_run_without_the_hub_estimates_every_recipe_and_is_no_error(tmp_path, no_hub, capfd):
-    plan = make_table_plan("deberta-v3", tmp_path, tasks=("mnli",), rows=("DeBERTa-v3-xsmall",), seeds=(1, 2), options=Options())
+    plan = make_table_plan("deberta-v3", tmp_path, tasks=("mnli",), rows=("DeBERTa-v3-xsmall",), seeds=(1, 2), options=RunOptions())
     content, code = dry_run(plan, 2)
     assert code == 0
     (one,) = content["estimates"]
@@ -607,7 +612,7 @@ def test_dry_run_without_the_hub_estimates_every_recipe_and_is_no_error(tmp_path
 
 def test_estimate_counts_the_rows_of_a_directory_and_the_limits(tmp_path, no_hub):
     write_mnli(tmp_path / "data")
-    options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}, max_eval_samples=10)
+    options = RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}, max_eval_samples=10)
     plan = plan_of(tmp_path / "out", rows=("DeBERTa-v3-base",), table="deberta-v3", seeds=(1,), options=options)
     one = estimate(plan.recipes["mnli/deberta-v3-base"], 1, H100)
     assert one.cost.steps == 6 and one.cost.num_tokens == round(38.4 * 100 * 3)
@@ -615,19 +620,19 @@ def test_estimate_counts_the_rows_of_a_directory_and_the_limits(tmp_path, no_hub
 
 
 def test_estimate_says_what_nobody_measured(tmp_path, no_hub):
-    plan = make_table_plan("glue", tmp_path, tasks=("qqp",), rows=("DeBERTa-v3-large",), seeds=(1,), options=Options())
+    plan = make_table_plan("glue", tmp_path, tasks=("qqp",), rows=("DeBERTa-v3-large",), seeds=(1,), options=RunOptions())
     (remark,) = estimate(plan.recipes["qqp/deberta-v3-large"], 1, H100).remarks
     assert remark.startswith("qqp: tokens per row assumed")
 
 
 def test_every_recipe_of_a_published_table_can_be_estimated(tmp_path, no_hub):
     for name in ("deberta-v3", "mdeberta-v3", "glue"):
-        plan = make_table_plan(name, tmp_path, seeds=(1,), options=Options())
+        plan = make_table_plan(name, tmp_path, seeds=(1,), options=RunOptions())
         assert all(estimate(found, 1, H100).seconds_h100 > 0 for found in plan.recipes.values())
 
 
 def test_schedule_that_cannot_be_is_said_by_the_estimate_too(tmp_path, no_hub, capfd):
-    options = Options(max_train_samples=640)
+    options = RunOptions(max_train_samples=640)
     plan = make_table_plan("deberta-v3", tmp_path, rows=("DeBERTa-v3-xsmall",), tasks=("mnli",), seeds=(1,), options=options)
     content, code = dry_run(plan, 1)
     assert code == 2 and content["estimates"] == []
@@ -636,7 +641,7 @@ def test_schedule_that_cannot_be_is_said_by_the_estimate_too(tmp_path, no_hub, c
 
 def test_dry_run_with_a_problem_that_the_hub_does_not_mend_is_an_error(tmp_path, no_hub):
     write_mnli(tmp_path / "data")
-    options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
+    options = RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
     plan = make_table_plan("deberta-v3", tmp_path / "out", rows=("DeBERTa-v3-xsmall",), seeds=(1,), options=options)
     content, code = dry_run(plan, 1)
     assert code == 2 and list(content["problems"]) == ["squad2/deberta-v3-xsmall", "mnli/deberta-v3-xsmall"]
@@ -697,7 +702,7 @@ def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
 
 def test_cost_counts_the_tokens_of_the_run(tmp_path, forked):
     """Against the tokens that a run of one epoch says it trained on."""
-    options = Options(max_train_samples=96, max_eval_samples=30, changed={"train.num_train_epochs": 1.0})
+    options = RunOptions(max_train_samples=96, max_eval_samples=30, changed={"train.num_train_epochs": 1.0})
     plan = plan_of(tmp_path, seeds=(1,), options=options)
     cost = cost_of(plan.recipes["mnli/quick"])
     run(plan, tmp_path)
@@ -712,13 +717,13 @@ def test_cost_counts_the_tokens_of_the_run(tmp_path, forked):
 
 def test_hours_are_shared_by_what_really_runs_at_the_same_time(tmp_path):
     one = replace(cost_of(plan_of(tmp_path).recipes["mnli/quick"]), missing=4, seconds=3600.0)
-    assert [total([one], jobs=2, devices=devices)["hours"] for devices in (0, 1, 2)] == [2, 4, 2]
+    assert [total_cost([one], jobs=2, devices=devices).hours for devices in (0, 1, 2)] == [2, 4, 2]
 
 
 def test_disk_is_that_of_all_models_and_of_the_checkpoints_of_what_runs_at_a_time(tmp_path):
     few = cost_of(plan_of(tmp_path).recipes["mnli/quick"])
     small, large = (replace(few, missing=2, disk_bytes=size, running_bytes=10 * size) for size in (1, 7))
-    assert total([small, large], jobs=3)["disk_bytes"] == 2 * 1 + 2 * 7 + 70 + 70 + 10
+    assert total_cost([small, large], jobs=3).disk_bytes == 2 * 1 + 2 * 7 + 70 + 70 + 10
     checkpoints = few.running_bytes / few.disk_bytes
     assert checkpoints == 3 * 3 + 0  # two kept and one half-written, each with two moments; the last step, not the best, is scored
 
@@ -729,24 +734,24 @@ def test_disk_is_that_of_all_models_and_of_the_checkpoints_of_what_runs_at_a_tim
 def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch):
     """On a directory of 100 rows, with a changed warm-up, under the recipe of a published cell and the demo's model in its place."""
     write_mnli(tmp_path / "data")
-    options = Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
+    options = RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0.1})
     monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
     plan = plan_of(tmp_path / "out", rows=("DeBERTa-v3-xsmall",), table="deberta-v3", seeds=(1,), options=options)
-    content = collect(plan, {}, command="", report=tmp_path / "report")
-    (entry,) = content["runs"]
-    assert entry["labels"] == [
+    report = collect(plan, {}, command="", directory=tmp_path / "report")
+    (entry,) = report.runs
+    assert entry.labels == [
         "train: 100 of 392,702 rows", "validation_matched: 20 of 9,815 rows", "validation_mismatched: 20 of 9,832 rows",
         "warmup_steps 0.1, not 1000.0",
     ]  # fmt: skip
     on_demo = replace(plan.runs[0], recipe=replace(plan.runs[0].recipe, data="demo"))
-    from debft.reproduce.collect import labels_of
+    from debft.reproduce.labels import labels_of
 
     assert labels_of(on_demo, plan.recipes["mnli/deberta-v3-xsmall"], plan)[0] == "demo data"
 
 
 def test_precision_that_was_asked_for_is_labelled_where_the_recipe_says_another(tmp_path, fake_debft):
     labels = [
-        collect(plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)), {}, command="", report=tmp_path)["runs"][0]["labels"]
+        collect(plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)), {}, command="", directory=tmp_path).runs[0].labels
         for asked in (None, "auto", "bf16")
     ]  # fmt: skip
     assert labels[0] == labels[1] and labels[2] == [*labels[0], "precision bf16, not auto"]
@@ -755,19 +760,19 @@ def test_precision_that_was_asked_for_is_labelled_where_the_recipe_says_another(
 def test_seeds_of_a_recipe_share_its_hash(tmp_path, fake_debft):
     plan = plan_of(tmp_path, seeds=(1, 2))
     other = plan_of(tmp_path, seeds=(1, 2), options=replace(TINY, changed={"train.learning_rate": 1e-5}))
-    hashes = [{entry["recipe_hash"] for entry in collect(p, {}, command="", report=tmp_path)["runs"]} for p in (plan, other)]
+    hashes = [{entry.recipe_hash for entry in collect(p, {}, command="", directory=tmp_path).runs} for p in (plan, other)]
     assert [len(found) for found in hashes] == [1, 1] and hashes[0] != hashes[1]
 
 
 def test_frozen_table_on_other_rows_is_labelled(tmp_path, fake_debft):
     """The demo's recipe on a directory of its own: the rows, not the settings, are other ones."""
     write_mnli(tmp_path / "data")
-    plan = plan_of(tmp_path, seeds=(1,), options=Options(data=str(tmp_path / "data")))
-    (entry,) = collect(plan, {}, command="", report=tmp_path)["runs"]
-    assert entry["labels"] == ["not on the frozen rows: train, validation_matched, validation_mismatched"]
-    usual = collect(plan_of(tmp_path, seeds=(1,), rows=("SQuAD 2.0",), options=Options()), {}, command="", report=tmp_path)
-    assert [entry["labels"] for entry in usual["runs"]] == [[]]
-    assert "1256840" in {cell["cell"] for cell in usual["cells"]}  # not 1.25684e+06
+    plan = plan_of(tmp_path, seeds=(1,), options=RunOptions(data=str(tmp_path / "data")))
+    (entry,) = collect(plan, {}, command="", directory=tmp_path).runs
+    assert entry.labels == ["not on the frozen rows: train, validation_matched, validation_mismatched"]
+    usual = collect(plan_of(tmp_path, seeds=(1,), rows=("SQuAD 2.0",), options=RunOptions()), {}, command="", directory=tmp_path)
+    assert [entry.labels for entry in usual.runs] == [[]]
+    assert "1256840" in {cell.cell for cell in usual.cells}  # not 1.25684e+06
 
 
 @pytest.mark.parametrize("name", [name for name in published.table_names() if published.load_published(name).kind == "measured"])
@@ -781,8 +786,9 @@ def test_frozen_table_knows_its_rows(name):
 
 def judged(kind, *words):
     """A report with a cell for each of these verdicts, and one that prints no number."""
-    cells = [{"verdict": word, "recipe": "r", "value": 1.0, "row": word} for word in words]
-    return {"table": {"kind": kind}, "cells": [*cells, {"verdict": "no number", "recipe": "r", "value": None, "row": "-"}]}
+    unknown = dict.fromkeys(field.name for field in fields(Cell))
+    cells = [Cell(**unknown | {"verdict": word, "value": 1.0, "row": word}) for word in words]
+    return SimpleNamespace(table=SimpleNamespace(kind=kind), cells=[*cells, Cell(**unknown | {"verdict": "no number", "row": "-"})])
 
 
 VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
@@ -793,7 +799,7 @@ def test_check_fails_on_every_verdict_but_reproduced_and_of_a_published_number_a
     good = {"reproduced", "above"} if kind == "published" else {"reproduced"}
     for word in VERDICTS:
         assert bool(lost_cells(judged(kind, word))) == (word not in good), word
-    assert [cell["row"] for cell in lost_cells(judged(kind, *VERDICTS))] == [word for word in VERDICTS if word not in good]
+    assert [cell.row for cell in lost_cells(judged(kind, *VERDICTS))] == [word for word in VERDICTS if word not in good]
 
 
 @pytest.mark.parametrize(
@@ -830,12 +836,12 @@ def card(tmp_path, monkeypatch, fake_debft):
             (data / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + "\n".join(lines) + "\n")
         plan = make_table_plan(
             table, tmp_path / "out", rows=["DeBERTa-v3-large"], tasks=["rte"], seeds=range(1, len(scores) + 1),
-            options=Options(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}),
+            options=RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}),
         )  # fmt: skip
         monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
         monkeypatch.setenv("SCORES", json.dumps(scores))
-        content, code = reproduce(plan, tmp_path / "out", jobs=2, check=True, command="")
-        return content["cells"][0]["verdict"], code
+        report, code = reproduce(plan, tmp_path / "out", jobs=2, check=True, command="")
+        return report.cells[0].verdict, code
 
     return check
 
@@ -868,8 +874,8 @@ def test_training_scores_and_curve_come_from_the_step_log(tmp_path):
         "train/learning_rate": pytest.approx(1e-3), "train/num_tokens": 3500,
     }  # fmt: skip
     points_of = curve(RunDirectory(tmp_path))
-    assert points_of["step"][-1] == 500 and len(points_of["step"]) <= 200
-    assert points_of["loss"][0] == pytest.approx((9.99 + 9.98 + 9.97) / 3)
+    assert points_of.step[-1] == 500 and len(points_of.step) <= 200
+    assert points_of.loss[0] == pytest.approx((9.99 + 9.98 + 9.97) / 3)
 
 
 # --- the parameters of the tables
@@ -897,7 +903,7 @@ def test_backbone_is_counted_as_in_the_cards(tmp_path, demo_model, layers, hidde
 def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fake_debft, monkeypatch):
     write_mnli(tmp_path / "data")
     monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
-    asked = Options(data=str(tmp_path / "data"), max_train_samples=96, max_eval_samples=30, changed={"train.weight_decay": 0.5})
+    asked = RunOptions(data=str(tmp_path / "data"), max_train_samples=96, max_eval_samples=30, changed={"train.weight_decay": 0.5})
     options = trial_options(asked)
     plan = plan_of(tmp_path, rows=("RoBERTa-base",), table="deberta-v3", options=options)
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
@@ -917,7 +923,7 @@ def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fa
 
 
 def test_points_of_a_grid_are_different_in_the_grid_and_the_same_every_time(tmp_path):
-    grid = {"source": "s", "learning_rate": [1, 2, 3], "train_batch_size": [16, 32]}
+    grid = Grid(source="s", values={"learning_rate": [1, 2, 3], "train_batch_size": [16, 32]})
     chosen = points(grid, 4)
     assert chosen == points(grid, 4)
     assert len({tuple(point.values()) for point in chosen}) == 4
@@ -939,13 +945,13 @@ def test_every_published_table_can_be_planned(tmp_path, monkeypatch):
     for name in published.table_names():
         table = published.load_published(name)
         if table.kind == "published":
-            plan = make_table_plan(name, tmp_path, options=Options(data=str(tmp_path)))
+            plan = make_table_plan(name, tmp_path, options=RunOptions(data=str(tmp_path)))
             assert plan.recipes and all("--data" in found.problem for found in plan.recipes.values()), name
 
 
 def test_frozen_table_is_never_called_a_printed_one(tmp_path, fake_debft):
     plan = plan_of(tmp_path)
-    content, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    report, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
     page = Path(tmp_path / "report" / "index.html").read_text()
-    assert content["table"]["kind"] == "measured"
+    assert report.table.kind == "measured"
     assert "published" not in page.lower()

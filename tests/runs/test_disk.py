@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import write_mnli
 from filelock import FileLock
+from json_schemas import wrong
 from safetensors.torch import load_file
-from schemas import wrong
 
 import debft.training.evaluations
 import debft.training.run

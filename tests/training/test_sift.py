@@ -500,7 +500,7 @@ def test_published_sift_row_stands_beside_sift_runs_alone():
     without = load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), {"sift.weight": 0.0})
     task = TASKS["mnli"]
     assert why_not_compared(with_sift, task, rows) is None
-    assert [row["value"] for row in beside_published(with_sift, task, {})] == [88.4, 88.5]
+    assert [row.value for row in beside_published(with_sift, task, {})] == [88.4, 88.5]
     assert "train.num_train_epochs" in why_not_compared(without, task, rows)
     weaker = load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), {"sift.weight": 1.0})
     assert why_not_compared(weaker, task, rows) == "not the published recipe: sift.weight differs"

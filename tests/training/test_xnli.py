@@ -148,7 +148,7 @@ def test_average_over_the_languages_that_are_there_is_not_set_beside_that_of_all
     recipe = load_recipe(recipe_path("xnli/mdeberta-v3-base"))
     task = present(TASKS["xnli"], write_dev(tmp_path)["data"])
     average, *_ = beside_published(recipe, task, {"test.avg/accuracy": 80.0})
-    assert average["ours"] is None
+    assert average.ours is None
 
 
 def test_translated_training_rows_of_xnli_mt_name_contradiction_otherwise(tmp_path):
@@ -167,8 +167,8 @@ def test_published_row_stands_beside_the_scores_on_test():
     assert why_not_compared(recipe, TASKS["xnli"], ALL_ROWS) is None
     scores = {f"{part}.{language}/accuracy": 70.0 for part in ("validation", "test") for language in (*LANGUAGES, "avg")}
     rows = beside_published(recipe, TASKS["xnli"], scores)
-    assert [row["score"] for row in rows] == [f"test.{language}/accuracy" for language in ("avg", *LANGUAGES)]
-    assert (rows[0]["cell"], rows[0]["difference"], rows[-1]["difference"]) == ("79.8+/-0.2", -9.8, -2.4)
+    assert [row.score for row in rows] == [f"test.{language}/accuracy" for language in ("avg", *LANGUAGES)]
+    assert (rows[0].cell, rows[0].difference, rows[-1].difference) == ("79.8+/-0.2", -9.8, -2.4)
 
 
 def test_average_of_some_languages_is_not_set_beside_that_of_all():
@@ -176,8 +176,8 @@ def test_average_of_some_languages_is_not_set_beside_that_of_all():
     task = task_of("xnli", recipe.languages)
     assert why_not_compared(recipe, task, ALL_ROWS) is None
     average, *others = beside_published(recipe, task, {"test.avg/accuracy": 80.0, "test.fr/accuracy": 80.0})
-    assert average["ours"] is None and average["difference"] is None
-    assert [row["ours"] for row in others if row["score"] == "test.fr/accuracy"] == [80.0]
+    assert average.ours is None and average.difference is None
+    assert [row.ours for row in others if row.score == "test.fr/accuracy"] == [80.0]
 
 
 def test_other_training_language_is_not_the_published_recipe():

@@ -1,6 +1,5 @@
-"""HTML from a template, and text for Markdown: what the report and the tables share."""
+"""The HTML templates of the report and of the tables."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def template(name: str) -> "Template":
-    """The page `name` of this folder. Everything that is filled in is escaped; a name that is missing is an error."""
+    """Return the template `name` of this folder. What is filled in is escaped; a name that is missing is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -20,9 +19,3 @@ def template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     return pages.get_template(name)
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown prints as it is, in a table cell too: one line, no marks, no HTML."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|\[\]~])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match.group(), text)

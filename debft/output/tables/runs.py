@@ -1,4 +1,4 @@
-"""The runs that are set beside the tables, as their result.json tells them."""
+"""The runs that stand beside the tables, read from their directories."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,53 +15,68 @@ from debft.runs.storage import DiskError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """data: `hub`, `demo` or `directory`; fingerprints: of its rows, by split;
-    not_compared: why it may not stand beside a published number, None if it may
-    """
+class FinishedRun:
+    """A run that has a result."""
 
     path: str
+    """Its directory."""
     task: str
+    """The task that it was trained and evaluated on."""
     model: str
+    """Its model, by the alias where it has one."""
     data: str
+    """Where its rows come from: `hub`, `demo` or `directory`."""
     fingerprints: dict[str, str]
+    """16 hex digits of its rows, by split."""
     scores: dict[str, float]
+    """Its scores in percent by `<split>/<metric>`; those of `train/` in their own unit."""
     not_compared: str | None
+    """Why it may not stand beside a published number; None if it may."""
     recipe: Recipe
+    """Its recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundRuns:
-    """finished: read whole; unfinished: paths of runs without a result; damaged: by path, what is wrong in one line"""
+class GivenRuns:
+    """The runs in the places that a user gave."""
 
-    finished: tuple[Run, ...]
+    finished: tuple[FinishedRun, ...]
+    """Those that have a result."""
     unfinished: tuple[str, ...]
+    """The directories of those that have none."""
     damaged: dict[str, str]
+    """What is wrong with those that cannot be read, in one line, by directory."""
 
 
-def find_runs(places: Sequence[str]) -> FoundRuns:
-    """The runs in `places`, each a run directory or one that holds runs.
+def find_runs(places: Sequence[str]) -> GivenRuns:
+    """Read the runs in `places`, each a run directory or one that holds runs.
 
     Raises InputError for a place without a run, and where every finished run is damaged.
     """
-    found: dict[Path, Path] = {}
-    for place in places:
-        directories = list(_run_directories(Path(place)))
-        if not directories:
-            hint = f"; --table {place} shows that table" if place in table_names() else ""
-            raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it{hint}")
-        for path in directories:
-            found.setdefault(path.resolve(), path)
+    directories = _all_directories(places)
+    unfinished = [path for path in directories if not (path / "result.json").is_file()]
     finished, damaged = [], {}
-    unfinished = [path for path in found.values() if not (path / "result.json").is_file()]
-    for path in (path for path in found.values() if path not in unfinished):
+    for path in (path for path in directories if path not in unfinished):
         try:
             finished.append(_read(path))
         except (InputError, DiskError) as error:
-            damaged[_shown(path)] = error.problems[0]
+            damaged[path_text(path)] = error.problems[0]
     if damaged and not finished:
         raise InputError(*damaged.values())
-    return FoundRuns(finished=tuple(finished), unfinished=tuple(map(_shown, unfinished)), damaged=damaged)
+    return GivenRuns(finished=tuple(finished), unfinished=tuple(map(path_text, unfinished)), damaged=damaged)
+
+
+def _all_directories(places: Sequence[str]) -> list[Path]:
+    """Return the run directories in these places, each once, by the path under which it was met first."""
+    directories: dict[Path, Path] = {}
+    for place in places:
+        inside = list(_run_directories(Path(place)))
+        if not inside:
+            hint = f"; --table {place} shows that table" if place in table_names() else ""
+            raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it{hint}")
+        for path in inside:
+            directories.setdefault(path.resolve(), path)
+    return list(directories.values())
 
 
 def _run_directories(place: Path) -> Iterator[Path]:
@@ -75,7 +90,7 @@ def _is_run(path: Path) -> bool:
     return any((path / name).is_file() for name in ("result.json", "recipe.yaml"))
 
 
-def _read(path: Path) -> Run:
+def _read(path: Path) -> FinishedRun:
     directory = RunDirectory(path)
     try:
         result = directory.result()
@@ -84,8 +99,8 @@ def _read(path: Path) -> Run:
             scores |= directory.training_scores(result)
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None
-    return Run(
-        path=_shown(path),
+    return FinishedRun(
+        path=path_text(path),
         task=result.task,
         model=canonical_name(result.model),
         data=result.data.source,
@@ -96,6 +111,6 @@ def _read(path: Path) -> Run:
     )
 
 
-def _shown(path: Path) -> str:
-    """The path as text that any output can carry."""
+def path_text(path: Path) -> str:
+    """Return the path as text that any output can carry."""
     return os.fsencode(path).decode("utf-8", "replace")

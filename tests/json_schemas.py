@@ -1,4 +1,4 @@
-"""A reader of JSON schemas that knows what is used of draft 7 here; no other is needed to run the tests."""
+"""A reader of JSON schemas that knows what is used of draft 7 here, for the tests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,24 +24,24 @@ def wrong(value: Any, rule: dict[str, Any], place: str = "") -> list[str]:
         kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
         if not any(is_a(value, kind) for kind in kinds):
             return [place]
-    found = [place] if "enum" in rule and value not in rule["enum"] else []
-    found += [place] if "anyOf" in rule and all(wrong(value, each) for each in rule["anyOf"]) else []
+    problems = [place] if "enum" in rule and value not in rule["enum"] else []
+    problems += [place] if "anyOf" in rule and all(wrong(value, each) for each in rule["anyOf"]) else []
     if is_a(value, "number"):
         outside = (
             value < rule.get("minimum", value),
             value <= rule.get("exclusiveMinimum", value - 1),
             value >= rule.get("exclusiveMaximum", value + 1),
         )
-        found += [place] if any(outside) else []
+        problems += [place] if any(outside) else []
     if isinstance(value, Mapping):
         known, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-        found += [f"{place}.{key}" for key in rule.get("required", ()) if key not in value]
+        problems += [f"{place}.{key}" for key in rule.get("required", ()) if key not in value]
         for key, item in value.items():
             of_key = known.get(key, others)
-            found += [f"{place}.{key}"] if of_key is False else wrong(item, of_key, f"{place}.{key}")
+            problems += [f"{place}.{key}"] if of_key is False else wrong(item, of_key, f"{place}.{key}")
     if isinstance(value, list):
-        found += [place] if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", len(value)) else []
+        problems += [place] if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", len(value)) else []
         items = rule.get("items", {})
         rules = items if isinstance(items, list) else [items] * len(value)
-        found += [problem for item, each in zip(value, rules, strict=False) for problem in wrong(item, each, f"{place}[]")]
-    return found
+        problems += [problem for item, each in zip(value, rules, strict=False) for problem in wrong(item, each, f"{place}[]")]
+    return problems

@@ -1,0 +1,177 @@
+"""What the page and the Markdown print, as text: a record for each part of them."""
+
+from dataclasses import dataclass
+
+from debft.output.pages.summary import Count
+
+Links = list[tuple[str, str | None]]  # pieces of a text, each with its URL or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLink:
+    """A run by its seed, and the HTML id of its line on the page."""
+
+    seed: int
+    anchor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageCell:
+    """One score of the table as the page prints it; None where there is nothing to print."""
+
+    header: str
+    """The header of its table column."""
+    score: str
+    """`<split>/<metric>`."""
+    verdict: str
+    """The verdict in one word."""
+    verdict_text: str
+    """The verdict with its reason."""
+    symbol: str
+    """The symbol of the verdict."""
+    labels: list[str]
+    """Why it does not count, and `our recipe` where nobody published one."""
+    notes: list[int]
+    """The numbers of its footnotes."""
+    value: str | None
+    """The number of the table, with its decimals."""
+    cell: str
+    """The whole cell verbatim."""
+    spread: str
+    """`± 0.2, 5 seeds` where the table says so, else empty."""
+    mean: str | None
+    """The mean of our runs."""
+    sd: str | None
+    """The standard deviation of our runs."""
+    n: int
+    """The number of our runs."""
+    tolerance: str | None
+    """How far off still counts as reproduced."""
+    margin: str | None
+    """The margin that the table states."""
+    interval: str | None
+    """The 95 % interval of our mean."""
+    difference: str | None
+    """Our mean minus the number of the table."""
+    runs: list[RunLink]
+    """The runs of its recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRow:
+    """A row of the table with its scores."""
+
+    name: str
+    cells: list[PageCell]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRun:
+    """One run as the page prints it; a dash where there is nothing to print."""
+
+    id: str
+    """Its directory below the output."""
+    anchor: str
+    """The HTML id of its line."""
+    seed: int
+    """Its seed."""
+    status: str
+    """What became of it."""
+    symbol: str
+    """The symbol of the status."""
+    error: str
+    """Why it failed, or what is damaged; empty where nothing is wrong."""
+    href: str
+    """The link to its directory."""
+    directory: str
+    """Its directory, relative to the report."""
+    command: str
+    """The command that made it."""
+    rows: list[str]
+    """The table rows that its recipe belongs to."""
+    labels: list[str]
+    """Why it does not count."""
+    columns: list[str]
+    """Its scores in the columns of its recipe."""
+    scores: dict[str, str]
+    """All its scores, by `<split>/<metric>`."""
+    wall_time: str
+    """Training and evaluation together, `1:02:03`."""
+    speed: str
+    """Training rows per second."""
+    memory: str
+    """The most memory it used, in GiB."""
+    steps: str
+    """Optimizer steps."""
+    facts: list[tuple[str, str]]
+    """What else is known of it, by name."""
+    device: str
+    """The device it ran on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRecipe:
+    """A recipe as it was when its runs ran; one that was changed in between is another one."""
+
+    name: str
+    """Its name."""
+    hash: str
+    """Its hash."""
+    source: Links
+    """Where its settings come from."""
+    dialect: str
+    """Its dialect."""
+    columns: list[str]
+    """The scores that the table of its runs shows."""
+    runs: list[PageRun]
+    """Its runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOtherRun:
+    """A run that other code made, with the link to its directory."""
+
+    id: str
+    status: str
+    made_by: str
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageContent:
+    """Everything on the page but the figures. Numbers are text, anchors are safe as an HTML id."""
+
+    title: str
+    """The title of the table."""
+    name: str
+    """The name of the table."""
+    word: str
+    """What the numbers of the table are: `published` or `frozen`."""
+    source: Links
+    """Where the numbers of the table come from."""
+    note: Links
+    """What a reader should know about the whole table."""
+    rule: str
+    """How a verdict is reached."""
+    command: str
+    """The command that made the report."""
+    made: str
+    """When it was made."""
+    versions: dict[str, str]
+    """The versions that made the report."""
+    counts: list[Count]
+    """How many scores have which verdict, and how many runs stopped."""
+    summary: str
+    """The same in one line."""
+    missing: str | None
+    """Why there is no score of ours at all."""
+    unit: str
+    """The unit of the scores."""
+    rows: list[PageRow]
+    """The scores under their table rows, in table order."""
+    notes: list[Links]
+    """The footnotes, the first one numbered 1."""
+    recipes: list[PageRecipe]
+    """The runs under their recipes."""
+    others: list[PageOtherRun]
+    """The runs that other code made."""

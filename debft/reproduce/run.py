@@ -1,0 +1,146 @@
+"""`debft reproduce TABLE`: show the cost, run what is missing, judge, report; or, as a dry run, the cost alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from debft.console import meter, say
+from debft.errors import InputError
+from debft.output.pages.records import Cell, Report
+from debft.reproduce import terminal
+from debft.reproduce.collect import collect
+from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
+from debft.reproduce.estimate import Estimate, estimate, measure_this_machine, needed_from_hub
+from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of_a_job
+from debft.reproduce.plan import RecipePlan, TablePlan
+from debft.reproduce.report import write_report
+from debft.runtime.devices import devices_here
+
+EXIT_LOST = 4
+# Of several codes the first of these is what `reproduce` ends with: a bug, a failure of the machine, a loss that is not finite, the
+# user's input, a cell that was not reproduced.
+WORST_FIRST = (1, 5, 3, 2, EXIT_LOST)
+GOOD = {"published": ("reproduced", "above"), "measured": ("reproduced",)}  # verdicts that --check lets pass, by kind of table
+
+
+def dry_run(table_plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], int]:
+    """Return what running the table would cost here, and the exit code.
+
+    Every recipe that has runs missing is probed. One that lacks only the hub is estimated, and that is no error of the dry run.
+    """
+    without_hub = [recipe_plan for recipe_plan in table_plan.recipes.values() if recipe_plan.needs_hub]
+    if not without_hub:
+        _require_runs(table_plan)
+    at_a_time, devices = jobs or default_jobs(table_plan.table), len(devices_here())
+    probed = _probed(table_plan, None if devices or at_a_time == 1 else threads_of_a_job(at_a_time))
+    total = total_cost(probed, at_a_time, devices)
+    if table_plan.runs:
+        terminal.print_plan(table_plan, table_plan.missing(), table_plan.damaged())
+        terminal.print_costs(table_plan, probed, total, at_a_time)
+    estimates, wrong = _estimates(without_hub, len(table_plan.seeds))
+    if estimates:
+        needed, on_gpus = needed_from_hub(without_hub), min(at_a_time, max(devices, 1))
+        terminal.print_estimates(estimates, table_plan.seeds, on_gpus, needed)
+    content = {
+        "table": table_plan.table.name,
+        "recipes": [asdict(cost) for cost in probed],
+        "total": asdict(total),
+        "estimates": [one.as_dict() for one in estimates],
+        "problems": _problems(table_plan) | wrong,
+    }
+    return content, 2 if _cannot_all_run(table_plan, wrong) else 0
+
+
+def _probed(table_plan: TablePlan, threads: int | None) -> list[Cost]:
+    return [with_probe(cost, table_plan.recipes[cost.name], threads) if cost.missing else cost for cost in _costs(table_plan)]
+
+
+def _problems(table_plan: TablePlan) -> dict[str, str]:
+    """Return why each recipe cannot run here that cannot, by its name."""
+    return {name: recipe_plan.problem for name, recipe_plan in table_plan.recipes.items() if recipe_plan.problem}
+
+
+def _cannot_all_run(table_plan: TablePlan, wrong: Mapping[str, str]) -> bool:
+    """Return whether a run is damaged, or a recipe has a problem that the hub would not mend."""
+    other_problems = [name for name in _problems(table_plan) if not table_plan.recipes[name].needs_hub]
+    return bool(table_plan.damaged() or wrong or other_problems)
+
+
+def _estimates(without_hub: Sequence[RecipePlan], seeds: int) -> tuple[list[Estimate], dict[str, str]]:
+    """Return (the estimates, what is wrong with a recipe beside the missing hub, by its name)."""
+    estimates, wrong = [], {}
+    here = measure_this_machine() if without_hub else None
+    for recipe_plan in without_hub:
+        try:
+            estimates.append(estimate(recipe_plan, seeds, here))
+        except InputError as error:
+            wrong[recipe_plan.name] = error.problems[0]
+            say(f"{recipe_plan.name} cannot run: {error.problems[0]}")
+    return estimates, wrong
+
+
+def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[Report, int]:
+    """Run what is missing and write `output/report`. Return (the report, the exit code).
+
+    The exit code is the worst of those of the failed runs (WORST_FIRST), 2 where a recipe cannot run here and, with `check`, 4
+    where `lost_cells` names one; 128 + n where signal n ended it.
+    """
+    _require_runs(table_plan)
+    missing, damaged = table_plan.missing(), table_plan.damaged()
+    terminal.print_plan(table_plan, missing, damaged)
+    failures, signal_number = {}, 0
+    if missing:
+        costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table)
+        terminal.print_costs(table_plan, costs, total_cost(costs, at_a_time), at_a_time)
+        failures, signal_number = run_in_order(missing, at_a_time, devices_here(), output / "logs")
+    failures |= {name: Failure(code=2, error=damage) for name, damage in damaged.items()}
+    report = _write(table_plan, failures, command, output / "report")
+    if signal_number:
+        return report, 128 + signal_number
+    lost = lost_cells(report) if check else []
+    for cell in lost:
+        say(f"{cell.row}  {cell.task}  {cell.score}: {cell.verdict_text}")
+    failed = [1 if failure.code == 0 else failure.code for failure in failures.values()]
+    return report, worst_code([*failed, *(2 for _ in _problems(table_plan)), *(EXIT_LOST for _ in lost)])
+
+
+def _write(table_plan: TablePlan, failures: Mapping[str, Failure], command: str, directory: Path) -> Report:
+    """Write the report, and show its cells and where it is."""
+    report = collect(table_plan, failures, command=command, directory=directory)
+    with meter("report", 1, "page") as progress:
+        paths = write_report(report, directory)
+        progress.advance()
+    terminal.print_cells(report)
+    say(f"{directory}   {'  '.join(path.name for path in paths if path.parent == directory)}")
+    return report
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """Return the first of WORST_FIRST among the codes, 0 where there are none.
+
+    One above 128 is a process that a signal ended, which counts as the machine's failure; any other unknown one counts as a bug.
+    """
+    known = [code if code in WORST_FIRST else 5 if code > 128 else 1 for code in codes]
+    return min(known, key=WORST_FIRST.index, default=0)
+
+
+def lost_cells(report: Report) -> list[Cell]:
+    """Return the cells with a number that make `--check` fail: all but reproduced and above, of a frozen table but reproduced."""
+    good = GOOD[report.table.kind]
+    return [cell for cell in report.cells if cell.value is not None and cell.verdict not in good]
+
+
+def _costs(table_plan: TablePlan) -> list[Cost]:
+    recipe_plans = [recipe_plan for recipe_plan in table_plan.recipes.values() if recipe_plan.runs]
+    costs = []
+    with meter("cost", len(recipe_plans), "recipes") as progress:
+        for recipe_plan in recipe_plans:
+            costs.append(cost_of(recipe_plan))
+            progress.advance(1, recipe_plan.name)
+    return costs
+
+
+def _require_runs(table_plan: TablePlan) -> None:
+    if not table_plan.runs:
+        raise InputError(f"{table_plan.table.name}: expected recipes that can run here, found none; mend what is said above")
