@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 DASH = "–"  # for a number that is not there
 _URL = re.compile(r"https?://[^\s<>\"'`|]+[^\s<>\"'`|.,;:)]")

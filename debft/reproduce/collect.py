@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -145,7 +145,7 @@ def _reported(
 ) -> ReportedRun:
     status, error = _status(run, failure)
     result = run.result() if status == "complete" else None
-    timing = result.timing if result else {}
+    timing = asdict(result.timing) if result else {}
     steps = last_step(run.directory)
     return ReportedRun(
         id=run.id,

@@ -13,7 +13,7 @@ from scipy.special import stdtr, stdtrit  # Student's t: distribution and quanti
 
 from debft.output.pages.records import VerdictWord
 from debft.published.load import PublishedScore, Table, printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 LEVEL = 0.05  # the chance of an error: of the interval of our mean, and of Holm's correction over the cells of one command
 # Points. Scores are counts of right answers, so that two seeds can agree by chance: less spread than this is not believed. It is

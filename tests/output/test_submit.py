@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -218,12 +219,11 @@ def test_labels_count_as_the_benchmark_counts_them_whatever_the_order_of_the_mod
     before = sentences(submit_cola(base, tmp_path / "before"))
     assert set(before) == {"0", "1"}
     config |= {"id2label": {"0": "acceptable", "1": "unacceptable"}, "label2id": {"acceptable": 0, "unacceptable": 1}}
-    (base / "model" / "config.json").write_text(json.dumps(config))
     run = RunDirectory(base)
-    content = json.loads((base / "result.json").read_text()) | {
-        "model_files": files_of(run.model)
-    }  # as the run would have written it
-    (base / "result.json").write_text(json.dumps(content))
+    result = run.result()
+    (base / "model" / "config.json").write_text(json.dumps(config))
+    result = replace(result, model_files=files_of(run.model))  # as the run would have written it
+    (base / "result.json").write_text(result.to_json())
     turned = sentences(submit_cola(base, tmp_path / "turned"))
     assert turned == [{"0": "1", "1": "0"}[said] for said in before]  # the same outputs under the other names
 

@@ -465,5 +465,5 @@ def test_demo_is_learned(tmp_path):
     result = finetune(load_recipe(recipe_path("demo"), {"task": "mnli"}), tmp_path / "run")
     assert result.scores["validation_matched/accuracy"] > 85
     assert 60 < result.scores["validation_mismatched/accuracy"] < result.scores["validation_matched/accuracy"] - 5
-    assert result.data["source"] == "demo"
+    assert result.data.source == "demo"
     assert result.published == []

@@ -10,7 +10,7 @@ from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
 from debft.output.pages.summary import SYMBOLS, count_verdicts, reference_word, summary_line, why_no_scores
 from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, with_minus
 from debft.published.load import printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 SCORES_SHOWN = 6  # columns of a table of runs; a run's own list has all its scores
 

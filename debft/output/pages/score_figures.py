@@ -13,7 +13,7 @@ from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import SYMBOLS, reference_word
 from debft.output.text import long_score, score_text, short_score, signed
 from debft.published.load import printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
 OPEN = ("undecided", "labelled")  # verdicts whose marks are outlines

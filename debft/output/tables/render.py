@@ -15,7 +15,7 @@ from debft.output.pages.templates import template
 from debft.output.tables.document import numbered
 from debft.output.tables.records import ShownTable, TableRow, TablesDocument
 from debft.output.text import Footnotes, escaped
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 
