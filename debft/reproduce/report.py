@@ -16,13 +16,13 @@ from debft.output.pages.templates import template
 from debft.output.text import escaped
 from debft.runs.storage import write_atomically
 
-PAGE = "reproduction.html.j2"
+PAGE = "report.html.j2"
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; returns their paths, the page first.
+    """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; return their paths, the page first.
 
-    reproduction: as `debft reproduce` makes it; equal content gives equal bytes. Figures without data are left out.
+    Equal reports give equal bytes. Figures without data are left out.
     """
     figures = drawings(report)
     files = {
@@ -40,8 +40,8 @@ def write_report(report: Report, directory: Path) -> list[Path]:
 
 
 def page(report: Report, figures: list[Drawing]) -> str:
-    """The HTML page: no script, no request, its figures inside it."""
-    panels = [
+    """Return the HTML page: no script, no request, its figures inside it."""
+    page_figures = [
         {
             "name": drawing.name,
             "title": drawing.title,
@@ -53,12 +53,12 @@ def page(report: Report, figures: list[Drawing]) -> str:
         }
         for drawing in figures
     ]
-    text = template(PAGE).render(vars(page_content(report)), figures=panels, symbols=SYMBOLS, others_title=OTHERS)
+    text = template(PAGE).render(vars(page_content(report)), figures=page_figures, symbols=SYMBOLS, others_title=OTHERS)
     return text.strip() + "\n"
 
 
 def markdown(report: Report, figures: list[Drawing]) -> str:
-    """GitHub's Markdown: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
+    """Return Markdown for GitHub: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
     content = page_content(report)
     blocks = [
         f"# {escaped(content.title)}",
@@ -132,7 +132,7 @@ def _other_line(other: PageOtherRun) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span; what would end it or the table cell goes without its mark."""
+    """Return a code span; text that would end it or the table cell is escaped instead."""
     line = " ".join(text.split())
     return escaped(line) if re.search(r"[`|<]", line) else f"`{line}`"
 

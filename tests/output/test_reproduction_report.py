@@ -587,7 +587,7 @@ def test_report_of_failed_runs_alone_does_not_say_that_nothing_was_run(nothing_r
 def test_wheel_carries_the_template_of_the_page():
     root = Path(__file__).parents[2]
     carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
-    assert "debft/output/pages/reproduction.html.j2" in carried
+    assert "debft/output/pages/report.html.j2" in carried
 
 
 @pytest.fixture(scope="module")
