@@ -1,4 +1,4 @@
-"""Files for the leaderboards, checked against their rules before anyone uploads them.
+"""This module writes the files for the leaderboards, checked against their rules before anyone uploads them.
 
 Source of the GLUE format: the FAQ of gluebenchmark.com; file names, label names and the three digits of STS-B as jiant writes them,
 nyu-mll/jiant src/evaluate.py _write_glue_preds. Of SQuAD's: evaluate-v2.0.py, which reads `predictions.json` and `na_prob.json`.
@@ -44,7 +44,7 @@ ZIP, PREDICTIONS, NA_PROB = "glue.zip", "predictions.json", "na_prob.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """The files that were written for a leaderboard."""
+    """A submission names the files that were written for a leaderboard."""
 
     files: tuple[Path, ...]
     """Their paths."""
@@ -54,7 +54,7 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True)
 class _SubmittedRun:
-    """A run that is to be submitted, before its model is loaded."""
+    """A submitted run is known before its model is loaded."""
 
     path: str
     """Its directory, as the user gave it."""
@@ -68,7 +68,7 @@ class _SubmittedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _TestRows:
-    """The rows behind one official file."""
+    """These are the rows behind one official file."""
 
     split: Split
     """The test split."""

@@ -1,4 +1,4 @@
-"""The published tables, cell by cell as printed, with source and notes; and the tables that we measured and froze ourselves."""
+"""This module reads the tables: published ones, cell by cell as printed, and those that we measured and froze ourselves."""
 
 import math
 import re
@@ -16,7 +16,7 @@ _ROW_KEYS = ("row", "model", "sift", "source", "note", "notes", "seeds")  # ever
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
-    """One number of a table."""
+    """A published score is one number of a table."""
 
     table: str
     """The name of the table."""
@@ -46,7 +46,7 @@ class PublishedScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of scores on one task."""
+    """A column holds scores on one task."""
 
     key: str
     """Its key in the file of the table."""
@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a table."""
+    """A row holds the results of one model."""
 
     name: str
     """Its name, as printed."""
@@ -88,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of results."""
+    """A table holds results, a row per model."""
 
     name: str
     """Its name on the command line."""

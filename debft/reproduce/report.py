@@ -1,4 +1,4 @@
-"""The report of a reproduction: one page that needs nothing else, Markdown for READMEs, JSON, and the figures as files."""
+"""This module writes the report: one page that needs nothing else, Markdown for READMEs, JSON, and the figures as files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The verdict on a cell: whether our mean over seeds reproduces the number in the table.
+"""This module judges a cell: does our mean over seeds reproduce the number in the table?
 
 A published number is judged by an equivalence margin that the table states, never by our own noise: noise can leave a cell
 undecided, it cannot make it reproduced. A number that we froze ourselves is judged by the spread that was frozen with it.
@@ -45,7 +45,7 @@ FROZEN_RULE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Our scores, one per seed, beside one number of a table."""
+    """A comparison sets our scores, one per seed, beside one number of a table."""
 
     ours: Sequence[float]
     """Our scores, in the unit of the number."""
@@ -59,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What our scores say about one number, all in the unit of the score, mostly points; None where there is nothing to say."""
+    """A verdict says what our scores tell of one number, in the unit of the score, mostly points; None where they tell nothing."""
 
     n: int
     """The number of our scores."""

@@ -1,4 +1,4 @@
-"""The report in words and numbers ready to print; the page and the Markdown differ only in their marks."""
+"""This module puts a report into words and numbers ready to print; the page and the Markdown differ only in their marks."""
 
 import re
 from collections.abc import Mapping, Sequence

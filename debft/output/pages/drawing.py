@@ -1,4 +1,4 @@
-"""What a figure is and how it becomes a file or a part of the page.
+"""This module says what a figure is, and makes it a file or a part of the page.
 
 Drawn with matplotlib's Figure alone: no pyplot, no display, no settings of the user's, and the same bytes for the same runs.
 """
@@ -62,7 +62,7 @@ _STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One self-contained part of a figure."""
+    """A panel is a self-contained part of a figure."""
 
     draw: Callable[[Figure | SubFigure], None]
     """What draws it."""
@@ -74,7 +74,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure of one or more panels: one picture as a file, single panels on the page."""
+    """A drawing has one or more panels: they are one picture as a file, single ones on the page."""
 
     name: str
     """Its name as a file and as an HTML id."""

@@ -1,4 +1,4 @@
-"""What the page and the Markdown print, as text: a record for each part of them."""
+"""This module has a record for each part of the page and of the Markdown, with everything as text."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ Links = list[tuple[str, str | None]]  # pieces of a text, each with its URL or N
 
 @dataclass(frozen=True, kw_only=True)
 class RunLink:
-    """A run by its seed, and the HTML id of its line on the page."""
+    """A run link leads from a seed to the line of its run on the page."""
 
     seed: int
     anchor: str
@@ -17,7 +17,7 @@ class RunLink:
 
 @dataclass(frozen=True, kw_only=True)
 class PageCell:
-    """One score of the table as the page prints it; None where there is nothing to print."""
+    """A page cell is one score of the table as it is printed; None where there is nothing to print."""
 
     header: str
     """The header of its table column."""
@@ -59,7 +59,7 @@ class PageCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRow:
-    """A row of the table with its scores."""
+    """A page row is a row of the table with its scores."""
 
     name: str
     cells: list[PageCell]
@@ -67,7 +67,7 @@ class PageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRun:
-    """One run as the page prints it; a dash where there is nothing to print."""
+    """A page run is one run as it is printed; a dash stands where there is nothing to print."""
 
     id: str
     """Its directory below the output."""
@@ -111,7 +111,7 @@ class PageRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRecipe:
-    """A recipe as it was when its runs ran; one that was changed in between is another one."""
+    """A page recipe is a recipe as it was when its runs ran; one that was changed in between is another one."""
 
     name: str
     """Its name."""
@@ -129,7 +129,7 @@ class PageRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class PageOtherRun:
-    """A run that other code made, with the link to its directory."""
+    """This is a run that other code made, with the link to its directory."""
 
     id: str
     status: str
@@ -139,7 +139,7 @@ class PageOtherRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PageContent:
-    """Everything on the page but the figures. Numbers are text, anchors are safe as an HTML id."""
+    """The page content is everything but the figures. Numbers are text, anchors are safe as an HTML id."""
 
     title: str
     """The title of the table."""
