@@ -19,7 +19,9 @@ from debft.config.recipe import QuestionConfig, Recipe, TextConfig
 from debft.console import say
 from debft.data.load import encode_split, load_table
 from debft.data.rows import check_rows
-from debft.models.build import ModelFiles, build_tokenizer, count_parameters
+from debft.models.files import ModelFiles
+from debft.models.size import count_parameters
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.tasks import LANGUAGES, TASKS, QuestionAnswering
 
 V2 = {

@@ -34,7 +34,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, TrainConfig, recipe_hash
 from debft.data.batches import by_length, epoch_order
 from debft.data.load import load_table
-from debft.models.build import find_model
+from debft.models.files import find_model
 from debft.tasks import TASKS, QuestionAnswering
 from debft.training.loop import step_seed
 from debft.training.run import finetune

@@ -76,7 +76,7 @@ BREAKAGES = (
     Breakage(
         "metric: every split gets the score of the first",
         "debft/scoring/evaluation.py",
-        "for name, found in assessed.items() for metric, value in found.scores.items()",
+        "for name, assessment in assessed.items() for metric, value in assessment.scores.items()",
         "for name in assessed for metric, value in next(iter(assessed.values())).scores.items()",
     ),
     Breakage(

@@ -20,8 +20,9 @@ import torch
 from sift_precision import ProductsInFloat32, recipe_of, write_rows
 
 from debft.runs.directory import RunDirectory
+from debft.training.opening import open_session
 from debft.training.plan import make_plan
-from debft.training.session import Session, open_session
+from debft.training.session import Session
 from debft.training.sift import SiftLoss, _normalised
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,7 +58,7 @@ def gradient(session: Session, batch: dict, precision: str, wide: tuple[str, ...
     """(gradient to all weights, delta), flat."""
     config, dtype = replace(session.loss_fn.config, **changes), DTYPES.get(precision)
     loss = replace(session.loss_fn, config=config, half=precision == "fp16")
-    weights = list(session.plain_model.parameters())
+    weights = list(session.loaded.model.parameters())
     with ProductsInFloat32() if dtype else nullcontext():
         total, delta = loss_and_delta(loss, batch, dtype, wide)
         found = torch.autograd.grad(total, weights, allow_unused=True)
@@ -76,7 +77,7 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def report(session: Session, batch: dict, dropout: float) -> None:
-    for module in session.plain_model.modules():
+    for module in session.loaded.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     exact = computed(session, batch, "fp32")
@@ -107,7 +108,7 @@ def main() -> None:
         session.model.train()
         indices = np.arange(options.rows)
         split = session.splits[session.plan.task.train.name]
-        batch = session.collate(split, indices) | {"noise_seed": torch.from_numpy(indices + 1000)}
+        batch = session.loaded.collate(split, indices) | {"noise_seed": torch.from_numpy(indices + 1000)}
         for dropout in (0.1, 0.0):
             report(session, batch, dropout)
 

@@ -62,6 +62,11 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of another library's error, or the name of its type where it has no text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or the list of choices where nothing is close."""
     choices = list(choices)

@@ -19,7 +19,8 @@ SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
     "accelerate", "datasets", "scipy.stats", "sentencepiece", "sklearn.metrics", "torch", "transformers.models.auto.modeling_auto",
     "transformers.models.deberta_v2.modeling_deberta_v2", "debft.cli.main", "debft.reproduce.run", "debft.scoring.inference",
-    "debft.scoring.metrics.scores", "debft.training.run", "debft.training.session",
+    "debft.scoring.metrics.scores", "debft.training.finish", "debft.training.opening", "debft.training.run",
+    "debft.training.train",
 )  # fmt: skip
 DEBFT = "from debft.__main__ import main\nmain()\n"
 

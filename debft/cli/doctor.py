@@ -12,9 +12,11 @@ from typing import Literal
 
 from debft import __version__
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer, find_model, load_config, read_config
-from debft.models.files import check_weights, explain_no_weights, lacking, stored_dtypes, weight_files
+from debft.models.files import ModelFiles, find_model, lacking
+from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer
+from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
 from debft.runs.cache import cache_directory
 from debft.runtime import hub
 from debft.runtime.devices import unused_gpus, visible_gpus

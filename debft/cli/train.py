@@ -79,7 +79,7 @@ def resolve(
     Raises InputError with one line per problem, each where the user typed it.
     """
     from debft.data.sources import demo
-    from debft.models.build import canonical_name
+    from debft.models.names import canonical_name
 
     overrides = dict(keys)
     if "model" in overrides:
@@ -108,7 +108,7 @@ def resolve(
 
 
 def _default_output(recipe: Recipe) -> Path:
-    from debft.models.build import short_name
+    from debft.models.names import short_name
 
     return Path("runs") / f"{recipe.task}-{short_name(recipe.model)}" / f"seed-{recipe.train.seed}"
 
@@ -116,7 +116,8 @@ def _default_output(recipe: Recipe) -> Path:
 def _show_plan(recipe: Recipe, run: RunDirectory, resume: bool, as_json: bool) -> None:
     """Check all that the run itself would check, and print its plan."""
     from debft.output.terminal import plan_dict, print_plan
-    from debft.training.plan import check_output, describe, make_plan
+    from debft.training.describe import describe
+    from debft.training.plan import check_output, make_plan
     from debft.training.precision import precision_for
 
     precision, remark = precision_for(recipe)

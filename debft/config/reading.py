@@ -37,12 +37,15 @@ class Problem:
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
     """Read the recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it.
 
-    An `init_from` among them ends the file's `from_scratch`.
+    An `init_from` among them ends the file's `from_scratch`. The recipe.yaml of an old run is taken as `from_dict` takes it: it has
+    every key that was moved, which no recipe of a user has.
 
     origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
     Raises InputError with one line per problem of the file and of the overrides.
     """
     content = yaml12.load(path)
+    if isinstance(train := content.get("train"), dict) and {f"train.{key}" for key in train} >= MOVED.keys():
+        content = upgraded(content)
     overrides = dict(overrides or {})
     if overrides.get("init_from") is not None:
         overrides.setdefault("train.from_scratch", False)

@@ -43,14 +43,14 @@ def schema(kind: type, *, closed: bool = True) -> dict[str, Any]:
 
 def descriptions(kind: type) -> dict[str, str]:
     """Find the text below each field of a dataclass, in one line; a field without one is left out."""
-    found = {}
+    texts = {}
     for each in reversed(kind.__mro__):
         if is_dataclass(each):
             (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
             for before, node in zip(definition.body, definition.body[1:], strict=False):
                 if isinstance(before, ast.AnnAssign) and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                    found[before.target.id] = " ".join(str(node.value.value).split())
-    return found
+                    texts[before.target.id] = " ".join(str(node.value.value).split())
+    return texts
 
 
 def _object(kind: type, closed: bool) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def _object(kind: type, closed: bool) -> dict[str, Any]:
 
 
 def _property(field: Field, hint: Any, text: str | None, closed: bool) -> dict[str, Any]:
-    found = _of_type(hint, closed)
-    found |= {_BOUNDS[name]: bound for name, bound in field.metadata.items() if name in _BOUNDS and bound is not None}
+    rule = _of_type(hint, closed)
+    rule |= {_BOUNDS[name]: bound for name, bound in field.metadata.items() if name in _BOUNDS and bound is not None}
     if field.default is not MISSING and not is_dataclass(field.default):
-        found["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
-    return found | ({"description": text} if text else {})
+        rule["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return rule | ({"description": text} if text else {})
 
 
 def _of_type(hint: Any, closed: bool) -> dict[str, Any]:

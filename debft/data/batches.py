@@ -1,4 +1,4 @@
-"""Which examples meet in which optimizer step, and how a step is cut into micro-batches. packing.py makes tensors of them.
+"""This module decides which examples meet in which optimizer step, and how a step is cut into micro-batches.
 
 Step k of a run is a function of (seed, k, batch size) alone: no sampler has a state that a checkpoint must carry, and
 neither the number of processes nor the micro-batches change who meets whom.

@@ -1,4 +1,4 @@
-"""Texts become token ids, once: encoding_cache.py keeps them.
+"""Texts become token ids once; encoding_cache.py keeps them.
 
 Legend: S sequences of a split, which are its examples or, in windows.py, the windows of its questions; T tokens of all of them.
 """
@@ -135,7 +135,7 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show) -
 
 @dataclass(frozen=True)
 class Frame:
-    """The special tokens around one text or two.
+    """A frame holds the special tokens that stand around one text or two.
 
     around: (ids, token types) of the special tokens before, between and behind the texts
     text_types: the token type of each text
@@ -146,7 +146,7 @@ class Frame:
 
     @classmethod
     def of(cls, backend, num_texts: int) -> "Frame":
-        """Learn them from what the tokenizer puts around texts of one word."""
+        """Learn the frame from what the tokenizer puts around texts of one word."""
         whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
         ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
         change = np.diff([0, *(1 - np.array(whole.special_tokens_mask)), 0])

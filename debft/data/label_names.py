@@ -1,4 +1,4 @@
-"""What a label of own data is called: one name for every way in which files write the same label."""
+"""A label of the user's own data has one name, in whichever way files write it."""
 
 import ast
 import math
@@ -13,7 +13,7 @@ LONGEST_LIST = 1000  # characters of a cell that may be a list
 
 
 def label_name(value: object) -> str | None:
-    """A label of own data as a name: 1, 1.0, "1" and "1.0" are the same, True is `true` as in JSON; None for what is no label."""
+    """Return the name of a label, None for what is no label: 1, 1.0, "1" and "1.0" are one name, True is `true` as in JSON."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
@@ -25,9 +25,9 @@ def label_name(value: object) -> str | None:
 
 
 def single(value: Any) -> Any:
-    """The one label of a list, as labelling programs write it, also where a table holds the list as text; anything else as it is.
+    """Return the only label of a list, and anything else as it is; a list of several labels stays one, which is no label.
 
-    A list of several labels stays a list, which is no label.
+    Labelling programs write such lists; a table may hold one as text.
     """
     if isinstance(value, str) and len(value) <= LONGEST_LIST and _LIST.fullmatch(value):
         try:
@@ -39,16 +39,16 @@ def single(value: Any) -> Any:
 
 
 def looks(name: str) -> str:
-    """What a reader sees of a name: without Unicode's forms, characters that have no width, and kinds of spaces."""
+    """Return what a reader sees of a name: Unicode's forms, kinds of spaces and characters without width make no difference."""
     spaced = (" " if character.isspace() else character for character in unicodedata.normalize("NFC", name))
     return " ".join("".join(character for character in spaced if not _has_no_width(character)).split())
 
 
 def _has_no_width(character: str) -> bool:
-    """Controls, joiners, marks of direction or byte order, and what chooses between two drawings of a character."""
+    """Tell controls, joiners, marks of direction or byte order, and what chooses between two drawings of a character."""
     return unicodedata.category(character) in ("Cc", "Cf") or "\ufe00" <= character <= "\ufe0f"
 
 
 def has_half_surrogate(text: str) -> bool:
-    """Whether a text holds half of a surrogate pair, which no encoding can write."""
+    """Tell whether a text holds half of a surrogate pair, which no encoding can write."""
     return not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)

@@ -1,4 +1,4 @@
-"""Rows of a task from the hub, a directory or the built-in demo; checked, encoded, cut into batches."""
+"""The rows of a task come from the hub, a directory or the built-in demo, and become token ids."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load_table(task: Task, split: Split, source: str) -> DataTable:
-    """The rows of a split with the task's column names. `source` is `hub`, `demo` or a directory.
+    """Read the rows of a split under the task's names for the columns. `source` is `hub`, `demo` or a directory.
 
     Raises InputError where there are none.
     """
@@ -34,7 +34,7 @@ def load_table(task: Task, split: Split, source: str) -> DataTable:
 
 
 def task_for(recipe: Recipe) -> Task:
-    """The task as this data has it: own data's columns and labels, and those of the eval splits that are there."""
+    """Return the task as the recipe's data has it: with own data's columns and labels, and the eval splits that have rows."""
     task = task_of(recipe.task or "", recipe.languages)
     if task is TEXT:
         return own_task(recipe.text, load_table(task, task.train, recipe.data), skip=recipe.train.skip_bad_rows)
@@ -42,25 +42,25 @@ def task_for(recipe: Recipe) -> Task:
 
 
 def present(task: Task, source: str, *, all_of_them: bool = False) -> Task:
-    """The task with those of its eval splits that `source` has rows of, where some suffice.
+    """Return the task with those of its eval splits that `source` has rows of, where some suffice.
 
-    all_of_them: its languages were asked for by name, so that each must have rows of some split
-    Raises InputError where it has none.
+    all_of_them: the languages were asked for by name, so that each must have rows in some split
+    Raises InputError where no split has rows.
     """
     if not task.some_evals_suffice or source in SOURCES:
         return task
     evals = tuple(split for split in task.evals if directory.has_rows(task, split, Path(source)))
     if not evals and not any(directory.find(task, split, Path(source)) for split in task.evals):
-        directory.table(task, task.evals[0], Path(source))  # says what was expected
+        directory.table(task, task.evals[0], Path(source))  # raises, with what was expected
     lacking = absent_languages(task, evals)
     if lacking and (all_of_them or not evals):
-        there = ", ".join(dict.fromkeys(split.config for split in evals)) or "none of the others either"
-        raise InputError(f"--language: expected rows of {', '.join(lacking)} in {source}, got none; it has {there}")
+        present_ones = ", ".join(dict.fromkeys(split.config for split in evals)) or "none of the others either"
+        raise InputError(f"--language: expected rows of {', '.join(lacking)} in {source}, got none; it has {present_ones}")
     return replace(task, evals=evals)
 
 
 def absent_languages(task: Task, evals: "tuple[Split, ...]") -> list[str]:
-    """Those of the task that none of these splits is of, in the task's order."""
+    """Return the languages of the task that none of these splits is in, in the task's order."""
     return [
         language
         for language in dict.fromkeys(split.config for split in task.evals)
@@ -78,7 +78,7 @@ def encode_split(
     cached: bool = True,
     show: bool = True,
 ) -> EncodedSplit:
-    """The examples as token ids, with the lengths and the truncation of `recipe`."""
+    """Encode the examples with the lengths and the truncation of `recipe`, as its task needs it. The rest is as in `encode`."""
     if isinstance(task, QuestionAnswering):
         return encode_windows(
             examples,

@@ -1,4 +1,4 @@
-"""What is wrong with which row of a table, and whether those rows end the command or are left out and counted."""
+"""Bad rows of a table end the command, or they are left out and counted."""
 
 from dataclasses import dataclass, field
 
@@ -10,8 +10,10 @@ PROBLEMS_SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Rows that were left out: (line, what is wrong with it) in the order of the file, of `num_rows` rows in all.
+    """These rows of a table were left out.
 
+    rows: (line, what is wrong with it) in the order of the file
+    num_rows: all rows of the table, good and bad
     places: as in DataTable
     """
 
@@ -32,24 +34,24 @@ NOTHING_SKIPPED = Skipped(rows=(), num_rows=0)
 
 
 class Problems:
-    """Collects what is wrong with which row, beside the rows that could not be read. A row counts once, by what was found first."""
+    """This collects the bad rows of a table, by their first problems: those that could not be read, and those that checks add."""
 
     def __init__(self, table: DataTable) -> None:
         self.table = table
-        self.found: dict[int, str] = {}
+        self.by_row: dict[int, str] = {}
 
     def __contains__(self, row: int) -> bool:
-        return row in self.found
+        return row in self.by_row
 
     def add(self, row: int, what: str) -> None:
-        self.found.setdefault(row, what)
+        self.by_row.setdefault(row, what)
 
     def in_file_order(self) -> list[tuple[int, str]]:
-        """(line, what is wrong with it)."""
-        return sorted([(self.table.lines[row], what) for row, what in self.found.items()] + list(self.table.unread))
+        """Return (line, what is wrong with it) of every bad row."""
+        return sorted([(self.table.lines[row], what) for row, what in self.by_row.items()] + list(self.table.unread))
 
     def raise_any(self) -> None:
-        """Raises InputError naming the first bad row and how many more there are."""
+        """Raise InputError naming the first bad row and how many more there are."""
         if not (rows := self.in_file_order()):
             return
         (line, what), places, others = rows[0], self.table.places, len(rows) - 1
@@ -59,17 +61,18 @@ class Problems:
         raise InputError(f"{where}: {what}{f' (and {others:,} more: {named})' if others else ''}")
 
     def skipped(self) -> Skipped:
+        """Return the bad rows as those that are left out."""
         num_rows = len(self.table) + len(self.table.unread)
         return Skipped(rows=tuple(self.in_file_order()), num_rows=num_rows, places=self.table.places)
 
     def settle(self, skip: bool) -> list[int]:
-        """The rows to keep: with `skip` those without a problem, else all.
+        """Return the rows to keep: with `skip` those without a problem, else all.
 
-        Raises InputError where there are none, and without `skip` for any bad row.
+        Raises InputError where no row is left, and without `skip` for any bad row.
         """
         if not skip:
             self.raise_any()
-        kept = [row for row in range(len(self.table)) if row not in self.found]
+        kept = [row for row in range(len(self.table)) if row not in self.by_row]
         if not kept:
             skipped = self.skipped()
             raise InputError(f"{self.table.path}: expected rows, got none{f'; {skipped}' if skipped else ''}")

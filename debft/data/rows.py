@@ -1,4 +1,4 @@
-"""Rows become examples, or one line that says which row is wrong and how."""
+"""Rows become examples, or an error of one line that says which row is wrong and how."""
 
 import hashlib
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from debft.console import say
-from debft.data.answers import check_answers, check_not_empty
+from debft.data.answers import GoldAnswers, check_answers, check_not_empty
 from debft.data.label_names import SEVERAL, has_half_surrogate, label_name, looks, single
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.sources.table import DataTable
@@ -23,14 +23,20 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """texts[i]: one or two strings; labels: (N,) int64 in the task's order, or float32 scores; ids[i]: of the column `id`
-    or `idx` where there is one, else the row, from 0; source: the file; skipped: the rows of it that were left out;
-    unused: the columns of it that are neither text nor label nor id; label_names: of own data, what the labels mean, () where the
-    task says that.
+    """The rows of a split have been checked and are examples now, N of them.
+
+    texts: one or two strings of each example
+    labels: (N,) int64 in the task's order, (N,) float32 scores, or the GoldAnswers of each question
+    ids: from the column `id` or `idx` where there is one, else the number of the row in its file, from 0
+    empty_texts: how many texts are empty
+    source: the file, or what stands for it
+    skipped: the rows that were left out
+    unused: the columns that are neither text nor label nor id
+    label_names: what the labels of own data mean; () where the task itself has the names
     """
 
     texts: list[tuple[str, ...]]
-    labels: np.ndarray
+    labels: np.ndarray | list[GoldAnswers]
     ids: list[str]
     empty_texts: int
     source: str
@@ -42,11 +48,11 @@ class Examples:
         return len(self.texts)
 
     def part(self, start: int, end: int) -> "Examples":
-        """Rows `start` to `end`, as many as there are."""
+        """Return the examples `start` to `end`, or to the last."""
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
 
     def fingerprint(self) -> str:
-        """Hex digest of texts and labels in their order, and of the names of own labels."""
+        """Return a hex digest of texts and labels in their order, and of the names of own labels."""
         digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
         for texts, label in zip(self.texts, self.labels, strict=True):
             digest.update("\x1f".join((*texts, str(label), "")).encode("utf-8", "surrogatepass"))
@@ -54,7 +60,7 @@ class Examples:
 
 
 def check_rows(table: DataTable, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
-    """The first `limit` rows as examples. Every row is checked all the same.
+    """Make examples of the first `limit` rows. Every row is checked all the same.
 
     train: rows that nothing can be learned from are an error as well
     skip: bad rows are left out and counted; `limit` counts those that stay
@@ -71,7 +77,7 @@ def check_rows(table: DataTable, task: Task, limit: int | None = None, *, train:
 
 
 def check_texts(table: DataTable, task: Task) -> Examples:
-    """The rows as examples without labels. Raises InputError as `check_rows`."""
+    """Make examples without labels of the rows. Raises InputError as `check_rows` does."""
     problems = _start(table, task.text_keys)
     texts = _texts(table, task, problems)
     if isinstance(task, QuestionAnswering):
@@ -81,15 +87,15 @@ def check_texts(table: DataTable, task: Task) -> Examples:
     return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
 
 
-def _start(table: DataTable, wanted: tuple[str, ...], skip: bool = False) -> Problems:
-    """Raises InputError for a missing column or a table without rows."""
+def _start(table: DataTable, needed: tuple[str, ...], skip: bool = False) -> Problems:
+    """Begin with the rows that could not be read. Raises InputError for a missing column or a table without rows."""
     problems = Problems(table)
     if not table.columns and not len(table):
         problems.settle(skip)  # no row could be read: raises
-    lacking = [name for name in wanted if name not in table.columns]
+    lacking = [name for name in needed if name not in table.columns]
     if lacking:
         have = ", ".join(list(table.columns)[:8]) or "no column"
-        raise InputError(f"{table.path}: expected the columns {', '.join(wanted)}, got {have}; '{lacking[0]}' is missing")
+        raise InputError(f"{table.path}: expected the columns {', '.join(needed)}, got {have}; '{lacking[0]}' is missing")
     if not len(table):
         problems.settle(skip)
     return problems
@@ -114,8 +120,9 @@ def _examples(
 
 
 def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
-    """Raises InputError for training rows that are all alike: the model would learn to ignore the text. `limit`: as many are
-    trained on, the first ones.
+    """Raise InputError for training rows that are all labelled alike: the model would learn to ignore the text.
+
+    limit: only the first so many are trained on
     """
     if len(set(labels[:limit])) > 1:
         return
@@ -139,11 +146,12 @@ def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped,
 
 
 def _named(label: float, task: TextClassification) -> str:
+    """Return what an error calls a label or a score."""
     return f"{label:g}" if task.is_regression else repr(task.labels[label])
 
 
 def _ids(table: DataTable, problems: Problems) -> list[str]:
-    """Of the column `id` or `idx`, each once among the good rows; without one the place of the row in its file, from 0."""
+    """Return the ids of the rows, each once among the good ones: a column of the table, else their numbers in the file, from 0."""
     column = id_column(table)
     if column is None:
         unread = sorted(line for line, _ in table.unread)
@@ -163,9 +171,9 @@ def _ids(table: DataTable, problems: Problems) -> list[str]:
 
 
 def id_column(table: DataTable) -> str | None:
-    """`id` or `idx`, in any case where it is not written so. Raises InputError where two could be it."""
-    for wanted in ("id", "idx"):
-        names = [wanted] if wanted in table.columns else [name for name in table.columns if name.strip().lower() == wanted]
+    """Return the name of the column `id` or `idx`, in upper or lower case. Raises InputError where two columns could be it."""
+    for usual in ("id", "idx"):
+        names = [usual] if usual in table.columns else [name for name in table.columns if name.strip().lower() == usual]
         if len(names) > 1:
             raise InputError(f"{table.path}: expected one column of ids, got {one_of(names)}; rename the others")
         if names:
@@ -174,6 +182,7 @@ def id_column(table: DataTable) -> str | None:
 
 
 def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, ...]]:
+    """Return the texts of every row, one or two, whatever they are: what is no text is a problem."""
     for key in task.text_keys:
         for row, text in enumerate(table.columns[key]):
             if not isinstance(text, str):
@@ -184,6 +193,7 @@ def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, 
 
 
 def _labels(table: DataTable, task: Task, problems: Problems) -> list:
+    """Return what every row is labelled with, as the kind of task has it."""
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
         return check_answers(table, task, problems)
@@ -192,7 +202,7 @@ def _labels(table: DataTable, task: Task, problems: Problems) -> list:
 
 
 def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
-    """Label names or the hub's integers as integers; 1.0 is 1, as pandas writes it. A file that mixes both is refused."""
+    """Return labels as integers, from names or the hub's integers; 1.0 is 1, as pandas writes it. A mix of both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
     by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
     given = column
@@ -214,7 +224,7 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
 
 
 def _unknown(label: object, given: object, task: TextClassification) -> tuple[str, str]:
-    """(how an error shows a label that the task does not have, what it says of it)."""
+    """Return how an error shows a label that the task does not have, and the advice it gives."""
     if task.numbered:
         return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
     if label is None:
@@ -225,6 +235,7 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
 
 
 def _scores(column: list, task: TextClassification, problems: Problems) -> list[float]:
+    """Return the scores of the rows; one that is no number, or out of the task's range, is a problem."""
     lowest, highest = task.value_range
     expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
     scores = []
@@ -242,11 +253,12 @@ def _scores(column: list, task: TextClassification, problems: Problems) -> list[
 
 
 def _usable(label: object) -> bool:
+    """Tell whether a cell can be a label: a text or a number."""
     return isinstance(label, (str, int, float)) and not isinstance(label, bool)
 
 
 def say_skipped(examples: dict[str, Examples]) -> None:
-    """One line per split that rows were left out of: how many, which and why."""
+    """Write a line for each split that rows were left out of: how many, which and why."""
     for name, kept in examples.items():
         if kept.skipped:
             say(f"{name}: {kept.skipped}")

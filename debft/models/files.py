@@ -1,50 +1,95 @@
-"""The files of a model's directory: which are needed, which are missing, and weights that cannot be used as they lie there."""
+"""A model is found by its name, and its directory is checked for the files that it needs."""
 
-import json
-import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from debft.errors import InputError, shown
-from debft.models.layouts import LAYOUTS
+from debft.data.sources import demo
+from debft.errors import InputError
+from debft.models.encoders import FAMILIES
+from debft.models.json_files import read_config, read_json
+from debft.models.names import MODELS, canonical_name, check_model_name
+from debft.models.weights import (
+    WEIGHT_FILES,
+    check_not_quantized,
+    check_weights,
+    explain_no_weights,
+    first_weight_file,
+    weight_files,
+)
+from debft.runtime import hub
 
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
-# In the order in which transformers takes them.
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-# Weights in forms that are not read, by the ending of their files.
-OTHER_WEIGHTS = {".h5": "TensorFlow", ".ckpt.index": "TensorFlow", ".msgpack": "Flax", ".gguf": "llama.cpp", ".onnx": "ONNX"}
-ADAPTER = "adapter_config.json"  # as PEFT saves it
-# What 8-bit and 4-bit formats call their tensors. Source: bitsandbytes (SCB, absmax, quant_state), GPTQ and AWQ (qweight, qzeros).
-QUANTIZED = ("SCB", "absmax", "quant_map", "qweight", "qzeros", "weight_scale", "weight_scale_inv", "weight_packed")
-WHOLE_NUMBERS = ("I8", "U8", "I16", "I32", "I64")
-POINTER = b"version https://git-lfs"
 
 
-def read_json(file: Path) -> Any:
-    """The content of a JSON file. Raises InputError where it is none."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        check_pointer(file)
-        raise InputError(f"{file}: expected JSON, got {error}") from None
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """The files of a model lie in a directory of this disk.
+
+    name: the alias where there is one, else what the user typed.
+    path: the directory.
+    revision: the hub's commit, or the package and its version; None for a directory of the user's.
+    packaged: whether the directory belongs to an installed package.
+    """
+
+    name: str
+    path: Path
+    revision: str | None = None
+    packaged: bool = False
 
 
-def check_pointer(file: Path) -> None:
-    """Raises InputError for what `git clone` leaves in place of a large file where Git LFS is not installed."""
-    with file.open("rb") as stream:
-        if stream.read(len(POINTER)) == POINTER:
-            raise InputError(f"{file}: expected the file itself, got a pointer of Git LFS; run `git lfs pull` in the clone")
+def find_model(model: str, from_scratch: bool) -> ModelFiles:
+    """Find the files of an alias, a hub id or a local directory, and download what is not here yet.
+
+    An alias wins over a directory of the same name, which is meant by `./NAME`; an installed package with its files over the hub.
+
+    Raises InputError for an unknown name, an unreachable hub, a directory that lacks config, tokenizer or weights, or weights
+    that cannot be used as they lie there.
+    """
+    check_model_name(model)
+    path = Path(model)
+    if model == demo.MODEL_NAME:
+        files = ModelFiles(name=model, path=demo.model_directory())
+    elif model not in MODELS and path.is_dir():
+        files = ModelFiles(name=model, path=path)
+    else:
+        files = _find_alias_or_hub_id(model, from_scratch)
+    if absent := lacking(files.path, weights=not from_scratch):
+        where = files.path if files.revision is None or files.packaged else model
+        without = explain_no_weights(files.path) or "; copy them there, or --from-scratch for random ones"
+        raise InputError(
+            f"--model {where}: expected {absent} in the directory, found none{without if absent.startswith('weights') else ''}"
+        )
+    config = read_config(files.path)
+    if from_scratch:
+        check_not_quantized(files.path, config)
+    else:
+        check_weights(files.path, config)
+    return files
+
+
+def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
+    """Return the files of an installed package, else those that the hub or its cache has."""
+    name = canonical_name(model)
+    spec = MODELS.get(name)
+    if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
+        path, version = packaged
+        return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
+    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, lacking=lacking)
+    return ModelFiles(name=name, path=path, revision=path.name)
 
 
 def tokenizer_files(path: Path) -> tuple[str, ...]:
-    """The files that the tokens of this type of model may come from, the best first; those of any type without a config.json."""
+    """Return the names of the files that this type of model may have its tokens in, the best first.
+
+    Without a config.json the type is not known, and the files of all types are named.
+    """
     config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
     kind = config.get("model_type") if isinstance(config, dict) else None
-    return LAYOUTS[kind].files if isinstance(kind, str) and kind in LAYOUTS else TOKENIZER_FILES
+    return FAMILIES[kind].files if isinstance(kind, str) and kind in FAMILIES else TOKENIZER_FILES
 
 
 def lacking(path: Path, *, weights: bool) -> str | None:
-    """What the directory lacks to be used, in words; None for one that has it all."""
+    """Return in words what the directory lacks to be used, None for one that has it all."""
     if not (path / "config.json").is_file():
         return "a config.json"
     names = tokenizer_files(path)
@@ -53,136 +98,8 @@ def lacking(path: Path, *, weights: bool) -> str | None:
         return f"a tokenizer ({', '.join(names)})"
     if first == "vocab.json" and not (path / "merges.txt").is_file():
         return "the merges.txt beside vocab.json"
-    if weights and _index(path) is None:
+    if weights and first_weight_file(path) is None:
         return f"weights ({WEIGHT_FILES[0]} or {WEIGHT_FILES[2]})"
     if weights and (absent := [file.name for file in weight_files(path) if not file.is_file()]):
-        return f"{absent[0]} (named in {_index(path).name})"
+        return f"{absent[0]} (named in {first_weight_file(path).name})"
     return None
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The files that the weights are in: one, or the shards that an index names, whether they are there or not."""
-    index = _index(path)
-    if index is None or not index.name.endswith(".index.json"):
-        return [index] if index else []
-    content = read_json(index)
-    names = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise InputError(f"{index}: expected a weight_map of tensors to files, got {shown(names)}; copy the file again")
-    return [path / name for name in dict.fromkeys(names.values())]
-
-
-def check_weights(path: Path, config: dict[str, Any]) -> None:
-    """Raises InputError for weights that cannot be read, are quantized, or need an adapter that lies beside them.
-
-    Headers alone are read, but for a `pytorch_model.bin` in the form before torch 1.6.
-    """
-    if (path / ADAPTER).is_file():
-        raise InputError(
-            f"{path / ADAPTER}: an adapter lies beside the weights and would be left out; merge it first "
-            "(`PeftModel.merge_and_unload` and `save_pretrained`), or take the file away to use the weights without it"
-        )
-    check_not_quantized(path, config)
-    for file in weight_files(path):
-        for name, (dtype, _) in stored_tensors(file).items():
-            last = name.rpartition(".")[2]
-            if last in QUANTIZED or dtype.startswith("F8") or (last == "weight" and dtype in WHOLE_NUMBERS):
-                raise InputError(
-                    f"{file}: expected weights as floating-point numbers, got {name} of type {dtype}: quantized weights "
-                    "cannot be trained or scored here; take the model that they were made from"
-                )
-
-
-def check_not_quantized(path: Path, config: dict[str, Any]) -> None:
-    """Raises InputError for a config.json that says that the weights are quantized."""
-    if quantization := config.get("quantization_config"):
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else shown(quantization)
-        raise InputError(
-            f"{path / 'config.json'}: quantization_config: expected weights as floating-point numbers, got quantized ones "
-            f"({method}); take the model that they were made from"
-        )
-
-
-def explain_no_weights(path: Path) -> str:
-    """What lies in a directory without weights that can be read, in words for an error line; '' where nothing does."""
-    if (path / ADAPTER).is_file():
-        base = read_json(path / ADAPTER).get("base_model_name_or_path")
-        return f"; {ADAPTER} is there: an adapter of {base}, which has to be merged into it first"
-    for file in sorted(path.iterdir()):
-        form = next((form for ending, form in OTHER_WEIGHTS.items() if file.name.endswith(ending)), None)
-        if form:
-            return f"; {file.name} is there: weights of {form}, which are not read; take or make a model.safetensors"
-    others = sorted(file.name for file in path.glob("*") if file.suffix in (".safetensors", ".bin", ".pt", ".pth", ".ckpt"))
-    return f"; {others[0]} is there: expected the name {WEIGHT_FILES[0]}" if others else ""
-
-
-def stored_dtypes(path: Path) -> list[str]:
-    """The dtypes of the stored weights, in the names of safetensors; [] where there are none."""
-    return sorted({dtype for file in weight_files(path) for dtype, _ in stored_tensors(file).values()})
-
-
-def stored_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """(dtype, shape) of every tensor in a file of weights, by name. Raises InputError where the file cannot be read."""
-    check_pointer(file)
-    return _of_safetensors(file) if file.suffix == ".safetensors" else _of_pickle(file)
-
-
-def _of_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="np") as tensors:
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            return {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(file, error) from None
-
-
-def _of_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    import torch
-
-    with file.open("rb") as stream:
-        in_zip = stream.read(2) == b"PK"  # else the form before torch 1.6, which cannot be mapped into memory
-    try:
-        content = torch.load(file, map_location="meta", weights_only=True, mmap=in_zip)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
-            raise _unreadable(file, error) from None
-        raise InputError(
-            f"{file}: the weights cannot be read: it holds other objects than tensors, which could run code when they are read; "
-            "take the model as model.safetensors"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        raise _unreadable(file, error) from None
-    tensors = {name: one for name, one in content.items() if isinstance(one, torch.Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise InputError(f"{file}: expected tensors by name, got {_kind(content)}; save the model with save_pretrained")
-    return {str(name): (_DTYPES.get(str(one.dtype), str(one.dtype)), tuple(one.shape)) for name, one in tensors.items()}
-
-
-_DTYPES = {
-    "torch.float32": "F32",
-    "torch.float16": "F16",
-    "torch.bfloat16": "BF16",
-    "torch.float64": "F64",
-    "torch.int8": "I8",
-    "torch.uint8": "U8",
-    "torch.int16": "I16",
-    "torch.int32": "I32",
-    "torch.int64": "I64",
-    "torch.bool": "BOOL",
-}
-
-
-def _kind(content: object) -> str:
-    return f"the keys {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else type(content).__name__
-
-
-def _unreadable(file: Path, error: Exception) -> InputError:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"{file}: the weights cannot be read: {line}; copy the file again")
-
-
-def _index(path: Path) -> Path | None:
-    """The file that transformers begins with."""
-    return next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)

@@ -1,4 +1,4 @@
-"""How many tokens a type of model has positions for, read off its config.json."""
+"""The config.json of a model tells how many tokens it has positions for."""
 
 from typing import Any
 
@@ -30,9 +30,9 @@ PADDING_ID, PADDING_IDS = 1, {"lilt": 0, "markuplm": 0}
 
 
 def longest_input(config: dict[str, Any]) -> int | None:
-    """Tokens that the model has positions for; None where positions are relative.
+    """Return how many tokens the model has positions for; None where positions are relative.
 
-    `config`: the content of config.json. A type that leaves the number out has that of transformers' configuration.
+    config: the content of config.json. Where it leaves the number out, transformers' default for the type counts.
     """
     kind = config["model_type"]
     if kind in RELATIVE and not config.get("position_biased_input", RELATIVE[kind]):
@@ -47,13 +47,13 @@ def longest_input(config: dict[str, Any]) -> int | None:
 
 
 def _has_table(kind: str, config: dict[str, Any]) -> bool:
-    """ESM's later models turn their vectors instead, and count from 0."""
+    """Return whether positions are looked up in a table; ESM's later models turn their vectors instead, and count from 0."""
     return kind != "esm" or config.get("position_embedding_type", "absolute") == "absolute"
 
 
 def _default(kind: str) -> int | None:
-    """The number of transformers' own configuration of this type; None where it has no such number."""
-    from transformers import CONFIG_MAPPING
+    """Return transformers' default number of positions for this type; None where it has no such number."""
+    from transformers import CONFIG_MAPPING  # takes seconds, and config.json gives the number nearly always
 
     known = CONFIG_MAPPING[kind]().to_dict() if kind in CONFIG_MAPPING else {}
     return next((known[name] for name in NAMES if isinstance(known.get(name), int)), None)

@@ -13,6 +13,7 @@ from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import clock, console, plain_table, say
 from debft.published.comparison import ComparedScore, compared_scores
 from debft.runs.directory import RunResult
+from debft.training.describe import remarks
 
 if TYPE_CHECKING:
     from debft.training.plan import Plan
@@ -78,7 +79,7 @@ def plan_dict(plan: "Plan", output: Path) -> dict[str, Any]:
         "num_examples": {name: len(e) for name, e in plan.examples.items()},
         "fingerprints": plan.fingerprints,
         "skipped_rows": plan.skipped_rows,
-        "remarks": plan.remarks(),
+        "remarks": remarks(plan),
         "recipe": to_dict(plan.recipe),
     }
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from debft.config.recipe import Recipe
 from debft.console import say
 from debft.data.load import encode_split
-from debft.models.build import build_tokenizer, count_parameters
+from debft.models.size import count_parameters
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.reproduce.plan import RecipePlan
 from debft.runs.directory import RunDirectory
 from debft.tasks import Task
@@ -142,7 +143,7 @@ def with_probe(cost: Cost, recipe_plan: RecipePlan, threads: int | None = None) 
     """
     import torch
 
-    from debft.training.session import open_session
+    from debft.training.opening import open_session
 
     say(f"{recipe_plan.name}: {PROBE_STEPS} steps on this machine")
     if threads is not None:
@@ -167,7 +168,7 @@ def seconds_per_token(session: "Session") -> float:
         session.optimizer,
         session.splits[plan.task.train.name],
         plan.recipe.train,
-        collate=session.collate,
+        collate=session.loaded.collate,
         micro_batch_tokens=session.micro_batch_tokens,
         total_steps=plan.total_steps,
         loss_fn=session.loss_fn,

@@ -14,7 +14,7 @@ from debft.console import meter
 from debft.data.load import load_table, task_for
 from debft.data.rows import check_rows
 from debft.errors import InputError
-from debft.models.build import MODELS
+from debft.models.names import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
 from debft.reproduce.plan import RecipePlan
 from debft.tasks import TASKS, QuestionAnswering, Split, Task

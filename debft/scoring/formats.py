@@ -1,4 +1,4 @@
-"""The formats of `debft predict`: the tables that it reads from a file or from stdin, the lines that it writes."""
+"""`debft predict` reads a table from a file or from stdin, and writes lines, in the formats of this module."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a fine-tuned model is asked for: scores on the dev splits, predictions for new texts. No run directory is changed."""
+"""A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     """
     if data == "":
         raise InputError("--data: expected hub, demo or a directory, got ''")
-    task, source = predictor.task, data or predictor.data or "hub"
+    task, source = predictor.loaded.task, data or predictor.data or "hub"
     evals, skip = present(task, source).evals, predictor.recipe.train.skip_bad_rows
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
@@ -33,7 +33,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
     return {
         "task": task.name,
-        "model": str(predictor.files.path),
+        "model": str(predictor.loaded.files.path),
         "data": source,
         "scores": scores_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
@@ -43,20 +43,20 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
 
 def assess(predictor: Predictor, examples: Examples, what: str) -> Assessment:
     """Score rows that have labels, and predict them. what: names the rows on the progress bar."""
-    split = predictor.head.prepare(predictor.encode(examples, what, cached=True))
-    return predictor.head.assess(predictor.logits(split, what), split, examples)
+    split = predictor.loaded.head.prepare(predictor.encode(examples, what, cached=True))
+    return predictor.loaded.head.assess(predictor.logits(split, what), split, examples)
 
 
 def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[str, Any]]:
     """Predict rows without labels. what: names the rows on the progress bar."""
     split = predictor.encode(examples, what, cached=False)
-    return predictor.head.predict(predictor.logits(split, what), split, examples)
+    return predictor.loaded.head.predict(predictor.logits(split, what), split, examples)
 
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    table = read_stdin(predictor.task) if file == "-" else read_file(Path(file), predictor.task)
-    examples = check_texts(table, predictor.task)
+    table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task)
+    examples = check_texts(table, predictor.loaded.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
         yield from predict(predictor, part, "rows")

@@ -1,4 +1,4 @@
-"""A run directory or a fine-tuned model, loaded to be used as it was trained."""
+"""A run directory or a fine-tuned model is loaded, to be used as it was trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,27 +7,15 @@ from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean
-from debft.models.build import (
-    USE_ANSWERS,
-    USE_TEXTS,
-    ModelFiles,
-    are_numbers,
-    build_model,
-    build_tokenizer,
-    find_model,
-    flat_values,
-    model_labels,
-    output_names,
-    read_config,
-    read_settings,
-    use_config,
-)
+from debft.models.files import ModelFiles, find_model
+from debft.models.json_files import read_config
+from debft.models.outputs import are_numbers, output_names
+from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import check_precision, micro_batch_tokens
-from debft.scoring.heads import head_of
+from debft.scoring.loaded import load_model
 from debft.scoring.predictor import Predictor
-from debft.scoring.probe import check_takes_texts
 from debft.tasks import TASKS, TEXT, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
@@ -65,18 +53,12 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     if recipe is not None:
         used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
     accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
-    tokenizer = build_tokenizer(files, task)
-    model = build_model(files, task, from_scratch=False, head_dropout=None, seed=0, quiet=True, new_head=False)
-    check_takes_texts(model, tokenizer, files, task, used.text.max_seq_length)
+    loaded = load_model(files, task, used, accelerator.device, threshold=settings.get("no_answer_threshold", 0.0))
     return Predictor(
-        task=task,
-        files=files,
+        loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
         data=recipe.data if recipe is not None else None,
         recipe=used,
-        head=head_of(task, used.questions, model_labels(files, task), settings.get("no_answer_threshold", 0.0)),
         accelerator=accelerator,
-        tokenizer=tokenizer,
-        model=accelerator.prepare_model(model, evaluation_mode=True),
         micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),
     )
 

@@ -1,4 +1,4 @@
-"""Start and end logits of windows become answers: the best spans of each question's context, and a no-answer score.
+"""Start and end logits of windows become the best spans of each question's context, and a no-answer score.
 
 Legend: Q questions, W windows of all of them, T tokens of all windows end to end; C windows of one chunk, L tokens of the
 longest of these; K tokens an answer may have; P tokens that may begin one of the best spans.
@@ -59,7 +59,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedAnswer:
-    """What the logits say about one question.
+    """The logits give this answer to one question.
 
     best: the text of the best span, '' where there is none
     no_answer_score: the null score minus the score of the best span, in logits; the null score is that of the CLS token as start

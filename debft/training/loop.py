@@ -1,4 +1,4 @@
-"""The loop: a generator that yields once per optimizer step.
+"""The loop is a generator that yields once per optimizer step.
 
 The loss of a step is the mean over all its sequences, however they are cut: over micro-batches, over processes, and
 also where the last step of an epoch is smaller. Step k draws its dropout masks from a generator seeded by
@@ -19,19 +19,27 @@ from debft.config.recipe import TrainConfig
 from debft.data.batches import micro_batches, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Collator
-from debft.errors import NotFiniteError
+from debft.training.guards import check_finite
 from debft.training.schedule import learning_rate
 
-# The seam for other losses: the SUM over the examples of a batch, float32, and sums for the log, from (model, batch).
+# A loss: `(model, batch) -> (summed loss, extra sums to log)`, float32. Summed, not averaged, so that micro-batches add up.
 LossFn = Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-SHARED = 2**31  # in the place of a process: a seed that all of them have
-SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
+ALL_PROCESSES = 2**31  # stands for the number of a process where all of them draw the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepLog:
-    """One optimizer step, over all processes. step: from 1; epoch: passes done; num_tokens: without padding; seconds: wall clock
-    of the step itself; parts: means over the examples of what the loss logs beside itself.
+    """The log has a line for each optimizer step, over all processes.
+
+    step: its number, from 1.
+    epoch: passes over the training data after it.
+    loss: mean over its sequences.
+    learning_rate: the rate that it was done with.
+    grad_norm: norm of the gradient before clipping.
+    num_examples: its sequences.
+    num_tokens: its tokens, without padding.
+    seconds: wall-clock time of the step itself.
+    parts: means over its sequences of what the loss logs beside itself.
     """
 
     step: int
@@ -45,7 +53,7 @@ class StepLog:
     parts: dict[str, float]
 
     def row(self) -> dict[str, float]:
-        """For steps.jsonl, the parts beside the others."""
+        """Return the line for steps.jsonl, with the parts beside the other fields."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parts"} | self.parts
 
 
@@ -62,7 +70,7 @@ def optimizer_steps(
     first_step: int = 0,
     loss_fn: LossFn,
 ) -> Iterator[StepLog]:
-    """Steps `first_step` (from 0) to `total_steps` of the run.
+    """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
     Raises NotFiniteError as soon as loss or gradient norm are not finite, before the weights are touched.
     """
@@ -74,15 +82,16 @@ def optimizer_steps(
         for group in optimizer.param_groups:
             group["lr"] = rate
         indices = step_examples(step, config.seed, len(split), config.train_batch_size)
-        mine = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
-        batches = micro_batches(mine, lengths, micro_batch_tokens)
+        own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
+        batches = micro_batches(own, lengths, micro_batch_tokens)
         model.train()
         applied = False
         while not applied:  # fp16: an overflow halves the loss scale and the same sequences are tried again
             torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
-            sums = _backward(accelerator, model, split, batches, indices, collate, loss_fn, step_seed(config.seed, step, SHARED))
+            noise_seed = step_seed(config.seed, step, ALL_PROCESSES)
+            sums = _backward(accelerator, model, split, batches, indices, collate, loss_fn, noise_seed)
             grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm))
-            _require_finite(accelerator, step, sums["loss"], grad_norm)
+            check_finite(accelerator, step, sums["loss"], grad_norm)
             optimizer.step()
             # Not accelerate's step_was_skipped: a fused optimizer is called on an overflow as well, and leaves the weights alone.
             applied = math.isfinite(grad_norm)
@@ -101,12 +110,15 @@ def optimizer_steps(
 
 
 def step_seed(seed: int, step: int, process: int) -> int:
-    """A 63-bit seed for the random numbers of one step on one process."""
+    """Return a 63-bit seed for the random numbers of one step on one process."""
     return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _backward(accelerator, model, split, batches, indices, collate, loss_fn, seed) -> dict[str, float]:
-    """Accumulate the gradient of the mean loss of the step; returns `loss` and what else the loss logs, summed over processes."""
+    """Accumulate the gradient of the mean loss of the step.
+
+    Returns `loss` and what else the loss logs, each summed over the sequences of all processes.
+    """
     world = accelerator.num_processes
     sums: dict[str, torch.Tensor] = {}
     weights = [1.0] * len(batches)
@@ -125,16 +137,5 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
 
 
 def _noise_seeds(seed: int, examples_B: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B,) int64: of a loss that draws random numbers for an example, whatever batch or process it is in."""
+    """Return (B,) int64 seeds of the random numbers that a loss draws for an example, whatever batch or process it is in."""
     return torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1)).to(device, non_blocking=True)
-
-
-def _require_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:
-    scaler = accelerator.scaler
-    overflow_is_normal = scaler is not None and scaler.get_scale() > SMALLEST_LOSS_SCALE
-    if math.isfinite(loss_sum) and (math.isfinite(grad_norm) or overflow_is_normal):
-        return
-    which, value = ("loss", loss_sum) if not math.isfinite(loss_sum) else ("gradient norm", grad_norm)
-    raise NotFiniteError(
-        f"step {step + 1}: expected a finite {which}, got {value}; lower --learning-rate, or use --precision fp32 or bf16"
-    )

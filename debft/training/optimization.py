@@ -1,4 +1,4 @@
-"""AdamW in both published forms."""
+"""The optimizer is AdamW, in both published forms."""
 
 import math
 
@@ -10,7 +10,7 @@ NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight")
 
 
 class AdamWithoutBiasCorrection(torch.optim.AdamW):
-    """p -= lr * (m / (sqrt(v) + eps) + weight_decay * p): Adam as the DeBERTa repository runs it.
+    """Adam as the DeBERTa repository runs it: p -= lr * (m / (sqrt(v) + eps) + weight_decay * p).
 
     Source: microsoft/DeBERTa DeBERTa/optims/xadam.py, adamw. The kernel stays torch's: its division by 1 - beta^t is
     undone through lr, eps and weight decay of the step, an identity up to rounding.
@@ -34,13 +34,11 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
 
 
 def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Two groups: weights that decay; biases and LayerNorm weights, which do not."""
+    """Build AdamW with two groups: weights that decay, and biases and LayerNorm weights, which do not."""
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
         (no_decay if any(part in name for part in NO_DECAY) else decay).append(parameter)
     groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
     kind = torch.optim.AdamW if config.bias_correction else AdamWithoutBiasCorrection
-    fused = {p.device.type for p in model.parameters()} <= {"cuda", "cpu"}
-    return kind(
-        groups, lr=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_epsilon, fused=fused or None
-    )
+    betas = (config.adam_beta1, config.adam_beta2)
+    return kind(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)

@@ -1,7 +1,8 @@
-"""What several processes of one run agree on, so that none goes on alone: errors, facts, and what process 0 read.
+"""Several processes of one run agree here on errors, on facts and on what process 0 has read, so that none goes on alone.
 
-Process 0 alone reads and writes the run directory; the others are sent what it found. So the machines need no shared disk, and
-where they have one nothing can differ. With one process every function here is plain.
+Process 0, the main one, reads and writes the run directory; the others receive what it has read. So the machines need no shared
+disk, and where they have one nothing can differ. With one process nothing is exchanged, and torch is not imported: a plan is
+shown before it is.
 """
 
 import re
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
+from debft.runtime.accelerator import join_processes
 from debft.runtime.launch.group import in_a_group, is_main_process
 
 if TYPE_CHECKING:
@@ -18,68 +20,78 @@ if TYPE_CHECKING:
 Built = TypeVar("Built")
 
 
-def together(build: Callable[[], Built]) -> Built:
-    """`build()`, unless it raises a DebftError in any process: then the first one's error is raised in all of them."""
+def raise_together(build: Callable[[], Built]) -> Built:
+    """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them."""
     if not in_a_group():
         return build()
-    from debft.runtime.accelerator import join_processes
-
-    built, own = None, None
+    built, own_error = None, None
     try:
         built = build()
     except DebftError as error:
-        own = error
+        own_error = error
     join_processes()
-    failed = [(rank, error) for rank, error in enumerate(_of_all(own)) if error is not None]
+    failed = [(rank, error) for rank, error in enumerate(_gather_from_all(own_error)) if error is not None]
     if not failed:
         return built
     rank, error = failed[0]
-    if not is_main_process():  # one process says it
+    if not is_main_process():  # one process prints it
         error.problems = ()
     elif rank:
         error.problems = tuple(f"process {rank}: {problem}" for problem in error.problems)
     raise error
 
 
-def same_in_all(facts: Callable[[], dict[str, str]]) -> None:
-    """Raises InputError, in every process, where a fact is not what process 0 has. Each is short: it is shown."""
+def run_on_main(action: Callable[[], Built]) -> Built | None:
+    """Return `action()` in process 0 and None in the others; an error that it raises there is raised in all of them."""
+    return raise_together(lambda: action() if is_main_process() else None)
+
+
+def check_same_on_all_ranks(facts: Callable[[], dict[str, str]]) -> None:
+    """Raise InputError in every process where a fact differs from that of process 0.
+
+    facts: values by name, which are short, since they are shown
+    """
     if not in_a_group():
         return
-    first, *others = _of_all(facts())
+    of_main, *of_others = _gather_from_all(facts())
     problems = [
-        f"process {rank}: expected the {name} of process 0, {first[name]}, got {found.get(name)}; "
+        f"process {rank}: expected the {name} of process 0, {of_main[name]}, got {of_rank.get(name)}; "
         "start every process from the same files, packages and options"
-        for rank, found in enumerate(others, start=1)
-        for name in first
-        if found.get(name) != first[name]
+        for rank, of_rank in enumerate(of_others, start=1)
+        for name in of_main
+        if of_rank.get(name) != of_main[name]
     ]
     if problems:
         raise InputError(*(problems if is_main_process() else ()))
 
 
-def of_first(value: Built) -> Built:
-    """The value that process 0 has."""
-    return _of_all(value if is_main_process() else None)[0] if in_a_group() else value
+def broadcast_from_main(value: Built) -> Built:
+    """Return in every process the value that process 0 gives; the others give anything."""
+    return _gather_from_all(value if is_main_process() else None)[0] if in_a_group() else value
 
 
-def tensors_of_first(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """The tensors that process 0 has, in the memory of each process's CPU; the others give {}."""
+def broadcast_tensors_from_main(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return in every process the tensors that process 0 gives, in the memory of its CPU; the others give {}."""
     if not in_a_group():
         return tensors
     import torch
     from accelerate.state import PartialState
 
     device, received = PartialState().device, {}
-    for name, (shape, kind) in of_first({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}).items():
-        tensor = tensors[name].to(device) if is_main_process() else torch.empty(shape, dtype=kind, device=device)
+    forms = broadcast_from_main({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    for name, (shape, dtype) in forms.items():
+        tensor = tensors[name].to(device) if is_main_process() else torch.empty(shape, dtype=dtype, device=device)
         torch.distributed.broadcast(tensor.contiguous(), 0)
         received[name] = tensor.cpu()
     return received
 
 
 @contextmanager
-def losing_a_process_is_said(what_stays: str) -> Iterator[None]:
-    """Raises MachineError where torch finds that another process is gone or does not answer."""
+def report_lost_rank(what_stays: str) -> Iterator[None]:
+    """Raise MachineError in place of torch's error that another process is gone or does not answer.
+
+    what_stays: a sentence for the user on what was saved
+    """
     try:
         yield
     except RuntimeError as error:
@@ -91,10 +103,11 @@ def losing_a_process_is_said(what_stays: str) -> Iterator[None]:
         raise MachineError(f"another process of the run was lost ({reason}); {what_stays}") from None
 
 
-def _of_all(value: Any) -> list[Any]:
+def _gather_from_all(value: Any) -> list[Any]:
+    """Return the value of every process, by rank."""
     import torch
     from accelerate.state import PartialState
 
-    found: list[Any] = [None] * PartialState().num_processes
-    torch.distributed.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * PartialState().num_processes
+    torch.distributed.all_gather_object(values, value)
+    return values

@@ -1,9 +1,8 @@
-"""Everything about a run that can be known, and wrong, before weights are loaded."""
+"""The plan of a run holds everything that can be known, and be wrong, before weights are loaded."""
 
 import errno
 import os
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +11,15 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.console import say
 from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows, say_skipped
-from debft.data.sources.own import quoted
+from debft.data.rows import Examples, check_rows
 from debft.data.windows import unlearnable
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer, check_model_name, find_model, longest_input, read_config
+from debft.models.files import ModelFiles, find_model
+from debft.models.json_files import read_config
+from debft.models.names import check_model_name
+from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.directory import RunDirectory, RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
@@ -26,14 +27,17 @@ from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.schedule import check_schedule
 
-MOST_SHOWN = 8  # labels or splits in one line
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that is known before weights are loaded, and has been checked.
+    """A plan is checked: recipe, model files and every row of the data.
 
-    examples: by split name; num_sequences: trained on in an epoch
+    recipe: what is asked for.
+    task: the task, with the columns, labels and eval splits that the data has.
+    files: the files that training starts from.
+    examples: the rows, by the name of their split.
+    num_sequences: sequences that are trained on in an epoch; a question may take several.
+    total_steps: optimizer steps of the whole run.
     """
 
     recipe: Recipe
@@ -45,65 +49,52 @@ class Plan:
 
     @property
     def train(self) -> Examples:
+        """Return the rows that are trained on."""
         return self.examples[self.task.train.name]
 
-    def remarks(self) -> list[str]:
-        """What the data decided: columns, labels and how many rows of each, where the rows come from."""
-        task, lines = self.task, []
-        if task.name == "text":
-            lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
-            if self.train.unused and self.recipe.text.text_columns is None:
-                lines.append(f"not read: {_some([quoted(name) for name in self.train.unused])}")
-        if task.name == "xnli":
-            lines.append(f"train on {self.train.source}")
-            if lacking := absent_languages(task_of(task.name, self.recipe.languages), task.evals):
-                there = dict.fromkeys(split.config for split in task.evals)
-                lines.append(f"no rows of {', '.join(lacking)}: evaluated on {', '.join(there)}")
-        if isinstance(task, TextClassification):
-            lines += self._labels()
-            lines += [line for split in task.evals if (line := self._alike(split.name))]
-        return lines
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Return the columns of the user's own data that are not read, where the recipe does not name those that are."""
+        return tuple(self.train.unused) if self.task.name == "text" and self.recipe.text.text_columns is None else ()
 
-    def _labels(self) -> list[str]:
-        """The labels with the number of training rows of each, or the range of the scores; and what is odd about them."""
-        labels_N, labels = self.train.labels, self.task.labels
-        if self.task.is_regression:
-            return [f"scores {labels_N.min():g} to {labels_N.max():g}, mean {labels_N.mean():.2f}"]
-        counts = np.bincount(labels_N, minlength=len(labels))
-        lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)], "   ")])]
-        own = self.task.name == "text"
-        if own and self.recipe.text.problem == "auto" and len(labels) > 2 and all(map(str.isdecimal, labels)):
-            lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
-        alike = Counter(map(str.casefold, labels)) if own else {}
-        if same := [label for label in labels if alike.get(label.casefold(), 1) > 1]:
-            lines.append(f"labels that differ in case alone: {_some(same)}")
-        if none := [label for label, count in zip(labels, counts, strict=True) if not count]:
-            first = f" in the first {len(labels_N):,}" if self.recipe.train.max_train_samples is not None else ""
-            lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
-        return lines
+    @property
+    def absent_languages(self) -> tuple[str, ...]:
+        """Return the languages that the recipe evaluates and the data lacks."""
+        return tuple(absent_languages(task_of(self.task.name, self.recipe.languages), self.task.evals))
 
-    def _alike(self, name: str) -> str | None:
-        """What to say of an eval split whose rows all have one label or score: several metrics mean nothing there."""
-        labels_N = self.examples[name].labels
-        if len(labels_N) < 2 or (labels_N != labels_N[0]).any():
+    @cached_property
+    def label_counts(self) -> dict[str, int]:
+        """Return the number of training rows of each label; {} for a task without labels."""
+        if not isinstance(self.task, TextClassification) or self.task.is_regression:
+            return {}
+        counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
+        return dict(zip(self.task.labels, counts.tolist(), strict=True))
+
+    @cached_property
+    def score_range(self) -> tuple[float, float, float] | None:
+        """Return (lowest, mean, highest) score of the training rows of a regression, None for other tasks."""
+        if not isinstance(self.task, TextClassification) or not self.task.is_regression:
             return None
-        label = f"{labels_N[0]:g}" if self.task.is_regression else self.task.labels[labels_N[0]]
-        first = "the first " if self.recipe.train.max_eval_samples is not None else ""
-        return f"{name}: all of {first}{len(labels_N):,} rows are labelled {label}; its scores say little"
+        return tuple(float(value) for value in (self.train.labels.min(), self.train.labels.mean(), self.train.labels.max()))
+
+    @cached_property
+    def uniform_labels(self) -> dict[str, str]:
+        """Return the only label or score of each eval split that has several rows and no other label."""
+        if not isinstance(self.task, TextClassification):
+            return {}
+        labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
+        uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
+        return {name: f"{one:g}" if self.task.is_regression else self.task.labels[one] for name, one in uniform.items()}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of the rows, by split."""
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
 
     @property
     def skipped_rows(self) -> dict[str, int]:
+        """Return the number of bad rows that were skipped, by split."""
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
-
-
-def _some(names: list[str], between: str = ", ") -> str:
-    """The first names, and how many there are in all where that is not all of them."""
-    more = [f"... ({len(names)} in all)"] if len(names) > MOST_SHOWN else []
-    return between.join([*names[:MOST_SHOWN], *more])
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -139,7 +130,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:
-    """The files that training starts from: the model's, or those of the run in `init_from`."""
+    """Find the files that training starts from: the model's, or those of the run in `init_from`."""
     model = recipe.model or ""
     if recipe.init_from is None:
         return find_model(model, recipe.train.from_scratch)
@@ -149,13 +140,13 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
     run.check_model(result)
-    if not _same_place(there := run.recipe().model, model):
-        raise InputError(f"{where}: expected a run of {model}, got one of {there}; give --model {there}")
+    if not _same_place(trained := run.recipe().model, model):
+        raise InputError(f"{where}: expected a run of {model}, got one of {trained}; give --model {trained}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
 def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> int:
-    """In an epoch: an example is one sequence, a question takes as many as its context has windows."""
+    """Return the sequences of an epoch: an example is one, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
     windows = encode_split(task, examples, build_tokenizer(files, task), recipe, what=task.train.name, show=is_main_process())
@@ -173,9 +164,9 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
 
 
 def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """The result of a complete run, to return as it is.
+    """Return the result of a complete run, None where there is something left to do.
 
-    Raises InputError where `output` holds something else or cannot be written.
+    Raises InputError where the directory holds something else or cannot be written.
     """
     where = f"--output {run.path}"
     check_writable(run.path)
@@ -193,7 +184,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
 
 
 def check_writable(output: Path) -> None:
-    """Raises InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
+    """Raise InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
     existing = next(path for path in (output, *output.absolute().parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
@@ -205,43 +196,18 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def _check_same_run(where: str, there: Recipe, here: Recipe) -> None:
-    """Raises InputError naming the first thing that moves the score and differs."""
-    for key in differing_keys(there, here, "resume"):
-        old, new = value_at(there, key), value_at(here, key)
+def _check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
+    """Raise InputError that names the first key that moves the score and differs."""
+    for key in differing_keys(recorded, asked, "resume"):
+        old, new = value_at(recorded, key), value_at(asked, key)
         if key not in ("model", "init_from", "data") or not _same_place(old, new):
             raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; choose another --output")
 
 
 def _same_place(one: str | None, other: str | None) -> bool:
-    """Whether two names are one, or two spellings of one directory. An alias and a hub id are what they say."""
+    """Return whether two names are equal, or two spellings of one directory; an alias is no directory."""
     if one == other:
         return True
     if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
         return False
     return Path(one).samefile(other)
-
-
-def describe(plan: Plan) -> None:
-    """What is about to run, in a line or two; said before torch is imported."""
-    recipe, task = plan.recipe, plan.task
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
-    if len(task.evals) > MOST_SHOWN:
-        dev += f" + ... ({len(task.evals)} splits)"
-    model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
-    say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
-    if plan.files.packaged:
-        say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
-    if recipe.starts_from and not recipe.init_from:
-        say(
-            f"this run starts from the pre-trained model, the published one from the run of {recipe.starts_from}; it is not "
-            f"compared. To start there: debft {recipe.starts_from.partition('/')[0]} --recipe {recipe.starts_from}, "
-            "then --init-from its run"
-        )
-    if recipe.note:
-        say(f"note on the recipe: {recipe.note}")
-    for line in plan.remarks():
-        say(line)
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")
-    say_skipped(plan.examples)

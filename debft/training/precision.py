@@ -1,4 +1,4 @@
-"""The precision that a recipe runs in here, and what a person should know about it."""
+"""A recipe runs in the precision that it asks for where this machine has it; a person is told what that costs."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,13 @@ from debft.runtime.devices import check_precision
 
 
 def precision_for(recipe: Recipe, check: Callable[[str], str] = check_precision) -> tuple[str, str]:
-    """(precision, remark): the remark says where the precision comes from, or what it costs; "" where there is nothing to say.
+    """Return (precision, remark): where the precision comes from or what it costs, "" where there is nothing to remark.
 
     SiFT runs as its recipe was published, and in fp32 where no recipe was: bf16, which `auto` takes elsewhere, rounds its
     ascent away (tests/test_sift_precision.py, benchmarks/RESULTS.md). A recipe's precision that this machine lacks becomes
-    fp32; the command line has refused one that was given there. check: what the hardware has, as `check_precision`.
+    fp32; the command line has refused one that was given there.
+
+    check: tells what the hardware has, as `check_precision` does
     """
     asked, published = recipe.runtime.precision, _published(recipe) if recipe.sift.weight else None
     wanted = (published or "fp32") if recipe.sift.weight and asked == "auto" else asked
@@ -27,7 +29,7 @@ def precision_for(recipe: Recipe, check: Callable[[str], str] = check_precision)
 
 
 def _remark(precision: str, asked: str, published: str | None) -> str:
-    """What is to be said of SiFT in `precision`."""
+    """Return the remark on SiFT in `precision`, "" where there is none."""
     if precision == published:
         return "as published"
     origin = f"published in {published}" if published else ""
@@ -37,7 +39,7 @@ def _remark(precision: str, asked: str, published: str | None) -> str:
 
 
 def _published(recipe: Recipe) -> str | None:
-    """The precision of the packaged SiFT recipe of this model and task; None where there is none, or it does not say."""
+    """Return the precision of the packaged SiFT recipe of this model and task; None where there is none, or it names none."""
     path = default_recipe_path(recipe.task or "", recipe.model or "", sift=True)
     if not path.stem.endswith("-sift"):
         return None

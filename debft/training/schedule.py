@@ -1,4 +1,4 @@
-"""How many optimizer steps a run has, and the learning rate of each."""
+"""The recipe decides how many optimizer steps a run has, and the learning rate of each."""
 
 import math
 
@@ -8,7 +8,7 @@ from debft.errors import InputError
 
 
 def num_steps(config: TrainConfig, num_examples: int) -> int:
-    """Optimizer steps of the whole run."""
+    """Return the number of optimizer steps of the whole run."""
     if config.max_steps is not None:
         return config.max_steps
     if config.steps == "down":
@@ -17,12 +17,12 @@ def num_steps(config: TrainConfig, num_examples: int) -> int:
 
 
 def num_warmup_steps(config: TrainConfig, total_steps: int) -> int:
-    """Optimizer steps, whatever the number of processes; a fraction of the run is rounded up, as in transformers."""
+    """Return the number of optimizer steps of the warm-up; a fraction of the run is rounded up, as in transformers."""
     return math.ceil(total_steps * config.warmup_steps) if config.warmup_steps < 1 else int(config.warmup_steps)
 
 
 def learning_rate(step: int, config: TrainConfig, total_steps: int) -> float:
-    """Of update `step`, counted from 0: the first update of a run with a warm-up has rate 0, in both forms.
+    """Return the rate of update `step`, counted from 0: the first update of a run with a warm-up has rate 0, in both forms.
 
     Source: `linear`, transformers optimization.get_linear_schedule_with_warmup; `linear_unshifted`, microsoft/DeBERTa
     DeBERTa/optims/lr_schedulers.py warmup_linear.
@@ -36,7 +36,7 @@ def learning_rate(step: int, config: TrainConfig, total_steps: int) -> float:
 
 
 def check_schedule(config: TrainConfig, num_examples: int) -> int:
-    """Optimizer steps of the run. Raises InputError for a run without steps or a warm-up that it never leaves."""
+    """Return the number of optimizer steps. Raises InputError for a run without steps or a warm-up that it never leaves."""
     total = num_steps(config, num_examples)
     if total < 1:
         raise InputError(

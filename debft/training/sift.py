@@ -1,5 +1,5 @@
-"""SiFT, scale-invariant adversarial fine-tuning: the embeddings are normalised, perturbed where it hurts, and the model is
-trained to say the same of both.
+"""SiFT, scale-invariant adversarial fine-tuning, normalises the embeddings, perturbs them where it hurts most, and trains the
+model to give the same outputs for both.
 
 Source: microsoft/DeBERTa DeBERTa/sift/sift.py and apps/run.py at commit 4d7fe0b; He et al., DeBERTa, arXiv 2006.03654, section 4.
 Five faults of that code are left out: regression logits softmaxed over the batch, no form for spans, the choice among several
@@ -28,20 +28,23 @@ LOGS = ("sift_loss", "sift_delta_norm", "sift_skipped")
 
 
 def perturbed_module(model: torch.nn.Module) -> torch.nn.Module:
-    """The LayerNorm behind the embeddings. Raises InputError where the model has none, or several."""
-    found = {name: module for name, module in model.named_modules() if name.endswith(MODULE)}
-    if len(found) != 1:
-        names = ", ".join(found) or "none"
+    """Return the LayerNorm behind the embeddings. Raises InputError where the model has none, or several."""
+    candidates = {name: module for name, module in model.named_modules() if name.endswith(MODULE)}
+    if len(candidates) != 1:
+        names = ", ".join(candidates) or "none"
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise InputError(f"--sift: expected a model with one {MODULE} to perturb, {kind} has {names}; leave --sift out")
-    return next(iter(found.values()))
+    return next(iter(candidates.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiftLoss:
-    """Task loss + weight * SiFT loss, both summed over the batch: a loss for `optimizer_steps`.
+    """A loss for `optimizer_steps`: the task's loss + weight * SiFT's loss, both summed over the batch.
 
-    plain: the model inside the wrapper for several processes; half: whether matrix products run in fp16.
+    head: the head of the task.
+    config: weight, step size and size of the noise.
+    plain: the model inside the wrapper for several processes.
+    half: whether matrix products run in fp16.
     """
 
     head: Head
@@ -50,7 +53,7 @@ class SiftLoss:
     half: bool = False
 
     def __call__(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """(sum of the losses, sums for the log): three forward passes with dropout masks of their own."""
+        """Return (sum of the losses, sums for the log), of three forward passes with dropout masks of their own."""
         with _normalised(self.plain) as embeddings:
             clean = self.head.outputs(model, batch)
             normal_BLH = embeddings.seen.detach()
@@ -66,7 +69,7 @@ class SiftLoss:
     def _adversarial(
         self, embeddings: "_Embeddings", normal_BLH: torch.Tensor, target: torch.Tensor, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(delta after one step of ascent, 1.0 where the step was left out because its gradient was not finite)."""
+        """Return (delta after one step of ascent, 1.0 where the step was left out because its gradient was not finite)."""
         config = self.config
         noise_BLH = first_draw(batch["noise_seed"], normal_BLH.shape[1:]).to(normal_BLH.dtype) * config.init_std
         delta_BLH = noise_BLH.clamp(-2 * config.init_std, 2 * config.init_std).requires_grad_()
@@ -83,7 +86,11 @@ class SiftLoss:
 
 @dataclass
 class _Embeddings:
-    """seen: the normalised embeddings of the last pass; replacement: what stands in their place, None for themselves."""
+    """The hook in front of the LayerNorm notes the embeddings, or replaces them.
+
+    seen: the normalised embeddings of the last forward pass.
+    replacement: what the model gets in their place, None for themselves.
+    """
 
     seen: torch.Tensor | None = None
     replacement: torch.Tensor | None = None
@@ -91,7 +98,7 @@ class _Embeddings:
 
 @contextmanager
 def _normalised(model: torch.nn.Module) -> Iterator[_Embeddings]:
-    """While it lasts, the model's embeddings are normalised, or replaced. Evaluation and saving never see it."""
+    """Normalise or replace the model's embeddings while the block lasts. Evaluation and saving never see it."""
     embeddings = _Embeddings()
 
     def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -108,7 +115,7 @@ def _normalised(model: torch.nn.Module) -> Iterator[_Embeddings]:
 
 
 def first_draw(seeds_B: torch.Tensor, shape_LH: torch.Size) -> torch.Tensor:
-    """Standard normal numbers (B, L, H), float32. Number (l, h) of an example is a function of its seed alone.
+    """Return standard normal numbers (B, L, H), float32. Number (l, h) of an example is a function of its seed alone.
 
     A hash of seed and place gives 64 bits, two halves of them uniform numbers, Box and Muller's transform a normal one.
     Source of the hash: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (SplitMix64).
@@ -122,16 +129,17 @@ def first_draw(seeds_B: torch.Tensor, shape_LH: torch.Size) -> torch.Tensor:
 
 
 def _split_mix(x: torch.Tensor) -> torch.Tensor:
+    """Return the hash of each 64-bit number."""
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _shift(x, 31)
 
 
 def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """To the right without the sign: torch's own shift of int64 keeps it."""
+    """Shift to the right without the sign, which torch's own shift of int64 keeps."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(number: int) -> int:
-    """The int64 with the bits of a uint64."""
+    """Return the int64 that has the bits of a uint64."""
     return number - (1 << 64) if number >= 1 << 63 else number

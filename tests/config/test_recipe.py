@@ -6,7 +6,7 @@ from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
 from debft.config.reading import from_dict, load_recipe, parse_set
 from debft.config.recipe import recipe_hash, to_dict
 from debft.errors import InputError
-from debft.models.build import MODELS
+from debft.models.names import MODELS
 from debft.tasks import TASKS
 
 # REFERENCE: epochs / warm-up / learning rate / batch / head dropout of experiments/glue/mnli.sh, and of the cards.

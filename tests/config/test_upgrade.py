@@ -84,6 +84,14 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
     assert to_dict(recipe)["runtime"] == old["runtime"] | {"deterministic": False}  # a key that came later, as before it came
 
 
+def test_recipe_of_an_old_run_can_be_given_for_a_new_one(tmp_path):
+    """As `--recipe runs/.../recipe.yaml`."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(OLD)
+    assert load_recipe(path, {"text.max_seq_length": 32}).text.max_seq_length == 32
+    assert load_recipe(path) == from_dict(yaml12.parse(OLD, ""), "")
+
+
 def test_recipe_of_an_old_result_is_read(tmp_path):
     counts = dict.fromkeys(("num_train_examples", "num_tokens", "steps", "peak_memory_bytes"), 1)
     by_name = {name: {} for name in ("scores", "num_examples", "timing", "environment")}

@@ -27,8 +27,8 @@ def answers(text="Paris", start=0):
 
 def good_rows():
     return [
-        {"id": f"q{i}", "question": f"Which city, {i}?", "context": CONTEXT, "answers": answers(*found)}
-        for i, found in enumerate([("Paris", 0), ("the Seine", 14), ("Paris", 25), ("old", 34)])
+        {"id": f"q{i}", "question": f"Which city, {i}?", "context": CONTEXT, "answers": answers(*gold)}
+        for i, gold in enumerate([("Paris", 0), ("the Seine", 14), ("Paris", 25), ("old", 34)])
     ]
 
 
@@ -87,8 +87,8 @@ def write(path, rows):
 
 
 def read(root, task="squad2", *, skip=False):
-    found = TASKS[task]
-    return check_rows(load_table(found, found.train, str(root)), found, train=True, skip=skip)
+    entry = TASKS[task]
+    return check_rows(load_table(entry, entry.train, str(root)), entry, train=True, skip=skip)
 
 
 def message_of(root, file, task="squad2", *, skip=False):
@@ -384,8 +384,8 @@ def test_squad_2_file_is_not_found_for_squad_1_1(tmp_path):
 def test_questions_without_answers_are_read_to_be_answered(tmp_path):
     rows = [{k: v for k, v in row.items() if k not in ("answers", "is_impossible")} for row in questions()]
     write(tmp_path / "new.json", nested([rows]))
-    found = check_texts(read_table(tmp_path / "new.json"), TASKS["squad2"])
-    assert (found.ids, found.texts[0]) == (["a0", "a1", "a2"], ("Which city, 0?", CONTEXT))
+    examples = check_texts(read_table(tmp_path / "new.json"), TASKS["squad2"])
+    assert (examples.ids, examples.texts[0]) == (["a0", "a1", "a2"], ("Which city, 0?", CONTEXT))
 
 
 def test_blank_question_is_refused_to_be_answered(tmp_path):
@@ -416,11 +416,11 @@ def test_answer_that_no_window_holds_whole_ends_the_command(tmp_path):
     write_one(tmp_path, context, text, context.index(text))
     with pytest.raises(InputError) as error:
         plan_of(tmp_path, max_steps=1, doc_stride=4)
-    said = str(error.value)
-    assert said.startswith(
+    message = str(error.value)
+    assert message.startswith(
         f"{tmp_path}/train-v2.0.json: question a1: answers: expected an answer that lies whole in a window, got one of "
     )
-    needed = int(said.partition("questions.doc_stride=")[2].split()[0])
+    needed = int(message.partition("questions.doc_stride=")[2].split()[0])
     assert plan_of(tmp_path, max_steps=1, max_seq_length=128, doc_stride=needed)
 
 

@@ -82,8 +82,8 @@ def write_objects(path, rows):
 
 
 def read(root, task, *, skip):
-    found = TASKS[task]
-    return check_rows(load_table(found, found.train, str(root)), found, train=True, skip=skip)
+    entry = TASKS[task]
+    return check_rows(load_table(entry, entry.train, str(root)), entry, train=True, skip=skip)
 
 
 def message_of(root, task, file, *, skip=False):
@@ -357,9 +357,9 @@ def test_cut_parquet_is_one_line_with_the_words_of_pyarrow(tmp_path, task, cut):
     path = tmp_path / task / "train.parquet"
     write_objects(path, [row | {"label": 1} for row in objects(task)])
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(pyarrow.ArrowException) as theirs:
+    with pytest.raises(pyarrow.ArrowException) as original:
         pyarrow.parquet.read_table(path)
-    words = str(theirs.value).splitlines()[0].replace(str(path), "FILE")
+    words = str(original.value).splitlines()[0].replace(str(path), "FILE")
     for skip in (False, True):
         assert (
             message_of(tmp_path, task, f"{task}/train.parquet", skip=skip)

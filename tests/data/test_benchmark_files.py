@@ -90,19 +90,21 @@ def test_own_name_of_a_column_wins_over_the_benchmarks():
 )
 def test_folder_of_the_benchmark_is_read_where_the_file_system_has_no_case(tmp_path, task, folder, rows, labels):
     """There `cola/train.tsv`, the hub's layout, finds the benchmark's own `CoLA/train.tsv`."""
-    found = TASKS[task]
+    entry = TASKS[task]
     for root, name in (("with", folder), ("without", task)):
         (tmp_path / root / name).mkdir(parents=True)
         (tmp_path / root / name / "train.tsv").write_text("\n".join(rows) + "\n")
-    ours, theirs = (check_rows(load_table(found, found.train, str(tmp_path / root)), found) for root in ("with", "without"))
-    assert ours.labels.tolist() == theirs.labels.tolist() == labels
-    assert ours.fingerprint() == theirs.fingerprint() and ours.ids == theirs.ids
+    with_header, without_header = (
+        check_rows(load_table(entry, entry.train, str(tmp_path / root)), entry) for root in ("with", "without")
+    )
+    assert with_header.labels.tolist() == without_header.labels.tolist() == labels
+    assert with_header.fingerprint() == without_header.fingerprint() and with_header.ids == without_header.ids
 
 
 def test_hubs_layout_is_still_read_below_its_own_name(tmp_path):
     write_tsv(tmp_path / "cola" / "train.tsv", ["sentence", "label"], [("He slept.", 1), ("Slept he.", 0)])
-    found = TASKS["cola"]
-    assert check_rows(load_table(found, found.train, str(tmp_path)), found).labels.tolist() == [1, 0]
+    entry = TASKS["cola"]
+    assert check_rows(load_table(entry, entry.train, str(tmp_path)), entry).labels.tolist() == [1, 0]
 
 
 PAIR = {"premise": "a", "hypothesis": "б", "id": "p1"}

@@ -33,10 +33,10 @@ def true_label(premise: str, hypothesis: str) -> str:
     clause = next(clause for clause in clauses if animal in clause.split())
     denied = "not" in words or "never" in words
     slot, value = next((slot, word) for slot, values in demo.SLOTS.items() for word in words if word in values)
-    told = next((word for word in clause.split() if word in demo.SLOTS[slot]), None)
-    if told is None:
+    fact = next((word for word in clause.split() if word in demo.SLOTS[slot]), None)
+    if fact is None:
         return "neutral"
-    return "entailment" if (told == value) != denied else "contradiction"
+    return "entailment" if (fact == value) != denied else "contradiction"
 
 
 def test_every_label_follows_from_its_text(mnli, split):
@@ -61,9 +61,9 @@ def test_rows_of_a_split_do_not_move_when_another_has_more_rows(mnli, monkeypatc
 @pytest.mark.parametrize("task", ["mnli", "squad2", "xnli"])
 def test_rows_are_those_that_the_frozen_table_was_measured_on(task):
     """The same on every machine and in every process: the fingerprints were taken elsewhere."""
-    found, frozen = TASKS[task], load_published("demo").fingerprints[task]
-    for split in found.splits:
-        assert check_rows(demo.table(found, split), found).fingerprint() == frozen[split.name], split.name
+    entry, frozen = TASKS[task], load_published("demo").fingerprints[task]
+    for split in entry.splits:
+        assert check_rows(demo.table(entry, split), entry).fingerprint() == frozen[split.name], split.name
 
 
 def test_mismatched_split_is_harder(mnli):
@@ -152,14 +152,14 @@ def test_xnli_labels_follow_from_the_text():
     opposites = {"happy": "sad", "clean": "dirty", "garden": "kitchen"}
     opposites |= {value: key for key, value in opposites.items()}
     for premise, hypothesis, label in languages.rows("test.en"):
-        told, claim = premise.split(), hypothesis.split()
+        noted, claim = premise.split(), hypothesis.split()
         value = next(word for word in claim if word in (*opposites, *languages.AGES))
         others = {opposites[value]} if value in opposites else {*languages.AGES} - {value}
-        assert told[0] == claim[0]
-        if not {value, *others} & {*told}:
+        assert noted[0] == claim[0]
+        if not {value, *others} & {*noted}:
             expected = "neutral"
         else:
-            expected = "entailment" if (value in told) != ("not" in claim) else "contradiction"
+            expected = "entailment" if (value in noted) != ("not" in claim) else "contradiction"
         assert expected == label, (premise, hypothesis)
 
 

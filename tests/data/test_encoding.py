@@ -11,7 +11,8 @@ from debft.data import encoding, encoding_cache
 from debft.data.encoding import encode
 from debft.data.rows import check_rows
 from debft.data.truncation import longest_first, random_ends
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runs.environment import code_digest
 
 
@@ -33,12 +34,12 @@ def run(examples, tokenizer, **changes):
 
 @pytest.mark.parametrize("max_seq_length", [8, 9, 32, 33, 100])
 def test_features_equal_transformers_own_truncation(examples, tokenizer, max_seq_length):
-    ours = run(examples, tokenizer, max_seq_length=max_seq_length)
-    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=max_seq_length)
+    got = run(examples, tokenizer, max_seq_length=max_seq_length)
+    expected = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=max_seq_length)
     for i in range(len(examples)):
-        ids, types = ours.example(i)
-        assert ids.tolist() == theirs["input_ids"][i]
-        assert types.tolist() == theirs["token_type_ids"][i]
+        ids, types = got.example(i)
+        assert ids.tolist() == expected["input_ids"][i]
+        assert types.tolist() == expected["token_type_ids"][i]
 
 
 def test_real_pairs_equal_transformers_own_truncation(shared, mnli, tmp_path):
@@ -48,10 +49,12 @@ def test_real_pairs_equal_transformers_own_truncation(shared, mnli, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
     tokenizer = build_tokenizer(ModelFiles(name="x", path=tmp_path))
     examples = check_rows(load_table(mnli, mnli.evals[0], str(shared)), mnli)
-    ours = run(examples, tokenizer, max_seq_length=48)
-    theirs = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=48)["input_ids"]
-    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs
-    assert ours.truncated > 100
+    got = run(examples, tokenizer, max_seq_length=48)
+    expected = tokenizer([t[0] for t in examples.texts], [t[1] for t in examples.texts], truncation=True, max_length=48)[
+        "input_ids"
+    ]
+    assert [got.example(i)[0].tolist() for i in range(len(examples))] == expected
+    assert got.truncated > 100
 
 
 def test_longest_first_hand_made_cases():
@@ -148,12 +151,12 @@ def test_cache_that_cannot_be_written_is_said_once_and_done_without(examples, to
     expected = run(examples, tokenizer, cached=False).ids_T
     for _ in range(2):
         assert np.array_equal(run(examples, tokenizer).ids_T, expected)
-    said = capsys.readouterr().err
-    assert said.count("cannot be written") == 1 and str(tmp_path / "encoded") in said
+    output = capsys.readouterr().err
+    assert output.count("cannot be written") == 1 and str(tmp_path / "encoded") in output
     assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_swapped_texts_equal_transformers_on_the_swapped_pair(examples, tokenizer):
-    ours = run(examples, tokenizer, swap_texts=True)
-    theirs = tokenizer([t[1] for t in examples.texts], [t[0] for t in examples.texts], truncation=True, max_length=32)
-    assert [ours.example(i)[0].tolist() for i in range(len(examples))] == theirs["input_ids"]
+    got = run(examples, tokenizer, swap_texts=True)
+    expected = tokenizer([t[1] for t in examples.texts], [t[0] for t in examples.texts], truncation=True, max_length=32)
+    assert [got.example(i)[0].tolist() for i in range(len(examples))] == expected["input_ids"]

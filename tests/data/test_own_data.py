@@ -27,6 +27,7 @@ from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.scoring import inference, loading
 from debft.tasks import TASKS, TEXT
+from debft.training.describe import remarks
 from debft.training.plan import make_plan
 from debft.training.run import finetune
 
@@ -115,8 +116,8 @@ def test_columns_are_found(tmp_path, name):
 @pytest.mark.parametrize("place", ["", "text"])
 def test_every_form_of_file_is_the_same_data(tmp_path, form, place):
     write(tmp_path / place / f"train.{form}", rows_of(text=WORDS, label=["p", "n", "p"]))
-    found = read(tmp_path)
-    assert (found.texts, found.labels.tolist()) == ([("a b",), ("c d",), ("e f",)], [1, 0, 1])
+    examples = read(tmp_path)
+    assert (examples.texts, examples.labels.tolist()) == ([("a b",), ("c d",), ("e f",)], [1, 0, 1])
 
 
 def test_line_breaks_and_quotes_inside_csv_texts_stay(tmp_path):
@@ -226,11 +227,11 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
         "from debft.config.recipe import TextConfig; "
         f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
-    found = {
+    orders = {
         subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout
         for seed in "123"
     }  # fmt: skip
-    assert found == {"('0001', '001', '01', '1', '02', '2')\n"}
+    assert orders == {"('0001', '001', '01', '1', '02', '2')\n"}
 
 
 # values, settings, scores that are kept
@@ -455,8 +456,8 @@ def classified(tmp_path_factory):
 
 
 def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classified):
-    result, _, data, said = classified
-    before = said[: said.index("training from step 1")]
+    result, _, data, log = classified
+    before = log[: log.index("training from step 1")]
     assert f"text   demo   dialect card   data {data}   90 train   30 dev" in before
     assert 'texts "title, short", body   label tone' in before
     assert "labels   Bad 30   good 30   so-so 30" in before
@@ -472,9 +473,11 @@ def test_run_learns_the_users_labels(classified):
     assert result["scores"]["validation/accuracy"] > 60
     rows = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
     assert {row["label"] for row in rows} == {"Bad", "good", "so-so"}
-    truth, said = [row["label"] for row in rows], [row["prediction"] for row in rows]
-    assert result["scores"]["validation/macro_f1"] == pytest.approx(100 * sklearn.metrics.f1_score(truth, said, average="macro"))
-    assert result["scores"]["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(truth, said))
+    truth, predictions = [row["label"] for row in rows], [row["prediction"] for row in rows]
+    assert result["scores"]["validation/macro_f1"] == pytest.approx(
+        100 * sklearn.metrics.f1_score(truth, predictions, average="macro")
+    )
+    assert result["scores"]["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(truth, predictions))
 
 
 def test_saved_model_knows_columns_and_labels(classified):
@@ -503,8 +506,8 @@ def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp
 
 
 def test_run_evaluates_its_own_data(classified):
-    found = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
-    assert found["scores"] == classified[0]["scores"]
+    evaluated = inference.evaluate(loading.load_predictor(str(classified[1]), None, "auto"), None)
+    assert evaluated["scores"] == classified[0]["scores"]
 
 
 def test_model_is_trained_on_with_its_own_order_of_labels(classified, tmp_path):
@@ -523,22 +526,26 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     result = finetune(recipe, tmp_path / "run")
     assert result.scores["validation/pearson"] > 60 and set(result.scores) == {"validation/pearson", "validation/spearmanr"}
     predictor = loading.load_predictor(str(tmp_path / "run" / "model"), None, "auto")
-    assert (predictor.task.is_regression, predictor.task.text_keys, predictor.task.label_key) == (True, ("body",), "tone")
+    assert (predictor.loaded.task.is_regression, predictor.loaded.task.text_keys, predictor.loaded.task.label_key) == (
+        True,
+        ("body",),
+        "tone",
+    )
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))
     assert all(row["scores"] == {"score": pytest.approx(row["prediction"], abs=1e-6)} for row in rows)
-    assert make_plan(recipe).remarks() == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
+    assert remarks(make_plan(recipe)) == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
 
 
 def test_whole_numbers_taken_for_labels_say_how_to_make_them_a_score(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 42, label=[*range(21)] * 2))
-    labels = make_plan(recipe_for(tmp_path)).remarks()[1]
+    labels = remarks(make_plan(recipe_for(tmp_path)))[1]
     assert labels.startswith("labels   0 2   1 2") and labels.endswith(
         "... (21 in all)   (whole numbers are labels; --problem regression makes them a score)"
     )
-    assert make_plan(recipe_for(tmp_path, problem="regression")).remarks()[1] == "scores 0 to 20, mean 10.00"
-    assert make_plan(recipe_for(tmp_path, problem="classification")).remarks()[1].endswith("   ... (21 in all)")
+    assert remarks(make_plan(recipe_for(tmp_path, problem="regression")))[1] == "scores 0 to 20, mean 10.00"
+    assert remarks(make_plan(recipe_for(tmp_path, problem="classification")))[1].endswith("   ... (21 in all)")
 
 
 @pytest.mark.parametrize(
@@ -564,14 +571,14 @@ def test_columns_that_are_not_read_are_said(tmp_path):
     for split in ("train", "validation"):
         rows = rows_of(Id=["x1", "x2"], text=["a b", "c d"], lang=["en", "de"], n=[1, 2], label=["p", "n"])
         write(tmp_path / f"{split}.csv", rows)
-    assert make_plan(recipe_for(tmp_path)).remarks()[:2] == ["texts text   label label", "not read: lang, n"]
-    assert make_plan(recipe_for(tmp_path, text_columns="text")).remarks()[1].startswith("labels")
+    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["texts text   label label", "not read: lang, n"]
+    assert remarks(make_plan(recipe_for(tmp_path, text_columns="text")))[1].startswith("labels")
 
 
 def test_labels_that_differ_in_case_alone_are_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b", "c d", "e f"], label=["Yes", "yes", "no"]))
-    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path)))[1:] == [
         "labels   Yes 1   no 1   yes 1",
         "labels that differ in case alone: Yes, yes",
     ]
@@ -580,8 +587,8 @@ def test_labels_that_differ_in_case_alone_are_said(tmp_path):
 def test_eval_rows_of_one_label_are_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 4, label=["a", "a", "b", "b"]))
-    assert make_plan(recipe_for(tmp_path)).remarks()[1:] == ["labels   a 2   b 2"]
-    assert make_plan(recipe_for(tmp_path, max_eval_samples=2)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path)))[1:] == ["labels   a 2   b 2"]
+    assert remarks(make_plan(recipe_for(tmp_path, max_eval_samples=2)))[1:] == [
         "labels   a 2   b 2",
         "validation: all of the first 2 rows are labelled a; its scores say little",
     ]
@@ -590,7 +597,7 @@ def test_eval_rows_of_one_label_are_said(tmp_path):
 def test_label_that_no_training_row_has_is_said(tmp_path):
     for split in ("train", "validation"):
         write(tmp_path / f"{split}.csv", rows_of(text=["a b"] * 6, label=["a", "a", "b", "b", "c", "c"]))
-    assert make_plan(recipe_for(tmp_path, max_train_samples=4)).remarks()[1:] == [
+    assert remarks(make_plan(recipe_for(tmp_path, max_train_samples=4)))[1:] == [
         "labels   a 2   b 2   c 0",
         "no training row in the first 4 is labelled c: the model cannot learn it",
     ]

@@ -121,5 +121,5 @@ def test_fingerprint_follows_texts_labels_and_order(mnli):
 )
 def test_real_glue_files_lose_no_row(shared, task, train, dev):
     """CoLA has no header, MRPC a byte order mark and unpaired quotes, STS-B commas in quotes."""
-    found = TASKS[task]
-    assert [len(check_rows(load_table(found, split, str(shared)), found)) for split in found.splits] == [train, dev]
+    entry = TASKS[task]
+    assert [len(check_rows(load_table(entry, split, str(shared)), entry)) for split in entry.splits] == [train, dev]

@@ -9,7 +9,8 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.published.comparison import changed_keys
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"

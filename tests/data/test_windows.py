@@ -11,7 +11,8 @@ from debft.data.load import encode_split, load_table
 from debft.data.rows import Examples, check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.tasks import TASKS
 
 SIZES = {"max_seq_length": 48, "doc_stride": 12, "max_question_length": 16}
@@ -40,17 +41,17 @@ def encoded(examples, tokenizer, **changes):
 
 def own_windows(tokenizer, question, context, max_seq_length=48, stride=12, **_):
     """transformers' features of a pair: ids and token types of every window."""
-    found = tokenizer(
+    encoded = tokenizer(
         question, context, truncation="only_second", max_length=max_seq_length, stride=stride, return_overflowing_tokens=True
     )
-    return list(zip(found["input_ids"], found["token_type_ids"], strict=True))
+    return list(zip(encoded["input_ids"], encoded["token_type_ids"], strict=True))
 
 
 def test_windows_equal_transformers_own(tokenizer, demo_questions):
     windows = encoded(demo_questions, tokenizer)
-    ours = [tuple(part.tolist() for part in windows.example(i)) for i in range(len(windows))]
-    theirs = [window for texts in demo_questions.texts for window in own_windows(tokenizer, *texts)]
-    assert ours == theirs
+    got = [tuple(part.tolist() for part in windows.example(i)) for i in range(len(windows))]
+    expected = [window for texts in demo_questions.texts for window in own_windows(tokenizer, *texts)]
+    assert got == expected
     assert len(windows) > len(demo_questions) and windows.truncated > 0  # some contexts do take several
 
 
@@ -65,8 +66,8 @@ def test_windows_equal_transformers_own_on_squad(shared, tmp_path, length, strid
     windows = encode_windows(
         examples, tokenizer, max_seq_length=length, doc_stride=stride, max_question_length=64, what="x", cached=False, show=False
     )
-    theirs = [window for pair in examples.texts for window in own_windows(tokenizer, *pair, max_seq_length=length, stride=stride)]
-    assert [tuple(part.tolist() for part in windows.example(i)) for i in range(len(windows))] == theirs
+    expected = [window for pair in examples.texts for window in own_windows(tokenizer, *pair, max_seq_length=length, stride=stride)]
+    assert [tuple(part.tolist() for part in windows.example(i)) for i in range(len(windows))] == expected
     assert len(windows) >= per_question * len(examples)
 
 

@@ -9,8 +9,9 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
 from debft.models.tokens import foreign as foreign_tokenizers
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.tokenizer_json import save_tokenizer
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}

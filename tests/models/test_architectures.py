@@ -13,7 +13,7 @@ from conftest import dotted, write_mnli
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.training.run
+import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.encoding import encode
@@ -24,7 +24,11 @@ from debft.data.sources.files import read_table
 from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
 from debft.errors import InputError, Interrupted
-from debft.models.build import HEAD_DROPOUT, ModelFiles, build_model, build_tokenizer, longest_input, read_config, token_file
+from debft.models.build import HEAD_DROPOUT, build_model
+from debft.models.files import ModelFiles
+from debft.models.json_files import read_config
+from debft.models.positions import longest_input
+from debft.models.tokens.tokenizer import build_tokenizer, token_file
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference, loading
 from debft.tasks import TASKS
@@ -266,7 +270,7 @@ def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_path, monkeypatch):
     """With the dropout of the published configuration."""
     expected, through = runs(BY_NAME[name])
-    record = debft.training.run.record
+    record = debft.training.train.record
 
     def record_and_raise_signal(session, state, log, progress):
         record(session, state, log, progress)
@@ -274,10 +278,10 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_pat
             signal.raise_signal(signal.SIGTERM)
 
     recipe = recipe_for(BY_NAME[name], tmp_path)
-    monkeypatch.setattr(debft.training.run, "record", record_and_raise_signal)
+    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
     with pytest.raises(Interrupted):
         finetune(recipe, tmp_path / "run")
-    monkeypatch.setattr(debft.training.run, "record", record)
+    monkeypatch.setattr(debft.training.train, "record", record)
     assert finetune(recipe, tmp_path / "run", resume=True).scores == expected.scores
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     for tensor_name, tensor in load_file(through.model / "model.safetensors").items():

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.table import DataTable
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
 from debft.models.tokens import foreign as foreign_tokenizers
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.scoring import inference, loading
 
 TEXTS = ["the fox slept", "a dog in the garden"]
@@ -47,7 +48,7 @@ def table(**columns: list) -> DataTable:
 
 
 def scores(predictor, **columns: list) -> list[dict]:
-    rows = inference.predict(predictor, check_texts(table(**columns), predictor.task), "rows")
+    rows = inference.predict(predictor, check_texts(table(**columns), predictor.loaded.task), "rows")
     return [row["scores"] for row in rows]
 
 
@@ -59,7 +60,7 @@ def test_outputs_without_names_keep_their_numbers_and_it_is_said(saved, capsys):
 
 def test_labels_by_number_are_those_of_outputs_without_names(saved):
     predictor = loading.load_predictor(str(saved[2]), "text", "fp32")
-    rows = check_rows(table(text=TEXTS, label=[0, 1]), predictor.task)
+    rows = check_rows(table(text=TEXTS, label=[0, 1]), predictor.loaded.task)
     assert rows.labels.tolist() == [0, 1]
 
 
@@ -72,7 +73,7 @@ def test_own_names_of_a_model_of_another_program_are_used(saved, tmp_path, capsy
 
 def test_single_output_is_a_score(saved):
     predictor = loading.load_predictor(str(saved[1]), "text", "fp32")
-    assert predictor.task.is_regression and list(scores(predictor, text=TEXTS)[0]) == ["score"]
+    assert predictor.loaded.task.is_regression and list(scores(predictor, text=TEXTS)[0]) == ["score"]
 
 
 @pytest.mark.parametrize("task", ["mnli", "xnli"])
@@ -104,7 +105,7 @@ def test_names_that_leave_an_output_out_or_come_twice_are_refused(saved, tmp_pat
         loading.load_predictor(model, "text", "fp32")
 
 
-# ---- types of model that LAYOUTS does not have ----
+# ---- types of model that FAMILIES does not have ----
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "the", "in", "of", "to", "fox", "slept", "dog", "[E1]", "<eos>"]
 SMALL = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": len(WORDS),

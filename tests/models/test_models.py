@@ -13,18 +13,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 
 from debft.cli import doctor
 from debft.errors import InputError
-from debft.models.build import (
-    HEAD_DROPOUT,
-    MODELS,
-    ModelFiles,
-    build_model,
-    build_tokenizer,
-    canonical_name,
-    find_model,
-    model_labels,
-    short_name,
-)
+from debft.models.build import HEAD_DROPOUT, build_model
+from debft.models.files import ModelFiles, find_model
+from debft.models.names import MODELS, canonical_name, short_name
+from debft.models.outputs import model_labels
 from debft.models.positions import BEHIND_THE_PADDING, longest_input
+from debft.models.tokens.tokenizer import build_tokenizer
 
 
 @pytest.fixture

@@ -16,10 +16,14 @@ from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows
 from debft.errors import InputError
-from debft.models.build import MODELS, ModelFiles, build_model, build_tokenizer, find_model
+from debft.models.build import build_model
+from debft.models.files import ModelFiles, find_model
+from debft.models.names import MODELS
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runtime import hub
 from debft.tasks import TASKS
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 
 ALIAS = "all-minilm-l6-v2"
 PACKAGE = MODELS[ALIAS].package

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from debft.data.sources.files import read_table
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_tokenizer
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.vocabulary import tokenizer_from_spm
 
 NASTY = [

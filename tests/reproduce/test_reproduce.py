@@ -26,7 +26,8 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash, with_train
 from debft.config.schema import schema
 from debft.errors import InputError
-from debft.models.build import count_parameters, find_model
+from debft.models.files import find_model
+from debft.models.size import count_parameters
 from debft.output.pages.records import Cell, Report
 from debft.published import load as published
 from debft.reproduce import jobs

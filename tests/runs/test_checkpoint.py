@@ -26,7 +26,8 @@ from debft.runs.checkpoint import (
 )  # fmt: skip
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
-from debft.training import session
+from debft.training.checkpoints import save, save_best
+from debft.training.session import TrainState
 
 
 def trained(steps=3, seed=0):
@@ -287,16 +288,16 @@ def run_of_three_saves(directory):
     run, (model, optimizer) = RunDirectory(directory), trained()
     plan = SimpleNamespace(fingerprints={}, total_steps=9, recipe=SimpleNamespace(runtime=SimpleNamespace(keep_checkpoints=1)))
     accelerator = SimpleNamespace(wait_for_everyone=lambda: None, scaler=None)
-    one = SimpleNamespace(run=run, plan=plan, accelerator=accelerator, plain_model=model, optimizer=optimizer, speaks=True)
-    state = session.TrainState()
+    one = SimpleNamespace(run=run, plan=plan, accelerator=accelerator, loaded=SimpleNamespace(model=model), optimizer=optimizer)
+    state = TrainState()
     for step in range(1, 8):
         state.step = step
         run.append("steps.jsonl", {"step": step})
         if step % 2 == 0:
             state.best_step = step
-            session.save_best(one, state, {})
+            save_best(one, state, {})
         elif step > 1:
-            session.save(one, state)
+            save(one, state)
 
 
 def check_what_is_left(directory):

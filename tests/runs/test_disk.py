@@ -13,7 +13,9 @@ from conftest import write_mnli
 from filelock import FileLock
 from safetensors.torch import load_file
 
+import debft.training.evaluations
 import debft.training.run
+import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
@@ -137,10 +139,10 @@ def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe,
 def test_failing_final_evaluation_loses_no_step(recipe, through, tmp_path, monkeypatch):
     run = RunDirectory(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(debft.training.run, "final_evaluation", lambda *_: 1 / 0)
+        patch.setattr(debft.training.evaluations, "final_evaluation", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             finetune(recipe, run.path)
-    monkeypatch.setattr(debft.training.run, "record", lambda *_: pytest.fail("a step was trained again"))
+    monkeypatch.setattr(debft.training.train, "record", lambda *_: pytest.fail("a step was trained again"))
     finetune(recipe, run.path, resume=True)
     check_same(run, through)
 

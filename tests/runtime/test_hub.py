@@ -12,7 +12,7 @@ import pytest
 from debft.data.rows import check_rows
 from debft.data.sources import hub as hub_datasets
 from debft.errors import InputError
-from debft.models.build import find_model
+from debft.models.files import find_model
 from debft.runtime import hub
 
 

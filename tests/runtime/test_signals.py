@@ -236,7 +236,7 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
     """It was not sent along, so this step goes on; the next exchange carries it."""
     import torch
 
-    from debft.training.run import _stop_agreed
+    from debft.training.stopping import stop_agreed
 
     with stop_requested(show=False) as stop:
 
@@ -245,9 +245,9 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
             return torch.tensor([int(told[0]), 0])
 
         accelerator = SimpleNamespace(num_processes=2, device="cpu", gather=gather)
-        assert not _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert not stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         accelerator.gather = lambda told: torch.tensor([int(told[0]), 0])
-        assert _stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
+        assert stop_agreed(SimpleNamespace(accelerator=accelerator), stop)
         assert stop.number == signal.SIGTERM
 
 
@@ -266,11 +266,7 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     stop = StopRequest()
     stop.number = signal.SIGTERM
     split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
-    accelerator = SimpleNamespace(
-        unwrap_model=lambda model: model, process_index=0, num_processes=2, is_main_process=False,
-    )  # fmt: skip
-    model = SimpleNamespace(eval=lambda: None)
+    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False)
+    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=None, collate=None)
     with pytest.raises(Left):  # no batch was computed: there is no head
-        predict_logits(
-            accelerator, model, None, split, collate=None, micro_batch_tokens=1, what="x", told=lambda: bool(stop), leave=leave
-        )
+        predict_logits(loaded, accelerator, split, micro_batch_tokens=1, what="x", should_stop=lambda: bool(stop), leave=leave)

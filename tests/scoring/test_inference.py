@@ -51,10 +51,10 @@ def test_evaluate_prints_json_alone(trained):
 def test_predictions_of_the_dev_rows_are_those_of_the_run(trained):
     _, run, data = trained
     predictor = loading.load_predictor(str(run), None, "auto")
-    ours = list(inference.label(predictor, str(data / "mnli" / "validation_matched.tsv")))
+    rows = list(inference.label(predictor, str(data / "mnli" / "validation_matched.tsv")))
     of_run = [json.loads(line) for line in (run / "predictions" / "validation_matched.jsonl").read_text().splitlines()]
-    assert [(row["id"], row["prediction"]) for row in ours] == [(row["id"], row["prediction"]) for row in of_run]
-    for a, b in zip(ours, of_run, strict=True):
+    assert [(row["id"], row["prediction"]) for row in rows] == [(row["id"], row["prediction"]) for row in of_run]
+    for a, b in zip(rows, of_run, strict=True):
         assert a["scores"] == pytest.approx(b["scores"], abs=2e-6)
 
 
@@ -97,7 +97,7 @@ def test_model_knows_its_task_and_how_to_be_used(trained):
 
 def test_model_of_another_program_needs_its_task(trained, tmp_path):
     predictor = loading.load_predictor(str(foreign(trained[1] / "model", tmp_path / "m")), "mnli", "auto")
-    assert (predictor.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
+    assert (predictor.loaded.task.name, predictor.recipe.text.max_seq_length) == ("mnli", 256)
 
 
 def test_head_of_another_task_is_an_error_and_not_a_wrong_label(trained, tmp_path):
@@ -109,7 +109,7 @@ def read_back(text: str) -> list[dict[str, str]]:
     """Rows of the TSV, with its escapes taken back."""
     header, *lines = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
     plain = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
-    cells = [[re.sub(r"\\.", lambda found: plain[found[0]], cell) for cell in line] for line in lines]
+    cells = [[re.sub(r"\\.", lambda match: plain[match[0]], cell) for cell in line] for line in lines]
     return [dict(zip(header, line, strict=True)) for line in cells]
 
 
@@ -133,12 +133,12 @@ ANSWERS = [
 
 
 def test_answers_survive_the_tsv_to_the_last_character():
-    found = read_back("".join(line + "\n" for line in formats.FORMATS["tsv"](iter(ANSWERS))))
-    assert list(found[0]) == ["id", "prediction", "start", "end", "answer", "no_answer"]
-    for row, told in zip(ANSWERS, found, strict=True):
-        assert (row["id"], row["prediction"]) == (told["id"], told["prediction"])
-        assert (row["start"], row["end"]) == tuple(int(told[key]) if told[key] else None for key in ("start", "end"))
-        assert row["scores"] == {key: float(told[key]) for key in row["scores"]}
+    cells = read_back("".join(line + "\n" for line in formats.FORMATS["tsv"](iter(ANSWERS))))
+    assert list(cells[0]) == ["id", "prediction", "start", "end", "answer", "no_answer"]
+    for row, read in zip(ANSWERS, cells, strict=True):
+        assert (row["id"], row["prediction"]) == (read["id"], read["prediction"])
+        assert (row["start"], row["end"]) == tuple(int(read[key]) if read[key] else None for key in ("start", "end"))
+        assert row["scores"] == {key: float(read[key]) for key in row["scores"]}
 
 
 def test_label_named_as_a_column_takes_no_other_columns_place():

@@ -22,16 +22,16 @@ def test_accuracy_equals_scikit_learn_and_counting(seed):
     rng = np.random.default_rng(seed)
     predictions, references = rng.integers(0, 3, 999), rng.integers(0, 3, 999)
     assert by_name.compute("accuracy", predictions, references) == accuracy_score(references, predictions)
-    right = sum(said == true for said, true in zip(predictions, references, strict=True))
+    right = sum(guess == true for guess, true in zip(predictions, references, strict=True))
     assert by_name.compute("accuracy", predictions, references) == pytest.approx(right / 999, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", by_name.METRICS)
 def test_module_loads_offline_with_evaluate_itself(name):
-    found = evaluate.load(modules.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
+    scores = evaluate.load(modules.path(name)).compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
     correlation = 1 / 3**0.5
     by_hand = {"accuracy": 0.75, "f1": 0.8, "macro_f1": (0.8 + 2 / 3) / 2}
-    assert found == {name: pytest.approx(by_hand.get(name, correlation))}
+    assert scores == {name: pytest.approx(by_hand.get(name, correlation))}
 
 
 @pytest.mark.parametrize("name", by_name.METRICS)
@@ -81,7 +81,9 @@ def test_binary_score_equals_scikit_learn(name):
         references, predictions
     )
     assert by_name.compute(name, predictions, references) == oracle
-    tp, fp, fn, tn = (int(((predictions == said) & (references == true)).sum()) for said, true in ((1, 1), (1, 0), (0, 1), (0, 0)))
+    tp, fp, fn, tn = (
+        int(((predictions == guess) & (references == true)).sum()) for guess, true in ((1, 1), (1, 0), (0, 1), (0, 0))
+    )
     by_formula = {
         "f1": 2 * tp / (2 * tp + fp + fn),
         "matthews_correlation": (tp * tn - fp * fn) / ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5,
@@ -96,10 +98,10 @@ def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
     split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=np.array([1, 0, 0, 1]), truncated=0)
     swapped = replace(split, labels_S=1 - split.labels_S)
     examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_S, ids=list("0123"), empty_texts=0, source="rows.tsv")
-    ours = LabelHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
-    theirs = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
-    assert ours.scores == theirs.scores == {"accuracy": 75.0, "f1": 80.0}
-    assert [row["prediction"] for row in ours.rows] == [row["prediction"] for row in theirs.rows]
+    in_order = LabelHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
+    swapped_order = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
+    assert in_order.scores == swapped_order.scores == {"accuracy": 75.0, "f1": 80.0}
+    assert [row["prediction"] for row in in_order.rows] == [row["prediction"] for row in swapped_order.rows]
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():

@@ -35,18 +35,18 @@ def predictions(shared):
 
 
 def test_scores_equal_the_official_scorer_to_the_last_digit(predictions, answers):
-    found = squad.scores(predictions, answers)
-    assert found == OFFICIAL
-    assert list(found) == list(OFFICIAL)
+    scores = squad.scores(predictions, answers)
+    assert scores == OFFICIAL
+    assert list(scores) == list(OFFICIAL)
 
 
 def test_evaluate_module_equals_the_official_scorer(predictions, answers):
     module = evaluate.load(modules.path("squad_v2"), keep_in_memory=True)
-    found = module.compute(
+    scores = module.compute(
         predictions=[{"id": i, "prediction_text": predictions[i]} for i in answers],
         references=[{"id": i, "answers": {"text": gold, "answer_start": [0] * len(gold)}} for i, gold in answers.items()],
     )
-    assert found == OFFICIAL
+    assert scores == OFFICIAL
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import DIALECTS
-from debft.models.build import build_model, find_model
+from debft.models.build import build_model
+from debft.models.files import find_model
 from debft.runs import checkpoint
 from debft.scoring import inference, loading
 from debft.tasks import TASKS, QuestionAnswering
@@ -127,5 +128,5 @@ def test_checkpoint_is_read_into_aligned_memory(tmp_path):
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     checkpoint.save_checkpoint(tmp_path, "step-000001", 1, model, optimizer, {})
-    found = checkpoint.load_newest(tmp_path)
-    assert all(tensor.data_ptr() % ALIGNMENT == 0 for tensor in (*found.weights.values(), *found.moments.values()))
+    restored = checkpoint.load_newest(tmp_path)
+    assert all(tensor.data_ptr() % ALIGNMENT == 0 for tensor in (*restored.weights.values(), *restored.moments.values()))

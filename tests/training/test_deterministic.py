@@ -9,7 +9,7 @@ from test_finetune import tiny_recipe
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime import deterministic
-from debft.training import run
+from debft.training import run, train
 
 VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -34,8 +34,8 @@ def state() -> tuple[bool, bool]:
 
 def in_each_step(monkeypatch, do) -> list:
     """What `do()` returns after each step of the runs that follow."""
-    found, record = [], run.record
-    monkeypatch.setattr(run, "record", lambda *arguments: (record(*arguments), found.append(do())))
+    found, record = [], train.record
+    monkeypatch.setattr(train, "record", lambda *arguments: (record(*arguments), found.append(do())))
     return found
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from processes import SECONDS, Command, start_two
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import debft.training.finish
 import debft.training.run
-import debft.training.session
+import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.load import load_table
@@ -126,19 +128,19 @@ def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, t
     """The model in memory at the end of training against the one that plain transformers reads back."""
     from debft.scoring.evaluation import predict_logits
 
-    sessions, save_model = [], debft.training.session.save_model
+    sessions, save_model = [], debft.training.finish.save_model
     monkeypatch.setattr(
-        debft.training.session, "save_model", lambda session, chosen: (sessions.append(session), save_model(session, chosen))
+        debft.training.finish, "save_model", lambda session, chosen: (sessions.append(session), save_model(session, chosen))
     )
     finetune(tiny_recipe(tiny_data, **{"train.learning_rate": 0.01}), tmp_path / "run")
     (session,) = sessions
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
-    assert plain is not session.plain_model
+    assert plain is not session.loaded.model
+    split = session.splits["validation_matched"]
     in_memory, read_back = (
-        predict_logits(session.accelerator, model, session.head, session.splits["validation_matched"], collate=session.collate,
-                       micro_batch_tokens=10_000, what="x")
-        for model in (session.model, plain)
-    )  # fmt: skip
+        predict_logits(loaded, session.accelerator, split, micro_batch_tokens=2_500, what="x")
+        for loaded in (session.loaded, replace(session.loaded, model=plain))
+    )
     np.testing.assert_allclose(read_back, in_memory, rtol=0, atol=1e-6)
 
 
@@ -150,7 +152,7 @@ def test_second_run_into_the_same_directory_is_refused(finished):
 
 def test_complete_run_is_returned_without_reading_a_row_or_building_a_model(finished, monkeypatch):
     result, run, recipe = finished
-    for name in ("debft.training.run.make_plan", "debft.training.session.open_session"):
+    for name in ("debft.training.run.make_plan", "debft.training.opening.open_session"):
         monkeypatch.setattr(name, lambda *_, **__: pytest.fail("a complete run was begun again"))
     assert finetune(recipe, run.path, resume=True) == result
 
@@ -187,18 +189,18 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data
     )
     through, broken = RunDirectory(tmp_path / "through"), RunDirectory(tmp_path / "broken")
     expected = finetune(recipe, through.path)
-    record = debft.training.run.record
+    record = debft.training.train.record
 
     def record_and_raise_signal(session, state, log, progress):
         record(session, state, log, progress)
         if log.step == stop_after:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(debft.training.run, "record", record_and_raise_signal)
+    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
     with pytest.raises(Interrupted, match=f"interrupted after step {stop_after} of 14; the same command with") as error:
         finetune(recipe, broken.path)
     assert error.value.exit_code == 143
-    monkeypatch.setattr(debft.training.run, "record", record)
+    monkeypatch.setattr(debft.training.train, "record", record)
     assert broken.result() is None
     result = finetune(recipe, broken.path, resume=True)
     assert result.scores == expected.scores
@@ -368,9 +370,9 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
 
 
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
-    save_model = debft.training.session.save_model
+    save_model = debft.training.finish.save_model
     monkeypatch.setattr(
-        debft.training.session,
+        debft.training.finish,
         "save_model",
         lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))[1],
     )

@@ -11,9 +11,11 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash
 from debft.errors import InputError
-from debft.models.build import ModelFiles, build_model, find_model
+from debft.models.build import build_model
+from debft.models.files import ModelFiles, find_model
 from debft.tasks import TASKS
-from debft.training.plan import describe, make_plan
+from debft.training.describe import describe
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 

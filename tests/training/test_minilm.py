@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from debft.config.recipe import with_train
-from debft.models.build import MODELS
+from debft.models.names import MODELS
 from debft.runtime import hub
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

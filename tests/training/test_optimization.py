@@ -79,7 +79,8 @@ def test_without_bias_correction_the_first_update_is_smaller():
 
 
 def test_decay_groups_are_weights_against_biases_and_layer_norms(demo_model, mnli):
-    from debft.models.build import ModelFiles, build_model
+    from debft.models.build import build_model
+    from debft.models.files import ModelFiles
 
     model = build_model(ModelFiles(name="demo", path=demo_model), mnli, from_scratch=True, head_dropout=None, seed=0, quiet=True)
     optimizer = build_optimizer(model, TrainConfig(weight_decay=0.01))

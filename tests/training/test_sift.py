@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from scipy.stats import kstest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.training.run
-import debft.training.session
+import debft.training.opening
+import debft.training.train
 from debft.config.packaged import published_weight, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
@@ -26,7 +26,10 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
-from debft.models.build import ModelFiles, build_model, build_tokenizer, model_labels
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.outputs import model_labels
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import head_of, plain_loss
@@ -282,13 +285,13 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
 
     Weight 0 must build no SiftLoss: the idle hook would change logits where the embeddings are small.
     """
-    sessions, open_session = [], debft.training.session.open_session
+    sessions, open_session = [], debft.training.opening.open_session
 
     def keep(*arguments, **options):
         sessions.append(open_session(*arguments, **options))
         return sessions[-1]
 
-    monkeypatch.setattr(debft.training.session, "open_session", keep)
+    monkeypatch.setattr(debft.training.opening, "open_session", keep)
     recipe = small_recipe(tmp_path, **{"sift.weight": 0.0})
     finetune(recipe, tmp_path / "run")
     session, _ = sessions[0]
@@ -303,7 +306,7 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
 
     logs = optimizer_steps(
         session.accelerator, model, build_optimizer(model, recipe.train), session.splits["train"], recipe.train,
-        collate=session.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
+        collate=session.loaded.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
     )  # fmt: skip
     assert [(log.loss, log.grad_norm) for log in logs] == [(row["loss"], row["grad_norm"]) for row in steps(tmp_path / "run")]
 
@@ -434,17 +437,17 @@ def test_saved_model_opens_in_plain_transformers_and_gives_the_same_probabilitie
 def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
     import signal
 
-    record = debft.training.run.record
+    record = debft.training.train.record
 
     def interrupt_at_5(session, state, log, progress):
         record(session, state, log, progress)
         if log.step == 5:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(debft.training.run, "record", interrupt_at_5)
+    monkeypatch.setattr(debft.training.train, "record", interrupt_at_5)
     with pytest.raises(Interrupted):
         finetune(trained[2], tmp_path / "run")
-    monkeypatch.setattr(debft.training.run, "record", record)
+    monkeypatch.setattr(debft.training.train, "record", record)
     finetune(trained[2], tmp_path / "run", resume=True)
     ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "run", trained[1]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -12,7 +12,7 @@ import torch
 from conftest import write_model_config
 from test_sift import Parts, recorded_delta
 
-from debft.models.build import ModelFiles
+from debft.models.files import ModelFiles
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TASK_NAMES = ("mnli", "stsb")

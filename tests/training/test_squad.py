@@ -17,7 +17,9 @@ from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.windows import encode_windows
 from debft.errors import InputError, NotFiniteError
-from debft.models.build import ModelFiles, build_model, build_tokenizer
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.scoring import inference, loading
 from debft.scoring.heads import SpanHead
 from debft.scoring.metrics import squad

@@ -15,6 +15,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.scoring import inference, loading
 from debft.tasks import LANGUAGES, TASKS, TEXT, TextClassification, task_of
 from debft.tasks.xnli import xnli
+from debft.training.describe import remarks
 from debft.training.plan import make_plan
 from debft.training.run import finetune
 
@@ -129,7 +130,7 @@ def test_languages_without_rows_are_left_out_and_named(tmp_path):
     plan = make_plan(demo_recipe(**write_dev(tmp_path)))
     assert [split.name for split in plan.task.evals] == ["validation.fr", "validation.de"]
     lacking = ", ".join(language for language in LANGUAGES if language not in ("de", "fr"))
-    assert f"no rows of {lacking}: evaluated on fr, de" in plan.remarks()
+    assert f"no rows of {lacking}: evaluated on fr, de" in remarks(plan)
 
 
 def test_language_that_was_asked_for_and_has_no_rows_is_an_error(tmp_path):

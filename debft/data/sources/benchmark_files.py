@@ -1,4 +1,4 @@
-"""Files as the benchmarks ship them, wherever they lie: their names for the columns, and those that have no header line."""
+"""Benchmarks ship their files with names of their own for columns and labels, or without a header line."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from debft.tasks import BenchmarkFiles, Task, TextClassification
 
 
 def header_for(task: Task) -> Header:
-    """Make a function that gives the columns of a benchmark's file without a header line, of which it gets the first row."""
+    """Return what gives, from the first line of a file, the columns of a benchmark's files that have no header, where it fits."""
     without = [benchmark for benchmark in task.benchmark_files if benchmark.header is not None]
     return lambda first: next((benchmark.header for benchmark in without if _is_row(first, task, benchmark)), None)
 
@@ -16,12 +16,12 @@ def header_for(task: Task) -> Header:
 def in_task_columns(table: DataTable, task: Task) -> DataTable:
     """Turn a benchmark's names for columns and labels into the task's, where the table does not have the task's own.
 
-    A table that fits none is left as it is: what it lacks is named where it is checked.
+    A table that fits none of them stays as it is; the check of its rows raises what it lacks.
     """
-    wanted = (*task.text_keys, task.label_key)
-    if all(name in table.columns for name in wanted):
+    all_columns = (*task.text_keys, task.label_key)
+    if all(name in table.columns for name in all_columns):
         return table
-    for needed in (wanted, task.text_keys):  # a file without labels can still be predicted
+    for needed in (all_columns, task.text_keys):  # a file without labels can still be predicted
         for benchmark in task.benchmark_files:
             renamed = rename(table, task, benchmark)
             if all(name in renamed.columns for name in needed):
@@ -30,7 +30,7 @@ def in_task_columns(table: DataTable, task: Task) -> DataTable:
 
 
 def rename(table: DataTable, task: Task, benchmark: BenchmarkFiles) -> DataTable:
-    """Give columns and labels of a benchmark the task's names; a column that has one already is not covered by another."""
+    """Give the columns and labels of a benchmark the task's names, except where the table has a column of that name already."""
     columns = {}
     for name, column in table.columns.items():
         own = benchmark.columns.get(name, name)
@@ -43,7 +43,7 @@ def rename(table: DataTable, task: Task, benchmark: BenchmarkFiles) -> DataTable
 
 
 def _is_row(first: list[str], task: Task, benchmark: BenchmarkFiles) -> bool:
-    """Whether a line has as many fields as the benchmark's rows, a label where they have it, and no name of a column."""
+    """Tell whether a line has as many fields as a row of the benchmark, a label in the label's place, and no name of a column."""
     if len(first) != len(benchmark.header) or not isinstance(task, TextClassification):
         return False
     if any(name in first for name in (*task.text_keys, task.label_key)):

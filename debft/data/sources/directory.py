@@ -1,4 +1,4 @@
-"""A split is read from a directory, in the hub's schema or as the benchmark ships it."""
+"""The rows of a split are read from a directory, in the hub's schema or as the benchmark ships it."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,49 +13,61 @@ FILES_SHOWN = 8
 
 
 def table(task: Task, split: Split, directory: Path) -> DataTable:
-    """The rows of `split`: `DIR/<task>/<split>.<ending>`, or the benchmark's own file, also below `DIR/glue_data/`.
+    """Read the rows of `split` from `DIR/<task>/<split>.<ending>`, or from the benchmark's own file, also below `DIR/glue_data/`.
 
-    Raises InputError where nothing fits, or two files do.
+    Raises InputError where no file fits, or two do.
     """
-    found = find(task, split, directory)
-    if found is None:
-        shipped = [Path(each.directory, each.files[split.name]) for each in task.benchmark_files if split.name in each.files]
-        own = "".join(f" or {path}" for path in shipped)
-        endings = ", ".join(SUFFIXES[1:])
-        place = split.name if task.in_root else f"{task.name}/{split.name}"
-        there = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
-        listed = f"{one_of(there[:FILES_SHOWN])}{', ...' if len(there) > FILES_SHOWN else ''}" if there else "none"
-        raise InputError(f"--data {directory}: expected {place}.tsv (or {endings}){own}, found {listed}")
-    path, benchmark = found
+    place = find(task, split, directory)
+    if place is None:
+        raise InputError(_expected(task, split, directory))
+    path, benchmark = place
     if benchmark is None:  # a file system without case finds its CoLA/train.tsv as cola/train.tsv: the file itself tells
         return in_task_columns(read_table(path, header_for(task)), task)
     return _as_hub_schema(read_table(path, benchmark.header), task, split, benchmark)
 
 
+def _expected(task: Task, split: Split, directory: Path) -> str:
+    """Return the error line for a split that has no file."""
+    shipped = [Path(each.directory, each.files[split.name]) for each in task.benchmark_files if split.name in each.files]
+    own = "".join(f" or {path}" for path in shipped)
+    endings = ", ".join(SUFFIXES[1:])
+    name = split.name if task.in_root else f"{task.name}/{split.name}"
+    files = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
+    listed = f"{one_of(files[:FILES_SHOWN])}{', ...' if len(files) > FILES_SHOWN else ''}" if files else "none"
+    return f"--data {directory}: expected {name}.tsv (or {endings}){own}, found {listed}"
+
+
 def has_rows(task: Task, split: Split, directory: Path) -> bool:
-    """Whether `table` finds a file for the split, and where several splits share one, rows of this split in it."""
-    found = find(task, split, directory)
-    if found is None or found[1] is None or split.name not in found[1].where:
-        return found is not None
-    column, value = found[1].where[split.name]
-    state = found[0].stat()
-    return value in _values(found[0], column, (state.st_mtime_ns, state.st_size))
+    """Tell whether `table` would find a file for the split and, where several splits share one, rows of this split in it."""
+    place = find(task, split, directory)
+    if place is None:
+        return False
+    path, benchmark = place
+    if benchmark is None or split.name not in benchmark.where:
+        return True
+    column, value = benchmark.where[split.name]
+    state = path.stat()
+    return value in _values(path, column, (state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=4)
 def _values(path: Path, column: str, state: tuple[int, int]) -> frozenset:
-    """The different values of a column; all of none where the file lacks it, so that reading it says so. state: when it was
-    written and how long it is.
+    """Return the different values of a column of a file, none where the file lacks the column.
+
+    state: when the file was written (ns) and how long it is (bytes), so that a changed file is read again
     """
     columns = read_table(path).columns
     return frozenset(columns.get(column, ()))
 
 
 def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFiles | None] | None:
-    """Find the file of a split, and the benchmark's entry for it; None for the hub's schema. Raises InputError where two fit."""
+    """Return the file of `split` and the benchmark's entry for it, None for the hub's schema; None where no file fits.
+
+    Raises InputError where two files fit, and where `directory` is none.
+    """
     if not directory.is_dir():
-        found = "a file" if directory.exists() else "no such directory"
-        raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {found}")
+        what = "a file" if directory.exists() else "no such directory"
+        raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {what}")
     bases = (directory / task.name, directory) if task.in_root else (directory / task.name,)
     hub_schema = [path for base in bases for suffix in SUFFIXES if (path := base / f"{split.name}{suffix}").is_file()]
     if len(hub_schema) > 1:
@@ -69,13 +81,16 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFile
     return None
 
 
-def _as_hub_schema(found: DataTable, task: Task, split: Split, benchmark: BenchmarkFiles) -> DataTable:
-    """The benchmark's column names and labels as the task's; columns that have the task's own names are left as they are."""
-    found = rename(found, task, benchmark)
-    columns = found.columns
+def _as_hub_schema(table: DataTable, task: Task, split: Split, benchmark: BenchmarkFiles) -> DataTable:
+    """Give a benchmark's columns and labels the task's names, and keep the rows of `split` where several splits share the file.
+
+    Raises InputError for a shared file without the column that tells the splits apart.
+    """
+    renamed = rename(table, task, benchmark)
+    columns = renamed.columns
     if split.name not in benchmark.where:
-        return found
+        return renamed
     column, value = benchmark.where[split.name]
     if column not in columns:
-        raise InputError(f"{found.path}: expected a column '{column}' that says which rows are {split.name}, found none")
-    return found.rows([row for row, cell in enumerate(columns[column]) if cell == value])
+        raise InputError(f"{renamed.path}: expected a column '{column}' that says which rows are {split.name}, found none")
+    return renamed.rows([row for row, cell in enumerate(columns[column]) if cell == value])

@@ -1,4 +1,4 @@
-"""One table from one file, by its ending: TSV, CSV, JSONL, JSON or Parquet."""
+"""A file becomes a table; its ending says whether it is TSV, CSV, JSONL, JSON or Parquet."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A split from the hub through `datasets`, at the task's pinned revision."""
+"""The rows of a split are loaded from the hub through `datasets`, at the task's pinned revision."""
 
 import os
 from functools import cache
@@ -11,7 +11,7 @@ from debft.tasks import Split, Task
 
 
 def table(task: Task, split: Split) -> DataTable:
-    """The rows of a split. Raises InputError in under three seconds where neither cache nor hub has them."""
+    """Read the rows of a split. Raises InputError in under three seconds where neither the cache nor the hub has them."""
     loaded = _load(task.dataset, split.config, task.revision)
     if split.hub_split not in loaded:
         raise InputError(f"--data hub: expected the split {split.hub_split} in {task.dataset}, got {', '.join(loaded)}")
@@ -25,6 +25,7 @@ def table(task: Task, split: Split) -> DataTable:
 
 @cache
 def _load(dataset: str, config: str, revision: str):
+    """Load all splits of a configuration, from the cache where the hub cannot be reached."""
     if not os.path.isdir(dataset):
         if not _cached(dataset, config, revision):
             hub.require_hub(f"--data hub: {dataset}", "use --data DIR with the files of the task, or --data demo")
@@ -44,7 +45,7 @@ def _load(dataset: str, config: str, revision: str):
 
 
 def _cached(dataset: str, config: str, revision: str) -> bool:
-    """Whether `datasets` has this revision prepared, in the folder it reads without a network."""
+    """Tell whether `datasets` has this revision prepared, in the folder that it reads without a network."""
     home = os.environ.get("HF_HOME", os.path.join(os.path.expanduser("~"), ".cache", "huggingface"))
     cache_dir = os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets"))
     return os.path.isdir(os.path.join(cache_dir, dataset.replace("/", "___"), config, "0.0.0", revision))

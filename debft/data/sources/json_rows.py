@@ -86,7 +86,7 @@ def _rows_inside(path: Path, content: object) -> list:
 
 
 class _Lacking:
-    """The value of an object that lacks a key which others have."""
+    """This stands for the value of a key that an object lacks and others have."""
 
     def __repr__(self) -> str:
         return "nothing, the key is missing"

@@ -1,4 +1,4 @@
-"""The user's own data: which columns are the texts, which one is the label, and whether it is a class or a score."""
+"""The user's own data becomes a task: which columns are the texts, which one is the label, and is it a class or a score?"""
 
 import csv
 import math
@@ -25,10 +25,9 @@ ANY_SCORE = (-math.inf, math.inf)
 
 
 def own_task(config: TextConfig, table: DataTable, *, skip: bool = False) -> TextClassification:
-    """The task that the training rows ask for; `text_columns`, `label_column` and `problem` of `config` decide where given.
+    """Return the task that the training rows ask for; `text_columns`, `label_column` and `problem` of `config` decide where given.
 
     skip: whether bad rows are left out, for the error line about a table without rows
-
     Raises InputError where there are no rows, or a column is missing or cannot be told.
     """
     if not len(table):
@@ -44,7 +43,7 @@ def own_task(config: TextConfig, table: DataTable, *, skip: bool = False) -> Tex
 
 
 def _check_labels(config: TextConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
-    """Raises InputError for a column without labels, of labels that do not recur, or that nobody could tell apart."""
+    """Raise InputError for a column without labels, and for labels that do not recur or that nobody could tell apart."""
     where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
         row, first = next(((row, v) for row, v in enumerate(values) if isinstance(v, (list, dict))), (0, None))
@@ -52,8 +51,8 @@ def _check_labels(config: TextConfig, table: DataTable, label_key: str, values: 
             several = SEVERAL if isinstance(first, list) else f"; {advice}"
             raise InputError(f"{where}: expected labels, got {shown(first)} in {table.place(table.lines[row])}{several}")
         row, first = next(((row, v) for row, v in enumerate(table.columns[label_key]) if v not in (None, "")), (0, None))
-        found = f"{shown(first)} in {table.place(table.lines[row])}, which is none" if first is not None else "none"
-        raise InputError(f"{where}: expected labels, got {found}, in {len(values):,} rows; {advice}")
+        got = f"{shown(first)} in {table.place(table.lines[row])}, which is none" if first is not None else "none"
+        raise InputError(f"{where}: expected labels, got {got}, in {len(values):,} rows; {advice}")
     local = next((row for row, value in enumerate(values) if _is_local(label_name(value) or "")), None)
     if local is not None and config.problem == "auto" and all(_LOCAL_NUMBER.fullmatch(name) for name in labels):
         got = f"{shown(values[local])} in {table.place(table.lines[local])}, a number in local notation"
@@ -74,16 +73,17 @@ def _check_labels(config: TextConfig, table: DataTable, label_key: str, values: 
 
 
 def _is_local(name: str) -> bool:
-    """Whether it is a number as people write it and programs do not: 2,7 or 7% or 1.000,5."""
+    """Tell a number as people write it and programs do not: 2,7 or 7% or 1.000,5."""
     return bool(_LOCAL_NUMBER.fullmatch(name)) and any(mark in name for mark in ",%")
 
 
 def _first_place(table: DataTable, values: list, name: str) -> str:
+    """Return what an error calls the first row with this label."""
     return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
 
 
 def own_task_of_model(config: TextConfig, labels: tuple[str, ...]) -> TextClassification:
-    """The task of a fine-tuned model, from what its config.json says. labels: its outputs' names."""
+    """Return the task of a fine-tuned model, from the settings in its config.json. labels: the names of its outputs."""
     text_keys = _split(config.text_columns) if config.text_columns else TEXT.text_keys
     columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
     if config.problem == "regression":
@@ -92,7 +92,7 @@ def own_task_of_model(config: TextConfig, labels: tuple[str, ...]) -> TextClassi
 
 
 def settings_of(task: TextClassification) -> dict[str, str]:
-    """What `own_task_of_model` needs."""
+    """Return the settings that `own_task_of_model` needs."""
     problem = "regression" if task.is_regression else "classification"
     return {"text_columns": ",".join(map(quoted, task.text_keys)), "label_column": task.label_key, "problem": problem}
 
@@ -101,27 +101,29 @@ CLASSIFICATION, REGRESSION = ("accuracy", "macro_f1"), ("pearson", "spearmanr")
 
 
 def _split(columns: str) -> tuple[str, ...]:
-    """`a,b` -> (a, b); a name with a comma is quoted as in CSV."""
+    """Split `a,b` into (a, b); a name with a comma is quoted as in CSV."""
     return tuple(next(csv.reader([columns], skipinitialspace=True), ()))
 
 
 def quoted(name: str) -> str:
-    """A column as `--text-columns` takes it."""
+    """Return the name of a column as `--text-columns` takes it."""
     plain = name and name == name.strip() and not any(character in name for character in ',"\r\n')
     return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
 def _label_column(config: TextConfig, table: DataTable) -> str:
+    """Return the column of the labels. Raises InputError where it cannot be told."""
     if config.label_column is not None:
         return _existing(table, config.label_column, "--label-column")
-    found = [name for name in table.columns if name.strip().lower() in LABEL_COLUMNS]
-    if len(found) != 1:
-        what = f"{_names(found)} could each be it" if found else f"none is called {one_of(LABEL_COLUMNS)}"
+    candidates = [name for name in table.columns if name.strip().lower() in LABEL_COLUMNS]
+    if len(candidates) != 1:
+        what = f"{_names(candidates)} could each be it" if candidates else f"none is called {one_of(LABEL_COLUMNS)}"
         raise InputError(f"{table.path}: expected a label column, {what}; name it with --label-column ({_columns(table)})")
-    return found[0]
+    return candidates[0]
 
 
 def _text_columns(config: TextConfig, table: DataTable, label_key: str) -> tuple[str, ...]:
+    """Return the columns of the one or two texts. Raises InputError where they cannot be told."""
     if config.text_columns is not None:
         given = _split(config.text_columns)
         names = (config.text_columns,) if config.text_columns in table.columns else given
@@ -144,16 +146,17 @@ def _text_columns(config: TextConfig, table: DataTable, label_key: str) -> tuple
 
 
 def _example(values: list) -> str:
-    """The first text of a column."""
+    """Return the first text of a column, short enough for an error line."""
     text = next(value for value in values if holds_words([value]))
     return repr(text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}...")
 
 
 def _existing(table: DataTable, name: str, option: str) -> str:
-    found = next((column for column in (name, name.strip()) if column in table.columns), None)
-    if found is None:
+    """Return the column that an option names, with or without spaces at its edges. Raises InputError where there is none."""
+    existing = next((column for column in (name, name.strip()) if column in table.columns), None)
+    if existing is None:
         raise InputError(f"{option} {name}: {table.path} has no such column; it has {_columns(table)}")
-    return found
+    return existing
 
 
 def _columns(table: DataTable) -> str:
@@ -165,7 +168,7 @@ def _names(columns: list[str]) -> str:
 
 
 def _is_score(config: TextConfig, table: DataTable, label_key: str, values: list) -> bool:
-    """Whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
+    """Tell whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"
     numbers = [_number(value) for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
@@ -187,7 +190,7 @@ def _is_score(config: TextConfig, table: DataTable, label_key: str, values: list
 
 
 def _number(value: Any) -> float | None:
-    """NaN and infinity are numbers, true and false are not."""
+    """Return the number that a value is, None for no number: NaN and infinity are numbers, true and false are not."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     try:
@@ -199,7 +202,7 @@ def _number(value: Any) -> float | None:
 
 
 def _classes(values: list) -> tuple[str, ...]:
-    """Whole numbers in their order, other names in that of the alphabet."""
+    """Return the different names of the labels: whole numbers in their order, other names in that of the alphabet."""
     names = {name for value in values if (name := label_name(value)) is not None}
     whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names))

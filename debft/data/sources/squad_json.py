@@ -1,4 +1,4 @@
-"""SQuAD's own nested JSON as rows in the hub's columns."""
+"""SQuAD's own nested JSON becomes rows in the hub's columns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,27 +10,26 @@ LONGEST_ID = 60  # characters in an error line
 
 
 def is_nested(content: dict[str, Any]) -> bool:
-    """Whether an object is SQuAD's nesting, and not rows under a key that is called data as well."""
+    """Tell SQuAD's nesting from an object with rows under a key that is called data as well."""
     articles = content.get("data")
     return isinstance(articles, list) and (not articles or any(isinstance(a, dict) and "paragraphs" in a for a in articles))
 
 
 def rows(path: Path, content: dict[str, Any]) -> tuple[list[tuple[int, dict[str, Any] | str]], dict[int, str]]:
-    """(number, row) of each question of `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}`, from 1, and the
-    place of each number in words: the file is one line.
+    """Return each question of `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}` as (its number from 1, its row).
 
-    A row is `id, title, context, question, answers` as far as the file has them, or what is wrong with the question. Raises
-    InputError where the nesting is another one.
+    A row is `id, title, context, question, answers` as far as the file has them, or what is wrong with the question. Returned
+    beside the rows: the place of each number in words, since the file is one line. Raises InputError for another nesting.
     """
-    found, places = [], {}
+    numbered, places = [], {}
     for number, (place, row) in enumerate(_questions(path, content), start=1):
-        found.append((number, row))
+        numbered.append((number, row))
         places[number] = place
-    return found, places
+    return numbered, places
 
 
 def _questions(path: Path, content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """(place, row)."""
+    """Give the place of each question in words, and its row."""
     for a, article in enumerate(_list(path, content, "data", "")):
         for p, paragraph in enumerate(_list(path, article, "paragraphs", f"data[{a}]")):
             place = f"data[{a}].paragraphs[{p}]"
@@ -39,6 +38,7 @@ def _questions(path: Path, content: dict[str, Any]) -> Iterator[tuple[str, dict[
 
 
 def _place(question: Any, paragraph: str, number: int) -> str:
+    """Return what an error calls a question: its id where that can be read, else its number in the paragraph."""
     identity = question.get("id") if isinstance(question, dict) else None
     if isinstance(identity, str) and identity.isprintable() and 0 < len(identity) <= LONGEST_ID:
         return f"question {identity} in {paragraph}"
@@ -46,7 +46,10 @@ def _place(question: Any, paragraph: str, number: int) -> str:
 
 
 def _row(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -> dict[str, Any] | str:
-    """The answers of a question that is_impossible do not count, as in the official scorer; plausible_answers never do."""
+    """Return the row of a question, or what is wrong with it.
+
+    The answers of a question that is_impossible do not count, as in the official scorer; plausible_answers never do.
+    """
     if not isinstance(question, dict):
         return f"expected an object with id, question and answers, got {shown(question)}"
     row = {"title": article.get("title", "")}
@@ -63,11 +66,11 @@ def _row(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -> d
 
 
 def _list(path: Path, where: Any, key: str, place: str) -> list:
-    """Raises InputError where `place` is no object that has a list of this name."""
+    """Return the list under a key. Raises InputError where `place` is no object that has a list of this name."""
     if not isinstance(where, dict):
         raise InputError(f"{path}: {place}: expected an object with {key}, as in SQuAD's own files, got {shown(where)}")
     if not isinstance(where.get(key), list):
-        found = shown(where[key]) if key in where else "nothing, the key is missing"
+        got = shown(where[key]) if key in where else "nothing, the key is missing"
         dotted = f"{place}.{key}" if place else key
-        raise InputError(f"{path}: {dotted}: expected a list, as in SQuAD's own files, got {found}")
+        raise InputError(f"{path}: {dotted}: expected a list, as in SQuAD's own files, got {got}")
     return where[key]

@@ -1,4 +1,4 @@
-"""A table of data: what every source gives, a file, the hub or the demo."""
+"""Every source gives a table of data: a file, the hub and the demo."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, kw_only=True)
 class DataTable:
-    """The rows of one file or split as they were read, in columns of equal length, before anything is checked.
+    """The rows of a file or a split are in columns of equal length, as they were read and not yet checked.
 
     path: the file, for error lines
     lines: the line of each row in the file (or its number there, from 1)

@@ -1,10 +1,10 @@
-"""Which columns of the user's own table are the texts. Where names and values leave a doubt, the user is asked."""
+"""The text columns of the user's own table are chosen by names and values. Where these leave a doubt, the user is asked."""
 
 import re
 from typing import Any
 
 IDS = ("id", "idx", "index")
-# Names, without case and signs, of columns that say something about a row and are not what it says.
+# The names, without case and signs, of columns that describe a row and are not its text.
 NO_TEXT = {
     "guid",
     "uid",
@@ -63,10 +63,11 @@ LETTERS_WITHOUT_SPACES = 8  # Chinese, Japanese and Thai do not part their words
 
 
 def find_texts(columns: dict[str, list]) -> tuple[str, ...]:
-    """The one text, or the two of a known pair; () where it cannot be told. columns: those that hold words, the label left out.
+    """Return the column of the only text, or the two of a known pair; () where it cannot be told.
 
-    A column of single words is no text beside one of several words; one called text, or a known pair, wins over such columns,
-    and over none that reads like a text itself.
+    columns: those that hold words, without the label
+    A column of single words is no text where another has several words. A column called text, or a known pair, is preferred to
+    columns of single words, but not to one that reads like a text itself.
     """
     candidates = {
         name: values
@@ -86,18 +87,18 @@ def find_texts(columns: dict[str, list]) -> tuple[str, ...]:
 
 
 def plain(name: str) -> str:
-    """`Sentence_1` -> `sentence1`."""
+    """Return a name without case and signs: `Sentence_1` becomes `sentence1`."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
 def holds_words(values: list) -> bool:
-    """Whether any value is a text of more than digits and signs: numbers, dates and nothing are no words."""
+    """Tell whether any value is a text of more than digits and signs: numbers, dates and empty cells are no words."""
     texts = (value for value in values if isinstance(value, str))
     return any(re.search(r"[^\W\d_]|[^\x00-\x7f\s]", text) and not _is_number(text) for text in texts)
 
 
 def _is_number(value: str) -> bool:
-    """`nan`, `inf` and `1e5` are numbers."""
+    """Tell whether a text is a number, as `nan`, `inf` and `1e5` are."""
     try:
         float(value)
     except ValueError:
@@ -106,6 +107,7 @@ def _is_number(value: str) -> bool:
 
 
 def _words(value: Any) -> int:
+    """Count the words of a cell; a long run in a script without spaces counts as several."""
     if not isinstance(value, str):
         return 0
     parts = value.split()
@@ -114,11 +116,11 @@ def _words(value: Any) -> int:
 
 
 def _is_unparted(part: str) -> bool:
-    """Whether most of a run of letters is of a script that does not part its words."""
+    """Tell whether most of a run of letters is in a script that does not part its words."""
     return 2 * len(re.findall("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]", part)) > len(part)
 
 
 def _usual_words(values: list) -> int:
-    """The median of the number of words in the values that have any."""
+    """Return the median of the number of words in the values that have any."""
     counts = sorted(count for value in values if (count := _words(value)))
     return counts[len(counts) // 2] if counts else 0

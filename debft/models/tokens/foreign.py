@@ -1,5 +1,6 @@
-"""Tokenizers as other programs saved them: `tokenizer.json` as it stands, and the types of model that LAYOUTS does not have."""
+"""Tokenizers that other programs saved are used as their files stand, for types of model outside FAMILIES as well."""
 
+import json
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from debft.console import say
-from debft.errors import InputError
-from debft.models.files import read_json
-from debft.models.layouts import LAYOUTS, Layout
+from debft.errors import InputError, first_line
+from debft.models.encoders import FAMILIES, EncoderFamily
+from debft.models.json_files import read_json
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
 from debft.models.tokens.vocabulary import set_template
@@ -25,7 +26,7 @@ PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回
 
 
 def check_no_own_code(path: Path) -> None:
-    """Raises InputError for a tokenizer that is Python code of its own, and for such a model of a type that has none."""
+    """Raise InputError for a tokenizer that is Python code of its own, and for a model in FAMILIES that is."""
     for name, key in (("tokenizer_config.json", "AutoTokenizer"), ("config.json", "AutoTokenizer")):
         own = (read_json(path / name) if (path / name).is_file() else {}).get("auto_map")
         code = own.get(key) if isinstance(own, dict) else own
@@ -36,7 +37,7 @@ def check_no_own_code(path: Path) -> None:
                 "save it as a plain tokenizer.json, or take another model"
             )
     config = read_json(path / "config.json")
-    if (own := config.get("auto_map")) and config["model_type"] in LAYOUTS:
+    if (own := config.get("auto_map")) and config["model_type"] in FAMILIES:
         raise InputError(
             f"{path / 'config.json'}: auto_map: the model is code of its own ({next(iter(own.values()))}), which is not run: "
             f"transformers' {config['model_type']} would be another model"
@@ -44,18 +45,18 @@ def check_no_own_code(path: Path) -> None:
 
 
 def tokenizer_of_json(file: Path, kind: str) -> tuple[Tokenizer, dict[str, Any]]:
-    """(the Rust tokenizer, the options of transformers' wrapper) from the tokenizer.json of a type in LAYOUTS."""
-    layout, names = LAYOUTS[kind], special_names(file.parent)
-    backend = read_tokenizer_json(file, {*layout.special.values(), *names.values()})
-    for name, token in layout.special.items():  # which some of the hub's files leave to the class
+    """Return (the Rust tokenizer, the options of transformers' wrapper) of the tokenizer.json of a type in FAMILIES."""
+    family, names = FAMILIES[kind], special_names(file.parent)
+    backend = read_tokenizer_json(file, {*family.special.values(), *names.values()})
+    for name, token in family.special.items():  # which some of the hub's files leave to the class
         if name not in names and backend.token_to_id(token) is not None:
             names[name] = token
     _check_template(backend, file, kind, names)
-    return backend, {**names, **layout.options(), **_padding_side(file.parent, layout)}
+    return backend, {**names, **family.options(), **_padding_side(file.parent, family)}
 
 
 def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[str, Any]]:
-    """The same for any other type: what its files leave out is as transformers' class for the type has it."""
+    """Return the same for any other type; what its files leave out is taken from transformers' class for the type."""
     from transformers import AutoTokenizer
 
     names = set(special_names(file.parent).values())
@@ -63,23 +64,24 @@ def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[st
     try:
         whole = AutoTokenizer.from_pretrained(file.parent)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError, RuntimeError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--model {file.parent}: the tokenizer cannot be read: {line}; copy its files again") from None
-    theirs = type(whole).__name__
+        raise InputError(
+            f"--model {file.parent}: the tokenizer cannot be read: {first_line(error)}; copy its files again"
+        ) from None
+    class_name = type(whole).__name__
     if getattr(whole, "backend_tokenizer", None) is None:
         raise InputError(
-            f"--model {file.parent}: expected a tokenizer of the tokenizers library, got {theirs}, which is Python code: "
+            f"--model {file.parent}: expected a tokenizer of the tokenizers library, got {class_name}, which is Python code: "
             f"a {kind} cannot be used here"
         )
     special = {name: str(token) for name, token in whole.special_tokens_map.items()}
     if file.name == "tokenizer.json":
         backend = read_tokenizer_json(file, special.values())
-        _compare(backend, whole.backend_tokenizer, file, theirs)
+        _compare(backend, whole.backend_tokenizer, file, class_name)
     else:
         backend = _found_in_texts(whole.backend_tokenizer, special.values())
     if not around(backend, 1) and around(whole.backend_tokenizer, 1):
         backend.post_processor = whole.backend_tokenizer.post_processor
-        _say_once(f"{file}: puts nothing around a text; it gets the special tokens of {theirs}")
+        _say_once(f"{file}: puts nothing around a text; it gets the special tokens of {class_name}")
     if not around(backend, 1) and {"cls_token", "sep_token"} <= special.keys():
         raise InputError(
             f"{file}: expected {special['cls_token']} and {special['sep_token']} around a text, it puts nothing there; "
@@ -90,7 +92,7 @@ def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[st
 
 
 def check_special_tokens(tokenizer: "PreTrainedTokenizerFast", file: Path, task: Task | None) -> None:
-    """Raises InputError where there is no token for padding, or not those that `task` needs."""
+    """Raise InputError where there is no token for padding, or not those that `task` needs."""
     if tokenizer.pad_token_id is None:
         raise InputError(
             f"{file}: expected a token for padding, found none; name one as pad_token in tokenizer_config.json, and its id as "
@@ -106,60 +108,57 @@ def check_special_tokens(tokenizer: "PreTrainedTokenizerFast", file: Path, task:
 
 
 def _check_template(backend: Tokenizer, file: Path, kind: str, names: dict[str, str]) -> None:
-    """Put the type's special tokens around texts where the file puts nothing; tell where it puts others.
+    """Put the type's special tokens around texts where the file puts none, and name those of the file where they differ.
 
     Raises InputError where the vocabulary has no such tokens.
     """
-    layout = LAYOUTS[kind]
-    tokens = {layout.special[name]: names.get(name, layout.special[name]) for name in ("cls_token", "sep_token")}
-    ids = {ours: backend.token_to_id(theirs) for ours, theirs in tokens.items()}
-    shown = f"{', '.join(tokens.values())}"
+    family = FAMILIES[kind]
+    tokens = {family.special[name]: names.get(name, family.special[name]) for name in ("cls_token", "sep_token")}
+    ids = {usual: backend.token_to_id(of_file) for usual, of_file in tokens.items()}
+    shown = ", ".join(tokens.values())
     if not around(backend, 1):
         if any(backend.token_to_id(token) is None for token in tokens):
             raise InputError(f"{file}: puts nothing around a text, and a {kind} has {shown} there, which it lacks")
-        set_template(backend, layout)
+        set_template(backend, family)
         _say_once(f"{file}: puts nothing around a text; {shown} are put there, as a {kind} has them")
         return
-    for number, template in ((1, layout.single), (2, layout.pair)):
+    for number, template in ((1, family.single), (2, family.pair)):
         parts = (part.split(":") for part in template.split() if not part.startswith("$"))
-        expected = [(ids[token], int(one) if layout.takes_types else 0) for token, one in parts]
-        found = [(one, one_type if layout.takes_types else 0) for one, one_type in around(backend, number)]
-        if found != expected:
-            there = " ".join(f"{backend.id_to_token(one)}:{one_type}" for one, one_type in found)
+        expected = [(ids[token], int(one) if family.takes_types else 0) for token, one in parts]
+        actual = [(one, one_type if family.takes_types else 0) for one, one_type in around(backend, number)]
+        if actual != expected:
+            special = " ".join(f"{backend.id_to_token(one)}:{one_type}" for one, one_type in actual)
             what = "a text" if number == 1 else "two texts"
-            _say_once(f"{file}: puts {there} around {what}, a {kind} has {template}; the file is taken as it stands")
+            _say_once(f"{file}: puts {special} around {what}, a {kind} has {template}; the file is taken as it stands")
 
 
-def _compare(ours: Tokenizer, theirs: Tokenizer, file: Path, name: str) -> None:
-    """Tell where the file as it stands gives other tokens than transformers' class, which builds a tokenizer of its pieces."""
-    wrong = sum(
-        ours.encode(text, add_special_tokens=False).ids != theirs.encode(text, add_special_tokens=False).ids for text in PROBES
-    )
-    if wrong:
+def _compare(as_stored: Tokenizer, rebuilt: Tokenizer, file: Path, class_name: str) -> None:
+    """Say where the file as it stands gives other tokens than transformers' class, which builds a tokenizer of its pieces."""
+    pairs = [[one.encode(text, add_special_tokens=False).ids for one in (as_stored, rebuilt)] for text in PROBES]
+    if different := sum(stored_ids != rebuilt_ids for stored_ids, rebuilt_ids in pairs):
         _say_once(
-            f"{file}: gives other tokens than {name} of transformers {version('transformers')} for {wrong} of {len(PROBES)} texts; "
-            "the file is taken as it stands"
+            f"{file}: gives other tokens than {class_name} of transformers {version('transformers')} for {different} of "
+            f"{len(PROBES)} texts; the file is taken as it stands"
         )
 
 
 def _found_in_texts(backend: Tokenizer, special) -> Tokenizer:
-    """The tokenizer with the user's tokens found in any text, and `special` ones in none."""
-    import json
-
+    """Return the tokenizer with the user's tokens found in any text, and `special` ones in none."""
     content = json.loads(backend.to_str())
     for token in content["added_tokens"]:
         token["special"] = token["content"] in special
     return Tokenizer.from_str(json.dumps(content))
 
 
-def _padding_side(path: Path, layout: Layout) -> dict[str, str]:
+def _padding_side(path: Path, family: EncoderFamily) -> dict[str, str]:
+    """Return the side of padding that tokenizer_config.json asks for, {} where the family decides or none is named."""
     file = path / "tokenizer_config.json"
     side = (read_json(file) if file.is_file() else {}).get("padding_side")
-    return {} if layout.left or side not in ("left", "right") else {"padding_side": side}
+    return {} if family.left or side not in ("left", "right") else {"padding_side": side}
 
 
 @cache
 def _say_once(line: str) -> None:
-    """A tokenizer is built several times in a run."""
+    """Print a line, but no second time: a tokenizer is built several times in a run."""
     if is_main_process():
         say(line)

@@ -1,4 +1,4 @@
-"""A tokenizer.json as it stands: read with its own errors, the user's tokens found in any text, and what it puts around a text."""
+"""A tokenizer.json is read as it stands, finds the user's tokens in any text, and tells what it puts around one."""
 
 import json
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from debft.errors import InputError
-from debft.models.files import check_pointer, read_json
+from debft.models.json_files import check_pointer, read_json
 from debft.models.tokens.added import add_stated, stated_tokens
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SAVED_CLASS = "PreTrainedTokenizerFast"  # transformers 5 writes TokenizersBacke
 
 
 def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
-    """The Rust tokenizer in a tokenizer.json, with the tokens that the files beside it add.
+    """Read the Rust tokenizer in a tokenizer.json, and add the tokens that the files beside it name.
 
     Tokens that the file calls special are found in a text, as transformers does, unless they are in `special`: those of the
     model, such as `[SEP]`, which in a text are text. Raises InputError where it cannot be read.
@@ -39,21 +39,21 @@ def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
 
 
 def around(backend: Tokenizer, num_texts: int) -> list[tuple[int, int]]:
-    """(id, token type) of the special tokens around one text or two."""
+    """Return (id, token type) of each special token around one text or two."""
     whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
     marked = zip(whole.ids, whole.type_ids, whole.special_tokens_mask, strict=True)
     return [(one, kind) for one, kind, special in marked if special]
 
 
 def parts_a_pair(backend: Tokenizer) -> bool:
-    """Whether a special token stands between two texts."""
+    """Return whether a special token stands between two texts."""
     whole = backend.post_process(*backend.encode_batch(["a", "a"], add_special_tokens=False))
     mask = "".join(map(str, whole.special_tokens_mask)).strip("1")
     return "1" in mask
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", directory: Path) -> None:
-    """In the form that transformers 4 and 5 both read, with the same tokens."""
+    """Write the tokenizer in the form that transformers 4 and 5 both read, with the same tokens."""
     tokenizer.save_pretrained(directory)
     file = directory / "tokenizer_config.json"
     settings = read_json(file) | {"tokenizer_class": SAVED_CLASS}
@@ -61,6 +61,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", directory: Path) -> Non
 
 
 def _backend(file: Path, content: str | None) -> Tokenizer:
+    """Return the Rust tokenizer of a file, or of `content` in its place. Raises InputError where it cannot be read."""
     try:
         return Tokenizer.from_file(str(file)) if content is None else Tokenizer.from_str(content)
     except Exception as error:
@@ -70,6 +71,7 @@ def _backend(file: Path, content: str | None) -> Tokenizer:
 
 
 def _why(file: Path, error: Exception) -> str:
+    """Return in words why a tokenizer.json cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as no_json:

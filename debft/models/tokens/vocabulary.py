@@ -1,4 +1,4 @@
-"""A checkpoint's own vocabulary as a Rust tokenizer that gives exactly the ids the model was trained with.
+"""A checkpoint's own vocabulary becomes a Rust tokenizer that gives exactly the ids the model was trained with.
 
 transformers 5 builds DebertaV2Tokenizer without the model's character map and without byte fallback, which changes
 0.3 % of English and 56 % of Chinese sentences; it puts two `[SEP]` between the texts of a DeBERTa v1 pair, and leaves out
@@ -18,11 +18,13 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, NormalizerSpec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from debft.errors import InputError
-from debft.models.files import read_json
-from debft.models.layouts import GENERIC_CLASSES, LAYOUTS, Layout
+from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
+from debft.models.json_files import read_json
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
 _APART = "\U0010fffe"
@@ -30,27 +32,27 @@ _JAMO_LEADING, _JAMO_VOWEL, _JAMO_TRAILING = r"\x{1100}-\x{1112}", r"\x{1161}-\x
 
 
 def tokenizer_from_vocabulary(path: Path, kind: str) -> Tokenizer:
-    """The Rust tokenizer of a vocabulary file of a model of type `kind`: SentencePiece, `vocab.json` or `vocab.txt`.
+    """Build the Rust tokenizer of a vocabulary file of a model of type `kind`: SentencePiece, `vocab.json` or `vocab.txt`.
 
     Raises InputError where the file is none, or lacks the special tokens of the type.
     """
     if path.suffix == ".model":
         return tokenizer_from_spm(path, kind)
     backend = _byte_level_bpe(path) if path.suffix == ".json" else _word_pieces(path)
-    layout = LAYOUTS[kind]
-    _check_settings(path, layout)
-    if absent := [token for token in layout.needed() if backend.token_to_id(token) is None]:
+    family = FAMILIES[kind]
+    _check_settings(path, family)
+    if absent := [token for token in family.needed() if backend.token_to_id(token) is None]:
         raise InputError(f"{path}: expected a vocabulary with {absent[0]}, found none")
-    return _finish(backend, layout, path.parent)
+    return _finish(backend, family, path.parent)
 
 
 def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
-    """The Rust tokenizer of a SentencePiece file of a model of type `kind`, with the mask behind the pieces where it is none.
+    """Build the Rust tokenizer of a SentencePiece file of a model of type `kind`; a mask that is no piece comes behind them.
 
     Raises InputError where the file is no SentencePiece unigram model or lacks the special pieces of the type.
     """
     proto = _read(path, kind)
-    _check_settings(path, LAYOUTS[kind])
+    _check_settings(path, FAMILIES[kind])
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     controls = [piece.piece for piece in proto.pieces if piece.type in (piece.CONTROL, piece.UNKNOWN)]
     unknown = proto.trainer_spec.unk_id
@@ -69,11 +71,11 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return _finish(backend, LAYOUTS[kind], path.parent, own={piece.piece for piece in proto.pieces})
+    return _finish(backend, FAMILIES[kind], path.parent, own={piece.piece for piece in proto.pieces})
 
 
 def _byte_level_bpe(path: Path) -> Tokenizer:
-    """GPT-2's `vocab.json` with the `merges.txt` beside it."""
+    """Build a tokenizer of GPT-2's `vocab.json` and the `merges.txt` beside it."""
     merges = path.parent / "merges.txt"
     try:
         ids = json.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +92,7 @@ def _byte_level_bpe(path: Path) -> Tokenizer:
 
 
 def _word_pieces(path: Path) -> Tokenizer:
-    """BERT's `vocab.txt`, lowercased unless `tokenizer_config.json` says otherwise.
+    """Build a tokenizer of BERT's `vocab.txt`, which lowercases unless `tokenizer_config.json` says otherwise.
 
     Raises InputError where that would lose the capitals of a cased vocabulary.
     """
@@ -111,60 +113,58 @@ def _word_pieces(path: Path) -> Tokenizer:
 
 
 def _settings(path: Path) -> dict:
-    """`tokenizer_config.json` beside a vocabulary, {} where there is none."""
+    """Return the content of `tokenizer_config.json` beside a vocabulary, {} where there is none."""
     file = path.parent / "tokenizer_config.json"
     return read_json(file) if file.is_file() else {}
 
 
-def _check_settings(path: Path, layout: Layout) -> None:
-    """Raises InputError where the files beside a vocabulary ask for other tokens than those that are built from it here."""
+def _check_settings(path: Path, family: EncoderFamily) -> None:
+    """Raise InputError where the files beside a vocabulary ask for other tokens than those that are built from it here."""
     for file, key in ((path.parent / "tokenizer_config.json", "tokenizer_class"), (path.parent / "config.json", "tokenizer_class")):
         name = (read_json(file) if file.is_file() else {}).get(key)
-        if name is not None and name.removesuffix("Fast") not in (*layout.classes, *GENERIC_CLASSES):
+        if name is not None and name.removesuffix("Fast") not in (*family.classes, *GENERIC_CLASSES):
             raise InputError(
-                f"{file}: {key}: expected {layout.classes[0]} for {path.name}, got {name}, which makes other tokens of it; "
+                f"{file}: {key}: expected {family.classes[0]} for {path.name}, got {name}, which makes other tokens of it; "
                 "save the tokenizer as tokenizer.json, with transformers' save_pretrained of a fast one"
             )
     for name, token in special_names(path.parent).items():
-        if name not in ("bos_token", "eos_token") and token != layout.special[name]:
-            raise InputError(f"{path.parent}: {name}: expected {layout.special[name]} beside {path.name}, got {token}")
+        if name not in ("bos_token", "eos_token") and token != family.special[name]:
+            raise InputError(f"{path.parent}: {name}: expected {family.special[name]} beside {path.name}, got {token}")
 
 
-def _finish(backend: Tokenizer, layout: Layout, directory: Path, own: Collection[str] = ()) -> Tokenizer:
-    """Special tokens, the tokens that the files in `directory` add, and templates. A vocabulary may lack the mask."""
-    special, mask = dict.fromkeys(layout.special.values()), layout.special["mask_token"]
-    backend.add_special_tokens([AddedToken(token, special=True) for token in layout.needed()])
+def _finish(backend: Tokenizer, family: EncoderFamily, directory: Path, own: Collection[str] = ()) -> Tokenizer:
+    """Add special tokens, those that the files in `directory` name, and templates. A vocabulary may lack the mask."""
+    special, mask = dict.fromkeys(family.special.values()), family.special["mask_token"]
+    backend.add_special_tokens([AddedToken(token, special=True) for token in family.needed()])
     stated, first = stated_tokens(directory), backend.get_vocab_size()
     if all(token.content != mask for token in stated) and all(token.id != first for token in stated):
         backend.add_special_tokens([AddedToken(mask, special=True)])
-    add_stated(backend, [token for token in stated if token.content not in layout.needed()], special, own=own)
+    add_stated(backend, [token for token in stated if token.content not in family.needed()], special, own=own)
     backend.add_special_tokens([AddedToken(mask, special=True)])
-    set_template(backend, layout)
+    set_template(backend, family)
     backend.encode_special_tokens = True
     return backend
 
 
-def set_template(backend: Tokenizer, layout: Layout) -> None:
+def set_template(backend: Tokenizer, family: EncoderFamily) -> None:
     """Put around a text, and around two, what this type of model has there."""
     backend.post_processor = processors.TemplateProcessing(
-        single=layout.single,
-        pair=layout.pair,
-        special_tokens=[(t, backend.token_to_id(t)) for t in (layout.special["cls_token"], layout.special["sep_token"])],
+        single=family.single,
+        pair=family.pair,
+        special_tokens=[(t, backend.token_to_id(t)) for t in (family.special["cls_token"], family.special["sep_token"])],
     )
 
 
-def _read(path: Path, kind: str):
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto()
+def _read(path: Path, kind: str) -> ModelProto:
+    """Read a SentencePiece file. Raises InputError where it is no unigram model with the special pieces of the type."""
+    proto = ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
         raise InputError(f"{path}: expected a SentencePiece model, got something else; copy {path.name} again") from None
     unigram = proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
     present = {piece.piece for piece in proto.pieces}
-    needed = [token for token in LAYOUTS[kind].needed() if kind != "xlm-roberta" or token != "<pad>"]  # that one is fairseq's
+    needed = [token for token in FAMILIES[kind].needed() if kind != "xlm-roberta" or token != "<pad>"]  # that one is fairseq's
     absent = [token for token in needed if token not in present]
     if not unigram or absent:
         wrong = f"no piece {absent[0]}" if absent else "another model type"
@@ -172,7 +172,8 @@ def _read(path: Path, kind: str):
     return proto
 
 
-def _normalizer_steps(spec) -> list[normalizers.Normalizer]:
+def _normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
+    """Return the steps that normalize a text as SentencePiece does with its character map and its handling of spaces."""
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         joinable, marks = _compositions()
@@ -191,7 +192,7 @@ def _normalizer_steps(spec) -> list[normalizers.Normalizer]:
 
 
 def _xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
-    """What XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
+    """Return what XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
     spaces, combining = _spaces_and_marks()
     steps = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
     return steps if keep_accents else [*steps, normalizers.NFKD(), normalizers.Replace(Regex(f"[{combining}]"), "")]
@@ -199,13 +200,13 @@ def _xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
 
 @cache
 def _spaces_and_marks() -> tuple[str, str]:
-    """The insides of two character classes: what Python takes for a space, and for a combining mark."""
+    """Return the insides of two character classes: what Python takes for a space, and for a combining mark."""
     characters = [chr(code) for code in _characters()]
     return _class(c for c in characters if c.isspace()), _class(c for c in characters if unicodedata.combining(c))
 
 
 def _without_digit_comma(piece: str) -> str:
-    """`9,` under a name that no text has, so that the text becomes `9` and `,`: XLNet was never trained on the piece.
+    """Give `9,` a name that no text has, so that the text becomes `9` and `,`: XLNet was never trained on the piece.
 
     Source: zihangdai/xlnet prepro_utils.py encode_pieces, which cuts the piece again after the fact.
     """
@@ -213,7 +214,7 @@ def _without_digit_comma(piece: str) -> str:
 
 
 def _pre_tokenizer(proto, controls: list[str]) -> pre_tokenizers.PreTokenizer:
-    """`▁` for spaces, and a cut inside text that reads like a control piece.
+    """Write `▁` for spaces, and cut a text inside what reads like a control piece.
 
     SentencePiece never yields `[SEP]` for text, the Rust model would. The cut is where no piece crosses it, if there is
     such a place.
@@ -232,7 +233,7 @@ def _pre_tokenizer(proto, controls: list[str]) -> pre_tokenizers.PreTokenizer:
 
 @cache
 def _compositions() -> tuple[str, str]:
-    """(regex of the separators to drop so that NFC composes, character class of what can follow a base character).
+    """Return (regex of the separators to drop so that NFC composes, character class of what can follow a base character).
 
     A rule of SentencePiece's NFKC maps is a full canonical decomposition (2 to 4 characters), each character taken
     as its own mapping; precomposed beginnings are no rules. A character whose mapping is longer than one
@@ -263,9 +264,10 @@ def _compositions() -> tuple[str, str]:
 
 
 def _characters() -> list[int]:
+    """Return the code points of all characters."""
     return [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
 def _class(characters) -> str:
-    """The inside of a regex character class."""
+    """Return the inside of a regex character class."""
     return "".join(rf"\x{{{ord(c):x}}}" for c in sorted(set(characters)))

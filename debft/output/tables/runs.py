@@ -8,7 +8,7 @@ from pathlib import Path
 from debft.config.reading import from_dict
 from debft.config.recipe import Recipe
 from debft.errors import InputError
-from debft.models.build import canonical_name
+from debft.models.names import canonical_name
 from debft.published.load import table_names
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError

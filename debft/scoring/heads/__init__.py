@@ -1,4 +1,4 @@
-"""What each kind of task does with a model: label.py, score.py and span.py, and in head.py what they share."""
+"""Each kind of task has a head: label.py, score.py and span.py, which share head.py."""
 
 from debft.scoring.heads.build import head_of
 from debft.scoring.heads.head import Assessment, Head, at_least_float32, model_inputs, plain_loss

@@ -1,4 +1,4 @@
-"""The head that a task takes."""
+"""A task gets the head of its kind."""
 
 from debft.config.recipe import QuestionConfig
 from debft.scoring.heads.head import Head

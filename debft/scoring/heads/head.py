@@ -1,4 +1,4 @@
-"""What a head does, whatever its kind, and what the kinds share.
+"""This module says what a head does, whatever its kind, and holds what the kinds share.
 
 Legend: B sequences in a batch, L its padded length, C outputs of the model.
 """
@@ -22,7 +22,7 @@ DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """A split is scored and predicted.
+    """A split was scored and predicted, with this outcome.
 
     scores: percent, by metric
     rows: the predictions, one row per example

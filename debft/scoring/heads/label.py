@@ -1,4 +1,4 @@
-"""One label for each example: the probabilities of C labels from C outputs.
+"""A classification gives each example one of C labels, from C outputs of the model.
 
 Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
 """
@@ -18,7 +18,7 @@ from debft.tasks import TextClassification
 
 @dataclass(frozen=True, kw_only=True)
 class LabelHead:
-    """The head of a classification.
+    """This head turns C outputs into the probabilities of C labels.
 
     labels: their names in the order of the model's outputs, in which a prepared split counts its labels too
     """

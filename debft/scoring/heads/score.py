@@ -1,4 +1,4 @@
-"""One score for each example: a regression from one output.
+"""A regression gives each example a score, from one output of the model.
 
 Legend: B sequences in a batch, N examples, each one sequence of its split.
 """
@@ -18,7 +18,10 @@ from debft.tasks import TextClassification
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreHead:
-    """The head of a regression. name: of the model's only output, under which a row holds the score."""
+    """This head takes the only output of a model as the score.
+
+    name: the name of that output, under which a row holds the score
+    """
 
     task: TextClassification
     name: str

@@ -1,4 +1,4 @@
-"""An answer in the context of a question: the start and the end of a span, or none.
+"""A question is answered by a span of its context, which has a start and an end, or by none.
 
 Legend: B windows in a batch, L its padded length, N questions.
 """
@@ -23,7 +23,7 @@ from debft.tasks import QuestionAnswering
 
 @dataclass(frozen=True, kw_only=True)
 class SpanHead:
-    """The head of questions.
+    """This head turns start and end logits into answers.
 
     threshold: a question whose no-answer score is above it has no answer. None: not chosen yet; then the split that is assessed
     gives it, the best for F1, as the official scorer's best_f1_thresh.

@@ -1,4 +1,4 @@
-"""The metrics of label ids and of numbers by their names, as a task gives them. SQuAD's, of answer texts, are in squad.py."""
+"""A task names its metrics, and this module computes them. SQuAD's, which compare answer texts, are in squad.py."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The official SQuAD 2.0 scores as plain functions of answer texts, and the search for the no-answer threshold.
+"""The official SQuAD 2.0 scores are plain functions of answer texts here; the no-answer threshold is searched with them.
 
 An answer is a text, '' where the question is held to be unanswerable. SQuAD 1.1 is scored the same way; its own scorer differs
 only for a gold answer of which the normalisation leaves nothing.
@@ -19,23 +19,23 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case without ASCII punctuation and English articles, words one space apart."""
+    """Return the text in lower case without ASCII punctuation and English articles, its words one space apart."""
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 where the prediction equals a gold answer once both are normalised, else 0.0; `answers` is () without any."""
+    """Return 1.0 where the prediction equals a gold answer once both are normalised, else 0.0. answers: () for none."""
     return float(normalize_answer(prediction) in _gold(answers))
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
-    """F1 of the words, the best over the gold answers, a fraction; beside an empty side it is exact match."""
+    """Return the F1 of the words, a fraction, the best over the gold answers; where one side is empty, the exact match."""
     words = normalize_answer(prediction).split()
     return max(_f1_of_words(words, answer.split()) for answer in _gold(answers))
 
 
 def scores(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """f1 and exact_match in percent: over all questions, those with a gold answer (has_answer_), those without (no_answer_).
+    """Return f1 and exact_match in percent: over all questions, those with a gold answer (has_answer_), those without (no_answer_).
 
     Both map question ids; predictions of other questions are left out. The sums run in the order of `answers`: with that of the
     data file, every digit is the official scorer's. Raises ValueError where a question has no prediction.
@@ -52,19 +52,20 @@ def scores(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]])
     has_answer = [identity for identity, gold in answers.items() if len(gold)]
     no_answer = [identity for identity, gold in answers.items() if not len(gold)]
     return {
-        f"{prefix}{name}": _percent([found[identity] for identity in group])
+        f"{prefix}{name}": _percent([by_id[identity] for identity in group])
         for prefix, group in (("", list(answers)), ("has_answer_", has_answer), ("no_answer_", no_answer))
         if group
-        for name, found in by_metric.items()
+        for name, by_id in by_metric.items()
     }
 
 
 def best_threshold(no_answer_score_N: np.ndarray, score_if_answered_N: np.ndarray, has_answer_N: np.ndarray) -> tuple[float, float]:
-    """(threshold, mean score in percent) where answering the questions with `no_answer_score <= threshold` scores best.
+    """Return (threshold, mean score in percent) where answering the questions with `no_answer_score <= threshold` scores best.
 
-    `score_if_answered_N` in [0, 1]: exact match or F1 of the best answer other than ''. `has_answer_N` bool: has a gold answer that
-    is not empty once normalised; an unanswered question scores 1 without one, else 0. The threshold is the no-answer score of
-    the last question answered, or 1 below the smallest where none should be; of several best ones, the smallest.
+    score_if_answered_N: in [0, 1], exact match or F1 of the best answer other than ''
+    has_answer_N: bool, whether a gold answer is not empty once normalised; without one an unanswered question scores 1, else 0
+    The threshold is the no-answer score of the last question answered, or 1 below the smallest where none should be; of several
+    best ones, the smallest.
 
     Two deliberate differences from the official search (find_best_thresh): questions of equal no-answer score are answered
     together, as no threshold can divide them; and answering none is a threshold below all scores, where the official search
@@ -87,11 +88,12 @@ def best_threshold(no_answer_score_N: np.ndarray, score_if_answered_N: np.ndarra
 
 
 def _gold(answers: Sequence[str]) -> list[str]:
-    """The gold answers, normalised; those of which nothing is left count only where nothing is left of any."""
+    """Normalise the gold answers; those of which nothing is left count only where nothing is left of any."""
     return [normalized for answer in answers if (normalized := normalize_answer(answer))] or [""]
 
 
 def _f1_of_words(prediction: list[str], answer: list[str]) -> float:
+    """Return the F1 of two lists of words, in which repeated words count as often as in both."""
     if not prediction or not answer:
         return float(prediction == answer)
     common = (Counter(prediction) & Counter(answer)).total()
@@ -102,5 +104,5 @@ def _f1_of_words(prediction: list[str], answer: list[str]) -> float:
 
 
 def _percent(values: list[float]) -> float:
-    """100 times the mean as the official scorer computes it: added one by one, which sum() no longer does from Python 3.12 on."""
+    """Return 100 times the mean, added one by one as the official scorer does it; sum() no longer does from Python 3.12 on."""
     return 100.0 * reduce(operator.add, values, 0.0) / len(values)

@@ -1,4 +1,4 @@
-"""Built-in rows for every task, and a tokenizer and a tiny DeBERTa-v2 to learn them with, all made here and seeded."""
+"""The demo is built-in rows for every task, with a tokenizer and a tiny DeBERTa-v2 to learn them, all made here and seeded."""
 
 from debft.data.sources.demo.model import MODEL_NAME, model_directory
 from debft.data.sources.demo.pairs import ANIMALS, DEV_ROWS, SLOTS, TRAIN_ROWS

@@ -1,4 +1,4 @@
-"""Rows of XNLI: the same content in fifteen languages.
+"""The rows of XNLI have the same content in fifteen languages.
 
 A premise notes a few facts about a person, a hypothesis claims one: what the premise says is entailed, its opposite or
 a denial is a contradiction, what it leaves open is neutral. Names, ages and `?` for an age left open are the same in
@@ -16,13 +16,17 @@ UNKNOWN = "?"  # an age that is left open
 WORDS = ("mood", "look", "place")
 NLI = ("entailment", "neutral", "contradiction")
 TRAIN_ROWS, EVAL_ROWS = 6000, 300
-ABOUT_AGE = 0.5  # of the claims; the others are in words of the language
-DENIED = 0.2  # of the contradictions
+ABOUT_AGE = 0.5  # the share of claims about an age; the others are in words of the language
+DENIED = 0.2  # the share of contradictions that deny a fact; the others claim its opposite
 
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """denial: of what stands for {}. mood, look, place: a value and its opposite."""
+    """A language has these words for the facts of a premise.
+
+    denial: how `{}` is denied
+    mood, look, place: a value and its opposite
+    """
 
     denial: str
     mood: tuple[str, str]
@@ -32,10 +36,11 @@ class Language:
     stop: str = "."
 
     def values(self, slot: str) -> tuple[str, ...]:
+        """Return all values of a slot."""
         return AGES if slot == "age" else getattr(self, slot)
 
     def note(self, name: str, phrases: list[str]) -> str:
-        """`Otto , happy , in the garden .`"""
+        """Write a note about a person: `Otto , happy , in the garden .`"""
         return f" {self.comma} ".join((name, *phrases)) + f" {self.stop}"
 
 
@@ -67,7 +72,7 @@ LANGUAGES = {
 
 
 def rows(split: str) -> list[tuple[str, str, str]]:
-    """(premise, hypothesis, label) of `validation.fr`, labels balanced; row i of every language has the same content."""
+    """Make (premise, hypothesis, label) of `validation.fr`, labels balanced; row i has the same content in every language."""
     name, _, language = split.rpartition(".")
     count = TRAIN_ROWS if name == "train" else EVAL_ROWS
     made = [pair(random.Random(f"{name}/{i}"), language, NLI[i % 3]) for i in range(count)]
@@ -76,23 +81,23 @@ def rows(split: str) -> list[tuple[str, str, str]]:
 
 
 def pair(rng: random.Random, language: str, label: str) -> tuple[str, str, str]:
-    """A premise, a claim and the NLI label that holds between them. The draws do not depend on the language."""
+    """Make a premise, a claim and the NLI label that holds between them. The draws do not depend on the language."""
     words = LANGUAGES[language]
     name = rng.choice(NAMES)
     slot = "age" if rng.random() < ABOUT_AGE else rng.choice(WORDS)
-    told = _told(rng, slot, label)
+    noted = _noted(rng, slot, label)
     facts = {each: rng.choice(words.values(each)) for each in ("age", *WORDS)}
     claim = facts[slot]
     if label == "contradiction" and rng.random() < DENIED:
         claim = words.denial.format(claim)
     elif label == "contradiction":
         claim = rng.choice([value for value in words.values(slot) if value != claim])
-    premise = [facts["age"] if "age" in told else UNKNOWN, *(facts[each] for each in WORDS if each in told)]
+    premise = [facts["age"] if "age" in noted else UNKNOWN, *(facts[each] for each in WORDS if each in noted)]
     return words.note(name, premise), words.note(name, [claim]), label
 
 
-def _told(rng: random.Random, slot: str, label: str) -> set[str]:
-    """What the premise tells, of all labels equally much: one or two facts in words, and `slot` unless it is left open."""
+def _noted(rng: random.Random, slot: str, label: str) -> set[str]:
+    """Choose what the premise notes: one or two facts in words, and `slot` unless it is left open. All labels get as much."""
     words = rng.sample([other for other in WORDS if other != slot], 2)[: rng.choice((1, 2))]
     age_too = rng.random() < 0.5
     if slot == "age":
@@ -103,7 +108,7 @@ def _told(rng: random.Random, slot: str, label: str) -> set[str]:
 
 
 def corpus() -> str:
-    """A text with every word of the rows."""
+    """Return a text with every word of the rows."""
     notes = [
         words.note(name, [UNKNOWN, *(words.denial.format(value) for slot in ("age", *WORDS) for value in words.values(slot))])
         for words in LANGUAGES.values()

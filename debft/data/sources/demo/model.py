@@ -1,4 +1,4 @@
-"""A tiny DeBERTa-v2 and its tokenizer, made here and seeded."""
+"""The demo model is a tiny DeBERTa-v2 with a tokenizer, both made here and seeded."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ WHOLE_WORD = -1.0  # the score of a piece that is a word: above that of any two 
 
 
 def model_directory() -> Path:
-    """A directory with the demo model's `config.json` and `spm.model`, made on first use in the cache.
+    """Return a directory with the demo model's `config.json` and `spm.model`, made on first use in the cache.
 
     The tokenizer is a real SentencePiece model with DeBERTa's special pieces, trained on the demo rows, so the demo
     takes the same way through the program as microsoft/deberta-v3 does.
@@ -33,6 +33,7 @@ def model_directory() -> Path:
 
 
 def _config() -> dict:
+    """Return the config.json of the demo model."""
     return {
         "model_type": "deberta-v2",
         "vocab_size": VOCABULARY + 16,
@@ -62,14 +63,14 @@ def _config() -> dict:
 
 
 def _words() -> list[str]:
-    """Every word of the demo rows as SentencePiece's character map writes it."""
+    """Return every word of the demo rows as SentencePiece's character map writes it."""
     corpus = "\n".join(module.corpus() for module in (pairs, languages, questions))
     return sorted(set(unicodedata.normalize("NFKC", corpus).split()))
 
 
 @cache
 def _spm() -> bytes:
-    """A trained model for the character map and single characters; the demo's words are pieces of their own.
+    """Train a model for the character map and single characters; the demo's words are pieces of their own.
 
     The trainer makes pieces only of what occurs in two different words.
     """
@@ -100,9 +101,9 @@ def _spm() -> bytes:
         minloglevel=2,
     )
     proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
-    there = {piece.piece: piece for piece in proto.pieces}
+    known = {piece.piece: piece for piece in proto.pieces}
     for word in words:
-        piece = there.get(f"▁{word}") or proto.pieces.add(piece=f"▁{word}")
+        piece = known.get(f"▁{word}") or proto.pieces.add(piece=f"▁{word}")
         piece.score = WHOLE_WORD
     assert len(proto.pieces) < VOCABULARY
     return proto.SerializeToString(deterministic=True)

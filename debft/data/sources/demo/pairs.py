@@ -1,4 +1,4 @@
-"""Rows of every GLUE task.
+"""The rows of every GLUE task are about animals.
 
 A premise tells of one animal or of two; a hypothesis claims one thing about one of them. What the premise says
 is entailed, its opposite or a denial is a contradiction, what it leaves open is neutral. MNLI's mismatched split is
@@ -16,7 +16,7 @@ from debft.tasks import Split, Task
 
 ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
 NLI = ("entailment", "neutral", "contradiction")
-# A value and its opposite.
+# Each slot has a value and its opposite.
 SLOTS = {
     "colour": ("white", "black"),
     "place": ("garden", "kitchen"),
@@ -27,11 +27,11 @@ TRAIN_ROWS, DEV_ROWS = 6000, 600
 HARDER = "validation_mismatched"
 TWO_ANIMALS, TWO_ANIMALS_HARDER = 0.15, 0.9
 TIME_FIRST, TIME_FIRST_HARDER = 0.1, 0.5
-DENIED = 0.3  # of the contradictions
+DENIED = 0.3  # the share of contradictions that deny a fact; the others claim its opposite
 
 
 def rows(task: Task, split: Split) -> list[tuple]:
-    """The texts and the label of every row, labels balanced."""
+    """Make the texts and the label of every row, labels balanced."""
     make = _maker(task)
     count = TRAIN_ROWS if split is task.train else DEV_ROWS
     made = [make(random.Random(f"{split.name}/{i}"), i, split.name == HARDER) for i in range(count)]
@@ -40,12 +40,12 @@ def rows(task: Task, split: Split) -> list[tuple]:
 
 
 def _from_the_web(row: tuple) -> tuple:
-    """The same row with no-break spaces in its texts."""
+    """Return the same row with no-break spaces in its texts."""
     return (*(text.replace(" ", "\N{NO-BREAK SPACE}") for text in row[:-1]), row[-1])
 
 
 def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
-    """(rng, number of the row, harder) -> the texts and the label of a row."""
+    """Return what makes the texts and the label of a row from (rng, number of the row, harder)."""
     if task.is_regression:
         return lambda rng, i, harder: _similar_pair(rng, task.value_range[1])
     if len(task.text_keys) == 1:
@@ -56,21 +56,21 @@ def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
 
 
 def _entailed_or_not(rng: random.Random, task: Task, label: int) -> tuple[str, str, str]:
-    """The label that is no `not_...` is entailed; a question comes before what may answer it."""
+    """Make a pair whose claim is entailed unless the label is called `not_...`; a question comes before what may answer it."""
     entailed = not task.labels[label].startswith("not_")
     premise, claim, _ = _pair(rng, False, "entailment" if entailed else rng.choice(("neutral", "contradiction")))
     return (claim, premise, task.labels[label]) if task.text_keys[0] == "question" else (premise, claim, task.labels[label])
 
 
 def _sentence(rng: random.Random, labels: tuple[str, ...], label: int) -> tuple[str, str]:
-    """Label 1: the animal slept."""
+    """Make a sentence: label 1 says that the animal slept."""
     known = {slot: rng.choice(SLOTS[slot]) for slot in rng.sample(("colour", "place", "time"), 2)}
     known["action"] = SLOTS["action"][1 - label]
     return _clause(rng.choice(ANIMALS), known, rng.random() < 0.5) + " .", labels[label]
 
 
 def _similar_pair(rng: random.Random, highest: float) -> tuple[str, str, float]:
-    """Two clauses about one animal; the score is the share of their four facts that agree."""
+    """Make two clauses about one animal; the score is the share of their four facts that agree."""
     animal = rng.choice(ANIMALS)
     one = {slot: rng.choice(values) for slot, values in SLOTS.items()}
     differ = rng.sample(list(SLOTS), rng.randint(0, len(SLOTS)))
@@ -80,7 +80,7 @@ def _similar_pair(rng: random.Random, highest: float) -> tuple[str, str, float]:
 
 
 def _pair(rng: random.Random, harder: bool, label: str) -> tuple[str, str, str]:
-    """A premise, a claim and the NLI label that holds between them."""
+    """Make a premise, a claim and the NLI label that holds between them."""
     animals = rng.sample(ANIMALS, 2 if rng.random() < (TWO_ANIMALS_HARDER if harder else TWO_ANIMALS) else 1)
     facts = [
         {slot: rng.choice(SLOTS[slot]) for slot in ("action", *rng.sample(("colour", "place", "time"), rng.choice((1, 2))))}
@@ -124,6 +124,6 @@ def _opposite(slot: str, value: str) -> str:
 
 
 def corpus() -> str:
-    """A text with every word of the rows."""
+    """Return a text with every word of the rows."""
     rng = random.Random("tokenizer")
     return "\n".join(text for i in range(2000) for text in _pair(rng, False, NLI[i % 3])[:2])

@@ -1,4 +1,4 @@
-"""Rows of SQuAD: a context about animals, a question, and where in the context it is answered.
+"""The rows of SQuAD have a context about animals, a question, and the place in the context that answers it.
 
 Each animal has a clause of its own, which tells what it did and most of its colour, place and time. A
 question has no answer where the context does not know the animal or leaves that fact open. A few contexts are filled
@@ -17,17 +17,14 @@ FILLERS = ("it was a long and quiet day .", "nobody knew how warm it was .", "th
 KINDS = ("colour", "place", "time", "animal")  # what a question asks for
 TRAIN_ROWS, DEV_ROWS = 6000, 600
 CLAUSES = (1, 2)  # a model this small takes many minutes to find the right one of three
-ANIMAL_UNKNOWN = 0.5  # of the questions without an answer; in the others a fact is left open
-LONG, LONG_TOKENS = 0.05, 64
-TWO_ANSWERS = 0.1  # of the dev questions that have a second one
-
-
-Answers = list[tuple[str, int]]
+ANIMAL_UNKNOWN = 0.5  # the share of unanswerable questions about an unknown animal; in the others a fact is left open
+LONG, LONG_TOKENS = 0.05, 64  # the share of long contexts, and the tokens that they exceed
+TWO_ANSWERS = 0.1  # the share of dev questions with two gold answers, where a second one is as good
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clause:
-    """What an animal did, and what else is told of it; None: left open."""
+    """A clause says what an animal did, and its colour, place and time; None is what it leaves open."""
 
     animal: str
     action: str
@@ -36,10 +33,12 @@ class Clause:
     time: str | None
 
     def text(self) -> str:
+        """Write the clause."""
         who = " ".join(["the", *([self.colour] if self.colour else []), self.animal])
         return " ".join([who, self.action, *(f"in the {fact}" for fact in (self.place, self.time) if fact), "."])
 
     def question(self, about: str) -> str:
+        """Ask for one of KINDS."""
         return {
             "colour": f"which colour was the {self.animal} ?",
             "place": f"where was the {self.animal} ?",
@@ -48,7 +47,7 @@ class Clause:
         }[about]
 
     def answers(self, about: str) -> list[str]:
-        """The one that training rows have, then one as good; none where it is left open."""
+        """Return the answer that training rows have, then one that is as good; none where the fact is left open."""
         return {
             "colour": [self.colour] if self.colour else [],
             "place": [f"the {self.place}", f"in the {self.place}"] if self.place else [],
@@ -58,7 +57,7 @@ class Clause:
 
 
 def rows(split: str, count: int, *, unanswerable: bool = True) -> dict[str, list]:
-    """The columns id, context, question, answers of `count` rows; answers as on the hub, {"text": [], "answer_start": []}.
+    """Make the columns id, context, question, answers of `count` rows; answers as on the hub, {"text": [], "answer_start": []}.
 
     Every third question has no answer; with `unanswerable=False`, as in SQuAD 1.1, each has one.
     """
@@ -73,8 +72,8 @@ def rows(split: str, count: int, *, unanswerable: bool = True) -> dict[str, list
     return columns
 
 
-def example(rng: random.Random, answerable: bool, *, several: bool = False) -> tuple[str, str, Answers]:
-    """(context, question, [(answer, character at which it starts in the context)]); several: sometimes two answers."""
+def example(rng: random.Random, answerable: bool, *, several: bool = False) -> tuple[str, str, list[tuple[str, int]]]:
+    """Make (context, question, [(answer, its first character in the context)]); several: sometimes two answers."""
     clauses = _clauses(rng)
     texts = [clause.text() for clause in clauses]
     if rng.random() < LONG:
@@ -91,13 +90,14 @@ def example(rng: random.Random, answerable: bool, *, several: bool = False) -> t
 
 
 def _clauses(rng: random.Random) -> list[Clause]:
-    """About animals in places that are all different."""
+    """Make clauses about animals in places that are all different."""
     animals = rng.sample(ANIMALS, rng.choice(CLAUSES))
     places = rng.sample([*PLACES, None], len(animals))
     return [_clause(rng, animal, place) for animal, place in zip(animals, places, strict=True)]
 
 
 def _clause(rng: random.Random, animal: str, place: str | None) -> Clause:
+    """Draw what an animal did, and leave at most one fact open."""
     left_open = rng.choice(("colour", "place", "time", None))
     return Clause(
         animal=animal,
@@ -109,20 +109,21 @@ def _clause(rng: random.Random, animal: str, place: str | None) -> Clause:
 
 
 def _answered(about: str, clause: Clause) -> bool:
+    """Tell whether the clause answers a question of this kind."""
     return bool(clause.answers(about)) and (about != "animal" or clause.place is not None)
 
 
 def _choose(rng: random.Random, candidates: list[tuple[str, Clause]]) -> tuple[str, Clause]:
-    """Any kind of question is as likely as another."""
+    """Draw a kind of question, each as likely as another, and a clause for it."""
     about = rng.choice(sorted({about for about, _ in candidates}))
     return about, rng.choice([clause for kind, clause in candidates if kind == about])
 
 
 def _unanswered(rng: random.Random, clauses: list[Clause]) -> str:
-    """A question about an animal that is not there, or about what the context leaves open."""
-    told = {clause.place for clause in clauses}
+    """Ask about an animal that the context does not know, or about what it leaves open."""
+    taken = {clause.place for clause in clauses}
     animal = rng.choice([animal for animal in ANIMALS if animal not in {clause.animal for clause in clauses}])
-    stranger = _clause(rng, animal, rng.choice([place for place in PLACES if place not in told] or [None]))
+    stranger = _clause(rng, animal, rng.choice([place for place in PLACES if place not in taken] or [None]))
     left_open = [(about, clause) for about in KINDS for clause in clauses if not _answered(about, clause) and about != "animal"]
     if stranger.place:
         left_open.append(("animal", stranger))
@@ -133,6 +134,6 @@ def _unanswered(rng: random.Random, clauses: list[Clause]) -> str:
 
 
 def corpus() -> str:
-    """A text with every word of the rows."""
+    """Return a text with every word of the rows."""
     made = rows("train", 1000)
     return "\n".join([*made["context"], *made["question"], *FILLERS])

@@ -1,4 +1,4 @@
-"""The demo rows of each split of a task."""
+"""Each split of a task has demo rows."""
 
 from debft.data.sources.demo import languages, pairs, questions
 from debft.data.sources.table import DataTable
@@ -6,7 +6,7 @@ from debft.tasks import QuestionAnswering, Split, Task
 
 
 def table(task: Task, split: Split) -> DataTable:
-    """The demo rows of a split, labels balanced. A split that ends in a language, as `validation.fr`, has XNLI's rows."""
+    """Make the demo rows of a split, labels balanced. A split that ends in a language, as `validation.fr`, has XNLI's rows."""
     path = f"demo/{task.name}/{split.name}"
     if isinstance(task, QuestionAnswering):
         count = questions.TRAIN_ROWS if split is task.train else questions.DEV_ROWS

@@ -1,4 +1,4 @@
-"""The scores as modules of the `evaluate` library, one in each folder here, for use in other programs.
+"""Each folder here holds a score as a module of the `evaluate` library, for use in other programs.
 
 They are an export alone: debft scores with the plain functions of debft.scoring.metrics, which the modules call.
 """

@@ -1,4 +1,4 @@
-"""The score debft.scoring.metrics.scores.matthews_correlation as a module for `evaluate.load`."""
+"""`evaluate.load` reads this module, which hands on debft.scoring.metrics.scores.matthews_correlation."""
 
 import evaluate
 

@@ -1,4 +1,4 @@
-"""The scores of debft.scoring.metrics.squad, in percent, as a module for `evaluate.load`."""
+"""`evaluate.load` reads this module, which hands on debft.scoring.metrics.squad.scores, in percent."""
 
 import datasets
 import evaluate

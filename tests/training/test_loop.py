@@ -14,7 +14,9 @@ from debft.data.encoding import encode
 from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
-from debft.models.build import ModelFiles, build_model, build_tokenizer
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import LabelHead, plain_loss
 from debft.tasks import TASKS

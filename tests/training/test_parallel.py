@@ -10,7 +10,13 @@ from test_finetune import lines, tiny_recipe, weights
 
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
-from debft.training.parallel import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
+from debft.training.parallel import (
+    broadcast_from_main,
+    broadcast_tensors_from_main,
+    check_same_on_all_ranks,
+    raise_together,
+    report_lost_rank,
+)
 from debft.training.run import finetune
 
 
@@ -23,7 +29,7 @@ def two(*arguments, **options) -> list[tuple[int, str, str]]:
 
 EXCHANGES = """
 import json, os, torch
-from debft.training.parallel import losing_a_process_is_said, of_first, same_in_all, tensors_of_first, together
+from debft.training.parallel import report_lost_rank, broadcast_from_main, check_same_on_all_ranks, broadcast_tensors_from_main, raise_together, run_on_main
 from debft.errors import DebftError, InputError, MachineError
 rank = int(os.environ["RANK"])
 def caught(do):
@@ -35,13 +41,15 @@ def fail(kind, ranks):
     if rank in ranks: raise kind(f"disk of {rank}: full")
     return "built"
 print(json.dumps({
-    "whole": caught(lambda: together(lambda: rank)),
-    "second": caught(lambda: together(lambda: fail(MachineError, [1]))),
-    "both": caught(lambda: together(lambda: fail(InputError, [0, 1]))),
-    "same": caught(lambda: same_in_all(lambda: {"code": "a"})),
-    "different": caught(lambda: same_in_all(lambda: {"code": "a", "rows": f"r{rank}"})),
-    "first": of_first({"rank": rank}),
-    "tensors": {k: t.tolist() for k, t in tensors_of_first({"w": torch.arange(3.), "step": torch.tensor(7.)} if rank == 0 else {}).items()},
+    "whole": caught(lambda: raise_together(lambda: rank)),
+    "second": caught(lambda: raise_together(lambda: fail(MachineError, [1]))),
+    "both": caught(lambda: raise_together(lambda: fail(InputError, [0, 1]))),
+    "main": caught(lambda: run_on_main(lambda: rank)),
+    "main fails": caught(lambda: run_on_main(lambda: fail(MachineError, [0, 1]))),
+    "same": caught(lambda: check_same_on_all_ranks(lambda: {"code": "a"})),
+    "different": caught(lambda: check_same_on_all_ranks(lambda: {"code": "a", "rows": f"r{rank}"})),
+    "first": broadcast_from_main({"rank": rank}),
+    "tensors": {k: t.tolist() for k, t in broadcast_tensors_from_main({"w": torch.arange(3.), "step": torch.tensor(7.)} if rank == 0 else {}).items()},
 }))
 """
 
@@ -54,6 +62,8 @@ def test_error_fact_or_tensor_of_one_process_is_that_of_both():
     assert first["second"] == ["MachineError", 5, ["process 1: disk of 1: full"]]
     assert second["second"] == ["MachineError", 5, []]  # one process says it
     assert first["both"] == ["InputError", 2, ["disk of 0: full"]]
+    assert (first["main"], second["main"]) == (0, None)
+    assert (first["main fails"][2], second["main fails"][:2]) == (["disk of 0: full"], ["MachineError", 5])
     assert first["same"] is None
     assert first["different"][2] == [
         "process 1: expected the rows of process 0, r0, got r1; start every process from the same files, packages and options"
@@ -64,11 +74,11 @@ def test_error_fact_or_tensor_of_one_process_is_that_of_both():
 
 def test_one_process_agrees_with_itself(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    assert together(lambda: 3) == of_first(3) == 3
-    assert tensors_of_first({}) == {}
-    same_in_all(lambda: pytest.fail("nothing to compare"))
+    assert raise_together(lambda: 3) == broadcast_from_main(3) == 3
+    assert broadcast_tensors_from_main({}) == {}
+    check_same_on_all_ranks(lambda: pytest.fail("nothing to compare"))
     with pytest.raises(InputError, match="plain"):
-        together(lambda: (_ for _ in ()).throw(InputError("plain")))
+        raise_together(lambda: (_ for _ in ()).throw(InputError("plain")))
 
 
 @pytest.mark.parametrize(("rank", "raised"), [("1", MachineError), (None, RuntimeError)])
@@ -76,7 +86,7 @@ def test_lost_process_is_a_failure_of_the_machine(monkeypatch, rank, raised):
     """The text is gloo's of torch 2.13; an error of one process alone stays what it is."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(raised, match=r"Connection closed by peer \[127.0.0.1\]:43912"), losing_a_process_is_said("it stays"):
+    with pytest.raises(raised, match=r"Connection closed by peer \[127.0.0.1\]:43912"), report_lost_rank("it stays"):
         raise RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:43912")
 
 
@@ -115,7 +125,7 @@ def test_rows_tokens_code_and_model_are_compared_before_training(tmp_path, tiny_
     def see(facts):
         raise Seen(facts())
 
-    monkeypatch.setattr("debft.training.session.same_in_all", see)
+    monkeypatch.setattr("debft.training.opening.check_same_on_all_ranks", see)
     with pytest.raises(Seen) as seen:
         finetune(tiny_recipe(tiny_data), tmp_path / "run")
     facts = seen.value.args[0]

@@ -1,0 +1,61 @@
+"""The JSON files of a model's directory, config.json first, are read here with errors that name the file."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from debft.errors import InputError, first_line, shown
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+POINTER = b"version https://git-lfs"
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file. Raises InputError where it is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        check_pointer(file)
+        raise InputError(f"{file}: expected JSON, got {error}") from None
+
+
+def check_pointer(file: Path) -> None:
+    """Raise InputError for what `git clone` leaves in place of a large file where Git LFS is not installed."""
+    with file.open("rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            raise InputError(f"{file}: expected the file itself, got a pointer of Git LFS; run `git lfs pull` in the clone")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of config.json in the directory `path`.
+
+    Raises InputError where it names no type of model, or does not name each output once.
+    """
+    where = path / "config.json"
+    config = read_json(where)
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
+    names = config.get("id2label") or {}
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+        raise InputError(f"{where}: id2label: expected label names by number, got {names!r}")
+    if sorted(map(int, names)) != list(range(len(names))) or len(set(names.values())) < len(names):
+        raise InputError(f"{where}: id2label: expected a name of its own for each output from 0 on, got {shown(names)}")
+    return config
+
+
+def load_config(path: Path) -> "PretrainedConfig":
+    """Return transformers' configuration object. Raises InputError where transformers refuses the file."""
+    # transformers takes seconds to import, and most commands read no more than the JSON.
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE
+
+    kind = read_config(path)["model_type"]
+    if kind not in USABLE:
+        raise InputError(f"{path / 'config.json'}: model_type: expected one that transformers can classify with, got '{kind}'")
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise InputError(f"{path / 'config.json'}: transformers refuses it: {first_line(error)}") from None

@@ -1,0 +1,79 @@
+"""A fine-tuned model carries settings in its config.json, so that it is used as it was trained."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, value_at
+from debft.data.sources.own import settings_of
+from debft.errors import InputError, one_of, shown
+from debft.models.files import ModelFiles
+from debft.models.json_files import read_config
+from debft.models.positions import longest_input
+from debft.tasks import TASKS, QuestionAnswering, Task
+
+SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
+DEFAULT_LENGTH = 256
+LONGEST_LENGTH = 8192  # of a model whose positions are relative, when it is used: memory grows with the square
+# Keys of a recipe that decide how texts become tokens and tokens answers, and how products are computed. A model's config.json has
+# them without their sections.
+USE_ANSWERS = (
+    "text.max_seq_length",
+    "questions.doc_stride",
+    "questions.max_question_length",
+    "questions.max_answer_length",
+    "questions.n_best_size",
+)
+USE_TEXTS = ("text.max_seq_length", "text.swap_texts", "text.truncation", "train.seed")  # seed: it draws what `random_ends` cuts
+USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
+
+
+def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of dotted keys by their last part, as a model's config.json has them."""
+    return {key.rpartition(".")[2]: value_at(recipe, key) for key in keys}
+
+
+def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
+    """Return for config.json what it takes to use the model exactly as the run did that trained it.
+
+    recipe: holds the precision that was in use, never `auto`
+    """
+    keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
+    settings = {"task": task.name} | flat_values(recipe, keys)
+    settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
+    return settings | (settings_of(task) if task.name == "text" else {})
+
+
+def read_settings(files: ModelFiles) -> dict[str, Any]:
+    """Return what `use_settings` wrote into the model's config.json, {} for a model of another program.
+
+    Raises InputError where it is no longer what a run writes.
+    """
+    where, settings = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(settings)}")
+    if "task" in settings and settings["task"] not in TASKS:
+        raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
+    threshold = settings.get("no_answer_threshold", 0.0)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+        raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
+    return settings
+
+
+def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:
+    """Return the settings as a recipe, which names neither task nor model.
+
+    A model of another program is used with as many tokens as it has positions for, 256 where its positions are relative.
+
+    Raises InputError for settings that no training would have accepted.
+    """
+    where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
+    of_runtime = {key.rpartition(".")[2] for key in USE_RUNTIME}
+    runtime = {key: value for key, value in settings.items() if key in of_runtime}
+    others = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *of_runtime)}
+    others.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
+    recipe = from_dict({"train": others, "runtime": runtime}, where)  # it gives each key of an older `train` to its section
+    if recipe.text.max_seq_length > (longest or LONGEST_LENGTH):
+        raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.text.max_seq_length}")
+    return recipe

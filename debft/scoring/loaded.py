@@ -1,0 +1,90 @@
+"""A model in memory, with what makes its inputs of examples and scores of its outputs: training and use share it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from debft.config.recipe import Recipe
+from debft.data.encoding import EncodedSplit
+from debft.data.load import encode_split
+from debft.data.packing import Collator
+from debft.data.rows import Examples
+from debft.models.build import build_model
+from debft.models.files import ModelFiles
+from debft.models.outputs import model_labels
+from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary
+from debft.scoring.heads import Head, head_of
+from debft.scoring.probe import check_takes_texts
+from debft.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model is loaded with the head of one task.
+
+    files: the files that it was built from.
+    task: the task, with the columns and labels of the data.
+    head: computes loss, scores and predictions of the model's outputs.
+    tokenizer: gives the tokens that the model was trained with.
+    model: the plain model, without the wrapper that several processes put around it.
+    collate: makes a batch on the model's device of the examples of a split.
+    """
+
+    files: ModelFiles
+    task: Task
+    head: Head
+    tokenizer: "PreTrainedTokenizerFast"
+    model: "PreTrainedModel"
+    collate: Collator
+
+    def encode(self, examples: Examples, recipe: Recipe, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
+        """Return the examples as token ids. Raises InputError where the model has no embedding for one of them.
+
+        what: the name of the split on the bar; cached: whether the ids are kept on this disk; show: whether a bar is shown
+        """
+        split = encode_split(self.task, examples, self.tokenizer, recipe, what=what, cached=cached, show=show)
+        check_vocabulary(self.files, int(split.ids_T.max()))
+        return split
+
+
+def load_model(
+    files: ModelFiles,
+    task: Task,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    threshold: float | None = None,
+    new_head: bool = False,
+    quiet: bool = True,
+) -> LoadedModel:
+    """Build tokenizer, head and model; the model is still on the CPU, its batches come on `device`.
+
+    recipe: where lengths, seed, head dropout and `from_scratch` are taken from
+    threshold: the no-answer score above which a question has no answer, None where it is chosen on the dev data
+    new_head: whether a head that the files lack is made up, as for training
+
+    Raises InputError where files and task do not go together.
+    """
+    tokenizer = build_tokenizer(files, task)
+    head = head_of(task, recipe.questions, model_labels(files, task), threshold)
+    model = build_model(
+        files,
+        task,
+        from_scratch=recipe.train.from_scratch,
+        head_dropout=recipe.train.head_dropout,
+        seed=recipe.train.seed,
+        quiet=quiet,
+        new_head=new_head,
+    )
+    check_takes_texts(model, tokenizer, files, task, recipe.text.max_seq_length)
+    collate = Collator(
+        pad_id=tokenizer.pad_token_id,
+        names=tuple(tokenizer.model_input_names),
+        device=device,
+        left=tokenizer.padding_side == "left",
+    )
+    return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate)

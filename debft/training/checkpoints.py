@@ -1,0 +1,128 @@
+"""A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
+
+from dataclasses import asdict, fields
+
+import torch
+from accelerate import Accelerator
+
+from debft.console import say
+from debft.errors import InputError
+from debft.runs import checkpoint
+from debft.runs.checkpoint import Checkpoint
+from debft.runs.directory import RunDirectory
+from debft.runs.storage import DiskError
+from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
+from debft.training.plan import Plan
+from debft.training.session import Session, TrainState
+
+
+def save(session: Session, state: TrainState) -> None:
+    """Write a checkpoint of this step; every process waits until it is on disk.
+
+    The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
+    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    """
+    session.accelerator.wait_for_everyone()
+    run_on_main(lambda: _save_unless_last(session, state))
+
+
+def _save_unless_last(session: Session, state: TrainState) -> None:
+    """Write a checkpoint; where the disk refuses that of the last step, say so and go on."""
+    try:
+        _save(session, state)
+    except DiskError as error:
+        if state.step < session.plan.total_steps:
+            raise
+        say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+
+
+def _save(session: Session, state: TrainState) -> None:
+    """Write a checkpoint, and remove those that are no longer needed."""
+    content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+    if session.accelerator.scaler is not None:
+        content["loss_scale"] = session.accelerator.scaler.state_dict()
+    run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
+    run.sync_logs()
+    checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
+    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+    checkpoint.keep_best(directory, state.best_step)
+
+
+def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+    """Write the weights alone. The best before goes as soon as no saved state names it."""
+    run_on_main(lambda: _save_best(session, state, scores))
+
+
+def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+    """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
+    directory, name = session.run.checkpoints, _best_name(state)
+    checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
+    checkpoint.keep_best(directory, state.best_step)
+
+
+def load_best(session: Session, state: TrainState) -> None:
+    """Put the best weights into the model. Raises InputError where they are gone or damaged."""
+    best = session.run.checkpoints / _best_name(state)
+    saved = run_on_main(lambda: checkpoint.load_checkpoint(best))
+    session.loaded.model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
+
+
+def _best_name(state: TrainState) -> str:
+    """Return the name of the directory of the best checkpoint."""
+    return f"best-{state.best_step:06d}"
+
+
+def find_checkpoint(plan: Plan, run: RunDirectory) -> Checkpoint | None:
+    """Read the newest whole checkpoint, None where there never was one.
+
+    Raises InputError where it was trained on other rows.
+    """
+    saved = checkpoint.load_newest(run.checkpoints)
+    if saved is not None:
+        before = saved.state["fingerprints"]
+        changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
+        if changed:
+            what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
+            raise InputError(f"--output {run.path}: was trained on {what}; choose another --output")
+    return saved
+
+
+def restore(
+    saved: Checkpoint | None, accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> TrainState:
+    """Set model and optimizer of every process to the checkpoint that process 0 has read, and return its state.
+
+    Where process 0 has none, nothing is set and the state is that of a run that has not begun.
+    """
+    shared = broadcast_from_main(saved and (saved.step, saved.state))
+    if shared is None:
+        return TrainState()
+    step, content = shared
+    loss_scale = content.get("loss_scale")
+    if loss_scale is not None and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(loss_scale)
+    model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
+    checkpoint.restore_optimizer(model, optimizer, broadcast_tensors_from_main(saved.moments if saved else {}))
+    known = {field.name for field in fields(TrainState)}
+    return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
+
+
+def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, resume: bool) -> None:
+    """Make the run directory, or drop from its logs what the checkpoint does not have."""
+    if not run.exists():
+        run.create(plan.recipe)
+    elif resume:
+        run.rewind(state.step, state.evaluated, saved.logs if saved else {})
+        _check_log(run, state)
+        checkpoint.keep_best(run.checkpoints, state.best_step)
+        say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
+
+
+def _check_log(run: RunDirectory, state: TrainState) -> None:
+    """Raise InputError where lines of the log are lost: the run would come to its end and never be counted."""
+    logged = sum(row.get("num_tokens", 0) for row in run.logged("steps.jsonl"))
+    if logged != state.num_tokens:
+        raise InputError(
+            f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
+            f"got {logged:,}: lines are lost; choose another --output"
+        )

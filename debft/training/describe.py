@@ -1,0 +1,113 @@
+"""A person reads here about a run before it trains: the words for the facts of a plan, the device and the texts' lengths."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from debft.console import say
+from debft.data.encoding import EncodedSplit
+from debft.data.rows import say_skipped
+from debft.data.sources.own import quoted
+from debft.models.tokens.tokenizer import token_file
+from debft.runtime.devices import device_name
+from debft.tasks import TextClassification
+from debft.training.plan import Plan
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+MOST_SHOWN = 8  # labels or splits in one line
+
+
+def describe(plan: Plan) -> None:
+    """Print what is about to run, before torch is imported."""
+    recipe, task = plan.recipe, plan.task
+    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
+    if len(task.evals) > MOST_SHOWN:
+        dev += f" + ... ({len(task.evals)} splits)"
+    model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
+    say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
+    if plan.files.packaged:
+        say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
+    if recipe.starts_from and not recipe.init_from:
+        say(
+            f"this run starts from the pre-trained model, the published one from the run of {recipe.starts_from}; it is not "
+            f"compared. To start there: debft {recipe.starts_from.partition('/')[0]} --recipe {recipe.starts_from}, "
+            "then --init-from its run"
+        )
+    if recipe.note:
+        say(f"note on the recipe: {recipe.note}")
+    for line in remarks(plan):
+        say(line)
+    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
+        say(f"{empty:,} empty texts in the data, kept")
+    say_skipped(plan.examples)
+
+
+def describe_device(plan: Plan, accelerator: "Accelerator", precision: str) -> None:
+    """Print where and how the plan runs. precision: with a remark behind it where there is one."""
+    kernels = "deterministic kernels   " if plan.recipe.runtime.deterministic else ""
+    say(
+        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   {kernels}"
+        f"{plan.recipe.train.train_batch_size} sequences per step   {plan.total_steps:,} steps   tokens {token_file(plan.files)}"
+    )
+
+
+def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
+    """Print how long the texts are, of each split where there are few, and what was cut."""
+    for name, split in splits.items():
+        median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
+        if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
+            say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
+
+
+def remarks(plan: Plan) -> list[str]:
+    """Return lines on what the data decided: columns, labels and how many rows of each, where the rows come from."""
+    task, lines = plan.task, []
+    if task.name == "text":
+        lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.unused_columns:
+            lines.append(f"not read: {_some([quoted(name) for name in plan.unused_columns])}")
+    if task.name == "xnli":
+        lines.append(f"train on {plan.train.source}")
+        if plan.absent_languages:
+            evaluated = dict.fromkeys(split.config for split in task.evals)
+            lines.append(f"no rows of {', '.join(plan.absent_languages)}: evaluated on {', '.join(evaluated)}")
+    if isinstance(task, TextClassification):
+        lines += _label_remarks(plan)
+        lines += _uniform_remarks(plan)
+    return lines
+
+
+def _label_remarks(plan: Plan) -> list[str]:
+    """Return lines on the labels with the number of training rows of each, or on the scores, and on what is odd about them."""
+    if plan.score_range is not None:
+        lowest, mean, highest = plan.score_range
+        return [f"scores {lowest:g} to {highest:g}, mean {mean:.2f}"]
+    counts, own = plan.label_counts, plan.task.name == "text"
+    lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in counts.items()], "   ")])]
+    if own and plan.recipe.text.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
+        lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
+    alike = Counter(map(str.casefold, counts)) if own else {}
+    if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:
+        lines.append(f"labels that differ in case alone: {_some(same)}")
+    if none := [label for label, count in counts.items() if not count]:
+        first = f" in the first {len(plan.train):,}" if plan.recipe.train.max_train_samples is not None else ""
+        lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")
+    return lines
+
+
+def _uniform_remarks(plan: Plan) -> list[str]:
+    """Return a line for each eval split whose rows all have one label or score: several metrics mean nothing there."""
+    first = "the first " if plan.recipe.train.max_eval_samples is not None else ""
+    return [
+        f"{name}: all of {first}{len(plan.examples[name]):,} rows are labelled {label}; its scores say little"
+        for name, label in plan.uniform_labels.items()
+    ]
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    """Return the first names, and how many there are in all where that is not all of them."""
+    more = [f"... ({len(names)} in all)"] if len(names) > MOST_SHOWN else []
+    return between.join([*names[:MOST_SHOWN], *more])

@@ -1,0 +1,84 @@
+"""A run is evaluated when the recipe asks while it trains, and at its end."""
+
+import time
+
+from debft.console import say
+from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
+from debft.scoring.evaluation import predict_logits, scores_of
+from debft.scoring.heads import Assessment
+from debft.tasks import Split, Task
+from debft.training.checkpoints import load_best, save, save_best
+from debft.training.session import Session, TrainState
+from debft.training.stopping import leave, stop_agreed
+
+
+def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...]) -> dict[str, Assessment]:
+    """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks."""
+    started = time.perf_counter()
+    assessed = _assess(session, state, stop, splits)
+    scores = scores_of(session.plan.task, assessed)
+    state.eval_seconds += time.perf_counter() - started
+    state.evaluated = state.step
+    if session.is_main:
+        session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
+        say(f"step {state.step:,}  " + "  ".join(f"{name} {scores[name]:.2f}" for name in _headline(session.plan.task, scores)))
+    if session.plan.recipe.train.checkpoint == "best":
+        score = session.plan.task.selection_score(scores)
+        if state.best_score is None or score > state.best_score:
+            state.best_step, state.best_score = state.step, score
+            stop.watch.alive(SECONDS_TO_SAVE)
+            save_best(session, state, scores)
+            stop.watch.alive()
+    return assessed
+
+
+def final_evaluation(session: Session, state: TrainState, stop: StopRequest) -> dict[str, Assessment]:
+    """Assess the last step, or the best one where the recipe says so; the model is left with the weights that were scored."""
+    evals = session.plan.task.evals
+    if session.plan.recipe.train.checkpoint != "best":
+        return evaluate_and_log(session, state, stop, evals)
+    assessed = evaluate_and_log(session, state, stop, session.plan.task.selection_evals)
+    if state.best_step != state.step:
+        save(session, state)
+        load_best(session, state)
+        if session.is_main:
+            say(f"best step: {state.best_step:,} of {state.step:,}")
+        return _assess(session, state, stop, evals, saving=False)  # the weights are no longer those of this step
+    if len(assessed) == len(evals):
+        return assessed
+    return _assess(session, state, stop, evals)
+
+
+def _assess(
+    session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...], *, saving: bool = True
+) -> dict[str, Assessment]:
+    """Return scores and predictions by split; where a process was told to stop, leave with a checkpoint if `saving`."""
+
+    def should_stop() -> bool:
+        stop.watch.alive()
+        return bool(stop)
+
+    def leave_together() -> None:
+        if stop_agreed(session, stop):
+            leave(session, state, stop, saving=saving)
+
+    assessed = {}
+    for split in splits:
+        encoded = session.splits[split.name]
+        logits = predict_logits(
+            session.loaded,
+            session.accelerator,
+            encoded,
+            micro_batch_tokens=session.micro_batch_tokens,
+            what=split.name,
+            should_stop=should_stop,
+            leave=leave_together,
+        )
+        assessed[split.name] = session.loaded.head.assess(logits, encoded, session.plan.examples[split.name])
+    return assessed
+
+
+def _headline(task: Task, scores: dict[str, float]) -> list[str]:
+    """Return the names of the scores that fit into one line: the means over languages, else those of the task's metrics."""
+    averages = [name for name in scores if name.partition("/")[0].endswith(".avg")]
+    return averages or [name for name in task.score_names() if name in scores]

@@ -1,0 +1,85 @@
+"""A trained run leaves the model, the predictions, and last the result."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from debft.config.recipe import source_kind
+from debft.models.settings import SETTINGS, use_settings
+from debft.models.tokens.tokenizer_json import save_tokenizer
+from debft.published.comparison import beside_published, why_not_compared
+from debft.runs.directory import RunResult, files_of
+from debft.runs.environment import environment
+from debft.runs.storage import whole_directory
+from debft.runtime.devices import gpu_name
+from debft.runtime.memory import peak_memory_bytes
+from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
+from debft.scoring.evaluation import scores_of
+from debft.scoring.heads import Assessment
+from debft.training.parallel import broadcast_from_main, run_on_main
+from debft.training.session import Session, TrainState
+
+
+def write_result(session: Session, state: TrainState, assessed: dict[str, Assessment], stop: StopRequest) -> RunResult:
+    """Write model, predictions and, last, result.json, each whole before the next: a run without it is not complete."""
+    stop.watch.alive(SECONDS_TO_SAVE)
+    result = _result(session, state, assessed)
+    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)))
+
+
+def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
+    """Return the result of the run, without the files of its model."""
+    plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
+    device, scores = session.accelerator.device, scores_of(task, assessed)
+    num_rows = {name: len(examples) for name, examples in plan.examples.items()}
+    reason = why_not_compared(recipe, task, num_rows)
+    return RunResult(
+        task=task.name,
+        model=recipe.model or "",
+        status="complete",
+        scores=scores,
+        published=[] if reason else [asdict(compared) for compared in beside_published(recipe, task, scores)],
+        not_compared=reason,
+        num_examples={split.name: num_rows[split.name] for split in task.evals},
+        num_train_examples=len(plan.train),
+        num_tokens=state.num_tokens,
+        steps=state.step,
+        timing={
+            "train_seconds": state.train_seconds,
+            "eval_seconds": state.eval_seconds,
+            "examples_per_second": state.num_examples / state.train_seconds,
+            "tokens_per_second": state.num_tokens / state.train_seconds,
+        },
+        peak_memory_bytes=peak_memory_bytes(),
+        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows},
+        recipe=asdict(recipe),
+        environment=environment(
+            str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
+        ),
+    )
+
+
+def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:
+    """Write everything, and return the result as it was written, with the files of the model."""
+    chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
+    result = replace(result, model_files=save_model(session, chosen))
+    for name, assessment in assessed.items():
+        session.run.write_predictions(name, assessment.rows, assessment.files)
+    session.run.sync_logs()
+    session.run.write_result(result)
+    return result
+
+
+def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Write a plain transformers directory, whole or not at all, and return bytes and sha256 of its files by name.
+
+    It opens with debft uninstalled, and AutoTokenizer gives the same tokens. Its config.json carries under `debft` what it takes
+    to use the model; `chosen` is the part of it that was chosen on the dev data.
+    """
+    model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
+    recipe = session.plan.recipe
+    recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
+    setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
+    with whole_directory(session.run.model) as folder:
+        model.save_pretrained(folder)
+        save_tokenizer(session.loaded.tokenizer, folder)
+        return files_of(folder)

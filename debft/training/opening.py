@@ -1,0 +1,94 @@
+"""A session is opened: everything is built, compared between the processes, and set to the newest checkpoint."""
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from debft.config.recipe import SCORE_SECTIONS
+from debft.runs.directory import RunDirectory
+from debft.runs.environment import code_digest, moving_versions
+from debft.runtime.accelerator import build_accelerator
+from debft.runtime.devices import micro_batch_tokens
+from debft.scoring.heads import plain_loss
+from debft.scoring.loaded import LoadedModel, load_model
+from debft.training.checkpoints import claim_run, find_checkpoint, restore
+from debft.training.describe import describe_device, describe_lengths
+from debft.training.optimization import build_optimizer
+from debft.training.parallel import check_same_on_all_ranks, raise_together, run_on_main
+from debft.training.plan import Plan
+from debft.training.precision import precision_for
+from debft.training.session import Session, TrainState
+from debft.training.sift import SiftLoss, perturbed_module
+
+
+def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
+    """Build everything, restore the newest checkpoint where `resume` asks and there is one, and claim the run directory.
+
+    With several processes: what one of them lacks, or has in another form, ends all of them with one line.
+    """
+    accelerator, precision, loaded, splits = raise_together(lambda: _build(plan))
+    check_same_on_all_ranks(lambda: _facts(plan, precision, splits, loaded))
+    optimizer = build_optimizer(loaded.model, plan.recipe.train)
+    saved = run_on_main(lambda: find_checkpoint(plan, run) if resume else None)
+    state = restore(saved, accelerator, loaded.model, optimizer)
+    run_on_main(lambda: claim_run(plan, run, state, saved, resume))
+    model, optimizer = accelerator.prepare(loaded.model, optimizer)
+    assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
+    loss_fn = plain_loss(loaded.head)
+    if plan.recipe.sift.weight:
+        loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
+    session = Session(
+        plan=plan,
+        run=run,
+        accelerator=accelerator,
+        precision=precision,
+        micro_batch_tokens=micro_batch_tokens(plan.recipe.runtime.micro_batch_tokens, accelerator.device),
+        loaded=loaded,
+        loss_fn=loss_fn,
+        splits=splits,
+        model=model,
+        optimizer=optimizer,
+    )
+    return session, state
+
+
+def _build(plan: Plan) -> tuple[Any, ...]:
+    """Return (accelerator, precision, loaded model, encoded splits), which each process builds from its own files."""
+    precision, remark = precision_for(plan.recipe)
+    accelerator, precision = build_accelerator(precision)
+    is_main = accelerator.is_main_process
+    if is_main:
+        describe_device(plan, accelerator, f"{precision} ({remark})" if remark else precision)
+    loaded = load_model(plan.files, plan.task, plan.recipe, accelerator.device, new_head=True, quiet=not is_main)
+    if plan.recipe.sift.weight:
+        perturbed_module(loaded.model)  # raises where there is none
+    encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
+    splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
+    if is_main:
+        describe_lengths(plan, splits)
+    return accelerator, precision, loaded, splits
+
+
+def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:
+    """Return by name what must be the same in every process; the weights themselves are sent to all by process 0."""
+    recipe = asdict(plan.recipe)
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in loaded.model.state_dict().items()]
+    config = {key: value for key, value in loaded.model.config.to_dict().items() if key != "_name_or_path"}
+    return {
+        "code of debft": code_digest(),
+        **{f"version of {name}": installed for name, installed in moving_versions().items()},
+        "precision": precision,
+        "deterministic kernels": str(plan.recipe.runtime.deterministic),
+        **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
+        **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
+        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_S.tobytes()) for name, split in splits.items()},
+        "configuration of the model": _digest(config, shapes),
+    }
+
+
+def _digest(*contents: Any) -> str:
+    """Return 12 hex digits, which differ where the contents do."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content if isinstance(content, bytes) else repr(content).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,70 @@
+"""A run is trained step by step; between the steps lines are logged, and evaluations and checkpoints fall due."""
+
+from debft.console import Meter, meter, say
+from debft.data.batches import steps_per_epoch
+from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
+from debft.training.checkpoints import save
+from debft.training.evaluations import evaluate_and_log
+from debft.training.loop import StepLog, optimizer_steps
+from debft.training.session import Session, TrainState
+from debft.training.stopping import leave, stop_agreed
+
+
+def train(session: Session, state: TrainState, stop: StopRequest) -> None:
+    """Do the steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
+    plan, total = session.plan, session.plan.total_steps
+    if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
+        evaluate_and_log(session, state, stop, plan.task.selection_evals)  # the run was interrupted before it
+    steps = optimizer_steps(
+        session.accelerator,
+        session.model,
+        session.optimizer,
+        session.splits[plan.task.train.name],
+        plan.recipe.train,
+        collate=session.loaded.collate,
+        micro_batch_tokens=session.micro_batch_tokens,
+        total_steps=total,
+        first_step=state.step,
+        loss_fn=session.loss_fn,
+    )
+    if session.is_main and state.step < total:
+        say(f"training from step {state.step + 1:,}")
+    with meter("train", total, "steps", done=state.step, show=session.is_main) as progress:
+        stop.watch.alive()
+        for log in steps:
+            record(session, state, log, progress)
+            stop.watch.alive()
+            if stop_agreed(session, stop):
+                leave(session, state, stop)
+            if log.step < total and _evaluation_due(session, state):
+                evaluate_and_log(session, state, stop, plan.task.selection_evals)
+            if log.step == total or _due(log.step, plan.recipe.runtime.save_steps):
+                stop.watch.alive(SECONDS_TO_SAVE)
+                save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
+                stop.watch.alive()
+
+
+def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -> None:
+    """Count a step, write its line, move the bar."""
+    state.step = log.step
+    state.num_examples += log.num_examples
+    state.num_tokens += log.num_tokens
+    state.train_seconds += log.seconds
+    if session.is_main:
+        session.run.append("steps.jsonl", log.row())
+        if skipped := log.parts.get("sift_skipped"):
+            say(f"step {log.step:,}: SiFT's gradient was not finite for {skipped:.0%} of the sequences, which take no ascent")
+    speed = state.num_examples / state.train_seconds
+    progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
+
+
+def _evaluation_due(session: Session, state: TrainState) -> bool:
+    """Return whether the recipe asks for an evaluation after this step."""
+    config = session.plan.recipe.train
+    end_of_epoch = state.step % steps_per_epoch(len(session.splits[session.plan.task.train.name]), config.train_batch_size) == 0
+    return _due(state.step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
+
+
+def _due(step: int, every: int | None) -> bool:
+    """Return whether something that happens every so many steps, or never for None, happens after this one."""
+    return every is not None and step % every == 0

@@ -1,0 +1,34 @@
+"""The guard of a step: what is not finite ends the run, an overflow that fp16's loss scale can still avoid does not."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from debft.errors import NotFiniteError
+from debft.training.guards import SMALLEST_LOSS_SCALE, check_finite
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def with_scale(scale):
+    """What the guard asks of an accelerator; no scale: no fp16."""
+    return SimpleNamespace(scaler=None if scale is None else SimpleNamespace(get_scale=lambda: scale))
+
+
+@pytest.mark.parametrize(
+    ("scale", "loss", "norm", "named"),
+    [
+        (None, NAN, 1.0, "loss, got nan"),
+        (None, 1.0, INFINITY, "gradient norm, got inf"),
+        (65536.0, NAN, 1.0, "loss, got nan"),  # the scale moves the gradient alone
+        (SMALLEST_LOSS_SCALE, 1.0, INFINITY, "gradient norm, got inf"),
+    ],
+)
+def test_loss_or_gradient_that_is_not_finite_ends_the_run_at_its_step(scale, loss, norm, named):
+    with pytest.raises(NotFiniteError, match=f"^step 8: expected a finite {named}"):
+        check_finite(with_scale(scale), 7, loss, norm)
+
+
+@pytest.mark.parametrize(("scale", "norm"), [(None, 1.0), (65536.0, INFINITY), (2 * SMALLEST_LOSS_SCALE, INFINITY)])
+def test_finite_step_and_overflow_of_a_large_loss_scale_go_on(scale, norm):
+    check_finite(with_scale(scale), 7, 1.0, norm)
