@@ -67,6 +67,7 @@ def markdown(report: Report, figures: list[Drawing]) -> str:
         *([f"Note on the table: {_links(content.note)}"] if content.note else []),
         escaped(content.rule),
         *([escaped(content.missing)] if content.missing else []),
+        escaped(content.legend),
         _table(_SCORES, [_score_line(row.name, cell) for row in content.rows for cell in row.cells], content.word),
         "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(content.notes, start=1)),
         *(f"![{escaped(d.title)}](figures/{d.name}.svg)\n\n{escaped(d.caption)}" for d in figures),

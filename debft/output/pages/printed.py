@@ -165,8 +165,8 @@ class PageContent:
     """The same in one line."""
     missing: str | None
     """Why there is no score of ours at all."""
-    unit: str
-    """The unit of the scores."""
+    legend: str
+    """What the columns of the table of scores hold, and in which unit."""
     rows: list[PageRow]
     """The scores under their table rows, in table order."""
     notes: list[Links]
