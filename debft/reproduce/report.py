@@ -9,7 +9,7 @@ from markupsafe import Markup
 from debft.output.pages.content import page_content
 from debft.output.pages.drawing import Drawing, render, render_inline
 from debft.output.pages.figures import drawings
-from debft.output.pages.printed import Links, PageCell, PageOtherRun, PageRecipe, PageRun
+from debft.output.pages.printed import Links, PageCell, PageFigure, PageOtherRun, PagePanel, PageRecipe, PageRun
 from debft.output.pages.records import Report
 from debft.output.pages.summary import SYMBOLS
 from debft.output.pages.templates import template
@@ -41,20 +41,18 @@ def write_report(report: Report, directory: Path) -> list[Path]:
 
 def page(report: Report, figures: list[Drawing]) -> str:
     """Return the HTML page: no script, no request, its figures inside it."""
-    page_figures = [
-        {
-            "name": drawing.name,
-            "title": drawing.title,
-            "caption": drawing.caption,
-            "panels": [
-                {"label": panel.label, "svg": Markup(render_inline(panel, f"{drawing.name}-{number}"))}
-                for number, panel in enumerate(drawing.panels, start=1)
-            ],
-        }
-        for drawing in figures
-    ]
-    text = template(PAGE).render(vars(page_content(report)), figures=page_figures, symbols=SYMBOLS, others_title=OTHERS)
+    text = template(PAGE).render(
+        vars(page_content(report)), figures=[_page_figure(drawing) for drawing in figures], symbols=SYMBOLS, others_title=OTHERS
+    )
     return text.strip() + "\n"
+
+
+def _page_figure(drawing: Drawing) -> PageFigure:
+    panels = [
+        PagePanel(label=panel.label, svg=Markup(render_inline(panel, f"{drawing.name}-{number}")))
+        for number, panel in enumerate(drawing.panels, start=1)
+    ]
+    return PageFigure(name=drawing.name, title=drawing.title, caption=drawing.caption, panels=panels)
 
 
 def markdown(report: Report, figures: list[Drawing]) -> str:

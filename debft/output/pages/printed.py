@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from debft.output.pages.summary import Count
 
 Links = list[tuple[str, str | None]]  # pieces of a text, each with its URL or None
@@ -12,7 +14,9 @@ class RunLink:
     """A run link leads from a seed to the line of its run on the page."""
 
     seed: int
+    """The seed of the run."""
     anchor: str
+    """The HTML id of its line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,9 @@ class PageRow:
     """A page row is a row of the table with its scores."""
 
     name: str
+    """Its name, as printed."""
     cells: list[PageCell]
+    """Its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +138,37 @@ class PageOtherRun:
     """This is a run that other code made, with the link to its directory."""
 
     id: str
+    """Its directory below the output."""
     status: str
+    """What became of it."""
     made_by: str
+    """The code and the versions that made it."""
     href: str
+    """The link to its directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagePanel:
+    """A page panel is a part of a figure, drawn."""
+
+    label: str
+    """What is seen, in words, for readers who do not see it."""
+    svg: Markup
+    """The <svg> element."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFigure:
+    """A page figure shows the panels of a drawing."""
+
+    name: str
+    """Its HTML id behind `figure-`, and its name as a file."""
+    title: str
+    """Its heading."""
+    caption: str
+    """What a reader must know to read it."""
+    panels: list[PagePanel]
+    """Its panels."""
 
 
 @dataclass(frozen=True, kw_only=True)
