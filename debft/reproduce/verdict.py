@@ -184,7 +184,7 @@ def _verdict(c: Comparison, is_outside: bool, cells: int) -> Verdict:
     numbers = _statistics(c)
     if settled := _settled(c):
         return Verdict(**numbers, word=settled[0], text=settled[1])
-    judged = _of_published(c, numbers, is_outside, cells) if c.confidence is None else _of_frozen(c, numbers)
+    judged = _judge_published(c, numbers, is_outside, cells) if c.confidence is None else _judge_frozen(c, numbers)
     return Verdict(**numbers, word=judged[0], text=judged[1])
 
 
@@ -209,7 +209,8 @@ def _statistics(c: Comparison) -> dict[str, float | None]:
     return numbers
 
 
-def _of_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) -> tuple[str, str]:
+def _judge_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) -> tuple[str, str]:
+    """Return (word, text) for a published number: is the interval within the tolerance, wholly outside, or neither?"""
     difference, tolerance = numbers["difference"], numbers["tolerance"]
     if is_outside:
         word = "above" if difference > 0 else "below"
@@ -220,7 +221,8 @@ def _of_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) ->
     return "undecided", f"undecided ({f'about {seeds}' if seeds else f'more than {MOST_SEEDS}'} seeds would decide)"
 
 
-def _of_frozen(c: Comparison, numbers: dict) -> tuple[str, str]:
+def _judge_frozen(c: Comparison, numbers: dict) -> tuple[str, str]:
+    """Return (word, text) for a frozen number: is our mean within a tolerance that is narrow enough to judge by?"""
     difference, tolerance, widest = numbers["difference"], numbers.get("tolerance"), widest_frozen(c.published)
     if tolerance is None:
         return "undecided", "undecided (the frozen number has no spread)"
