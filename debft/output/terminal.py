@@ -1,4 +1,4 @@
-"""What people see of runs, plans and recipes: results beside the published cell on stderr, the others on stdout."""
+"""This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The runs that are there become cells with verdicts: the content of report.json."""
+"""This module turns the runs that are there into cells with verdicts, the content of report.json."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A score of the table, and what was planned for it."""
+    """A place is one score of the table, with what was planned for it."""
 
     row: Row
     column: Column

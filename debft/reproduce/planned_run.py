@@ -1,4 +1,4 @@
-"""One run of a reproduction: what it is known by, where it lies, and whether what lies there can be counted."""
+"""This module knows one run of a reproduction: its id, where it lies, and whether what lies there can be counted."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _damages: dict[tuple, str | None] = {}  # by directory, and when its files were 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One training run, done or still to be done."""
+    """A planned run is one training run, done or still to be done."""
 
     id: str
     """`<task>-<recipe>/seed-<seed>-<key>-<made>`, a directory below the output; `key` as below, `made` as in `made_key`."""

@@ -1,4 +1,4 @@
-"""What people see of a reproduction on the terminal: the plan, the cost, the verdicts."""
+"""This module prints what people see of a reproduction: the plan, the cost, the verdicts."""
 
 from collections.abc import Mapping, Sequence
 

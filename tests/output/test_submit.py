@@ -126,9 +126,9 @@ def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shar
     """CoLA, MRPC and RTE as the benchmark ships them, STS-B's rows as its authors do; predictions of the model itself."""
     runs = [run_of(name) for name in ("cola", "mrpc", "rte", "stsb")]
     made = submit(runs, str(shared), tmp_path / "out", partial=False, precision="auto")
-    found = members(tmp_path / "out")
-    assert list(found) == ["CoLA.tsv", "MRPC.tsv", "STS-B.tsv", "RTE.tsv"]
-    assert {name: text.count("\n") - 1 for name, text in found.items()} == {name: COUNTS[name] for name in found}
+    files = members(tmp_path / "out")
+    assert list(files) == ["CoLA.tsv", "MRPC.tsv", "STS-B.tsv", "RTE.tsv"]
+    assert {name: text.count("\n") - 1 for name, text in files.items()} == {name: COUNTS[name] for name in files}
     assert check_glue((tmp_path / "out" / "glue.zip").read_bytes(), partial=False) == []
     assert made.files == (tmp_path / "out" / "glue.zip",)
     assert made.notes == (
@@ -137,7 +137,7 @@ def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shar
     )
     predictor = loading.load_predictor(run_of("cola"), None, "auto")
     rows = inference.label(predictor, str(shared / "glue_data" / "CoLA" / "test.tsv"))
-    assert found["CoLA.tsv"].splitlines()[1:] == [f"{i}\t{int(row['prediction'] == 'acceptable')}" for i, row in enumerate(rows)]
+    assert files["CoLA.tsv"].splitlines()[1:] == [f"{i}\t{int(row['prediction'] == 'acceptable')}" for i, row in enumerate(rows)]
 
 
 def test_all_tasks_leave_no_file_missing(run_of, tmp_path):

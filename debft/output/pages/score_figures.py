@@ -1,4 +1,4 @@
-"""The figures that compare scores: ours beside the table's, and the languages."""
+"""This module draws our scores beside those of the table, and the languages."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The tables with our runs beside them, as one document that every output format shows."""
+"""This module makes one document of the tables with our runs beside them, which every output format shows."""
 
 import shlex
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The document of the tables for a terminal, as Markdown, as one HTML page, as JSON."""
+"""This module prints the document of the tables on a terminal, as Markdown, as one HTML page, as JSON."""
 
 import json
 import os
