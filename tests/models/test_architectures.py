@@ -182,9 +182,9 @@ def test_published_checkpoint_gives_every_weight_of_the_encoder(architecture, fi
     loaded = fresh(files, mnli, from_scratch=False, quiet=False)
     prefix = loaded.base_model_prefix
     expected = getattr(model, prefix).state_dict()
-    found = {name: tensor for name, tensor in getattr(loaded, prefix).state_dict().items() if "pooler" not in name}
-    assert found
-    for name, tensor in found.items():
+    encoder = {name: tensor for name, tensor in getattr(loaded, prefix).state_dict().items() if "pooler" not in name}
+    assert encoder
+    for name, tensor in encoder.items():
         assert torch.equal(tensor, expected[name]), name
     assert "head new (" in capsys.readouterr().err.replace("\n", " ")
 
@@ -415,9 +415,9 @@ def test_squad_answers_are_the_same_from_the_saved_model(answering, squad_runs, 
     table = demo.table(TASKS["squad2"], TASKS["squad2"].evals[0])
     rows = [{key: table.columns[key][i] for key in ("id", "question", "context")} for i in range(30)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = list(inference.label(loading.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
-    assert {row["id"]: row["prediction"] for row in found} == json.loads((run.path / "predictions/predictions.json").read_text())
-    for row, source in zip(found, rows, strict=True):
+    labelled = list(inference.label(loading.load_predictor(str(run.model), None, "auto"), str(tmp_path / "rows.jsonl")))
+    assert {row["id"]: row["prediction"] for row in labelled} == json.loads((run.path / "predictions/predictions.json").read_text())
+    for row, source in zip(labelled, rows, strict=True):
         assert row["prediction"] == (source["context"][row["start"] : row["end"]] if row["prediction"] else "")
     assert not AutoModelForQuestionAnswering.from_pretrained(run.model, output_loading_info=True)[1]["missing_keys"]
 
@@ -433,9 +433,9 @@ def test_squad_windows_equal_those_of_the_plain_tokenizer(answering, squad_runs)
     theirs = []
     for question, context in examples.texts:
         pair, only = ((context, question), "only_first") if plain.padding_side == "left" else ((question, context), "only_second")
-        found = plain(*pair, truncation=only, max_length=64, stride=16, return_overflowing_tokens=True)
-        types = found.get("token_type_ids") or [None] * len(found["input_ids"])
-        theirs += list(zip(found["input_ids"], types, strict=True))
+        encoded = plain(*pair, truncation=only, max_length=64, stride=16, return_overflowing_tokens=True)
+        types = encoded.get("token_type_ids") or [None] * len(encoded["input_ids"])
+        theirs += list(zip(encoded["input_ids"], types, strict=True))
     for index, (ids, types) in enumerate(theirs):
         own_ids, own_types = windows.example(index)
         assert own_ids.tolist() == ids and (types is None or own_types.tolist() == types)

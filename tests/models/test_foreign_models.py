@@ -53,8 +53,8 @@ def scores(predictor, **columns: list) -> list[dict]:
 
 
 def test_outputs_without_names_keep_their_numbers_and_it_is_said(saved, capsys):
-    found = scores(loading.load_predictor(str(saved[2]), "text", "fp32"), text=TEXTS)
-    assert [set(row) for row in found] == [{"LABEL_0", "LABEL_1"}] * 2
+    rows = scores(loading.load_predictor(str(saved[2]), "text", "fp32"), text=TEXTS)
+    assert [set(row) for row in rows] == [{"LABEL_0", "LABEL_1"}] * 2
     assert "names no labels: the outputs are called LABEL_0, LABEL_1, and 0, 1, ... in a file" in capsys.readouterr().err
 
 

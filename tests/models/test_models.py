@@ -263,9 +263,9 @@ def test_every_type_that_counts_behind_the_padding_is_known():
     marks = ("create_position_ids_from_input_ids", "padding_idx + 1")
     folders = {kind: kind.replace("-", "_") for kind in USABLE}
     folders["data2vec-text"] = "data2vec"
-    found = {kind for kind, folder in folders.items() for file in models.glob(f"{folder}/modeling_*.py")
+    kinds = {kind for kind, folder in folders.items() for file in models.glob(f"{folder}/modeling_*.py")
              if any(mark in file.read_text(encoding="utf-8") for mark in marks)}  # fmt: skip
-    assert found == set(BEHIND_THE_PADDING)
+    assert kinds == set(BEHIND_THE_PADDING)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_directory_without_weights_says_what_is_there(saved, name, message):
 
 
 def found_by_doctor(files) -> tuple[str, str]:
-    return next((finding["state"], finding["found"]) for finding in doctor._model(str(files.path)) if finding["what"] == "weights")
+    return next((finding.state, finding.found) for finding in doctor._model(str(files.path)) if finding.what == "weights")
 
 
 def test_doctor_reads_the_headers_of_weights_in_any_form(saved):

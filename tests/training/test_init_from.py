@@ -131,10 +131,10 @@ def test_recipe_that_starts_from_another_says_so_when_it_does_not(rte_data, mnli
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_starts_from_a_recipe_of_its_model_that_starts_from_none(name):
-    found = load_recipe(recipe_path(name))
-    if found.starts_from:
-        first = load_recipe(recipe_path(found.starts_from))
-        assert (first.model, first.starts_from) == (found.model, None)
+    published = load_recipe(recipe_path(name))
+    if published.starts_from:
+        first = load_recipe(recipe_path(published.starts_from))
+        assert (first.model, first.starts_from) == (published.model, None)
 
 
 def test_recipes_that_were_published_behind_mnli_name_it():

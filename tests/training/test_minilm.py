@@ -36,9 +36,9 @@ def test_trainer_with_the_same_draws_ends_in_the_same_scores_dropout_included(mi
 def test_finished_runs_are_not_repeated_and_another_recipe_is(minilm, shared, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(minilm, "run_debft", lambda recipe: done.append(recipe) or {"validation/accuracy": 50.0})
-    recipe, found = minilm.recipe_of("rte", str(shared), seed=0, paired=False), {"runs": []}
+    recipe, results = minilm.recipe_of("rte", str(shared), seed=0, paired=False), {"runs": []}
     for used in (recipe, recipe, with_train(recipe, learning_rate=2e-4)):
-        minilm.run("debft", used, False, found, tmp_path / "x.json")
+        minilm.run("debft", used, False, results, tmp_path / "x.json")
     assert [used.train.learning_rate for used in done] == [1e-4, 2e-4]
 
 

@@ -269,7 +269,7 @@ def test_accumulation_equals_one_batch(files, name, micro_batch_tokens):
     for key in ("loss", "grad_norm"):
         assert [getattr(log, key) for log in others] == pytest.approx([getattr(log, key) for log in logs], rel=2e-4)
     # For scores it is near 1e-5, the square of 3e-3: scores that round apart by 1e-6 after some steps move it by 6e-9.
-    ours, theirs = ([log.parts["sift_loss"] for log in found] for found in (others, logs))
+    ours, theirs = ([log.parts["sift_loss"] for log in logged] for logged in (others, logs))
     assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-8)
 
 
@@ -460,7 +460,7 @@ def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
 def test_two_processes_give_what_one_gives(tmp_path):
     """Without dropout: the draws belong to the examples, so the gradient is the same mean."""
     write_mnli(tmp_path / "data")
-    found = []
+    runs = []
     for start, name in ((lambda *words: [Command(*words)], "one"), (start_two, "two")):
         started = start(
             "mnli", "--recipe", "demo", "--data", tmp_path / "data", "--sift", "--max-steps", 6, "--train-batch-size", 7,
@@ -468,8 +468,8 @@ def test_two_processes_give_what_one_gives(tmp_path):
         )  # fmt: skip
         said = [process.communicate() for process in started]
         assert not any(process.returncode for process in started), said
-        found.append(steps(tmp_path / name))
-    for one, two in zip(*found, strict=True):
+        runs.append(steps(tmp_path / name))
+    for one, two in zip(*runs, strict=True):
         for key in ("loss", "sift_loss", "sift_delta_norm", "grad_norm"):
             assert two[key] == pytest.approx(one[key], rel=1e-4), key
 

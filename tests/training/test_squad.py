@@ -102,29 +102,29 @@ def perfect_logits(split, answered=10.0, null=0.0):
 
 def test_perfect_logits_give_perfect_scores_and_a_threshold_that_separates(windows):
     examples, split = windows
-    found = HEAD.assess(perfect_logits(split), split, examples)
-    assert set(found.scores.values()) == {100.0}
-    assert list(found.scores) == [
+    assessment = HEAD.assess(perfect_logits(split), split, examples)
+    assert set(assessment.scores.values()) == {100.0}
+    assert list(assessment.scores) == [
         "f1", "exact_match", "has_answer_f1", "has_answer_exact_match", "no_answer_f1", "no_answer_exact_match", "best_f1",
         "best_exact_match",
     ]  # fmt: skip
-    said = found.files["predictions.json"]
+    said = assessment.files["predictions.json"]
     gold = dict(zip(examples.ids, ([text for text, _ in answers] for answers in examples.labels), strict=True))
     assert all(said[key] in texts if texts else said[key] == "" for key, texts in gold.items())
-    assert list(said) == examples.ids == list(found.files["na_prob.json"])
+    assert list(said) == examples.ids == list(assessment.files["na_prob.json"])
 
 
 def test_scores_are_those_of_the_written_predictions(windows, model):
     """Random logits: what predictions.json is scored with by the official metric is what the run says."""
     examples, split = windows
     rng = np.random.default_rng(0)
-    found = HEAD.assess([rng.normal(size=(n, 2)).astype(np.float32) for n in split.lengths()], split, examples)
+    assessment = HEAD.assess([rng.normal(size=(n, 2)).astype(np.float32) for n in split.lengths()], split, examples)
     gold = {key: [text for text, _ in answers] for key, answers in zip(examples.ids, examples.labels, strict=True)}
-    official = squad.scores(found.files["predictions.json"], gold)
-    assert {name: found.scores[name] for name in official} == official
-    assert found.scores["f1"] == pytest.approx(found.scores["best_f1"], abs=1e-9)  # the threshold is the best one for F1
-    assert found.scores["best_exact_match"] >= found.scores["exact_match"]
-    na_prob = found.files["na_prob.json"]
+    official = squad.scores(assessment.files["predictions.json"], gold)
+    assert {name: assessment.scores[name] for name in official} == official
+    assert assessment.scores["f1"] == pytest.approx(assessment.scores["best_f1"], abs=1e-9)  # the threshold is the best one for F1
+    assert assessment.scores["best_exact_match"] >= assessment.scores["exact_match"]
+    na_prob = assessment.files["na_prob.json"]
     assert 0 < min(na_prob.values()) < max(na_prob.values()) < 1
 
 
@@ -194,8 +194,8 @@ def test_predict_gives_the_answers_of_the_run(trained, tmp_path):
 
 
 def test_evaluate_gives_the_scores_of_the_run(trained):
-    found = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 80)
-    assert found["scores"] == pytest.approx(trained[0].scores)
+    evaluated = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 80)
+    assert evaluated["scores"] == pytest.approx(trained[0].scores)
 
 
 def test_squad_1_1_has_no_threshold_and_always_answers(tmp_path):
@@ -268,7 +268,7 @@ def test_demo_is_learned(tmp_path):
     result = finetune(load_recipe(recipe_path("squad2/demo")), tmp_path / "run")
     assert result.scores["validation/f1"] > 85
     assert min(result.scores["validation/has_answer_f1"], result.scores["validation/no_answer_f1"]) > 75
-    assert result.data["source"] == "demo" and result.published == []
+    assert result.data.source == "demo" and result.published == []
 
 
 def test_model_whose_windows_would_not_move_on_is_refused(trained, tmp_path):

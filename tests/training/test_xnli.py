@@ -63,8 +63,8 @@ def test_checkpoint_is_chosen_by_the_training_language_alone(trained):
 
 
 def test_evaluate_gives_the_scores_of_the_run(trained):
-    found = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 40)
-    assert found["scores"] == pytest.approx(trained[0].scores)
+    evaluated = inference.evaluate(loading.load_predictor(str(trained[1]), None, "auto"), None, 40)
+    assert evaluated["scores"] == pytest.approx(trained[0].scores)
 
 
 def test_language_narrows_and_keeps_the_order_of_the_tables():
