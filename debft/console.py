@@ -1,6 +1,6 @@
-"""Progress of anything that takes longer than two seconds: a bar on a terminal, plain lines elsewhere.
+"""Lines for people, which go to stderr so that stdout stays free for results.
 
-Everything for people goes to stderr, so that stdout stays free for results.
+Anything that takes longer than two seconds shows its progress: by a bar on a terminal, by plain lines elsewhere.
 """
 
 import os
@@ -15,12 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-SECONDS_BETWEEN_LINES = 10.0
-WIDTH_OF_LOGS = 180  # characters
+SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
+WIDTH_OF_LOGS = 180  # characters of a table, where stderr is no terminal
 
 
 class _Stderr:
-    """The stderr of the moment. Once its terminal, pipe or disk is gone, what is written to it is lost and the run goes on."""
+    """The stderr that is in use when a line is written. Once its terminal, pipe or disk is gone, the run goes on without lines."""
 
     def __getattr__(self, name: str):
         if name == "rich_proxied_file":  # rich would write past this class
@@ -42,7 +42,7 @@ class _Stderr:
 
 
 def _stderr() -> TextIO:
-    """Below what rich puts in its place while a bar is shown."""
+    """Return stderr itself, below what rich puts in its place while it shows a bar."""
     return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
@@ -50,14 +50,14 @@ console = Console(file=_Stderr(), highlight=False)
 
 
 class OutputConsole(Console):
-    """For results on stdout. A reader that has read enough is the caller's to handle; rich would end with 1."""
+    """A console for results on stdout. It raises BrokenPipeError where the reader has read enough; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 class Meter:
-    """Counts `advance()` calls; what it shows depends on the console, what it counts does not."""
+    """A meter counts `advance()` calls and shows the count: as a bar or as lines, as the console suggests."""
 
     def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
         self.what, self.total, self.unit = what, total, unit
@@ -77,7 +77,7 @@ class Meter:
             self.bar.start()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more; `note` is shown behind the counter (loss, learning rate, examples/s)."""
+        """Count `count` more. The `note` is shown behind the count (loss, learning rate, examples/s)."""
         self.done += count
         now = time.monotonic()
         if self.bar:
@@ -89,13 +89,14 @@ class Meter:
             console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
 
     def close(self) -> None:
+        """Take the bar down."""
         if self.bar:
             self.bar.stop()
 
 
 @contextmanager
 def meter(what: str, total: int, unit: str, done: int = 0, show: bool = True) -> Iterator[Meter]:
-    """A `Meter` that is taken down whatever happens; `show=False` for the processes that do not speak."""
+    """Give a `Meter` that is taken down whatever happens. With `show=False`, as for all but the main process, it shows nothing."""
     shown = Meter(what, total, unit, done) if show else _Silent(what, total, unit, done)
     try:
         yield shown
@@ -115,7 +116,7 @@ class _Silent(Meter):
 
 
 def say(line: str) -> None:
-    """One line for people."""
+    """Print one line for people."""
     console.print(line, soft_wrap=True, markup=False)
 
 
@@ -128,13 +129,13 @@ def plain_table(*headers: str, left: Container[str], wrapped: Container[str] = (
 
 
 def print_table(table: Table) -> None:
-    """On a terminal as wide as that is, elsewhere with whole lines."""
+    """Print a table for people: as wide as the terminal is, elsewhere with whole lines."""
     wide = console if console.is_terminal else Console(file=_Stderr(), highlight=False, width=WIDTH_OF_LOGS)
     wide.print(table)
 
 
 def clock(seconds: float) -> str:
-    """`75` -> `1:15`, `4000` -> `1:06:40`."""
+    """Write seconds as a clock does: `75` is `1:15`, `4000` is `1:06:40`."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,9 +10,9 @@ _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
 
 
 class DebftError(Exception):
-    """Base of everything that ends a command without a traceback.
+    """A DebftError ends a command without a traceback.
 
-    `problems` holds one line per problem; each says where, what was expected, what was found and what to do.
+    `problems` holds one line per problem: where it is, what was expected, what was found and what to do.
     """
 
     exit_code = 1
@@ -23,13 +23,13 @@ class DebftError(Exception):
 
 
 class InputError(DebftError):
-    """The user's input: an option, a recipe, a data file, a model directory."""
+    """The user's input is wrong: an option, a recipe, a data file, a model directory."""
 
     exit_code = 2
 
 
 class HubError(InputError):
-    """What is needed lies on the hub, which is not to be reached."""
+    """Something is needed from the hub, which cannot be reached."""
 
 
 class NotFiniteError(DebftError):
@@ -45,7 +45,7 @@ class MachineError(DebftError):
 
 
 class Interrupted(DebftError):
-    """SIGHUP, SIGINT or SIGTERM arrived; `signal_number` is added to 128 as shells do."""
+    """SIGHUP, SIGINT or SIGTERM arrived. The exit code is 128 + its number, as shells have it."""
 
     def __init__(self, signal_number: int, *problems: str) -> None:
         super().__init__(*problems)
@@ -53,12 +53,12 @@ class Interrupted(DebftError):
 
 
 def one_of(choices: Iterable[str]) -> str:
-    """`a, b, c` for an error line."""
+    """Write choices as `a, b, c` for an error line."""
     return ", ".join(choices)
 
 
 def shown(value: object) -> str:
-    """A value for an error line: its repr, cut where it is long."""
+    """Write a value for an error line: its repr, cut where it is long."""
     return _SHORT.repr(value)
 
 
@@ -68,7 +68,7 @@ def first_line(error: Exception) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the list of choices where nothing is close."""
+    """Write `; did you mean 'x'?`, or the list of choices where none is close to the word."""
     choices = list(choices)
     close = get_close_matches(word, choices, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; expected one of {one_of(choices)}"

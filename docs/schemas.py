@@ -6,14 +6,15 @@ from pathlib import Path
 from debft.config.schema import schema
 from debft.output.pages.records import Report
 from debft.output.tables.records import TablesDocument
+from debft.runs.result import RunResult
 
-# A newer version may add fields, so that a key which the schema does not name is no error.
-SCHEMAS = {"report.schema.json": schema(Report, closed=False), "tables.schema.json": schema(TablesDocument, closed=False)}
+SCHEMAS = {"report.schema.json": Report, "result.schema.json": RunResult, "tables.schema.json": TablesDocument}
 
 
 def main() -> None:
-    """Write each schema beside this file: of report.json, and of `debft tables --json`."""
-    for name, content in SCHEMAS.items():
+    """Write each schema beside this file: of report.json, of result.json, and of `debft tables --json`."""
+    for name, kind in SCHEMAS.items():
+        content = schema(kind, closed=False)  # a newer version may add fields: a key that it does not name is no error
         Path(__file__).with_name(name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

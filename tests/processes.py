@@ -32,16 +32,17 @@ _started: list["Command"] = []
 class Command:
     """`debft ARGUMENTS`, started, with what the tests ask of a `subprocess.Popen`.
 
-    code: what is run in the place of debft, as by `python -c`; stderr: an open file in the place of one of its own
+    code: what is run in the place of debft, as by `python -c`; stdout, stderr: in the place of files of its own
     """
 
     def __init__(
-        self, *arguments: object, code: str = DEBFT, cwd: Path | None = None, stdin: str = "", stderr: IO[str] | None = None,
-        **environment: str,
+        self, *arguments: object, code: str = DEBFT, cwd: Path | None = None, stdin: str = "", stdout: Path | None = None,
+        stderr: IO[str] | None = None, **environment: str,
     ) -> None:  # fmt: skip
         self._directory = tempfile.TemporaryDirectory(prefix="debft-command-")
         directory = Path(self._directory.name)
-        self._files = (directory / "stdin", directory / "stdout", Path(stderr.name) if stderr else directory / "stderr")
+        said = Path(stderr.name) if stderr else directory / "stderr"
+        self._files = (directory / "stdin", stdout or directory / "stdout", said)
         self._files[0].write_text(stdin, encoding="utf-8")
         for file in self._files[1:]:
             file.touch()
@@ -78,8 +79,8 @@ class Command:
         return self.texts()
 
     def texts(self) -> tuple[str, str]:
-        """(stdout, stderr) so far."""
-        return tuple(file.read_text(encoding="utf-8") for file in self._files[1:])
+        """(stdout, stderr) so far; of a pipe nothing, which is for its reader."""
+        return tuple(file.read_text(encoding="utf-8") if file.is_file() else "" for file in self._files[1:])
 
 
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess:

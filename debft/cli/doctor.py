@@ -8,18 +8,20 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from debft import __version__
 from debft.errors import InputError
-from debft.models.files import ModelFiles, find_model, lacking
+from debft.models.files import find_model, lacking
 from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input
-from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
 from debft.runs.cache import cache_directory
 from debft.runtime import hub
 from debft.runtime.devices import unused_gpus, visible_gpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
@@ -29,7 +31,7 @@ PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding of the examination."""
+    """A finding says what one look at the environment or a model has shown."""
 
     what: str
     """What was looked at: a package, the device, the tokens of a model."""
@@ -88,6 +90,8 @@ def _cache() -> Finding:
 
 def _model(model: str) -> list[Finding]:
     """Look at the files, the configuration, the tokens and the weights; the first thing that is broken ends the list."""
+    from debft.models.tokens.tokenizer import build_tokenizer
+
     try:
         files = find_model(model, from_scratch=True)
         kind = load_config(files.path).model_type
@@ -99,26 +103,27 @@ def _model(model: str) -> list[Finding]:
     if rows is not None and used > rows:
         findings.append(Finding("vocabulary", "bad", f"{used} tokens, but config.json has vocab_size {rows}"))
     if (files.path / "spm.model").is_file():
-        findings.append(_tokens(files))
+        findings.append(_tokens(files.path, tokenizer))
     if longest := longest_input(read_config(files.path)):
         findings.append(Finding("positions", "ok", f"texts of up to {longest} tokens"))
     return [*findings, _weights(files.path)]
 
 
-def _tokens(files: ModelFiles) -> Finding:
+def _tokens(path: Path, tokenizer: "PreTrainedTokenizerFast") -> Finding:
     """Compare our tokens, and those of plain transformers, with SentencePiece itself."""
     import sentencepiece
     from transformers import AutoTokenizer
 
-    oracle = sentencepiece.SentencePieceProcessor(model_file=str(files.path / "spm.model"))
-    ours = build_tokenizer(files).backend_tokenizer
-    wrong = [text for text in PROBES if ours.encode(text, add_special_tokens=False).ids != oracle.encode(text)]
+    oracle = sentencepiece.SentencePieceProcessor(model_file=str(path / "spm.model"))
+    wrong = [
+        text for text in PROBES if tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids != oracle.encode(text)
+    ]
     if wrong:
         return Finding(
             "tokens", "bad", f"{len(wrong)} of {len(PROBES)} probes differ from spm.model, {wrong[0]!r} first; please report it"
         )
     try:
-        plain = AutoTokenizer.from_pretrained(files.path)
+        plain = AutoTokenizer.from_pretrained(path)
         damaged = sum(plain.encode(text, add_special_tokens=False) != oracle.encode(text) for text in PROBES)
         beside = f"plain transformers {version('transformers')} differs on {damaged}"
     except (ValueError, OSError) as error:

@@ -22,7 +22,7 @@ BOUNDS = (("above", "above"), ("least", "at least"), ("below", "below"))  # of a
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """An option of the task commands."""
+    """An option of the task commands says what is typed, what it sets, and how `--help` explains it."""
 
     name: str
     """The name of its parameter in Python."""
@@ -47,11 +47,11 @@ class Option:
 
     @property
     def typed(self) -> str:
-        """The word as an error line names it."""
+        """Return the word by which an error line names the option."""
         return self.flag.partition("/")[0]
 
     def parameter(self) -> inspect.Parameter:
-        """The parameter that Typer makes the option from."""
+        """Make the parameter from which Typer makes the option."""
         option = typer.Option(
             self.flag,
             help=self.help,
@@ -76,7 +76,7 @@ def name_or_path(parameter: typer.CallbackParam, value: Any) -> Any:
 
 
 def _of_recipe(key: str, panel: str, text: str, *, flag: str = "", only_for: str | None = None, is_path: bool = False) -> Option:
-    """An option that sets `key`. Its flag is `--` and the last part of the key, unless `flag` is another one."""
+    """Make an option that sets `key`. Its flag is `--` and the last part of the key, unless `flag` is another one."""
     kind, limits = _field(key)
     if typing.get_origin(kind) is Literal:
         kind, limits = str, f"one of {one_of(typing.get_args(kind))}"
@@ -88,13 +88,13 @@ def _of_recipe(key: str, panel: str, text: str, *, flag: str = "", only_for: str
 
 
 def _of_command(name: str, kind: Any, panel: str, text: str, *, flag: str = "", **more: Any) -> Option:
-    """An option that sets no key of the recipe."""
+    """Make an option that sets no key of the recipe."""
     flag = flag or f"--{name.replace('_', '-')}"
     return Option(name=name, key=None, kind=kind, flag=flag, panel=panel, help=text, **more)
 
 
 def _field(key: str) -> tuple[Any, str]:
-    """(type without None, bounds in words) of the field of a dotted key."""
+    """Return (type without None, bounds in words) of the field of a dotted key."""
     section, _, name = key.rpartition(".")
     owner = typing.get_type_hints(Recipe)[section] if section else Recipe
     kind = typing.get_type_hints(owner)[name]
@@ -167,5 +167,5 @@ OPTIONS = (
 
 
 def options_of(task: str) -> list[Option]:
-    """The options that the command of `task` has."""
+    """Return the options that the command of `task` has."""
     return [option for option in OPTIONS if option.only_for in (None, task)]

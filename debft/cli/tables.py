@@ -16,7 +16,7 @@ TRIALS = 12  # points of the grid for each recipe that `reproduce --search` trie
 
 
 def _option(panel: str, help: str, *flags: str, **more: Any) -> Any:
-    """An option of `reproduce` under the heading `panel` of --help."""
+    """Make an option of `reproduce` under the heading `panel` of --help."""
     return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
@@ -132,11 +132,11 @@ def tables(
 
 
 def _refuse_together(option: str, given: bool, others: dict[str, Any]) -> None:
-    """Raises InputError for an option that would do nothing beside `option`."""
+    """Raise InputError for an option that would do nothing beside `option`."""
     if given and (other := next((name for name, value in others.items() if value), None)):
         raise InputError(f"{option}: does not go with {other}; leave one of them out")
 
 
 def _command_line() -> str:
-    """The command as it was typed, for the report."""
+    """Return the command as it was typed, for the report."""
     return shlex.join(["debft", *sys.argv[1:]])

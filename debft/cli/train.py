@@ -26,7 +26,7 @@ from debft.runtime.variables import check_variables
 
 
 def task_command(task: str) -> Callable[..., None]:
-    """The command of `task`, with the signature that Typer makes its options from."""
+    """Make the command of `task`, with the signature from which Typer makes its options."""
     options = options_of(task)
 
     def command(**typed: Any) -> None:

@@ -234,9 +234,9 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, train=replace(recipe.train, **changes))
 
 
-def of_dialect(name: str) -> Recipe:
+def of_dialect(name: Literal["card", "repo"]) -> Recipe:
     """Return the recipe that gives nothing but its dialect: every value is the default there."""
-    return with_values(Recipe(dialect=name), DIALECTS[name])  # type: ignore[arg-type]
+    return with_values(Recipe(dialect=name), DIALECTS[name])
 
 
 def source_kind(source: str) -> str:

@@ -1,4 +1,4 @@
-"""What people see of runs, plans and recipes: results beside the published cell on stderr, the others on stdout."""
+"""This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import clock, console, plain_table, say
 from debft.published.comparison import ComparedScore, compared_scores
-from debft.runs.directory import RunResult
+from debft.runs.result import RunResult
 from debft.training.describe import remarks
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def print_result(result: RunResult, output: Path) -> None:
         say(f"note on the published cell: {note}")
     timing = result.timing
     say(
-        f"{result.steps:,} steps in {clock(timing['train_seconds'])}, {timing['examples_per_second']:,.0f} examples/s; "
-        f"evaluation {clock(timing['eval_seconds'])}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
+        f"{result.steps:,} steps in {clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s; "
+        f"evaluation {clock(timing.eval_seconds)}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
     )
     say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
 

@@ -1,9 +1,9 @@
-"""Numbers, names, notes and links as text: what the report, the tables and the terminal print alike."""
+"""This module turns numbers, names, notes and links into text, for the report, the tables and the terminal alike."""
 
 import re
 from urllib.parse import quote
 
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 DASH = "–"  # for a number that is not there
 _URL = re.compile(r"https?://[^\s<>\"'`|]+[^\s<>\"'`|.,;:)]")
@@ -87,7 +87,7 @@ def escaped(text: str) -> str:
 
 
 class Footnotes:
-    """The notes of a page, numbered from 1 in the order in which they are first mentioned; the same text has one number."""
+    """These are the notes of a page, numbered from 1 as they are first mentioned; the same text has one number."""
 
     def __init__(self, *texts: str) -> None:
         """Begin with `texts`, which keep the numbers 1, 2, 3, ..."""

@@ -58,7 +58,7 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedScore:
-    """One number of a published cell and our score beside it, as `published` of result.json has it. Scores are in percent."""
+    """A compared score is one number of a published cell with ours beside it, in percent, as `published` of result.json has it."""
 
     score: str
     """`<split>/<metric>`."""

@@ -1,4 +1,4 @@
-"""The published tables, cell by cell as printed, with source and notes; and the tables that we measured and froze ourselves."""
+"""This module reads the tables: published ones, cell by cell as printed, and those that we measured and froze ourselves."""
 
 import math
 import re
@@ -16,93 +16,117 @@ _ROW_KEYS = ("row", "model", "sift", "source", "note", "notes", "seeds")  # ever
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
-    """One number of a table.
-
-    score: our name of it, `validation_matched/accuracy`; cell: the whole cell verbatim, `88.1/88.3`;
-    value: percent, None where the cell prints none for this score; spread: the `0.2` of `79.8+/-0.2`;
-    note: everything said about the cell, its row, its column and its table; seeds: how many runs the value is the mean of,
-    None where the source does not say; sd: their standard deviation, in a table measured by ourselves
-    margin: points by which a mean may differ and still count as the same, of a published number; None of a measured one
-    """
+    """A published score is one number of a table."""
 
     table: str
+    """The name of the table."""
     row: str
+    """The name of the row, as printed."""
     score: str
+    """Our name of the number, `<split>/<metric>`, such as `validation_matched/accuracy`."""
     cell: str
+    """The whole cell verbatim, `88.1/88.3`."""
     value: float | None
+    """The number in percent; None where the cell prints none for this score."""
     spread: float | None
+    """The `0.2` of `79.8+/-0.2`, in percent."""
     source: str
+    """Where the number comes from."""
     note: str | None
+    """Everything that was noted about the cell, its row, its column and its table."""
     split: str | None = None
+    """The split of the benchmark, as far as its source says."""
     sd: float | None = None
+    """The standard deviation of the runs behind the number, in a table measured by ourselves."""
     seeds: int | None = None
+    """Runs that the number is the mean of; None where the source does not say."""
     margin: float | None = None
+    """Points by which a mean may differ and still count as the same; None in a table measured by ourselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """scores: our names of the numbers that a cell prints, in its order; split: of the benchmark, as far as known.
-
-    margin: as in `PublishedScore`, the table's where the column states none
-    """
+    """A column holds scores on one task."""
 
     key: str
+    """Its key in the file of the table."""
     header: str
+    """Its header, as printed."""
     task: str
+    """The task that is trained and evaluated."""
     scores: tuple[str, ...]
+    """Our names of the numbers that a cell prints, in its order."""
     split: str | None
+    """The split of the benchmark, as far as its source says."""
     note: str | None
+    """What a reader should know about the column."""
     margin: float | None = None
+    """The margin of its numbers, see `PublishedScore`; the table's where the column states none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """printed: the other columns of the row; note: about the row; notes: about one cell of it, by column or key of `printed`."""
+    """A row holds the results of one model."""
 
     name: str
+    """Its name, as printed."""
     model: str
+    """Its model, by the alias."""
     sift: bool
+    """Whether it was trained with SiFT."""
     source: str | None
+    """Where its numbers come from, where that is not the source of the table."""
     printed: dict[str, Any]
+    """What it prints in columns without scores, by key."""
     note: str | None
+    """What a reader should know about the row."""
     notes: dict[str, str]
+    """What a reader should know about one of its cells, by key of the column."""
     cells: dict[str, tuple[PublishedScore, ...]]
+    """The numbers of its cells, by key of the column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """kind: `published` by others, or `measured` and frozen by ourselves, never to be called published.
-
-    repeats: the table whose experiments this one prints again, with the same names of rows; its recipes are those of that table
-    confidence, data: of a measured table, the level of its intervals (0.95) and the data it was measured on
-    seeds: how many are to be compared with it
-    margin_source: why the margins of a published table are what they are, in words
-    fingerprints: of the rows it was measured on, by task and split
-    printed: the headers of the other columns, by key
-    """
+    """A table holds results, a row per model."""
 
     name: str
+    """Its name on the command line."""
     title: str
+    """Its title, for people."""
     source: str
+    """Where its numbers come from."""
     note: str | None
+    """What a reader should know about the whole table."""
     kind: Literal["published", "measured"]
+    """`published` by others, or `measured` and frozen by ourselves, which is never called published."""
     repeats: str | None
+    """The table whose experiments it prints again, with the same names of rows and the same recipes."""
     confidence: float | None
+    """The confidence of the intervals of a measured table, 0 to 1."""
     seeds: int | None
+    """Runs of each recipe that are compared with it."""
     data: str | None
+    """The data that a measured table was measured on."""
     fingerprints: dict[str, dict[str, str]]
+    """16 hex digits of the rows that a measured table was measured on, by task and split."""
     printed: dict[str, str]
+    """The headers of the columns without scores, by key."""
     columns: tuple[Column, ...]
+    """Its columns of scores."""
     rows: tuple[Row, ...]
+    """Its rows."""
     margin_source: str | None = None
+    """Why the margins of a published table are what they are, in words."""
 
 
 def table_names() -> list[str]:
+    """Return the names of all tables."""
     return sorted(path.stem for path in DIRECTORY.glob("*.yaml"))
 
 
 def load_published(name: str) -> Table:
-    """The table of that name. Raises InputError for an unknown one, and for numbers that nothing could be judged by."""
+    """Read a table. Raises InputError for an unknown name, and for numbers that nothing could be judged by."""
     if name not in table_names():
         raise InputError(f"table {name}: no such table{did_you_mean(name, table_names())}")
     content = yaml12.load(DIRECTORY / f"{name}.yaml")
@@ -141,27 +165,27 @@ def load_published(name: str) -> Table:
 
 
 def published_scores(model: str, task: str, sift: bool = False) -> tuple[PublishedScore, ...]:
-    """Every published score of `model` (an alias) on `task`, () where no table has one.
+    """Return every published score of `model` (an alias) on `task`, () where no table has one.
 
     A table that prints another one's experiments again is left out, and so is what we measured ourselves.
     """
-    found = []
+    scores: list[PublishedScore] = []
     for table in map(load_published, table_names()):
         if table.kind == "measured" or table.repeats:
             continue
         for row in table.rows:
             if row.model == model and row.sift == sift:
-                found += [score for column in table.columns if column.task == task for score in row.cells.get(column.key, ())]
-    return tuple(found)
+                scores += [score for column in table.columns if column.task == task for score in row.cells.get(column.key, ())]
+    return tuple(scores)
 
 
 def prints_number(scores: tuple[PublishedScore, ...]) -> bool:
-    """Whether the cell has a number at all; `-/-` has none."""
+    """Return whether the cell has a number at all; `-/-` has none."""
     return any(score.value is not None for score in scores)
 
 
 def recipe_of_cell(table: Table, row: Row, column: Column) -> str | None:
-    """The name of the recipe that reproduces a cell by default, `mnli/deberta-v3-small-sift`.
+    """Return the name of the recipe that reproduces a cell by default, `mnli/deberta-v3-small-sift`.
 
     None where the cell prints no number or there is no recipe. A recipe that stands beside it in the other dialect has a suffix;
     a row of a measured table may name another `recipe` than its model.
@@ -199,7 +223,7 @@ def _check_margins(name: str, table: dict[str, Any], columns: tuple[Column, ...]
 
 
 def _check_frozen(where: str, part: dict[str, Any]) -> None:
-    """One seed has no spread, and what is no number compares with nothing: neither can be judged by."""
+    """Refuse a frozen number of one seed, which has no spread, and what is no number: nothing can be judged by these."""
     if not (isinstance(part.get("n"), int) and part["n"] >= 2):
         raise InputError(f"{where}: n: expected 2 seeds or more, got {part.get('n')}; freeze it again over more seeds")
     for key in ("mean", "sd"):
@@ -212,7 +236,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple[PublishedScore, ...]:
-    """The scores that one cell prints, `88.1/88.3` or `79.8+/-0.2`, or that we measured, `{mean: 95.9, sd: 0.3, n: 10}` each."""
+    """Return the scores of a cell: printed as `88.1/88.3` or `79.8+/-0.2`, or measured, each as `{mean: 95.9, sd: 0.3, n: 10}`."""
     cell = row[column.key]
     if isinstance(cell, list):
         for score, part in zip(column.scores, cell, strict=True):
@@ -252,6 +276,6 @@ def printed_decimals(cell: str, value: float) -> int:
 
 
 def _number(text: str) -> dict[str, float | None]:
-    """`79.8+/-0.2` -> value 79.8, spread 0.2; `-` and nothing have neither."""
+    """Return value 79.8 and spread 0.2 for `79.8+/-0.2`; `-` and nothing have neither."""
     number, _, spread = text.partition("+/-")
     return {"value": float(number) if number not in ("-", "") else None, "spread": float(spread) if spread else None}

@@ -1,1 +1,1 @@
-"""Published tables run again: what to run, running it, a verdict per cell, the report."""
+"""This room runs a published table again: it plans, estimates, runs, judges and reports."""

@@ -1,10 +1,10 @@
-"""The runs that are there become cells with verdicts: the content of report.json."""
+"""This module turns the runs that are there into cells with verdicts, the content of report.json."""
 
 import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A score of the table, and what was planned for it."""
+    """A place is one score of the table, with what was planned for it."""
 
     row: Row
     column: Column
@@ -145,7 +145,7 @@ def _reported(
 ) -> ReportedRun:
     status, error = _status(run, failure)
     result = run.result() if status == "complete" else None
-    timing = result.timing if result else {}
+    timing = asdict(result.timing) if result else {}
     steps = last_step(run.directory)
     return ReportedRun(
         id=run.id,

@@ -1,4 +1,4 @@
-"""What a reproduction will cost: tokens and arithmetic from the data, hours from a probe on this machine, disk from the weights."""
+"""This module says what a reproduction will cost: tokens and FLOPs from the data, hours from a probe, disk from the weights."""
 
 import statistics
 import tempfile
@@ -28,7 +28,7 @@ SIFT_FACTOR = 8 / 3  # plain steps in one with SiFT: three forward passes, an in
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one run of a recipe costs, and how many of its runs are missing."""
+    """A cost says what one run of a recipe takes, and how many of its runs are missing."""
 
     name: str
     """The packaged recipe, by name."""
@@ -52,7 +52,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class TotalCost:
-    """What all missing runs cost together."""
+    """A total cost says what all missing runs take together."""
 
     runs: int
     """Runs that are missing."""

@@ -1,4 +1,4 @@
-"""The cost of a reproduction without the hub: estimated from published row counts and packaged sizes, never probed."""
+"""This module estimates the cost without the hub, from published row counts and packaged sizes; nothing is probed."""
 
 import math
 import time
@@ -31,7 +31,7 @@ H100_FLOPS = 989e12  # floating-point operations per second, bf16, dense. Source
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The speed of a machine at training."""
+    """A machine is known by its speed at training."""
 
     flops: float
     """Floating-point operations per second over a whole training step."""
@@ -49,7 +49,7 @@ H100 = Machine(flops=H100_FLOPS * SHARE_ON_GPU, step_seconds=STEP_SECONDS_ON_GPU
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What the runs of a recipe would cost that cannot be planned here."""
+    """An estimate says what the runs of a recipe would cost that cannot be planned here."""
 
     cost: Cost
     """The cost; its `seconds` stay None, because nothing was probed."""

@@ -1,4 +1,4 @@
-"""The two keys in the id of a run: one of what was asked for, one of the code and the versions that make it."""
+"""This module makes the two keys in the id of a run: one of what was asked for, one of the code and versions that make it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Runs as processes of their own, several at a time over the devices, with one progress display."""
+"""This module runs several runs at a time, each as a process of its own, over the devices, with one progress display."""
 
 import json
 import os
@@ -28,7 +28,7 @@ DEBFT = (sys.executable, "-m", "debft")
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run has no result."""
+    """A failure says why a run has no result."""
 
     code: int
     """The exit code of its process."""
@@ -38,10 +38,16 @@ class Failure:
 
 @dataclass
 class _Job:
+    """A job is a run in its process."""
+
     run: PlannedRun
+    """The run."""
     slot: int
+    """Its place among those that run at the same time, from 0; it decides the device."""
     process: subprocess.Popen
+    """The process."""
     log: IO[str]
+    """The file that takes what the process writes to stderr."""
 
     def step(self) -> int:
         return last_step(self.run.directory)

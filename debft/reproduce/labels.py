@@ -1,4 +1,4 @@
-"""Why a run cannot count as a reproduction of its cell: other rows, a changed recipe, another precision."""
+"""This module says why a run cannot count as a reproduction: other rows, a changed recipe, another precision."""
 
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_path

@@ -1,4 +1,4 @@
-"""What a user may ask of every run of a table."""
+"""This module holds what a user may ask of every run of a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from debft.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a user asked of every run; None leaves what the recipe says."""
+    """These options hold for every run of a table; None leaves what the recipe says."""
 
     data: str | None = None
     """`hub`, `demo` or a directory."""

@@ -1,4 +1,4 @@
-"""Runs of the same recipe, rows and seed that other code or other versions made: they are shown, never counted, never deleted."""
+"""This module lists the runs of a planned recipe, rows and seed that other code made: shown, never counted, never deleted."""
 
 from pathlib import Path
 

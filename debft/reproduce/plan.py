@@ -1,4 +1,4 @@
-"""The plan of a table: its cells, the recipe of each, and one run per recipe and seed."""
+"""This module plans a table: its cells, the recipe of each, and one run per recipe and seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ SEEDS = 5  # of each recipe, where neither the table nor the user says another n
 
 @dataclass(frozen=True, kw_only=True)
 class RecipePlan:
-    """The runs of one recipe, or why there are none."""
+    """A recipe plan holds the runs of one recipe, or says why there are none."""
 
     name: str
     """The packaged recipe, by name."""
@@ -41,7 +41,7 @@ class RecipePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TablePlan:
-    """A table with the runs that reproduce it."""
+    """A table plan holds a table with the runs that reproduce it."""
 
     table: Table
     """The table."""

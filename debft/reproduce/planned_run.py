@@ -1,4 +1,4 @@
-"""One run of a reproduction: what it is known by, where it lies, and whether what lies there can be counted."""
+"""This module knows one run of a reproduction: its id, where it lies, and whether what lies there can be counted."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ from debft.config.recipe import Recipe, with_train
 from debft.errors import InputError
 from debft.reproduce.identity import identity_of, made_by, made_here, made_key, run_key
 from debft.reproduce.options import RunOptions
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.training.plan import Plan
 from debft.training.schedule import check_schedule
 
@@ -19,7 +20,7 @@ _damages: dict[tuple, str | None] = {}  # by directory, and when its files were 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One training run, done or still to be done."""
+    """A planned run is one training run, done or still to be done."""
 
     id: str
     """`<task>-<recipe>/seed-<seed>-<key>-<made>`, a directory below the output; `key` as below, `made` as in `made_key`."""
@@ -59,7 +60,7 @@ class PlannedRun:
 
     def _wrong(self, result: RunResult) -> str | None:
         """Name what in the result is not what the id of this run stands for."""
-        if (result.data["fingerprints"], result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
+        if (result.data.fingerprints, result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
             return "another seed or other rows"
         recipe = from_dict(result.recipe, str(self.directory / "result.json"))
         if identity_of(recipe) != identity_of(self.recipe):

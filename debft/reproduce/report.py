@@ -1,4 +1,4 @@
-"""The report of a reproduction: one page that needs nothing else, Markdown for READMEs, JSON, and the figures as files."""
+"""This module writes the report: one page that needs nothing else, Markdown for READMEs, JSON, and the figures as files."""
 
 import json
 import re
@@ -9,20 +9,20 @@ from markupsafe import Markup
 from debft.output.pages.content import page_content
 from debft.output.pages.drawing import Drawing, render, render_inline
 from debft.output.pages.figures import drawings
-from debft.output.pages.printed import Links, PageCell, PageOtherRun, PageRecipe, PageRun
+from debft.output.pages.printed import Links, PageCell, PageFigure, PageOtherRun, PagePanel, PageRecipe, PageRun
 from debft.output.pages.records import Report
 from debft.output.pages.summary import SYMBOLS
 from debft.output.pages.templates import template
 from debft.output.text import escaped
 from debft.runs.storage import write_atomically
 
-PAGE = "reproduction.html.j2"
+PAGE = "report.html.j2"
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; returns their paths, the page first.
+    """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; return their paths, the page first.
 
-    reproduction: as `debft reproduce` makes it; equal content gives equal bytes. Figures without data are left out.
+    Equal reports give equal bytes. Figures without data are left out.
     """
     figures = drawings(report)
     files = {
@@ -40,25 +40,23 @@ def write_report(report: Report, directory: Path) -> list[Path]:
 
 
 def page(report: Report, figures: list[Drawing]) -> str:
-    """The HTML page: no script, no request, its figures inside it."""
-    panels = [
-        {
-            "name": drawing.name,
-            "title": drawing.title,
-            "caption": drawing.caption,
-            "panels": [
-                {"label": panel.label, "svg": Markup(render_inline(panel, f"{drawing.name}-{number}"))}
-                for number, panel in enumerate(drawing.panels, start=1)
-            ],
-        }
-        for drawing in figures
-    ]
-    text = template(PAGE).render(vars(page_content(report)), figures=panels, symbols=SYMBOLS, others_title=OTHERS)
+    """Return the HTML page: no script, no request, its figures inside it."""
+    text = template(PAGE).render(
+        vars(page_content(report)), figures=[_page_figure(drawing) for drawing in figures], symbols=SYMBOLS, others_title=OTHERS
+    )
     return text.strip() + "\n"
 
 
+def _page_figure(drawing: Drawing) -> PageFigure:
+    panels = [
+        PagePanel(label=panel.label, svg=Markup(render_inline(panel, f"{drawing.name}-{number}")))
+        for number, panel in enumerate(drawing.panels, start=1)
+    ]
+    return PageFigure(name=drawing.name, title=drawing.title, caption=drawing.caption, panels=panels)
+
+
 def markdown(report: Report, figures: list[Drawing]) -> str:
-    """GitHub's Markdown: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
+    """Return Markdown for GitHub: the summary, a line per score, footnotes, the figures by relative path, a line per run."""
     content = page_content(report)
     blocks = [
         f"# {escaped(content.title)}",
@@ -67,6 +65,7 @@ def markdown(report: Report, figures: list[Drawing]) -> str:
         *([f"Note on the table: {_links(content.note)}"] if content.note else []),
         escaped(content.rule),
         *([escaped(content.missing)] if content.missing else []),
+        escaped(content.legend),
         _table(_SCORES, [_score_line(row.name, cell) for row in content.rows for cell in row.cells], content.word),
         "\n".join(f"[^{number}]: {_links(note)}" for number, note in enumerate(content.notes, start=1)),
         *(f"![{escaped(d.title)}](figures/{d.name}.svg)\n\n{escaped(d.caption)}" for d in figures),
@@ -132,7 +131,7 @@ def _other_line(other: PageOtherRun) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span; what would end it or the table cell goes without its mark."""
+    """Return a code span; text that would end it or the table cell is escaped instead."""
     line = " ".join(text.split())
     return escaped(line) if re.search(r"[`|<]", line) else f"`{line}`"
 

@@ -1,4 +1,4 @@
-"""`debft reproduce TABLE`: show the cost, run what is missing, judge, report; or, as a dry run, the cost alone."""
+"""This module is `debft reproduce TABLE`: show the cost, run what is missing, judge, report; or, as a dry run, the cost alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict

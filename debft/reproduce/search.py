@@ -1,4 +1,4 @@
-"""`debft reproduce --search`: points of a paper's grid for recipes that nobody published, on a small budget, each one recorded."""
+"""This module is `debft reproduce --search`: it tries points of a paper's grid for recipes that nobody published."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ Point = dict[str, Any]  # values by key of `train`
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The values that a paper tried."""
+    """A grid holds the values that a paper tried."""
 
     source: str
     """The paper."""
@@ -45,7 +45,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A short run at one point of a grid."""
+    """A trial is a short run at one point of a grid."""
 
     run: PlannedRun
     """The run."""

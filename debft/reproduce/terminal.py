@@ -1,4 +1,4 @@
-"""What people see of a reproduction on the terminal: the plan, the cost, the verdicts."""
+"""This module prints what people see of a reproduction: the plan, the cost, the verdicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_G
 from debft.reproduce.other_runs import other_runs, say_other_runs
 from debft.reproduce.plan import TablePlan
 from debft.reproduce.planned_run import PlannedRun
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "undecided": "yellow", "labelled": "dim"}
 

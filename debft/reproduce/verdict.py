@@ -1,4 +1,4 @@
-"""The verdict on a cell: whether our mean over seeds reproduces the number in the table.
+"""This module judges a cell: does our mean over seeds reproduce the number in the table?
 
 A published number is judged by an equivalence margin that the table states, never by our own noise: noise can leave a cell
 undecided, it cannot make it reproduced. A number that we froze ourselves is judged by the spread that was frozen with it.
@@ -13,7 +13,7 @@ from scipy.special import stdtr, stdtrit  # Student's t: distribution and quanti
 
 from debft.output.pages.records import VerdictWord
 from debft.published.load import PublishedScore, Table, printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 LEVEL = 0.05  # the chance of an error: of the interval of our mean, and of Holm's correction over the cells of one command
 # Points. Scores are counts of right answers, so that two seeds can agree by chance: less spread than this is not believed. It is
@@ -45,7 +45,7 @@ FROZEN_RULE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Our scores, one per seed, beside one number of a table."""
+    """A comparison sets our scores, one per seed, beside one number of a table."""
 
     ours: Sequence[float]
     """Our scores, in the unit of the number."""
@@ -59,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What our scores say about one number, all in the unit of the score, mostly points; None where there is nothing to say."""
+    """A verdict says what our scores tell of one number, in the unit of the score, mostly points; None where they tell nothing."""
 
     n: int
     """The number of our scores."""
@@ -184,7 +184,7 @@ def _verdict(c: Comparison, is_outside: bool, cells: int) -> Verdict:
     numbers = _statistics(c)
     if settled := _settled(c):
         return Verdict(**numbers, word=settled[0], text=settled[1])
-    judged = _of_published(c, numbers, is_outside, cells) if c.confidence is None else _of_frozen(c, numbers)
+    judged = _judge_published(c, numbers, is_outside, cells) if c.confidence is None else _judge_frozen(c, numbers)
     return Verdict(**numbers, word=judged[0], text=judged[1])
 
 
@@ -209,7 +209,8 @@ def _statistics(c: Comparison) -> dict[str, float | None]:
     return numbers
 
 
-def _of_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) -> tuple[str, str]:
+def _judge_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) -> tuple[str, str]:
+    """Return (word, text) for a published number: is the interval within the tolerance, wholly outside, or neither?"""
     difference, tolerance = numbers["difference"], numbers["tolerance"]
     if is_outside:
         word = "above" if difference > 0 else "below"
@@ -220,7 +221,8 @@ def _of_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) ->
     return "undecided", f"undecided ({f'about {seeds}' if seeds else f'more than {MOST_SEEDS}'} seeds would decide)"
 
 
-def _of_frozen(c: Comparison, numbers: dict) -> tuple[str, str]:
+def _judge_frozen(c: Comparison, numbers: dict) -> tuple[str, str]:
+    """Return (word, text) for a frozen number: is our mean within a tolerance that is narrow enough to judge by?"""
     difference, tolerance, widest = numbers["difference"], numbers.get("tolerance"), widest_frozen(c.published)
     if tolerance is None:
         return "undecided", "undecided (the frozen number has no spread)"

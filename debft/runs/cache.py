@@ -1,4 +1,4 @@
-"""Where debft keeps what it can make again."""
+"""The cache: a directory for what debft can make again."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from debft.errors import InputError
 
 
 def cache_directory() -> Path:
-    """`$DEBFT_CACHE`, or `debft` in the user's cache directory."""
+    """Make `$DEBFT_CACHE`, or `debft` in the user's cache directory, and return it. Raises InputError where it cannot be made."""
     chosen = os.environ.get("DEBFT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     directory = Path(chosen or os.path.join(base, "debft"))

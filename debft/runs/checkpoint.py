@@ -1,6 +1,6 @@
-"""Checkpoints that are whole or absent: safetensors and JSON under a manifest of sha256, put in place by one rename.
+"""Checkpoints are whole or absent: safetensors and JSON under a manifest of sha256, put in place by one rename.
 
-Nothing is pickled. A kill at any moment leaves the previous checkpoint; a damaged file is noticed when it is read.
+Nothing is pickled. A kill at any moment leaves the previous checkpoint, and a damaged file is noticed when it is read.
 """
 
 import hashlib
@@ -26,21 +26,24 @@ FORMAT_VERSION = 2  # of state.json; 1 had no version and no logs beside it
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What was read: `step` done so far, `state` and the `logs` by file name as they were given to `save_checkpoint`.
-
-    digest: sha256 of the manifest, which is that of every file
-    """
+    """A checkpoint holds, once it is read, everything that `save_checkpoint` was given."""
 
     step: int
+    """Optimizer steps done so far."""
     digest: str
+    """sha256 of the manifest, and by it of every file."""
     weights: dict[str, torch.Tensor]
+    """The model's state, by the name of the parameter or buffer."""
     moments: dict[str, torch.Tensor]
+    """The optimizer's state, by `<parameter>/<moment>`; {} where none was saved."""
     state: dict[str, Any]
+    """The content of state.json, without step and format."""
     logs: dict[str, bytes]
+    """The content of each log, by file name."""
 
 
 class _DamagedError(Exception):
-    """What is wrong with the files of a checkpoint."""
+    """A file of a checkpoint is missing, or not what was written."""
 
 
 def save_checkpoint(
@@ -52,10 +55,10 @@ def save_checkpoint(
     state: dict[str, Any],
     logs: Sequence[Path] = (),
 ) -> Path:
-    """`directory/name` with the weights, the optimizer's moments by parameter name, `state` (JSON) and a copy of each of `logs`.
+    """Write the weights, the optimizer's moments, `state` (JSON) and a copy of each of `logs` to `directory/name`.
 
-    A whole checkpoint of that name stays: a resumed run that is interrupted at once saves the same step again.
-    Raises DiskError where the disk refuses, with nothing half-written left.
+    A whole checkpoint of that name stays as it is: a resumed run that is interrupted at once saves the same step again.
+    Raises DiskError where the disk refuses; nothing half-written is left then.
     """
     final = directory / name
     with disk_errors(directory):
@@ -76,21 +79,21 @@ def save_checkpoint(
 
 
 def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
-    """The newest checkpoint whose files are what its manifest says; None where there never was one.
+    """Read the newest checkpoint whose files are what its manifest says; None where there never was one.
 
-    Raises InputError that names every checkpoint where none of them is whole, or one that a newer debft wrote, and DiskError for
-    one that cannot be read twice over: it may be whole, and going back to an older one would give up what it holds.
+    Raises InputError where none of the checkpoints is whole, and names each, or where a newer debft wrote one. Raises DiskError
+    where one cannot be read at a second try either: it may be whole, and going back to an older one would lose what it holds.
     """
     damaged = []
     for path in checkpoints(directory, prefix)[::-1]:
         try:
-            found = _read(path)
+            checkpoint = _read(path)
         except _DamagedError as error:
             damaged.append(f"{path.name} ({error})")
             continue
         if damaged:
             say(f"{directory}: {', '.join(damaged)} is damaged; going back to {path.name}")
-        return found
+        return checkpoint
     if damaged:
         raise InputError(
             f"{directory}: expected a whole checkpoint, found only damaged ones: {', '.join(damaged)}; choose another --output, "
@@ -100,7 +103,7 @@ def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint `path` and no other. Raises InputError where it is gone or damaged, DiskError where it cannot be read."""
+    """Read the checkpoint `path` and no other. Raises InputError where it is gone or damaged, DiskError where it is unreadable."""
     try:
         return _read(path)
     except _DamagedError as error:
@@ -108,29 +111,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def checkpoints(directory: Path, prefix: str = "step-") -> list[Path]:
-    """Oldest first."""
+    """List the checkpoints in `directory`, the oldest first."""
     if not directory.is_dir():
         return []
-    found = [path for path in directory.iterdir() if re.fullmatch(rf"{re.escape(prefix)}\d+", path.name)]
-    return sorted(found, key=_number)
+    paths = [path for path in directory.iterdir() if re.fullmatch(rf"{re.escape(prefix)}\d+", path.name)]
+    return sorted(paths, key=_number)
 
 
 def keep_newest(directory: Path, count: int, prefix: str = "step-", last: int | None = None) -> None:
     """Remove all but the newest `count`, and what a killed process left half-written.
 
-    last: the step just saved. What has a higher number is no newer: it was damaged when the run went back behind it, and goes.
+    last: the step that was just saved. A checkpoint with a higher number is no newer: it was damaged when the run went back
+        behind it, and is removed.
     """
-    found = checkpoints(directory, prefix)
-    beyond = [path for path in found if last is not None and _number(path) > last]
-    found = [path for path in found if path not in beyond]
-    for path in (*beyond, *found[:-count]):
+    paths = checkpoints(directory, prefix)
+    beyond = [path for path in paths if last is not None and _number(path) > last]
+    paths = [path for path in paths if path not in beyond]
+    for path in (*beyond, *paths[:-count]):
         remove_directory(path)
     for path in directory.glob(f".{prefix}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def keep_best(directory: Path, best_step: int) -> None:
-    """Remove each best checkpoint but that of `best_step` and those that a saved state names, which may be resumed from yet."""
+    """Remove every best checkpoint but that of `best_step` and those named by a saved state, from which a run may yet resume."""
     kept = {best_step}
     for path in checkpoints(directory):
         try:
@@ -143,7 +147,7 @@ def keep_best(directory: Path, best_step: int) -> None:
 
 
 def restore_optimizer(model: torch.nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
-    """Put the moments back under the same parameters."""
+    """Give the optimizer the moments of a checkpoint, each for the parameter of the same name."""
     name_of = {parameter: name for name, parameter in model.named_parameters()}
     order = [name_of[parameter] for group in optimizer.param_groups for parameter in group["params"]]
     state = {
@@ -163,7 +167,7 @@ def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def _read(path: Path) -> Checkpoint:
-    """Read once more where the machine fails: a passing error of a disk or network says nothing about the files."""
+    """Read a checkpoint, twice where the machine fails: a passing error of a disk or network says nothing about the files."""
     try:
         return _read_once(path)
     except OSError as error:
@@ -176,7 +180,7 @@ def _read_once(path: Path) -> Checkpoint:
     manifest, digest = _check(path)
     state = json.loads((path / STATE).read_bytes())
     if (version := state.pop("format_version", 1)) > FORMAT_VERSION:
-        raise InputError(f"{path}: was written by a newer debft (format {version}, known up to {FORMAT_VERSION}); upgrade debft")
+        raise InputError(f"{path}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
     return Checkpoint(
         step=state.pop("step"),
         digest=digest,
@@ -188,12 +192,12 @@ def _read_once(path: Path) -> Checkpoint:
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """In memory of our own: a tensor that is mapped from the file is not aligned, and products round otherwise on some CPUs."""
+    """Read tensors into memory of their own: those mapped from the file are not aligned, and some CPUs then round otherwise."""
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 def _check(path: Path) -> tuple[dict[str, str], str]:
-    """The manifest, by file name, and its own digest. Raises _DamagedError where a file is not what it says, or is gone."""
+    """Return the manifest, by file name, and its own digest. Raises _DamagedError where a file is gone or has another digest."""
     try:
         content = (path / MANIFEST).read_bytes()
         manifest = json.loads(content)
@@ -216,7 +220,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _number(path: Path) -> int:
-    """Of the step: 1000000 comes behind 999995, which the order of the names denies."""
+    """Return the step in the name, to sort by: by name 1000000 would stand before 999995."""
     return int(path.name.rpartition("-")[2])
 
 

@@ -1,4 +1,4 @@
-"""What a run depends on beside its recipe and rows: code, versions, hardware."""
+"""The environment of a run: what it depends on beside its recipe and rows, which is code, versions and hardware."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ SHOWING = ("cli", "reproduce", "output", "published", "console.py", "__main__.py
 
 @cache
 def code_digest() -> str:
-    """16 hex digits of the package's source files that take part in a run: two digests differ where the code does."""
+    """Return 16 hex digits that stand for the source files that take part in a run: they differ where the code does."""
     root, digest = Path(__file__).parent.parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
@@ -29,14 +29,14 @@ def code_digest() -> str:
 
 
 def moving_versions() -> dict[str, str]:
-    """The versions of the installed packages that can move a number of a run, by name."""
+    """Return the versions of the installed packages that can move a number of a run, by name."""
     return {name: version(name) for name in MOVING}
 
 
 def environment(device: str, gpu: str | None, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:
-    """Code, versions and hardware; no paths, names or variables of the user's.
+    """Return code, versions and hardware by name; no paths, names or variables of the user's.
 
-    gpu: the name of the card; None on the CPU, where `cuda`, the version that torch was built for, is None as well
+    gpu: the name of the card; None on the CPU, where `cuda`, the version that torch was built for, is None as well.
     """
     import torch
 

@@ -1,13 +1,13 @@
-"""How files reach the disk: whole or absent, there to stay when a function returns, with one error where the disk refuses."""
+"""Files reach the disk whole or not at all. When a function returns they are on it; where the disk refuses there is one error."""
 
 import errno
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from debft.errors import DebftError, MachineError
 
@@ -15,7 +15,7 @@ PARTIAL = ".partial"  # ends the name of everything that is not whole yet; the n
 
 
 class DiskError(MachineError):
-    """The disk refused to be written or read. `refusal` says where and why, without what to do."""
+    """The disk refused to be written or read. `refusal` holds where and why, without what to do."""
 
     def __init__(self, refusal: str) -> None:
         self.refusal = refusal
@@ -23,9 +23,9 @@ class DiskError(MachineError):
 
 
 class disk_errors:  # noqa: N801  read as contextlib.suppress is
-    """A block that reads or writes below `folder`: where the system refuses, it raises DiskError, which is one line.
+    """A block that reads or writes below `folder` raises DiskError, which is one line, where the system refuses.
 
-    Beside OSError it knows the errors of safetensors and tokenizers, which carry the system's number in their text alone.
+    Beside OSError these are errors of safetensors and tokenizers, which carry the system's number in their text alone.
     """
 
     def __init__(self, folder: Path, verb: str = "written") -> None:
@@ -40,7 +40,7 @@ class disk_errors:  # noqa: N801  read as contextlib.suppress is
 
 
 def _reason(error: BaseException | None) -> str | None:
-    """The system's words for what it refused, None for any other error."""
+    """Return the system's words for what it refused, None for any other error."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if not isinstance(error, Exception) or isinstance(error, DebftError):
@@ -50,24 +50,23 @@ def _reason(error: BaseException | None) -> str | None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """All of `content` under `path`, or what was there before, also when the process dies or the power fails in between."""
+    """Write all of `content` to `path`. A process that dies or power that fails in between leaves what was there before."""
     with disk_errors(path.parent):
         make_directory(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=PARTIAL)
+        temporary = path.parent / f".{path.name[:64]}.{token_hex(8)}{PARTIAL}"
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         sync(path.parent)
 
 
 def write_together(directory: Path, contents: dict[str, bytes]) -> None:
-    """Every file of `contents` below `directory`; none of them where the disk refuses one."""
+    """Write every file of `contents` below `directory`, or none of them where the disk refuses one."""
     try:
         for name, content in contents.items():
             write_atomically(directory / name, content)
@@ -78,7 +77,7 @@ def write_together(directory: Path, contents: dict[str, bytes]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """The whole line behind what `path` holds, or nothing of it. It is durable only after `sync`."""
+    """Add the whole line to the end of `path`, or nothing of it. It is sure to be on the disk only after `sync`."""
     with disk_errors(path.parent):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
@@ -95,7 +94,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def whole_directory(final: Path) -> Iterator[Path]:
-    """A directory to fill, which is synced and takes the place of `final` when the block ends; gone where the block fails."""
+    """Give a directory to fill. When the block ends it is synced and takes the place of `final`; where it fails it is gone."""
     temporary = final.with_name(f".{final.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(final.parent):
         shutil.rmtree(temporary, ignore_errors=True)
@@ -112,7 +111,7 @@ def whole_directory(final: Path) -> Iterator[Path]:
 
 
 def remove_directory(path: Path) -> None:
-    """Nothing under `path`, whatever is there; a process that dies in between leaves no half of it under that name."""
+    """Remove the directory `path`. A process that dies in between leaves no half of it under that name."""
     if not path.is_dir():
         return
     with disk_errors(path.parent):
@@ -123,14 +122,14 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove what a process that died left half-written in `directory`. Only for the one process that may write there."""
+    """Remove what a dead process left half-written in `directory`. Only the one process that may write there may call this."""
     for path in directory.glob(f".*{PARTIAL}"):
         with disk_errors(directory):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def make_directory(path: Path) -> None:
-    """`path` with its parents, each on disk when the function returns."""
+    """Make `path` and its parents. Each is on the disk when the function returns."""
     missing = [one for one in (path, *path.parents) if not one.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for one in missing:
@@ -138,7 +137,7 @@ def make_directory(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """What `path`, a file or a directory, holds is on disk when the function returns."""
+    """Bring what `path`, a file or a directory, holds to the disk before the function returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -147,9 +146,3 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -56,7 +56,7 @@ def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
 
 
 def _check_accelerator(accelerator: "Accelerator", mixed: str) -> None:
-    """Raises InputError where a variable that `check_variables` does not know has changed how accelerate works."""
+    """Raise InputError where a variable that `check_variables` does not know has changed how accelerate works."""
     kind = accelerator.distributed_type.value
     settings = [
         ("processes", "plain ones", "plain ones" if kind in ("NO", "MULTI_CPU", "MULTI_GPU") else kind),

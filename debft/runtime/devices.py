@@ -30,7 +30,7 @@ def cpu_is_asked_for() -> bool:
 
 
 def visible_gpus() -> int:
-    """The number of GPUs that torch can use, 0 where ACCELERATE_USE_CPU forbids them.
+    """Return the number of GPUs that torch can use, 0 where ACCELERATE_USE_CPU forbids them.
 
     Importing torch takes a second. It is spared where no device file exists, without which no GPU works.
     """
@@ -44,7 +44,7 @@ def visible_gpus() -> int:
 
 
 def devices_here() -> list[str]:
-    """One entry of CUDA_VISIBLE_DEVICES for each GPU that torch can use, [] where there is none."""
+    """Return one entry of CUDA_VISIBLE_DEVICES for each GPU that torch can use, [] where there is none."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     usable = visible_gpus()
     return chosen.split(",")[:usable] if chosen else [str(number) for number in range(usable)]
@@ -96,10 +96,10 @@ def gpu_name(device: "torch.device") -> str | None:
 
 
 def micro_batch_tokens(asked: int | None, device: "torch.device") -> int:
-    """The padded tokens of one forward pass: as many as were asked for, else as many as suit the device."""
+    """Return the padded tokens of one forward pass: as many as were asked for, else as many as suit the device."""
     return asked or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU)
 
 
 def _device_files(patterns: tuple[str, ...]) -> list[str]:
-    """The paths of the device files that match one of the patterns."""
+    """Return the paths of the device files that match one of the patterns."""
     return sorted(str(path) for pattern in patterns for path in DEVICES.glob(pattern))

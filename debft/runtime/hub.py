@@ -1,4 +1,4 @@
-"""The hub: what is in the cache first, then the network, and a clear error in under three seconds; models in installed packages."""
+"""Models from the hub: the cache first, then the network, and a clear error in under three seconds; or from installed packages."""
 
 import importlib.metadata
 import os
@@ -14,17 +14,18 @@ from debft.errors import HubError, InputError
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
-_silent_until: dict[str, float] = {}  # by endpoint
+_silent_until: dict[str, float] = {}  # by endpoint, in seconds of the monotonic clock
 
 
 def endpoint() -> str:
+    """Return the address of the hub."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def reachable() -> bool:
-    """Whether the hub answers within SECONDS_TO_WAIT, name resolution included; one that did not is not asked again at once.
+    """Whether the hub answers within SECONDS_TO_WAIT, name resolution included. A hub that did not is not asked again at once.
 
-    `datasets` and `transformers` retry for 23 s before they give up, hence a question of our own.
+    `datasets` and `transformers` retry for 23 s before they give up, so debft asks first.
     """
     if time.monotonic() < _silent_until.get(endpoint(), 0.0):
         return False
@@ -49,11 +50,12 @@ def reachable() -> bool:
 
 
 def offline() -> bool:
+    """Whether the user has forbidden to ask the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
-    """Raises HubError where the hub is not to be reached; `why` it is needed, `instead`: what works without it."""
+    """Raise HubError where the hub cannot be reached. `why` it is needed and what works `instead` go into the line."""
     if offline():
         raise HubError(f"{what}: {why}, and HF_HUB_OFFLINE is set; {instead}")
     if not reachable():
@@ -61,10 +63,11 @@ def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
 
 
 def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | None]) -> Path:
-    """A directory with the model's files, downloaded where the cache lacks them; named by its commit.
+    """Return the directory of the model's files, which is named by its commit. What the cache lacks is downloaded.
 
-    Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded. `lacking` tells, for
-    a directory and `weights`, what is missing in it: a download that was broken off leaves no other mark.
+    Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded.
+
+    lacking: returns, for a directory and `weights`, what is missing in it: a download that was broken off leaves no other mark.
 
     Raises InputError where the cache does not have it all and the hub cannot be reached.
     """
@@ -89,21 +92,21 @@ def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | 
 
 
 def _patterns(files: list[str], weights: bool) -> list[str]:
-    """Of the files to download: configuration, tokenizer, and the weights in one form."""
+    """Return the patterns of the files to download: configuration, tokenizer, and the weights in one form."""
     in_safetensors = any(fnmatch(name, "model*.safetensors") for name in files)  # an adapter's or another program's do not count
     kind = ["model*.safetensors*"] if in_safetensors else ["pytorch_model*"]
     return ["*.json", "*.model", "*.txt", *(kind if weights else [])]
 
 
 def packaged_directory(package: str, weight_files: tuple[str, ...]) -> tuple[Path, str] | None:
-    """The directory in an installed package that holds weights beside a config.json, and the package's version; None without one.
+    """Return the directory in an installed package that holds weights beside a config.json, and the package's version.
 
-    The package's list of files is read; nothing of it is imported.
+    It is None where the package is not installed or has no such directory. Nothing of the package is imported.
     """
     try:
-        found = importlib.metadata.distribution(package)
+        installed = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-    weights = (Path(str(found.locate_file(file))) for file in found.files or () if file.name in weight_files)
+    weights = (Path(str(installed.locate_file(file))) for file in installed.files or () if file.name in weight_files)
     directory = next((path.parent for path in weights if path.is_file() and (path.parent / "config.json").is_file()), None)
-    return (directory, found.version) if directory else None
+    return (directory, installed.version) if directory else None

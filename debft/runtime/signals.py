@@ -28,7 +28,7 @@ LONGEST_INTERVALS = 4  # a process is given up after this many times the longest
 
 @dataclass
 class Watch:
-    """The signs of life of a process that waits for others."""
+    """A watch keeps the signs of life of a process that waits for others."""
 
     seconds: float = SECONDS_TO_LEAVE
     """The longest time, in seconds, that may pass until the next sign of life once a signal has arrived."""
@@ -47,7 +47,7 @@ class Watch:
 
 
 class StopRequest:
-    """A request to end the run. It is true once a signal has arrived at this process or at another one of the run."""
+    """A request asks the run to end. It is true once a signal has arrived at this process or at another one of the run."""
 
     def __init__(self, watch: Watch | None = None) -> None:
         self.number = 0  # of the signal that arrived; 0: none has

@@ -1,6 +1,6 @@
-"""What the environment that a launcher sets may decide: which process this is, where the others are, which devices it has.
+"""A launcher's environment variables may decide which process this is, where the others are, and which devices it has.
 
-Everything else that would reach into the mathematics is overridden, or refused with its name: accelerate reads it without a word.
+Every other one that would reach into the mathematics is overridden, or refused by its name: accelerate reads it without a word.
 Source: every os.environ in accelerate 1.15, and in torch 2.13 what moves a float32 product.
 """
 
@@ -32,9 +32,10 @@ LAUNCH = "start it with torchrun, accelerate launch or --num-processes"
 
 
 def check_variables(precision: str | None, gpus: int) -> None:
-    """Raises InputError naming each variable that asks for something else than this run does.
+    """Raise InputError that names each variable which asks for something else than this run does.
 
-    precision: in use, fp32, bf16 or fp16, None where it is not known yet; gpus: that torch can use
+    precision: the one in use, fp32, bf16 or fp16; None where it is not known yet.
+    gpus: the number of GPUs that torch can use.
     """
     problems = [problem for problem in (*_accelerate(os.environ, precision), *_torch(os.environ, gpus)) if problem]
     if problems:

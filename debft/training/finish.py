@@ -1,14 +1,14 @@
 """A trained run leaves the model, the predictions, and last the result."""
 
 from dataclasses import asdict, replace
-from typing import Any
 
 from debft.config.recipe import source_kind
 from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
-from debft.runs.directory import RunResult, files_of
+from debft.runs.directory import files_of
 from debft.runs.environment import environment
+from debft.runs.result import RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
@@ -43,14 +43,14 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         num_train_examples=len(plan.train),
         num_tokens=state.num_tokens,
         steps=state.step,
-        timing={
-            "train_seconds": state.train_seconds,
-            "eval_seconds": state.eval_seconds,
-            "examples_per_second": state.num_examples / state.train_seconds,
-            "tokens_per_second": state.num_tokens / state.train_seconds,
-        },
+        timing=Timing(
+            train_seconds=state.train_seconds,
+            eval_seconds=state.eval_seconds,
+            examples_per_second=state.num_examples / state.train_seconds,
+            tokens_per_second=state.num_tokens / state.train_seconds,
+        ),
         peak_memory_bytes=peak_memory_bytes(),
-        data={"source": source_kind(recipe.data), "fingerprints": plan.fingerprints, "skipped_rows": plan.skipped_rows},
+        data=RowsOfRun(source=source_kind(recipe.data), fingerprints=plan.fingerprints, skipped_rows=plan.skipped_rows),
         recipe=asdict(recipe),
         environment=environment(
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
@@ -69,7 +69,7 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     return result
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> dict[str, dict[str, Any]]:
+def save_model(session: Session, chosen: dict[str, float]) -> dict[str, WrittenFile]:
     """Write a plain transformers directory, whole or not at all, and return bytes and sha256 of its files by name.
 
     It opens with debft uninstalled, and AutoTokenizer gives the same tokens. Its config.json carries under `debft` what it takes

@@ -20,7 +20,8 @@ from debft.models.json_files import read_config
 from debft.models.names import check_model_name
 from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of

@@ -6,7 +6,8 @@ from pathlib import Path
 from debft.config.recipe import Recipe
 from debft.console import say
 from debft.errors import InputError, MachineError
-from debft.runs.directory import RunDirectory, RunResult
+from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import in_a_group, is_main_process, process_name

@@ -74,7 +74,7 @@ BAD = {
     "negative rate": (["--data", "good", "--learning-rate", "-1"], "--learning-rate: expected a number above 0, got -1.0"),
     "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
     "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
-    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected train.KEY=VALUE"),
+    "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected SECTION.KEY=VALUE"),
     "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
     "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
     "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
@@ -152,7 +152,7 @@ def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(t
 
 def test_json_is_alone_on_stdout(places, tmp_path):
     arguments = ("--recipe", "demo", "--data", places / "good", "--max-steps", 2, "--output", tmp_path / "run", "--json")
-    done = run_anew("mnli", *arguments)  # some libraries print when they are imported
+    done = run("mnli", *arguments)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
     assert "not compared: random weights" in done.stderr
@@ -207,19 +207,6 @@ def test_check_names_every_problem(tmp_path):
         f"{tmp_path}/bad.yaml: train: unknown key 'warm_up_steps'; did you mean 'warmup_steps'?",
         f"{tmp_path}/bad.yaml: train.learning_rate: expected a number, got 'fast'",
     ]
-
-
-def test_doctor_reports_versions_and_a_model(demo_model):
-    done = run("doctor", "--model", demo_model, "--json", HF_ENDPOINT="http://127.0.0.1:9")
-    assert done.returncode == 0, done.stderr
-    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert findings["transformers"]["state"] == "ok"
-    assert findings["tokens"]["state"] == "ok"
-    assert findings["hub"]["state"] == "note"
-
-
-def test_doctor_ends_with_2_where_something_is_bad(places):
-    assert run("doctor", "--model", places / "no-tokenizer", HF_ENDPOINT="http://127.0.0.1:9").returncode == 2
 
 
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -289,15 +276,3 @@ def test_cache_that_cannot_be_made_is_one_line(places):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", places / "out", DEBFT_CACHE="/proc/nowhere")
     assert done.returncode == 2
     assert "the cache cannot be made" in done.stderr.splitlines()[-1]
-
-
-def test_doctor_finds_damaged_weights_and_a_vocabulary_that_does_not_fit(tmp_path, demo_model):
-    for file in demo_model.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
-    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
-    done = run("doctor", "--model", tmp_path, "--json", HF_ENDPOINT="http://127.0.0.1:9")
-    states = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
-    assert done.returncode == 2
-    assert (states["weights"], states["vocabulary"]) == ("bad", "bad")

@@ -94,10 +94,13 @@ def test_recipe_of_an_old_run_can_be_given_for_a_new_one(tmp_path):
 
 def test_recipe_of_an_old_result_is_read(tmp_path):
     counts = dict.fromkeys(("num_train_examples", "num_tokens", "steps", "peak_memory_bytes"), 1)
-    by_name = {name: {} for name in ("scores", "num_examples", "timing", "environment")}
+    by_name = {name: {} for name in ("scores", "num_examples", "environment")}
     about = {"format_version": 2, "task": "xnli", "model": "demo", "status": "complete", "published": [], "not_compared": None}
+    timing = dict.fromkeys(("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second"), 1.0)
     data, recipe = {"source": "demo", "fingerprints": {}}, yaml12.parse(OLD, "")
-    (tmp_path / "result.json").write_text(json.dumps({**about, **counts, **by_name, "data": data, "recipe": recipe}))
+    (tmp_path / "result.json").write_text(
+        json.dumps({**about, **counts, **by_name, "timing": timing, "data": data, "recipe": recipe})
+    )
     assert from_dict(RunDirectory(tmp_path).result().recipe, "result.json") == from_dict(recipe, "")
 
 

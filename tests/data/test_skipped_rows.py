@@ -67,7 +67,7 @@ def test_result_counts_skipped_rows_and_evaluate_skips_the_same(spoilt, tmp_path
     from debft.scoring import inference, loading
 
     result = finetune(recipe_for(spoilt, skip_bad_rows=True, max_steps=2), tmp_path / "run")
-    assert result.data["skipped_rows"] == {"train": 5, "validation_matched": 1, "validation_mismatched": 0}
+    assert result.data.skipped_rows == {"train": 5, "validation_matched": 1, "validation_mismatched": 0}
     assert (result.num_train_examples, result.num_examples) == (95, {"validation_matched": 19, "validation_mismatched": 20})
     again = inference.evaluate(loading.load_predictor(str(tmp_path / "run"), None, "auto"), None)
     assert again["scores"] == result.scores

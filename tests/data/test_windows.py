@@ -55,7 +55,7 @@ def test_windows_equal_transformers_own(tokenizer, demo_questions):
     assert len(windows) > len(demo_questions) and windows.truncated > 0  # some contexts do take several
 
 
-@pytest.mark.parametrize(("length", "stride", "per_question"), [(384, 128, 2), (128, 32, 3)])
+@pytest.mark.parametrize(("length", "stride", "per_question"), [pytest.param(384, 128, 2, marks=pytest.mark.sweep), (128, 32, 3)])
 def test_windows_equal_transformers_own_on_squad(shared, tmp_path, length, stride, per_question):
     """The questions with the longest contexts and the real SentencePiece model, at run_qa's sizes, 384 and 128, and at smaller ones."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "max_position_embeddings": 512}))

@@ -81,7 +81,7 @@ def real_texts(shared):
         yield path.name, [p["context"] for p in paragraphs] + [q["question"] for p in paragraphs for q in p["qas"]]
 
 
-@pytest.mark.parametrize("most", [500, pytest.param(None, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("most", [200, pytest.param(None, marks=pytest.mark.sweep)])
 def test_ids_equal_sentencepiece_on_real_text(shared, ours, oracle, most):
     """Take texts of every file, all of them where there is no `most`."""
     differences = {

@@ -587,7 +587,7 @@ def test_report_of_failed_runs_alone_does_not_say_that_nothing_was_run(nothing_r
 def test_wheel_carries_the_template_of_the_page():
     root = Path(__file__).parents[2]
     carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
-    assert "debft/output/pages/reproduction.html.j2" in carried
+    assert "debft/output/pages/report.html.j2" in carried
 
 
 @pytest.fixture(scope="module")
@@ -710,7 +710,7 @@ def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_pat
 
 def test_page_names_the_units_that_are_there(reproduction, report, tmp_path, drawn_alone):
     drawn_alone()
-    assert "Percent. Ours" in page_of(report).text
+    assert all("Percent. Ours" in text for text in (page_of(report).text, (report / "report.md").read_text(encoding="utf-8")))
     reproduction.cells.append(cell("row", "m", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5))
     write_report(reproduction, tmp_path)
     assert "Scores in percent; what training logged in its own unit. Ours" in page_of(tmp_path).text

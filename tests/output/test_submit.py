@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -125,9 +126,9 @@ def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shar
     """CoLA, MRPC and RTE as the benchmark ships them, STS-B's rows as its authors do; predictions of the model itself."""
     runs = [run_of(name) for name in ("cola", "mrpc", "rte", "stsb")]
     made = submit(runs, str(shared), tmp_path / "out", partial=False, precision="auto")
-    found = members(tmp_path / "out")
-    assert list(found) == ["CoLA.tsv", "MRPC.tsv", "STS-B.tsv", "RTE.tsv"]
-    assert {name: text.count("\n") - 1 for name, text in found.items()} == {name: COUNTS[name] for name in found}
+    files = members(tmp_path / "out")
+    assert list(files) == ["CoLA.tsv", "MRPC.tsv", "STS-B.tsv", "RTE.tsv"]
+    assert {name: text.count("\n") - 1 for name, text in files.items()} == {name: COUNTS[name] for name in files}
     assert check_glue((tmp_path / "out" / "glue.zip").read_bytes(), partial=False) == []
     assert made.files == (tmp_path / "out" / "glue.zip",)
     assert made.notes == (
@@ -136,7 +137,7 @@ def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shar
     )
     predictor = loading.load_predictor(run_of("cola"), None, "auto")
     rows = inference.label(predictor, str(shared / "glue_data" / "CoLA" / "test.tsv"))
-    assert found["CoLA.tsv"].splitlines()[1:] == [f"{i}\t{int(row['prediction'] == 'acceptable')}" for i, row in enumerate(rows)]
+    assert files["CoLA.tsv"].splitlines()[1:] == [f"{i}\t{int(row['prediction'] == 'acceptable')}" for i, row in enumerate(rows)]
 
 
 def test_all_tasks_leave_no_file_missing(run_of, tmp_path):
@@ -218,12 +219,11 @@ def test_labels_count_as_the_benchmark_counts_them_whatever_the_order_of_the_mod
     before = sentences(submit_cola(base, tmp_path / "before"))
     assert set(before) == {"0", "1"}
     config |= {"id2label": {"0": "acceptable", "1": "unacceptable"}, "label2id": {"acceptable": 0, "unacceptable": 1}}
-    (base / "model" / "config.json").write_text(json.dumps(config))
     run = RunDirectory(base)
-    content = json.loads((base / "result.json").read_text()) | {
-        "model_files": files_of(run.model)
-    }  # as the run would have written it
-    (base / "result.json").write_text(json.dumps(content))
+    result = run.result()
+    (base / "model" / "config.json").write_text(json.dumps(config))
+    result = replace(result, model_files=files_of(run.model))  # as the run would have written it
+    (base / "result.json").write_text(result.to_json())
     turned = sentences(submit_cola(base, tmp_path / "turned"))
     assert turned == [{"0": "1", "1": "0"}[said] for said in before]  # the same outputs under the other names
 
@@ -316,7 +316,7 @@ def test_partial_leaves_the_count_alone_and_nothing_else():
     assert len(check_glue(zipped(("WNLI.tsv", few.replace("1\t0", "2\t0"))), partial=True)) == 1
 
 
-@pytest.fixture(scope="module", params=["squad2", "squad"])
+@pytest.fixture(scope="module", params=["squad2", pytest.param("squad", marks=pytest.mark.sweep)])
 def answered(request, tmp_path_factory):
     """A short SQuAD run on rows of its own, and the references of its dev questions."""
     task, root = TASKS[request.param], tmp_path_factory.mktemp(request.param)

@@ -23,10 +23,13 @@ from debft.output.tables.records import RunBesideNoCell, TablesDocument
 from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
 from debft.published import load as published
 from debft.published.load import load_published, table_names
-from debft.runs.directory import RunResult
+from debft.runs.result import RowsOfRun, RunResult, Timing
 
 MNLI = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.3}
 STEP = {"step": 1, "loss": 0.25, "grad_norm": 1.5, "learning_rate": 0.0005, "num_tokens": 1}
+
+
+TIMING = Timing(train_seconds=1.0, eval_seconds=1.0, examples_per_second=1.0, tokens_per_second=1.0)
 
 
 def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=None, source="hub", fingerprints=None, **overrides):
@@ -34,7 +37,7 @@ def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=No
     resolved = load_recipe(recipe_path(recipe), overrides)
     result = RunResult(
         task=resolved.task, model=resolved.model, status="complete", scores=scores, published=[], not_compared=not_compared,
-        num_examples={}, num_train_examples=1, num_tokens=1, steps=1, timing={}, peak_memory_bytes=1, data={"source": source, "fingerprints": fingerprints or {}},
+        num_examples={}, num_train_examples=1, num_tokens=1, steps=1, timing=TIMING, peak_memory_bytes=1, data=RowsOfRun(source=source, fingerprints=fingerprints or {}),
         recipe=asdict(resolved), environment={},
     )  # fmt: skip
     path.mkdir(parents=True)
@@ -396,7 +399,7 @@ def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, val
 
 BAD = {
     "unknown table": (["--table", "deberta"], "--table deberta: no such table; did you mean 'deberta-v3'?"),
-    "table without a name": (["--table", ""], "--table '': no such table; expected one of deberta-paper, "),
+    "table without a name": (["--table", ""], "--table: expected a name or path, got ''"),
     "table as a run": (["glue"], "found no result.json in it; --table glue shows that table"),
     "unknown format": (["--format", "xml"], "--format xml: expected terminal, markdown, html, json"),
     "two formats": (["--json", "--format", "html"], "--format html: --json is given as well; give one of them"),

@@ -151,8 +151,8 @@ FLAGS = [
 
 @pytest.mark.parametrize(("table", "row", "key", "words"), FLAGS)
 def test_inconsistency_is_flagged_beside_its_cell(table, row, key, words):
-    found = next(r for r in TABLES[table].rows if r.name == row)
-    assert words in (found.cells[key][0].note if key in found.cells else found.notes[key])
+    printed = next(r for r in TABLES[table].rows if r.name == row)
+    assert words in (printed.cells[key][0].note if key in printed.cells else printed.notes[key])
 
 
 def test_note_about_one_cell_is_not_said_beside_another():

@@ -25,6 +25,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash, with_train
 from debft.config.schema import schema
+from debft.data.sources.demo import pairs
 from debft.errors import InputError
 from debft.models.files import find_model
 from debft.models.size import count_parameters
@@ -98,13 +99,38 @@ fields = dict(format_version=1, task="mnli", model="demo", status="complete", pu
 """
 
 
-def put_fake(monkeypatch, directory, fingerprints, fails=-1):
+def start_forked(monkeypatch, code):
+    """Runs are forked from a process that has imported what they need, and do `code`, or what is put in its place later."""
+    what = [code]
+
+    def popen(command, *, stderr, env, **_):
+        del env[PARENT]  # it is the process forked from that started them
+        return Command(*command[len(jobs.DEBFT) :], code=what[0], stderr=stderr, **env)
+
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
+    return what
+
+
+def start_fake(monkeypatch, fingerprints, fails=-1):
     """FAKE in the place of debft, with these rows."""
-    script = directory / "fake.py"
-    script.write_text(FAKE)
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, str(script)))
     monkeypatch.setenv("FINGERPRINTS", json.dumps(fingerprints))
     monkeypatch.setenv("FAILS", str(fails))
+    return start_forked(monkeypatch, FAKE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rows_made_once():
+    """The demo's rows, which every plan reads."""
+    made, rows = {}, pairs.rows
+
+    def once(task, split):
+        if (task.name, split.name) not in made:
+            made[task.name, split.name] = rows(task, split)
+        return made[task.name, split.name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "rows", once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +139,8 @@ def demo_rows(tmp_path_factory):
 
 
 @pytest.fixture
-def fake_debft(tmp_path, monkeypatch, demo_rows):
-    put_fake(monkeypatch, tmp_path, demo_rows)
+def fake_debft(monkeypatch, demo_rows):
+    return start_fake(monkeypatch, demo_rows)
 
 
 @pytest.fixture(scope="module")
@@ -122,22 +148,15 @@ def two_fake_runs(tmp_path_factory, demo_rows):
     """The directory of a plan whose two runs are done. Not to be changed."""
     directory = tmp_path_factory.mktemp("two")
     with pytest.MonkeyPatch.context() as patch:
-        put_fake(patch, directory, demo_rows)
+        start_fake(patch, demo_rows)
         run(plan_of(directory / "out"), directory / "out")
     return directory / "out"
 
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Runs are forked from a process that has imported what they need. The test of the whole way starts them as they are."""
-
-    def popen(command, *, stderr, env, **_):
-        del env[PARENT]  # it is the process forked from that started them
-        return Command(*command[len(jobs.DEBFT) :], code=forked_code[0], stderr=stderr, **env)
-
-    forked_code = [DEBFT]
-    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
-    return forked_code
+    """The test of the whole way starts its run as it is."""
+    return start_forked(monkeypatch, DEBFT)
 
 
 @pytest.fixture
@@ -185,12 +204,12 @@ def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(
 
 
 def test_made_key_changes_with_code_versions_and_the_model_revision(monkeypatch):
-    found = [made_key(None), made_key("abc")]
+    keys = [made_key(None), made_key("abc")]
     with monkeypatch.context() as patch:
         patch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
-        found.append(made_key(None))
+        keys.append(made_key(None))
     monkeypatch.setattr("debft.reproduce.identity.moving_versions", lambda: {"torch": "9.9"})
-    assert len({*found, made_key(None)}) == 4
+    assert len({*keys, made_key(None)}) == 4
 
 
 def test_key_follows_the_rows_of_a_directory_not_its_path():
@@ -248,19 +267,19 @@ def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, c
 def test_what_is_complete_is_never_run_again(tmp_path, fake_debft):
     plan = plan_of(tmp_path)
     assert run(plan, tmp_path) == ({}, 0)
-    times = [found.result().environment["time"] for found in plan.runs]
+    times = [planned.result().environment["time"] for planned in plan.runs]
     assert plan_of(tmp_path).missing() == []
     more = plan_of(tmp_path, seeds=(1, 2, 3))
-    assert [found.seed for found in more.missing()] == [3]
+    assert [planned.seed for planned in more.missing()] == [3]
     run(more, tmp_path)
-    assert [found.result().environment["time"] for found in more.runs[:2]] == times
+    assert [planned.result().environment["time"] for planned in more.runs[:2]] == times
 
 
 def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path, fake_debft, monkeypatch, capfd):
     monkeypatch.setenv("FAILS", "1")
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
     failures, _ = run(plan, tmp_path)
-    assert [found.seed for found in plan.missing()] == [1]
+    assert [planned.seed for planned in plan.missing()] == [1]
     (failure,) = failures.values()
     assert (failure.code, failure.error) == (3, "out of luck")
     assert "failed with exit code 3: out of luck" in capfd.readouterr().err
@@ -270,20 +289,18 @@ def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("script", "code", "said"),
+    ("script", "code", "error"),
     [
         ("print('well', file=sys.stderr)", 1, "exit code 0, but left no result.json"),
         ("print('well', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", 137, "ended by SIGKILL; its last line: well"),
     ],
 )
-def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(
-    tmp_path, fake_debft, monkeypatch, capfd, script, code, said
-):
-    monkeypatch.setattr(jobs, "DEBFT", (sys.executable, "-c", f"import os, sys\n{script}"))
+def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(tmp_path, fake_debft, capfd, script, code, error):
+    fake_debft[0] = f"import os, sys\n{script}"
     plan = plan_of(tmp_path, seeds=(1,))
     report, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
     assert exit_code != 0
-    assert report.runs[0].status == "failed" and said in report.runs[0].error
+    assert report.runs[0].status == "failed" and error in report.runs[0].error
     assert f"failed with exit code {code}: " in capfd.readouterr().err
 
 
@@ -292,14 +309,14 @@ def test_jobs_run_at_the_same_time_and_share_the_cores(tmp_path, fake_debft, mee
     plan = plan_of(tmp_path, seeds=(1, 2))
     assert run(plan, tmp_path, number=2) == ({}, 0)
     threads = str(max(1, os.cpu_count() // 2))
-    assert {found.result().environment["threads"] for found in plan.runs} == {threads}
+    assert {planned.result().environment["threads"] for planned in plan.runs} == {threads}
 
 
 def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, meeting, monkeypatch):
     monkeypatch.setenv("MEET", str(meeting))
     plan = plan_of(tmp_path, seeds=(1, 2, 3, 4))
     run_all(plan.missing(), 2, ["3", "5"], tmp_path / "logs")
-    assert sorted(found.result().environment["device"] for found in plan.runs) == ["3", "3", "5", "5"]
+    assert sorted(planned.result().environment["device"] for planned in plan.runs) == ["3", "3", "5", "5"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
@@ -314,7 +331,7 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
     failures, stopped_by = run(plan, tmp_path)
     watch.wait()
     assert stopped_by == number
-    assert [(tmp_path / found.id / "checkpoint").exists() for found in plan.runs] == [True, False, False]
+    assert [(tmp_path / planned.id / "checkpoint").exists() for planned in plan.runs] == [True, False, False]
     assert [failure.code for failure in failures.values()] == [128 + number]
     report = collect(plan, failures, command="", directory=tmp_path / "report")
     assert [entry.status for entry in report.runs] == ["interrupted", "not run", "not run"]
@@ -443,8 +460,8 @@ def test_run_of_other_code_is_shown_and_neither_counted_nor_touched(tmp_path, fa
     (other,) = report.others
     assert (other.id, other.status, other.beside) == (before.id, "complete", plan.runs[0].id)
     assert other.made_by == f"code {code_digest()}"
-    assert "1 to run" in (said := capfd.readouterr().err)
-    assert f"made by code {code_digest()}; not counted, not resumed, they stay: {before.id} (complete)" in said
+    assert "1 to run" in (lines := capfd.readouterr().err)
+    assert f"made by code {code_digest()}; not counted, not resumed, they stay: {before.id} (complete)" in lines
     assert all(before.id in (tmp_path / "report" / name).read_text() for name in ("index.html", "report.md"))
     assert (before.directory / "result.json").read_text() == text
 
@@ -472,12 +489,12 @@ def test_interrupted_run_of_other_code_is_named_and_a_new_one_begins(tmp_path, f
 def test_run_from_before_code_was_recorded_is_named(tmp_path, fake_debft):
     """Its directory ends with the key, which is computed as it was then."""
     plan = plan_of(tmp_path, seeds=(1,))
-    (found,) = plan.runs
-    assert found.key == hashlib.sha256(
-        json.dumps([recipe_hash(found.recipe), found.fingerprints, "0.1.0"], sort_keys=True).encode()
+    (planned,) = plan.runs
+    assert planned.key == hashlib.sha256(
+        json.dumps([recipe_hash(planned.recipe), planned.fingerprints, "0.1.0"], sort_keys=True).encode()
     ).hexdigest()[:8]  # fmt: skip
     run(plan, tmp_path)
-    old = found.directory.rename(found.directory.with_name(f"seed-1-{found.key}"))
+    old = planned.directory.rename(planned.directory.with_name(f"seed-1-{planned.key}"))
     text = (old / "result.json").read_text()
     (old / "result.json").write_text(text.replace('"code"', '"was"'))
     (other,) = other_runs(plan)
@@ -549,7 +566,7 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
 
 def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    put_fake(monkeypatch, tmp_path, plan.runs[0].fingerprints, fails=1)
+    start_fake(monkeypatch, plan.runs[0].fingerprints, fails=1)
     report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
     assert [entry.status for entry in report.runs] == ["failed", "failed"]
     assert f"it starts from {plan.runs[0].id}, which has no result" in report.runs[1].error
@@ -605,9 +622,9 @@ def test_dry_run_without_the_hub_estimates_every_recipe_and_is_no_error(tmp_path
     assert one["num_tokens"] == pytest.approx(tokens, rel=1e-3)
     assert one["flops"] == pytest.approx(21_490_944 * (6 * tokens + 2 * evaluated), rel=1e-3)
     assert one["seconds_here"] > 0 and one["seconds_h100"] > 0
-    said = capfd.readouterr().err
-    assert "estimate of time: " in said and "on this machine, 1 run at a time" in said and "on one H100" in said
-    assert "need the hub: nyu-mll/glue, microsoft/deberta-v3-xsmall" in said
+    lines = capfd.readouterr().err
+    assert "estimate of time: " in lines and "on this machine, 1 run at a time" in lines and "on one H100" in lines
+    assert "need the hub: nyu-mll/glue, microsoft/deberta-v3-xsmall" in lines
 
 
 def test_estimate_counts_the_rows_of_a_directory_and_the_limits(tmp_path, no_hub):
@@ -628,7 +645,7 @@ def test_estimate_says_what_nobody_measured(tmp_path, no_hub):
 def test_every_recipe_of_a_published_table_can_be_estimated(tmp_path, no_hub):
     for name in ("deberta-v3", "mdeberta-v3", "glue"):
         plan = make_table_plan(name, tmp_path, seeds=(1,), options=RunOptions())
-        assert all(estimate(found, 1, H100).seconds_h100 > 0 for found in plan.recipes.values())
+        assert all(estimate(recipe_plan, 1, H100).seconds_h100 > 0 for recipe_plan in plan.recipes.values())
 
 
 def test_schedule_that_cannot_be_is_said_by_the_estimate_too(tmp_path, no_hub, capfd):
@@ -665,18 +682,20 @@ def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
         dry_run(plan, None)
 
 
-def test_interrupted_reproduction_says_so_once(tmp_path):
+def test_interrupted_reproduction_says_so_once(tmp_path, demo_rows):
     """And not that no step was trained."""
+    (tmp_path / "fake.py").write_text(FAKE)
+    fake = f"import sys\nfrom debft.reproduce import jobs\njobs.DEBFT = (sys.executable, {str(tmp_path / 'fake.py')!r})\n"
     running = Command(
-        "reproduce", "demo", "--row", "MNLI", "--set", "train.num_train_epochs=500", "--max-train-samples", 96, "--max-eval-samples", 30,
-        "--seeds", 1, "--output", tmp_path,
+        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--output", tmp_path, code=fake + DEBFT, FINGERPRINTS=json.dumps(demo_rows),
+        PAUSE="100",
     )  # fmt: skip
-    while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size > 2000]:
+    while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size]:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    said = running.communicate()[1]
+    lines = running.communicate()[1]
     assert running.returncode == 130
-    assert "before the first training step" not in said
+    assert "before the first training step" not in lines
     (entry,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
     assert (entry["status"], entry["error"]) == ("interrupted", None) and entry["steps"] > 0
 
@@ -761,7 +780,7 @@ def test_seeds_of_a_recipe_share_its_hash(tmp_path, fake_debft):
     plan = plan_of(tmp_path, seeds=(1, 2))
     other = plan_of(tmp_path, seeds=(1, 2), options=replace(TINY, changed={"train.learning_rate": 1e-5}))
     hashes = [{entry.recipe_hash for entry in collect(p, {}, command="", directory=tmp_path).runs} for p in (plan, other)]
-    assert [len(found) for found in hashes] == [1, 1] and hashes[0] != hashes[1]
+    assert [len(of_plan) for of_plan in hashes] == [1, 1] and hashes[0] != hashes[1]
 
 
 def test_frozen_table_on_other_rows_is_labelled(tmp_path, fake_debft):
@@ -825,7 +844,7 @@ def test_exit_code_of_several_failures_is_the_worst(codes, worst):
 @pytest.fixture
 def card(tmp_path, monkeypatch, fake_debft):
     """`reproduce` of RTE's cell, 92.7, with the seeds scoring what the test says; nothing is trained, nothing is labelled."""
-    monkeypatch.setattr("debft.reproduce.collect.labels_of", lambda run, found, plan: [])
+    monkeypatch.setattr("debft.reproduce.collect.labels_of", lambda run, recipe_plan, table_plan: [])
 
     def check(scores, table="glue"):
         monkeypatch.setattr("debft.training.plan.find_model", lambda model, from_scratch: find_model("demo", True))
@@ -907,7 +926,7 @@ def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fa
     options = trial_options(asked)
     plan = plan_of(tmp_path, rows=("RoBERTa-base",), table="deberta-v3", options=options)
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
-    plan = replace(plan, recipes={name: found for name, found in plan.recipes.items() if name.startswith("mnli")})
+    plan = replace(plan, recipes={name: recipe_plan for name, recipe_plan in plan.recipes.items() if name.startswith("mnli")})
     content, code = search(plan, tmp_path, options, jobs=1, trials=3)
     assert code == 0
     lines = [json.loads(line) for line in (tmp_path / "search" / "mnli-roberta-base.jsonl").read_text().splitlines()]
@@ -946,7 +965,7 @@ def test_every_published_table_can_be_planned(tmp_path, monkeypatch):
         table = published.load_published(name)
         if table.kind == "published":
             plan = make_table_plan(name, tmp_path, options=RunOptions(data=str(tmp_path)))
-            assert plan.recipes and all("--data" in found.problem for found in plan.recipes.values()), name
+            assert plan.recipes and all("--data" in recipe_plan.problem for recipe_plan in plan.recipes.values()), name
 
 
 def test_frozen_table_is_never_called_a_printed_one(tmp_path, fake_debft):

@@ -222,7 +222,7 @@ def test_damaged_checkpoints_ahead_do_not_push_new_ones_out(tmp_path):
 def test_checkpoint_of_a_newer_format_is_refused_by_its_version(tmp_path):
     save_steps(tmp_path, 5, 10)
     change_state(tmp_path / "step-000010", format_version=99)
-    with pytest.raises(InputError, match=r"step-000010: was written by a newer debft \(format 99.*; upgrade debft"):
+    with pytest.raises(InputError, match=r"step-000010: format 99 is newer than this debft reads \(2\); upgrade debft"):
         load_newest(tmp_path)
 
 

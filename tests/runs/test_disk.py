@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import write_mnli
 from filelock import FileLock
+from json_schemas import wrong
 from safetensors.torch import load_file
 
 import debft.training.evaluations
@@ -19,8 +20,10 @@ import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
+from debft.config.schema import schema
 from debft.errors import InputError, MachineError
-from debft.runs.directory import FORMAT_VERSION, RunDirectory
+from debft.runs.directory import RunDirectory
+from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.scoring.loading import recipe_of
 from debft.training.plan import check_output, make_plan
 from debft.training.run import finetune
@@ -201,6 +204,10 @@ def test_added_field_of_a_state_or_result_is_no_damage(copy, through, recipe):
     assert finetune(recipe, copy.path, resume=True) == through.result()
 
 
+def test_result_of_a_run_fits_the_schema_of_results(through):
+    assert wrong(json.loads((through.path / "result.json").read_text()), schema(RunResult, closed=False)) == []
+
+
 def test_result_of_an_older_format_is_read_and_its_model_called_unchecked(copy, through, recipe, capsys):
     path = copy.path / "result.json"
     content = json.loads(path.read_text()) | {"format_version": 1}
@@ -213,7 +220,9 @@ def test_result_of_an_older_format_is_read_and_its_model_called_unchecked(copy, 
 def test_result_of_a_newer_format_is_refused_by_its_version_and_never_to_be_removed(copy):
     path = copy.path / "result.json"
     path.write_text(json.dumps({"format_version": FORMAT_VERSION + 1, "scores": "otherwise"}))
-    with pytest.raises(InputError, match="was written by a newer debft") as raised:
+    with pytest.raises(
+        InputError, match=rf"result.json: format {FORMAT_VERSION + 1} is newer than this debft reads \({FORMAT_VERSION}\)"
+    ) as raised:
         copy.result()
     assert "upgrade" in str(raised.value) and "remove" not in str(raised.value)
 

@@ -47,8 +47,9 @@ def rows_of(run, split: str) -> list[dict]:
     return [json.loads(line) for line in (run / "predictions" / f"{split}.jsonl").read_text().splitlines()]
 
 
-# Every task in one dialect; in the other one a task of each kind.
-USED = [(task, "card") for task in TASKS] + [(task, "repo") for task in ("mnli", "stsb", "squad2")]
+# A task of each kind in each dialect: two texts, one, a score, a question, answers, languages.
+USED = [(task, "card") for task in ("mnli", "cola", "stsb", "squad2", "squad", "xnli")]
+USED += [(task, "repo") for task in ("mnli", "stsb", "qnli", "squad2")]
 REST = [(task, dialect) for task in TASKS for dialect in DIALECTS if (task, dialect) not in USED]
 
 

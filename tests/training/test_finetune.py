@@ -181,7 +181,7 @@ def weights(run):
     return load_file(run.path / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("stop_after", [3, 6, 7])
+@pytest.mark.parametrize("stop_after", [3, pytest.param(6, marks=pytest.mark.sweep), 7])
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, monkeypatch, stop_after):
     """With dropout, in the middle of an epoch and at its end; the best checkpoint included."""
     recipe = tiny_recipe(
@@ -272,16 +272,19 @@ def command_anew(*arguments):
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
 
 
-def test_two_processes_equal_one(tmp_path, tiny_data):
+@pytest.mark.parametrize("started", ["as by torchrun", pytest.param("by debft", marks=pytest.mark.sweep)])
+def test_two_processes_equal_one(tmp_path, tiny_data, started):
     """Same losses and weights as one process; 100 rows in steps of 33 leave 16 and 17 to each, and one has none of the last."""
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
-    process = Command(
-        "mnli", "--recipe", "demo", "--data", tiny_data, "--num-processes", 2, "--output", tmp_path / "two", "--json",
-        "--num-train-epochs", 1, "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
+    command = (
+        "mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "two", "--json", "--num-train-epochs", 1,
+        "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
     )  # fmt: skip
-    out, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, err
+    processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", 2)]
+    said = [process.communicate() for process in processes]
+    out, err = said[0]
+    assert not any(process.returncode for process in processes), err
     result = json.loads(out)
     assert result["environment"]["num_processes"] == 2
     one, two = (lines(tmp_path / name / "steps.jsonl") for name in ("one", "two"))
@@ -430,7 +433,7 @@ LEARNED = {
     "stsb": (6, "validation/spearmanr", 90), "qqp": (4, "validation/f1", 80), "qnli": (10, "validation/accuracy", 90),
     "rte": (4, "validation/accuracy", 80), "wnli": (4, "validation/accuracy", 80),
 }  # fmt: skip
-QUICK = ("cola", "rte")  # a sentence and a pair; what is learned of the other tasks is of these kinds, or a score, a question
+QUICK = ("cola",)  # pairs take four epochs; that they are learned at all is seen with the architectures and with own data
 
 
 @pytest.mark.parametrize("task", LEARNED)
@@ -462,5 +465,5 @@ def test_demo_is_learned(tmp_path):
     result = finetune(load_recipe(recipe_path("demo"), {"task": "mnli"}), tmp_path / "run")
     assert result.scores["validation_matched/accuracy"] > 85
     assert 60 < result.scores["validation_mismatched/accuracy"] < result.scores["validation_matched/accuracy"] - 5
-    assert result.data["source"] == "demo"
+    assert result.data.source == "demo"
     assert result.published == []

@@ -103,7 +103,7 @@ def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path):
     assert relative_difference(ours.parameters(), start) > 1e-2  # it did train
 
 
-@pytest.mark.parametrize("micro_batch_tokens", [1, 150, pytest.param(400, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("micro_batch_tokens", [1, *(pytest.param(tokens, marks=pytest.mark.sweep) for tokens in (150, 400))])
 def test_accumulation_equals_one_batch(files, split, micro_batch_tokens):
     """However a step is cut; the loss of every step and the weights after 50."""
     whole, cut = new_model(files), new_model(files)

@@ -268,7 +268,7 @@ def test_demo_is_learned(tmp_path):
     result = finetune(load_recipe(recipe_path("squad2/demo")), tmp_path / "run")
     assert result.scores["validation/f1"] > 85
     assert min(result.scores["validation/has_answer_f1"], result.scores["validation/no_answer_f1"]) > 75
-    assert result.data["source"] == "demo" and result.published == []
+    assert result.data.source == "demo" and result.published == []
 
 
 def test_model_whose_windows_would_not_move_on_is_refused(trained, tmp_path):

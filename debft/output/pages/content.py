@@ -1,4 +1,4 @@
-"""The report in words and numbers ready to print; the page and the Markdown differ only in their marks."""
+"""This module puts a report into words and numbers ready to print; the page and the Markdown differ only in their marks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
 from debft.output.pages.summary import SYMBOLS, count_verdicts, reference_word, summary_line, why_no_scores
 from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, with_minus
 from debft.published.load import printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 SCORES_SHOWN = 6  # columns of a table of runs; a run's own list has all its scores
 
@@ -33,7 +33,7 @@ def page_content(report: Report) -> PageContent:
         counts=counts,
         summary=summary_line(counts),
         missing=why_no_scores(report),
-        unit=_unit(report.cells),
+        legend=_legend(report.cells),
         rows=rows,
         notes=[linked(text) for text in footnotes.texts],
         recipes=_recipes(report.cells, report.runs, anchors),
@@ -41,9 +41,10 @@ def page_content(report: Report) -> PageContent:
     )
 
 
-def _unit(cells: Sequence[Cell]) -> str:
+def _legend(cells: Sequence[Cell]) -> str:
     of_training = any(not in_percent(cell.score) for cell in cells)
-    return "Scores in percent; what training logged in its own unit." if of_training else "Percent."
+    unit = "Scores in percent; what training logged in its own unit." if of_training else "Percent."
+    return f"{unit} Ours: the mean ± the standard deviation over the seeds; n: the number of our runs."
 
 
 def as_printed(cell: Cell) -> str:

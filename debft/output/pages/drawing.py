@@ -1,4 +1,4 @@
-"""What a figure is and how it becomes a file or a part of the page.
+"""This module says what a figure is, and makes it a file or a part of the page.
 
 Drawn with matplotlib's Figure alone: no pyplot, no display, no settings of the user's, and the same bytes for the same runs.
 """
@@ -62,37 +62,45 @@ _STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One self-contained part of a figure; `height` in inches, `label` says in words what is seen."""
+    """A panel is a self-contained part of a figure."""
 
     draw: Callable[[Figure | SubFigure], None]
+    """What draws it."""
     height: float
+    """Its height in inches; all are `WIDTH` wide."""
     label: str
+    """What is seen, in words, for readers who do not see it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure: one file of all panels, `across` beside each other; the page shows the panels one by one, as they fit."""
+    """A drawing has one or more panels: they are one picture as a file, single ones on the page."""
 
     name: str
+    """Its name as a file and as an HTML id."""
     title: str
+    """Its heading."""
     caption: str
+    """What a reader must know to read it."""
     panels: list[Panel]
+    """Its panels; a figure without any is left out."""
     across: int = 1
+    """Panels beside each other in the file; the page shows as many as fit."""
 
 
 def add_axes(figure: Figure | SubFigure, left: float, bottom: float, right: float, top: float, **settings: Any) -> Axes:
-    """Axes at these inches from the edges; matplotlib's own layouts ask a solver whose last digits differ from call to call."""
+    """Add axes at these inches from the edges; matplotlib's own layouts ask a solver whose last digits differ from call to call."""
     width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
     return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height), **settings)
 
 
 def add_heading(figure: Figure | SubFigure, text: str) -> None:
-    """In the upper left corner; leave 0.35 inches."""
+    """Write a heading into the upper left corner, where 0.35 inches must be left free."""
     figure.text(0.09 / WIDTH, 1 - 0.2 / (figure.bbox.height / figure.dpi), text, weight="bold", size=9.5, va="center")
 
 
 def render(drawing: Drawing) -> tuple[bytes, bytes]:
-    """(SVG, PNG) of all panels in one picture."""
+    """Return (SVG, PNG) of all panels in one picture."""
     rows = [drawing.panels[i : i + drawing.across] for i in range(0, len(drawing.panels), drawing.across)]
     heights = [max(panel.height for panel in row) for row in rows]
     with _style():
@@ -107,7 +115,7 @@ def render(drawing: Drawing) -> tuple[bytes, bytes]:
 
 
 def render_inline(panel: Panel, prefix: str) -> str:
-    """An <svg> element in the page's own colours; `prefix` keeps its ids apart from those of other figures."""
+    """Return an <svg> element in the page's own colours; `prefix` keeps its ids apart from those of other figures."""
     with _style():
         figure = Figure(figsize=(WIDTH, panel.height))
         panel.draw(figure)
@@ -117,7 +125,7 @@ def render_inline(panel: Panel, prefix: str) -> str:
 
 
 def _tag_of_the_page(tag: str, prefix: str) -> str:
-    """As wide as its box, ids with the prefix, colours by name."""
+    """Return a tag for the page: as wide as its box, ids with the prefix, colours by name."""
     if tag.startswith("<svg"):
         tag = re.sub(r' (?:width|height)="[^"]*"', "", tag)
     tag = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}-", tag)

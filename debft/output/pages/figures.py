@@ -1,4 +1,4 @@
-"""The figures of a report."""
+"""This module lists the figures of a report."""
 
 from debft.output.pages.drawing import Drawing
 from debft.output.pages.records import Report

@@ -1,6 +1,8 @@
-"""What the page and the Markdown print, as text: a record for each part of them."""
+"""This module has a record for each part of the page and of the Markdown, with everything as text."""
 
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from debft.output.pages.summary import Count
 
@@ -9,15 +11,17 @@ Links = list[tuple[str, str | None]]  # pieces of a text, each with its URL or N
 
 @dataclass(frozen=True, kw_only=True)
 class RunLink:
-    """A run by its seed, and the HTML id of its line on the page."""
+    """A run link leads from a seed to the line of its run on the page."""
 
     seed: int
+    """The seed of the run."""
     anchor: str
+    """The HTML id of its line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageCell:
-    """One score of the table as the page prints it; None where there is nothing to print."""
+    """A page cell is one score of the table as it is printed; None where there is nothing to print."""
 
     header: str
     """The header of its table column."""
@@ -59,15 +63,17 @@ class PageCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRow:
-    """A row of the table with its scores."""
+    """A page row is a row of the table with its scores."""
 
     name: str
+    """Its name, as printed."""
     cells: list[PageCell]
+    """Its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageRun:
-    """One run as the page prints it; a dash where there is nothing to print."""
+    """A page run is one run as it is printed; a dash stands where there is nothing to print."""
 
     id: str
     """Its directory below the output."""
@@ -111,7 +117,7 @@ class PageRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRecipe:
-    """A recipe as it was when its runs ran; one that was changed in between is another one."""
+    """A page recipe is a recipe as it was when its runs ran; one that was changed in between is another one."""
 
     name: str
     """Its name."""
@@ -129,17 +135,45 @@ class PageRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class PageOtherRun:
-    """A run that other code made, with the link to its directory."""
+    """This is a run that other code made, with the link to its directory."""
 
     id: str
+    """Its directory below the output."""
     status: str
+    """What became of it."""
     made_by: str
+    """The code and the versions that made it."""
     href: str
+    """The link to its directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagePanel:
+    """A page panel is a part of a figure, drawn."""
+
+    label: str
+    """What is seen, in words, for readers who do not see it."""
+    svg: Markup
+    """The <svg> element."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFigure:
+    """A page figure shows the panels of a drawing."""
+
+    name: str
+    """Its HTML id behind `figure-`, and its name as a file."""
+    title: str
+    """Its heading."""
+    caption: str
+    """What a reader must know to read it."""
+    panels: list[PagePanel]
+    """Its panels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageContent:
-    """Everything on the page but the figures. Numbers are text, anchors are safe as an HTML id."""
+    """The page content is everything but the figures. Numbers are text, anchors are safe as an HTML id."""
 
     title: str
     """The title of the table."""
@@ -165,8 +199,8 @@ class PageContent:
     """The same in one line."""
     missing: str | None
     """Why there is no score of ours at all."""
-    unit: str
-    """The unit of the scores."""
+    legend: str
+    """What the columns of the table of scores hold, and in which unit."""
     rows: list[PageRow]
     """The scores under their table rows, in table order."""
     notes: list[Links]

@@ -1,4 +1,4 @@
-"""What report.json holds: the cells of a table, each with its verdict, and the runs behind them."""
+"""This module holds what report.json has: the cells of a table, each with its verdict, and the runs behind them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ RunStatus = Literal["complete", "failed", "interrupted", "not run", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedTable:
-    """The table that was run again."""
+    """This is the table that was run again."""
 
     name: str
     """Its name on the command line, `deberta-v3`."""
@@ -27,7 +27,7 @@ class ReportedTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One score that the table prints, ours beside it, and the verdict.
+    """A cell is one score that the table prints, with ours beside it and the verdict.
 
     Scores are in percent, those of `train/` in their own unit.
     """
@@ -96,7 +96,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What a run logged on its way."""
+    """A curve is what a run logged on its way."""
 
     step: list[int]
     """Optimizer steps, the last one of each point."""
@@ -108,7 +108,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedRun:
-    """One run of one recipe and seed. What was measured is null before the run is complete."""
+    """A reported run has one recipe and one seed. What is measured is null before the run is complete."""
 
     id: str
     """`<task>-<recipe>/seed-<seed>-<key>-<made>`, its directory below the output."""
@@ -170,7 +170,7 @@ class ReportedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class OtherRun:
-    """A run of the same recipe, rows and seed that other code or other versions made. It is shown and never counted."""
+    """This run has the same recipe, rows and seed, but other code or versions made it. It is shown and never counted."""
 
     id: str
     """Its directory below the output."""
@@ -186,7 +186,7 @@ class OtherRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The content of report.json, and of the page and the Markdown beside it."""
+    """A report is the content of report.json, and of the page and the Markdown beside it."""
 
     format_version: int = FORMAT_VERSION
     """The version of this format."""

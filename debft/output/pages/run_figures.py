@@ -1,4 +1,4 @@
-"""The figures that show how the runs went: learning curves with seed bands, and speed."""
+"""This module draws how the runs went: learning curves with seed bands, and speed."""
 
 from collections.abc import Sequence
 

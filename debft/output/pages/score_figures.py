@@ -1,4 +1,4 @@
-"""The figures that compare scores: ours beside the table's, and the languages."""
+"""This module draws our scores beside those of the table, and the languages."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import SYMBOLS, reference_word
 from debft.output.text import long_score, score_text, short_score, signed
 from debft.published.load import printed_decimals
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
 OPEN = ("undecided", "labelled")  # verdicts whose marks are outlines

@@ -1,4 +1,4 @@
-"""The verdicts of a report, counted and in one line."""
+"""This module counts the verdicts of a report and puts them into one line."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ SYMBOLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """How many scores have a verdict, or how many runs a status."""
+    """A count says how many scores have a verdict, or how many runs a status."""
 
     name: str
     """The verdict or the status."""

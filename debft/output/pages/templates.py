@@ -1,4 +1,4 @@
-"""The HTML templates of the report and of the tables."""
+"""This module finds the HTML templates of the report and of the tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

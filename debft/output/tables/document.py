@@ -1,4 +1,4 @@
-"""The tables with our runs beside them, as one document that every output format shows."""
+"""This module makes one document of the tables with our runs beside them, which every output format shows."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from debft.output.tables.records import (
 from debft.output.tables.runs import FinishedRun, GivenRuns, find_runs
 from debft.output.text import Footnotes
 from debft.published.load import Column, Row, Table, load_published, prints_number, recipe_of_cell, table_names
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 HEADINGS = {"published": "published", "measured": "frozen, measured by debft"}
 

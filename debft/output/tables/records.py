@@ -1,4 +1,4 @@
-"""What `debft tables --json` prints: tables cell by cell as printed, our scores beside them, footnotes, and the other runs."""
+"""This module holds what `debft tables --json` prints: cells as printed, our scores beside them, footnotes, the other runs."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class PrintedColumn:
-    """A column that holds no scores, such as the size of the vocabulary."""
+    """A printed column holds no scores, but such as the size of the vocabulary."""
 
     key: str
     """The key of its cells in `cells` of a row."""
@@ -27,7 +27,7 @@ class PrintedColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredColumn:
-    """A column of scores on one task."""
+    """A scored column holds the scores on one task."""
 
     key: str
     """The key of its cells in `cells`, `recipes` and `ours` of a row."""
@@ -47,7 +47,7 @@ class ScoredColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class OurScores:
-    """Runs of ours beside one cell: the mean of those that may be compared, or one run that may not."""
+    """These scores are of our runs beside one cell: the mean of those that may be compared, or one run that may not."""
 
     text: str
     """What is printed, such as `ours 88.2/88.3 (mean of 3 runs)`."""
@@ -69,7 +69,7 @@ class OurScores:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A row of a table."""
+    """A table row has its cells as printed and our runs beside them."""
 
     row: str
     """Its name, as printed."""
@@ -93,7 +93,7 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTable:
-    """A table with its rows, ready to be shown."""
+    """A shown table has its columns and rows, ready to be printed."""
 
     name: str
     """Its name on the command line."""
@@ -121,7 +121,7 @@ class ShownTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Footnote:
-    """A note that several places can refer to."""
+    """A footnote is a note that several places can refer to."""
 
     number: int
     """Its number, from 1."""
@@ -131,7 +131,7 @@ class Footnote:
 
 @dataclass(frozen=True, kw_only=True)
 class RunBesideNoCell:
-    """A run that stands beside no cell of the tables shown."""
+    """This run stands beside no cell of the tables shown."""
 
     run: str
     """Its directory."""
@@ -141,7 +141,7 @@ class RunBesideNoCell:
 
 @dataclass(frozen=True, kw_only=True)
 class TablesDocument:
-    """The tables that were asked for, with the runs that were given."""
+    """The document holds the tables that were asked for, with the runs that were given."""
 
     tables: list[ShownTable]
     """The tables."""

@@ -1,4 +1,4 @@
-"""The document of the tables for a terminal, as Markdown, as one HTML page, as JSON."""
+"""This module prints the document of the tables on a terminal, as Markdown, as one HTML page, as JSON."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from debft.output.pages.templates import template
 from debft.output.tables.document import numbered
 from debft.output.tables.records import ShownTable, TableRow, TablesDocument
 from debft.output.text import Footnotes, escaped
-from debft.runs.directory import in_percent
+from debft.runs.result import in_percent
 
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 

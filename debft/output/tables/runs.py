@@ -1,4 +1,4 @@
-"""The runs that stand beside the tables, read from their directories."""
+"""This module reads the runs that stand beside the tables."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from debft.runs.storage import DiskError
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """A run that has a result."""
+    """A finished run has a result."""
 
     path: str
     """Its directory."""
@@ -38,7 +38,7 @@ class FinishedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenRuns:
-    """The runs in the places that a user gave."""
+    """These are the runs in the places that a user gave."""
 
     finished: tuple[FinishedRun, ...]
     """Those that have a result."""
@@ -103,8 +103,8 @@ def _read(path: Path) -> FinishedRun:
         path=path_text(path),
         task=result.task,
         model=canonical_name(result.model),
-        data=result.data["source"],
-        fingerprints=result.data["fingerprints"],
+        data=result.data.source,
+        fingerprints=result.data.fingerprints,
         scores=scores,
         not_compared=result.not_compared,
         recipe=from_dict(result.recipe, str(path / "result.json")),

@@ -24,7 +24,7 @@ def is_main_process() -> bool:
 
 
 def group_size() -> int:
-    """The number of processes of the group, 1 where there is none."""
+    """Return the number of processes of the group, 1 where there is none."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -28,7 +28,7 @@ def starts_others(num_processes: int | None) -> bool:
 
 
 def processes_to_start(num_processes: int | None) -> int:
-    """The number that was asked for, else one process per GPU, else 1."""
+    """Return the number that was asked for, else one process per GPU, else 1."""
     return num_processes if num_processes is not None else max(1, visible_gpus())
 
 
@@ -53,7 +53,7 @@ def start_processes(number: int) -> int:
 
 
 def _variables_of_group(number: int, gpus: int) -> dict[str, str]:
-    """The environment variables by which `number` processes find each other and their devices."""
+    """Return the environment variables by which `number` processes find each other and their devices."""
     variables = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

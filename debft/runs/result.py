@@ -1,0 +1,196 @@
+"""The result of a run, and the file result.json that holds it: written in the newest format, read in every older one.
+
+The text below a field is its description in docs/result.schema.json. A change that an older debft cannot read makes a new format:
+raise FORMAT_VERSION and add the function that brings the format before it to the new one. A field that is only added needs
+neither, if it has a default.
+"""
+
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from debft.config.reading import upgraded as upgraded_recipe
+from debft.errors import InputError, shown
+
+FORMAT_VERSION = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A timing says how long a run took."""
+
+    train_seconds: float
+    """Seconds of the training steps alone."""
+    eval_seconds: float
+    """Seconds of all evaluations."""
+    examples_per_second: float
+    """Sequences trained on, per second of training."""
+    tokens_per_second: float
+    """Tokens trained on, without padding, per second of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsOfRun:
+    """The rows of a run are named by where they come from and by what they hold."""
+
+    source: str
+    """`hub`, `demo` or `directory`."""
+    fingerprints: dict[str, str]
+    """Digest of the rows of each split."""
+    skipped_rows: dict[str, int] = field(default_factory=dict)
+    """Bad rows of each split that were left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFile:
+    """A file is known by its size and its digest."""
+
+    bytes: int
+    """Size in bytes."""
+    sha256: str
+    """Digest of the content, 64 hex digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A result holds what a complete run found out, and everything that led to it. It is the content of result.json."""
+
+    format_version: int = FORMAT_VERSION
+    """Version of this file's format."""
+    task: str
+    """Name of the task, such as `mnli`."""
+    model: str
+    """Alias, hub id or directory of the model."""
+    status: Literal["complete"]
+    """Only a complete run has a result."""
+    scores: dict[str, float]
+    """Score of each `<split>/<metric>`, in percent (0-100)."""
+    published: list[dict[str, Any]]
+    """The scores of the published cell with our difference in points; empty where the run is not compared."""
+    not_compared: str | None
+    """Why the run is not set beside the published cell; null: it is."""
+    num_examples: dict[str, int]
+    """Rows of each evaluated split."""
+    num_train_examples: int
+    """Rows of the training split."""
+    num_tokens: int
+    """Tokens trained on over all steps, without padding."""
+    steps: int
+    """Optimizer steps of the run."""
+    timing: Timing
+    """How long the run took."""
+    peak_memory_bytes: int
+    """Largest memory in use at once, in bytes: of the GPU where one was used, else of the main process."""
+    data: RowsOfRun
+    """The rows that were trained on and evaluated."""
+    recipe: dict[str, Any]
+    """The resolved recipe, as recipe.yaml holds it."""
+    environment: dict[str, Any]
+    """Code, versions and hardware of the run."""
+    model_files: dict[str, WrittenFile] | None = None
+    """Each file of model/ by its path there; null: the run is of a debft that did not record them."""
+
+    def to_json(self) -> str:
+        """Return the content of result.json."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str, where: str) -> RunResult:
+    """Read the content of a result.json of this format or an older one. A field that is not known here is left alone.
+
+    where: the path of the file, for the error lines. Raises InputError where the format is newer than this one, and ValueError
+    with the place and the reason where the text is no result of a complete run.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, got {shown(content)}")
+    version = content.get("format_version")
+    if not _is_whole(version) or version < 1:
+        raise ValueError(f"format_version: expected a whole number of at least 1, got {shown(version)}")
+    if version > FORMAT_VERSION:
+        raise InputError(f"{where}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
+    for older in range(version, FORMAT_VERSION):
+        content = UPGRADES[older](content)
+    result = _read(content | {"format_version": FORMAT_VERSION}, RunResult, "")
+    if not isinstance(result.recipe.get("train"), dict):
+        raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    return result
+
+
+def in_percent(score: str) -> bool:
+    """Whether it is a score of the task, in percent, and not a mean that training logged, such as `train/loss`."""
+    return not score.startswith("train/")
+
+
+def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 did not record the files of the model."""
+    return {"model_files": None} | content
+
+
+def _upgrade_2_to_3(content: dict[str, Any]) -> dict[str, Any]:
+    """In format 2 every key of a recipe that moves the score was in `train`."""
+    recipe = content.get("recipe")
+    return content | {"recipe": upgraded_recipe(recipe)} if isinstance(recipe, dict) else content
+
+
+# By the format that a function starts from; each brings it to the next one.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1_to_2, 2: _upgrade_2_to_3}
+
+
+def _read(value: Any, kind: Any, place: str) -> Any:
+    """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
+    if is_dataclass(kind):
+        return _read_record(value, kind, place)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType and type(None) in arguments:
+        (kind,) = (part for part in arguments if part is not type(None))
+        return None if value is None else _read(value, kind, place)
+    if origin is dict and isinstance(value, dict):
+        return {name: _read(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
+    if origin is list and isinstance(value, list):
+        return [_read(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
+    if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
+        expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
+        raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
+    return value
+
+
+def _read_record(value: Any, kind: type, place: str) -> Any:
+    """Return a JSON object as the dataclass `kind`. Only a field without a default must be there."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{place}: expected an object, got {shown(value)}")
+    hints = typing.get_type_hints(kind)
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in value]
+    if missing:
+        raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
+    return kind(
+        **{f.name: _read(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"expected JSON, got {name}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_FITS: dict[Any, Callable[[Any], bool]] = {
+    int: _is_whole,
+    float: _is_number,
+    str: lambda value: isinstance(value, str),
+    Any: lambda value: True,
+}
+_WORDS = {int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}

@@ -1,0 +1,171 @@
+"""result.json: every older format is read, a newer one refused by its version, an added field left alone, a damaged one named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from json_schemas import wrong
+
+from debft.config.reading import from_dict
+from debft.config.recipe import Recipe, to_dict
+from debft.config.schema import descriptions, schema
+from debft.errors import InputError
+from debft.runs import result
+from debft.runs.directory import RunDirectory
+from debft.runs.result import FORMAT_VERSION, UPGRADES, RowsOfRun, RunResult, Timing, WrittenFile, from_json
+
+# As a debft of the first format wrote it: no files of the model, every key of the recipe in `train`, no skipped rows.
+OLDEST = """{
+  "format_version": 1,
+  "task": "xnli",
+  "model": "mdeberta-v3-base",
+  "status": "complete",
+  "scores": {"validation.en/accuracy": 82.5, "validation.fr/accuracy": 77},
+  "published": [{"score": "test.en/accuracy", "ours": null, "value": 84.8}],
+  "not_compared": null,
+  "num_examples": {"validation.en": 2490, "validation.fr": 2490},
+  "num_train_examples": 392702,
+  "num_tokens": 12345678,
+  "steps": 12272,
+  "timing": {"train_seconds": 100.5, "eval_seconds": 4, "examples_per_second": 9480.0, "tokens_per_second": 1e5},
+  "peak_memory_bytes": 1073741824,
+  "data": {"source": "hub", "fingerprints": {"train.en": "1a2b"}},
+  "recipe": {
+    "task": "xnli", "model": "mdeberta-v3-base", "data": "hub", "dialect": "card",
+    "train": {"learning_rate": 2e-05, "max_seq_length": 192, "train_language": "en", "languages": "en,fr", "doc_stride": 64, "seed": 7},
+    "sift": {"weight": 0.0}, "runtime": {"precision": "auto"}
+  },
+  "environment": {"debft": "0.0.1", "device": "cuda:0"}
+}"""
+
+
+def newest(**changes):
+    """A result of this version with every field."""
+    fields = {
+        "task": "mnli", "model": "demo", "status": "complete", "scores": {"validation/accuracy": 50.0}, "published": [], "not_compared": "demo data",
+        "num_examples": {"validation": 2}, "num_train_examples": 3, "num_tokens": 4, "steps": 5, "peak_memory_bytes": 6, "recipe": to_dict(Recipe()),
+        "timing": Timing(train_seconds=1.0, eval_seconds=2.0, examples_per_second=3.0, tokens_per_second=4.0),
+        "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}), "environment": {"debft": "x"},
+        "model_files": {"config.json": WrittenFile(bytes=7, sha256="ab")},
+    }  # fmt: skip
+    return RunResult(**fields | changes)
+
+
+def changed(**changes):
+    """The text of `newest` with other values, by dotted name; None removes the field."""
+    content = json.loads(newest().to_json())
+    for dotted, value in changes.items():
+        *parents, name = dotted.split("__")
+        owner = content
+        for parent in parents:
+            owner = owner[parent]
+        if value is None:
+            del owner[name]
+        else:
+            owner[name] = value
+    return json.dumps(content)
+
+
+def test_what_is_read_is_what_was_written():
+    assert from_json(newest().to_json(), "result.json") == newest()
+
+
+def test_result_of_the_oldest_format_is_read_with_every_value():
+    read = from_json(OLDEST, "result.json")
+    assert (read.format_version, read.model_files, read.data.skipped_rows) == (FORMAT_VERSION, None, {})
+    assert read.scores == {"validation.en/accuracy": 82.5, "validation.fr/accuracy": 77}
+    assert (read.steps, read.timing.eval_seconds, read.data.fingerprints) == (12272, 4, {"train.en": "1a2b"})
+    assert read.recipe["train"] == {"learning_rate": 2e-05, "seed": 7}
+    recipe = from_dict(read.recipe, "result.json")
+    assert (recipe.text.max_seq_length, recipe.questions.doc_stride) == (192, 64)
+    assert (recipe.languages.train_language, recipe.languages.eval_languages) == ("en", "en,fr")
+
+
+def test_every_older_format_has_a_function_that_brings_it_to_the_next_one():
+    assert sorted(UPGRADES) == list(range(1, FORMAT_VERSION))
+
+
+def test_chain_of_upgrades_is_followed_from_the_format_of_the_file(monkeypatch):
+    followed = []
+    monkeypatch.setattr(
+        result, "UPGRADES", {n: lambda content, n=n: followed.append(n) or content for n in range(1, FORMAT_VERSION)}
+    )
+    from_json(changed(format_version=2), "result.json")
+    assert followed == list(range(2, FORMAT_VERSION))
+
+
+def test_newer_format_is_refused_by_its_version_in_one_line():
+    """Whatever else is in it: what it means is not known."""
+    with pytest.raises(InputError) as raised:
+        from_json(json.dumps({"format_version": FORMAT_VERSION + 1, "scores": "otherwise"}), "runs/x/result.json")
+    assert raised.value.problems == (
+        f"runs/x/result.json: format {FORMAT_VERSION + 1} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft",
+    )
+
+
+def test_added_field_is_no_damage_at_any_level():
+    text = changed(added={"x": 1}, timing__added=1, data__added="y")
+    assert from_json(text, "result.json") == newest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"scores": None}, "scores: is missing"),
+        ({"timing__eval_seconds": None}, "timing.eval_seconds: is missing"),
+        ({"scores": [1]}, "scores: expected an object, got [1]"),
+        ({"scores__validation/accuracy": "x"}, "scores.validation/accuracy: expected a finite number, got 'x'"),
+        ({"scores__validation/accuracy": True}, "scores.validation/accuracy: expected a finite number, got True"),
+        ({"steps": 1.5}, "steps: expected a whole number, got 1.5"),
+        ({"status": "running"}, "status: expected complete, got 'running'"),
+        ({"data__fingerprints__train": 1}, "data.fingerprints.train: expected text, got 1"),
+        ({"published": ["x"]}, "published[0]: expected an object, got 'x'"),
+        ({"model_files__config.json": {"bytes": 1}}, "model_files.config.json.sha256: is missing"),
+        ({"recipe__train": "x"}, "recipe.train: expected an object, got 'x'"),
+        ({"format_version": True}, "format_version: expected a whole number of at least 1, got True"),
+        ({"format_version": 0}, "format_version: expected a whole number of at least 1, got 0"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_damage_is_named_by_its_place(changes, reason):
+    with pytest.raises(ValueError) as raised:
+        from_json(changed(**changes), "result.json")
+    assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"format_version": NaN}'])
+def test_text_that_is_no_result_is_damage(text):
+    with pytest.raises(ValueError):
+        from_json(text, "result.json")
+
+
+def test_number_that_is_too_large_is_damage():
+    with pytest.raises(ValueError, match="eval_seconds: expected a finite number, got inf"):
+        from_json(newest().to_json().replace("2.0", "1e999"), "result.json")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{}", b'{"format_version": 3}'])
+def test_damaged_file_is_one_line_with_what_to_do(tmp_path, content):
+    (tmp_path / "result.json").write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"result\.json: expected the result of a complete run, got something else \(.*; remove"
+    ) as raised:
+        RunDirectory(tmp_path).result()
+    assert len(raised.value.problems) == 1 and "\n" not in str(raised.value)
+
+
+def test_committed_schema_is_that_of_the_result():
+    """`python docs/schemas.py` writes it."""
+    committed = Path(__file__).parents[2] / "docs" / "result.schema.json"
+    assert json.loads(committed.read_text(encoding="utf-8")) == schema(RunResult, closed=False)
+
+
+def test_schema_takes_a_result_with_and_without_added_fields():
+    rule = schema(RunResult, closed=False)
+    assert wrong(json.loads(newest().to_json()), rule) == wrong(json.loads(changed(added=1, timing__added=2)), rule) == []
+    assert wrong(json.loads(changed(steps="x", scores=None)), rule) == [".scores", ".steps"]
+
+
+@pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile])
+def test_every_field_has_a_line_about_it(kind):
+    assert set(descriptions(kind)) == set(kind.__dataclass_fields__)
