@@ -40,6 +40,10 @@ def test_plan_names_eval_splits_whose_rows_all_have_one_score(stsb):
     assert plan_of("stsb", stsb).uniform_labels == {"validation": "4"}
 
 
+def test_plan_does_not_name_eval_splits_of_several_labels(tmp_path):
+    assert plan_of("mnli", write_mnli(tmp_path)).uniform_labels == {}
+
+
 def test_plan_of_questions_has_neither_labels_nor_scores():
     plan = plan_of("squad2", "demo", **{"text.max_seq_length": 256})
     assert (plan.label_counts, plan.score_range, plan.uniform_labels, remarks(plan)) == ({}, None, {}, [])
