@@ -592,7 +592,7 @@ def test_output_that_cannot_be_written_is_refused_at_once():
         (["--search", "--check"], "--search: does not go with --check"),
         (["--search", "--dry-run"], "--search: does not go with --dry-run"),
         (["--dry-run", "--check"], "--dry-run: does not go with --check"),
-        (["--trials", "3"], "--trials: is of --search"),
+        (["--trials", "3"], "--trials: needs --search"),
         (["--search", "--set", "train.learning_rate=1e-5"], "--set train.learning_rate: --search chooses it"),
         (["--precision", "fp8"], "--precision: expected"),
         (["--set", "train.learning_rate=fast"], "--set train.learning_rate: expected a number"),
