@@ -11,8 +11,7 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.console import clock, console, plain_table, say
-from debft.published.comparison import ComparedScore, compared_scores
-from debft.runs.result import RunResult
+from debft.runs.result import ComparedScore, RunResult
 from debft.training.describe import remarks
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def print_result(result: RunResult, output: Path) -> None:
     """Show the scores of a run, the published ones or why there is no comparison, the time, and where everything is."""
-    compared = {row.score: row for row in compared_scores(result.published)}
+    compared = {row.score: row for row in result.published}
     languages = {split_and_language(name)[1] for name in result.scores} - {""}
     console.print((_language_table if languages else _score_table)(result.scores, compared))
     if result.not_compared:

@@ -1,9 +1,7 @@
 """This module decides whether a run may stand beside a published number, and sets it there."""
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
@@ -11,6 +9,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, source_kind
 from debft.published.load import PublishedScore, published_scores
 from debft.runs.directory import RunDirectory
+from debft.runs.result import ComparedScore
 from debft.tasks import LANGUAGES, Task
 
 
@@ -56,32 +55,6 @@ def changed_keys(recipe: Recipe, task: Task) -> list[str]:
     return min((differing_keys(packaged, recipe, "cell") for packaged in published), key=len)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComparedScore:
-    """A compared score is one number of a published cell with ours beside it, in percent, as `published` of result.json has it."""
-
-    score: str
-    """`<split>/<metric>`."""
-    ours: float | None
-    """Our score; None where the run has none."""
-    value: float | None
-    """The published number; None where the cell prints none for this score."""
-    difference: float | None
-    """Ours minus the published one, in points; None where one of them is missing."""
-    verdict: str
-    """What one run can say, with its reason."""
-    table: str
-    """The table that prints the cell."""
-    row: str
-    """Its row."""
-    cell: str
-    """The whole cell verbatim."""
-    source: str
-    """Where the cell comes from."""
-    note: str | None
-    """What a reader should know about it."""
-
-
 def beside_published(recipe: Recipe, task: Task, scores: Mapping[str, float]) -> list[ComparedScore]:
     """Set our scores beside every published number of the model on the task."""
     verdict = "undecided (1 seed, our recipe)" if (recipe.source or "").startswith("ours") else "undecided (1 seed)"
@@ -90,11 +63,6 @@ def beside_published(recipe: Recipe, task: Task, scores: Mapping[str, float]) ->
         _compared(published, None if _lacks_languages(published.score, evaluated) else scores.get(published.score), verdict)
         for published in published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0)
     ]
-
-
-def compared_scores(entries: Iterable[Mapping[str, Any]]) -> list[ComparedScore]:
-    """Read `published` of a result.json; what an older one lacks is None."""
-    return [ComparedScore(**{field.name: entry.get(field.name) for field in fields(ComparedScore)}) for entry in entries]
 
 
 def _compared(published: PublishedScore, ours: float | None, verdict: str) -> ComparedScore:

@@ -56,6 +56,32 @@ class WrittenFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedScore:
+    """A compared score is one number of a published cell with ours beside it, in percent."""
+
+    score: str
+    """`<split>/<metric>`."""
+    ours: float | None = None
+    """Our score; null where the run has none."""
+    value: float | None = None
+    """The published number; null where the cell prints none for this score."""
+    difference: float | None = None
+    """Ours minus the published one, in points; null where one of them is missing."""
+    verdict: str = ""
+    """What one run can say, with its reason."""
+    table: str = ""
+    """The table that prints the cell."""
+    row: str = ""
+    """Its row."""
+    cell: str = ""
+    """The whole cell verbatim."""
+    source: str = ""
+    """Where the cell comes from."""
+    note: str | None = None
+    """What a reader should know about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A result holds what a complete run found out, and everything that led to it. It is the content of result.json."""
 
@@ -69,7 +95,7 @@ class RunResult:
     """Only a complete run has a result."""
     scores: dict[str, float]
     """Score of each `<split>/<metric>`, in percent (0-100)."""
-    published: list[dict[str, Any]]
+    published: list[ComparedScore]
     """The scores of the published cell with our difference in points; empty where the run is not compared."""
     not_compared: str | None
     """Why the run is not set beside the published cell; null: it is."""

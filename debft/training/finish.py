@@ -37,7 +37,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         model=recipe.model or "",
         status="complete",
         scores=scores,
-        published=[] if reason else [asdict(compared) for compared in beside_published(recipe, task, scores)],
+        published=[] if reason else beside_published(recipe, task, scores),
         not_compared=reason,
         num_examples={split.name: num_rows[split.name] for split in task.evals},
         num_train_examples=len(plan.train),

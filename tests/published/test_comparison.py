@@ -1,14 +1,16 @@
 """A number stands beside a published one only if nothing that moves the score differs."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import with_train
+from debft.config.recipe import to_dict, with_train
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory
+from debft.runs.result import RowsOfRun, RunResult, Timing, from_json
 from debft.tasks import TASKS
 
 ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}
@@ -103,3 +105,17 @@ def test_xlm_r_is_compared_on_the_test_rows():
     assert why_not_compared(recipe, TASKS["xnli"], rows) is None
     french = next(row for row in beside_published(recipe, TASKS["xnli"], {"test.fr/accuracy": 79.9}) if row.ours is not None)
     assert (french.value, french.difference, french.verdict) == (79.7, 0.2, "undecided (1 seed, our recipe)")
+
+
+def test_compared_scores_are_read_back_from_result_json(recipe, mnli):
+    compared = beside_published(recipe, mnli, {"validation_matched/accuracy": 88.2})
+    result = RunResult(
+        task="mnli", model="m", status="complete", scores={}, published=compared, not_compared=None, num_examples={},
+        num_train_examples=1, num_tokens=1, steps=1, peak_memory_bytes=1, recipe=to_dict(recipe), environment={},
+        timing=Timing(train_seconds=1.0, eval_seconds=1.0, examples_per_second=1.0, tokens_per_second=1.0),
+        data=RowsOfRun(source="hub", fingerprints={}),
+    )  # fmt: skip
+    assert from_json(result.to_json(), "result.json").published == compared
+    assert list(json.loads(result.to_json())["published"][0]) == [
+        "score", "ours", "value", "difference", "verdict", "table", "row", "cell", "source", "note",
+    ]  # fmt: skip
