@@ -20,17 +20,27 @@ from debft.data.sources import demo
 from debft.tasks import TASKS
 
 OTHER_SCRIPTS = [
-    "Ein Café in Zürich, naïve façades and a jalapeño.", "他说，妈妈，我回来了。", "Он сказал: мама, я дома.", "हिन्दी में एक वाक्य",
-    "In 1,990 there were 3,000 (or 12,5) \"foxes\" – they cost £5 & €7 - really.", "1, 2, 3, 1990, 1990, 2000, 2000,",
+    "Ein Café in Zürich, naïve façades and a jalapeño.",
+    "他说，妈妈，我回来了。",
+    "Он сказал: мама, я дома.",
+    "हिन्दी में एक वाक्य",
+    'In 1,990 there were 3,000 (or 12,5) "foxes" – they cost £5 & €7 - really.',
+    "1, 2, 3, 1990, 1990, 2000, 2000,",
     " ".join(chr(code) for code in range(33, 127)),
-] * 8  # fmt: skip
+] * 8
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 SMALL = {**SIZE, **DROPOUT, "hidden_act": "gelu", "initializer_range": 0.1}
 RELATIVE = {
-    "relative_attention": True, "position_biased_input": False, "max_relative_positions": -1, "pos_att_type": "c2p|p2c",
-    "type_vocab_size": 0, "layer_norm_eps": 1e-7, "max_position_embeddings": 128, "pad_token_id": 0,
-}  # fmt: skip
+    "relative_attention": True,
+    "position_biased_input": False,
+    "max_relative_positions": -1,
+    "pos_att_type": "c2p|p2c",
+    "type_vocab_size": 0,
+    "layer_norm_eps": 1e-7,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+}
 V2 = {**SMALL, **RELATIVE, "model_type": "deberta-v2", "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True}
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -86,9 +96,15 @@ def sentencepiece_model(**options) -> bytes:
     """Trained; the demo's words are added, of which the trainer makes pieces only where they occur in two different words."""
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus()), model_writer=out, model_type="unigram", vocab_size=500, hard_vocab_limit=False,
-        num_threads=1, minloglevel=2, **options,
-    )  # fmt: skip
+        sentence_iterator=iter(corpus()),
+        model_writer=out,
+        model_type="unigram",
+        vocab_size=500,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+        **options,
+    )
     words = {f"▁{word}" for text in demo_texts() for word in text.split() if word.isalpha()}
     return with_pieces(out.getvalue(), sorted(words))
 
@@ -122,9 +138,7 @@ def xlm_roberta_spm() -> bytes:
 @cache
 def xlnet_spm() -> bytes:
     """As XLNet's README trains it; pieces that end in a digit and a comma, which the published one has, are added."""
-    trained = sentencepiece_model(
-        control_symbols="<cls>,<sep>,<pad>,<mask>,<eod>", user_defined_symbols='<eop>,.,(,),",-,–,£,€',
-    )  # fmt: skip
+    trained = sentencepiece_model(control_symbols="<cls>,<sep>,<pad>,<mask>,<eod>", user_defined_symbols='<eop>,.,(,),",-,–,£,€')
     return with_pieces(trained, ["▁3,", "0,", "▁1,", "▁1990,", "▁1990"])
 
 
@@ -199,9 +213,10 @@ def word_piece_files(lowercase: bool) -> dict[str, str]:
     tokenizer = word_piece(lowercase)
     vocab = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
     return {
-        "vocab.txt": "".join(f"{piece}\n" for piece in vocab), "tokenizer.json": tokenizer.to_str(),
+        "vocab.txt": "".join(f"{piece}\n" for piece in vocab),
+        "tokenizer.json": tokenizer.to_str(),
         "tokenizer_config.json": json.dumps({"do_lower_case": lowercase, "model_max_length": 128}),
-    }  # fmt: skip
+    }
 
 
 def converted_json(model: bytes, kind: str) -> str:
@@ -241,66 +256,131 @@ def v2(name: str, *, config: dict, base: str, **options) -> Architecture:
     settings = json.dumps({"do_lower_case": False, "vocab_type": "spm"})
     size = len(sentencepiece_model_pb2.ModelProto.FromString(deberta_spm(**options)).pieces)
     return Architecture(
-        name=name, config={**V2, "vocab_size": size + 100, **config}, special=V2_SPECIAL, pair=DEBERTA_PAIR, base=base,
+        name=name,
+        config={**V2, "vocab_size": size + 100, **config},
+        special=V2_SPECIAL,
+        pair=DEBERTA_PAIR,
+        base=base,
         files=lambda: {"spm.model": deberta_spm(**options), "tokenizer_config.json": settings},
         ids=lambda text: processor(deberta_spm(**options)).encode(text),
-    )  # fmt: skip
+    )
 
 
 def bert(name: str, kind: str, base: str, lowercase: bool, **changes) -> Architecture:
     positions = {"max_position_embeddings": 128, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0}
     config = {**SMALL, **positions, "model_type": kind, "vocab_size": word_piece(lowercase).get_vocab_size(), **changes}
     return Architecture(
-        name=name, config=config, files=lambda: word_piece_files(lowercase), ids=plain_ids(word_piece(lowercase)),
-        special={"cls": 2, "sep": 3, "pad": 0, "unk": 1}, pair=DEBERTA_PAIR, base=base,
-    )  # fmt: skip
+        name=name,
+        config=config,
+        files=lambda: word_piece_files(lowercase),
+        ids=plain_ids(word_piece(lowercase)),
+        special={"cls": 2, "sep": 3, "pad": 0, "unk": 1},
+        pair=DEBERTA_PAIR,
+        base=base,
+    )
 
 
 def roberta_like(name: str, kind: str, size: int, **rest) -> Architecture:
     config = {
-        **SMALL, "model_type": kind, "max_position_embeddings": 130, "type_vocab_size": 1, "layer_norm_eps": 1e-5,
-        "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "vocab_size": size,
-    }  # fmt: skip
+        **SMALL,
+        "model_type": kind,
+        "max_position_embeddings": 130,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "vocab_size": size,
+    }
     special = {"cls": 0, "sep": 2, "pad": 1, "unk": 3}
     return Architecture(name=name, config=config, special=special, pair=ROBERTA_PAIR, takes_types=False, **rest)
 
 
 LENGTH_512 = json.dumps({"model_max_length": 512})
 XLNET = {
-    "model_type": "xlnet", "attn_type": "bi", "bi_data": False, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 5,
-    "clamp_len": -1, "d_head": 16, "d_inner": 64, "d_model": 32, "dropout": 0.1, "end_n_top": 5, "start_n_top": 5,
-    "ff_activation": "gelu", "initializer_range": 0.1, "layer_norm_eps": 1e-12, "mem_len": None, "reuse_len": None, "n_head": 2,
-    "n_layer": 2, "same_length": False, "summary_activation": "tanh", "summary_last_dropout": 0.1, "summary_type": "last",
-    "summary_use_proj": True, "untie_r": True,
-}  # fmt: skip
+    "model_type": "xlnet",
+    "attn_type": "bi",
+    "bi_data": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 5,
+    "clamp_len": -1,
+    "d_head": 16,
+    "d_inner": 64,
+    "d_model": 32,
+    "dropout": 0.1,
+    "end_n_top": 5,
+    "start_n_top": 5,
+    "ff_activation": "gelu",
+    "initializer_range": 0.1,
+    "layer_norm_eps": 1e-12,
+    "mem_len": None,
+    "reuse_len": None,
+    "n_head": 2,
+    "n_layer": 2,
+    "same_length": False,
+    "summary_activation": "tanh",
+    "summary_last_dropout": 0.1,
+    "summary_type": "last",
+    "summary_use_proj": True,
+    "untie_r": True,
+}
 ARCHITECTURES = [
     Architecture(
-        name="deberta", special=V2_SPECIAL, pair=DEBERTA_PAIR, base="DebertaForMaskedLM", ids=plain_ids(byte_bpe(*DEBERTA_BPE)),
+        name="deberta",
+        special=V2_SPECIAL,
+        pair=DEBERTA_PAIR,
+        base="DebertaForMaskedLM",
+        ids=plain_ids(byte_bpe(*DEBERTA_BPE)),
         config={**SMALL, **RELATIVE, "model_type": "deberta", "vocab_size": byte_bpe(*DEBERTA_BPE).get_vocab_size()},
-        files=lambda: bpe_files(*DEBERTA_BPE) | {"tokenizer_config.json": json.dumps({"do_lower_case": False, "vocab_type": "gpt2"})},
+        files=lambda: (
+            bpe_files(*DEBERTA_BPE) | {"tokenizer_config.json": json.dumps({"do_lower_case": False, "vocab_type": "gpt2"})}
+        ),
     ),
     v2(
-        "deberta-v2", base="DebertaV2ForMaskedLM",
-        config={"hidden_size": 128, "attention_head_size": 64, "conv_kernel_size": 3, "conv_act": "gelu", "pos_att_type": "p2c|c2p",
-                "position_buckets": 256, "max_position_embeddings": 512},
+        "deberta-v2",
+        base="DebertaV2ForMaskedLM",
+        config={
+            "hidden_size": 128,
+            "attention_head_size": 64,
+            "conv_kernel_size": 3,
+            "conv_act": "gelu",
+            "pos_att_type": "p2c|c2p",
+            "position_buckets": 256,
+            "max_position_embeddings": 512,
+        },
     ),
     v2("deberta-v3", config={}, base="DebertaV2ForMaskedLM", byte_fallback=True),
     v2("mdeberta", config={}, base="DebertaV2ForMaskedLM", byte_fallback=True, character_coverage=0.999),
     roberta_like(
-        "roberta", "roberta", byte_bpe(*ROBERTA_BPE).get_vocab_size(), base="RobertaForMaskedLM", ids=plain_ids(byte_bpe(*ROBERTA_BPE)),
+        "roberta",
+        "roberta",
+        byte_bpe(*ROBERTA_BPE).get_vocab_size(),
+        base="RobertaForMaskedLM",
+        ids=plain_ids(byte_bpe(*ROBERTA_BPE)),
         files=lambda: bpe_files(*ROBERTA_BPE) | {"tokenizer.json": roberta_tokenizer_json(), "tokenizer_config.json": LENGTH_512},
     ),
     roberta_like(
-        "xlm-roberta", "xlm-roberta", processor(xlm_roberta_spm()).get_piece_size() + 2, base="XLMRobertaForMaskedLM",
+        "xlm-roberta",
+        "xlm-roberta",
+        processor(xlm_roberta_spm()).get_piece_size() + 2,
+        base="XLMRobertaForMaskedLM",
         ids=xlm_roberta_ids,
-        files=lambda: {"sentencepiece.bpe.model": xlm_roberta_spm(), "tokenizer_config.json": LENGTH_512,
-                       "tokenizer.json": converted_json(xlm_roberta_spm(), "xlm-roberta")},
+        files=lambda: {
+            "sentencepiece.bpe.model": xlm_roberta_spm(),
+            "tokenizer_config.json": LENGTH_512,
+            "tokenizer.json": converted_json(xlm_roberta_spm(), "xlm-roberta"),
+        },
     ),
     Architecture(
-        name="xlnet", config={**XLNET, "vocab_size": processor(xlnet_spm()).get_piece_size()}, base="XLNetLMHeadModel",
-        special={"cls": 3, "sep": 4, "pad": 5, "unk": 0}, pair="A:0 sep:0 B:1 sep:1 cls:2", ids=xlnet_ids,
+        name="xlnet",
+        config={**XLNET, "vocab_size": processor(xlnet_spm()).get_piece_size()},
+        base="XLNetLMHeadModel",
+        special={"cls": 3, "sep": 4, "pad": 5, "unk": 0},
+        pair="A:0 sep:0 B:1 sep:1 cls:2",
+        ids=xlnet_ids,
         files=lambda: {"spiece.model": xlnet_spm(), "tokenizer.json": converted_json(xlnet_spm(), "xlnet")},
     ),
     bert("electra", "electra", "ElectraForPreTraining", True, embedding_size=32),
     bert("bert", "bert", "BertForPreTraining", False),
-]  # fmt: skip
+]

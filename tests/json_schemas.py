@@ -5,9 +5,23 @@ from typing import Any
 
 KINDS = {"object": Mapping, "array": list, "string": str, "boolean": bool, "null": type(None)}
 READ = {
-    "$schema", "title", "description", "default", "type", "enum", "anyOf", "properties", "required", "additionalProperties",
-    "items", "minItems", "maxItems", "minimum", "exclusiveMinimum", "exclusiveMaximum",
-}  # fmt: skip
+    "$schema",
+    "title",
+    "description",
+    "default",
+    "type",
+    "enum",
+    "anyOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "minItems",
+    "maxItems",
+    "minimum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+}
 
 
 def is_a(value: Any, kind: str) -> bool:

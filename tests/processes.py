@@ -17,11 +17,23 @@ from typing import IO, Any
 
 SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
-    "accelerate", "datasets", "scipy.stats", "sentencepiece", "sklearn.metrics", "torch", "transformers.models.auto.modeling_auto",
-    "transformers.models.deberta_v2.modeling_deberta_v2", "debft.cli.main", "debft.reproduce.run", "debft.scoring.inference",
-    "debft.scoring.metrics.scores", "debft.training.finish", "debft.training.opening", "debft.training.run",
+    "accelerate",
+    "datasets",
+    "scipy.stats",
+    "sentencepiece",
+    "sklearn.metrics",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.deberta_v2.modeling_deberta_v2",
+    "debft.cli.main",
+    "debft.reproduce.run",
+    "debft.scoring.inference",
+    "debft.scoring.metrics.scores",
+    "debft.training.finish",
+    "debft.training.opening",
+    "debft.training.run",
     "debft.training.train",
-)  # fmt: skip
+)
 DEBFT = "from debft.__main__ import main\nmain()\n"
 
 _context = multiprocessing.get_context("forkserver")
@@ -36,9 +48,15 @@ class Command:
     """
 
     def __init__(
-        self, *arguments: object, code: str = DEBFT, cwd: Path | None = None, stdin: str = "", stdout: Path | None = None,
-        stderr: IO[str] | None = None, **environment: str,
-    ) -> None:  # fmt: skip
+        self,
+        *arguments: object,
+        code: str = DEBFT,
+        cwd: Path | None = None,
+        stdin: str = "",
+        stdout: Path | None = None,
+        stderr: IO[str] | None = None,
+        **environment: str,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="debft-command-")
         directory = Path(self._directory.name)
         said = Path(stderr.name) if stderr else directory / "stderr"
@@ -95,8 +113,14 @@ def start_two(*arguments: object, folders: Sequence[Path | None] = (None, None),
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-             "ACCELERATE_USE_CPU": "true"}  # fmt: skip
+    group = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "ACCELERATE_USE_CPU": "true",
+    }
     return [Command(*arguments, cwd=folder, RANK=str(rank), **group, **options) for rank, folder in enumerate(folders)]
 
 

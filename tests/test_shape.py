@@ -15,9 +15,22 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "debft"
 # A room may import those behind it, never those before it.
 ROOMS = (
-    "__main__", "cli", "reproduce", "output", "training", "scoring", "models", "data", "published", "runs", "tasks", "config",
-    "runtime", "console", "errors",
-)  # fmt: skip
+    "__main__",
+    "cli",
+    "reproduce",
+    "output",
+    "training",
+    "scoring",
+    "models",
+    "data",
+    "published",
+    "runs",
+    "tasks",
+    "config",
+    "runtime",
+    "console",
+    "errors",
+)
 HEAVY = {
     "torch",
     "transformers",
@@ -118,8 +131,10 @@ def test_command_line_imports_nothing_heavy_at_its_top(name):
 
 def test_help_starts_without_the_heavy_packages():
     """Half a second: importing any of them takes longer than that."""
-    code = f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n" \
-           f"print(sorted(set(sys.modules) & {HEAVY!r}))"  # fmt: skip
+    code = (
+        f"import sys; sys.argv = ['debft', '--help']; from debft.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+        f"print(sorted(set(sys.modules) & {HEAVY!r}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
 
 
@@ -145,9 +160,11 @@ def test_wheel_carries_recipes_tables_and_metrics_and_finds_them_from_anywhere(t
     subprocess.run(build, check=True, capture_output=True)
     site = tmp_path / "site"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
-    code = "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics.export import modules; import pathlib; " \
-           "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, " \
-           "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(modules.path('accuracy'), 'accuracy.py').is_file()]))"  # fmt: skip
+    code = (
+        "import json, debft; from debft.config.packaged import *; from debft.config.reading import load_recipe; from debft.published.load import *; from debft.scoring.metrics.export import modules; import pathlib; "
+        "print(json.dumps([debft.__file__, recipe_names(), load_recipe(recipe_path('mnli/deberta-v3-base')).model, "
+        "len(published_scores('deberta-v3-base', 'mnli')), pathlib.Path(modules.path('accuracy'), 'accuracy.py').is_file()]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True
     )

@@ -18,9 +18,13 @@ from debft.config.packaged import recipe_names
 def run_anew(*arguments, **environment):
     """In a Python that starts with it, as a shell starts it."""
     return subprocess.run(
-        [sys.executable, "-m", "debft", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"COLUMNS": "100"} | environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "debft", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"COLUMNS": "100"} | environment,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +140,12 @@ def closing_hub():
 
 @pytest.mark.parametrize(
     ("arguments", "what", "instead"),
-    [([], "--data hub: nyu-mll/glue", "use --data DIR"), (["--model", "deberta-v3-small", "--data", "demo"], "--model microsoft/deberta-v3-small", "--model DIR")],
+    [
+        ([], "--data hub: nyu-mll/glue", "use --data DIR"),
+        (["--model", "deberta-v3-small", "--data", "demo"], "--model microsoft/deberta-v3-small", "--model DIR"),
+    ],
     ids=["data", "model"],
-)  # fmt: skip
+)
 def test_unreachable_hub_is_asked_once_and_the_line_says_what_works_without_it(tmp_path, closing_hub, arguments, what, instead):
     """Once: the libraries for data and models would ask again and again for 23 s."""
     address, asked = closing_hub

@@ -89,13 +89,24 @@ def test_only_what_was_typed_reaches_the_recipe(monkeypatch):
     "arguments",
     [
         *(("mnli", flag, None) for flag in ("--model", "--recipe", "--data", "--output", "--init-from")),
-        ("evaluate", None), ("evaluate", "run", "--data", None), ("predict", None), ("predict", "run", None),
-        ("submit", "run", None), ("submit", "run", "--output", None), ("submit", "run", "--data", None),
-        ("tables", "run", None), ("tables", "--table", None), ("reproduce", None), ("reproduce", "demo", "--data", None),
-        ("reproduce", "demo", "--output", None), ("recipes", None), ("check", None), ("doctor", "--model", None),
+        ("evaluate", None),
+        ("evaluate", "run", "--data", None),
+        ("predict", None),
+        ("predict", "run", None),
+        ("submit", "run", None),
+        ("submit", "run", "--output", None),
+        ("submit", "run", "--data", None),
+        ("tables", "run", None),
+        ("tables", "--table", None),
+        ("reproduce", None),
+        ("reproduce", "demo", "--data", None),
+        ("reproduce", "demo", "--output", None),
+        ("recipes", None),
+        ("check", None),
+        ("doctor", "--model", None),
     ],
     ids=lambda arguments: " ".join("EMPTY" if word is None else word for word in arguments),
-)  # fmt: skip
+)
 def test_empty_name_or_path_is_refused_by_its_option_in_every_command(monkeypatch, capsys, arguments, empty):
     code, out, err = command(monkeypatch, capsys, *(empty if word is None else word for word in arguments))
     assert (code, out) == (2, "")

@@ -8,10 +8,18 @@ from debft.config.differences import NOT_COUNTED, SCORE_KEYS, differing_keys
 from debft.config.recipe import SCORE_SECTIONS, Recipe, recipe_hash, value_at, with_values
 
 CHANGED = {
-    "task": "rte", "model": "x", "init_from": "a", "data": "demo", "train.seed": 1, "train.skip_bad_rows": True,
-    "train.learning_rate": 1.0, "text.max_seq_length": 8, "questions.doc_stride": 1, "languages.eval_languages": "fr",
+    "task": "rte",
+    "model": "x",
+    "init_from": "a",
+    "data": "demo",
+    "train.seed": 1,
+    "train.skip_bad_rows": True,
+    "train.learning_rate": 1.0,
+    "text.max_seq_length": 8,
+    "questions.doc_stride": 1,
+    "languages.eval_languages": "fr",
     "sift.weight": 1.0,
-}  # fmt: skip
+}
 REPEAT = ["train.learning_rate", "text.max_seq_length", "questions.doc_stride", "languages.eval_languages", "sift.weight"]
 
 

@@ -37,20 +37,32 @@ def test_packaged_recipe_is_valid_and_names_its_source(name):
 # length / epochs / warm-up / learning rate / batch / head dropout
 GLUE = {
     "deberta-v3-large": {
-        "cola": (64, 10, 50, 5.5e-6, 32, 0.10), "sst2": (128, 8, 500, 6e-6, 32, 0.10), "mrpc": (128, 6, 50, 6e-6, 32, 0.20),
-        "qnli": (512, 6, 200, 7e-6, 64, 0.20), "qqp": (320, 6, 1000, 1e-5, 64, 0.20), "rte": (320, 6, 50, 1e-5, 32, 0.30),
+        "cola": (64, 10, 50, 5.5e-6, 32, 0.10),
+        "sst2": (128, 8, 500, 6e-6, 32, 0.10),
+        "mrpc": (128, 6, 50, 6e-6, 32, 0.20),
+        "qnli": (512, 6, 200, 7e-6, 64, 0.20),
+        "qqp": (320, 6, 1000, 1e-5, 64, 0.20),
+        "rte": (320, 6, 50, 1e-5, 32, 0.30),
         "stsb": (128, 4, 50, 7e-6, 32, 0.10),
     },
     "deberta-base": {
-        "cola": (64, 6, 100, 2e-5, 32, 0.15), "sst2": (128, 6, 500, 2e-5, 32, 0.15), "mrpc": (128, 6, 50, 2e-5, 32, 0.15),
-        "qnli": (512, 4, 500, 2e-5, 32, 0.15), "qqp": (320, 8, 500, 2e-5, 64, 0.15), "rte": (320, 6, 100, 2e-5, 32, 0.20),
+        "cola": (64, 6, 100, 2e-5, 32, 0.15),
+        "sst2": (128, 6, 500, 2e-5, 32, 0.15),
+        "mrpc": (128, 6, 50, 2e-5, 32, 0.15),
+        "qnli": (512, 4, 500, 2e-5, 32, 0.15),
+        "qqp": (320, 8, 500, 2e-5, 64, 0.15),
+        "rte": (320, 6, 100, 2e-5, 32, 0.20),
         "stsb": (128, 6, 100, 2e-5, 32, 0.15),
     },
     "deberta-v2-xxlarge": {
-        "mnli": (256, 6, 1000, 3e-6, 64, 0.30), "cola": (64, 10, 100, 2.5e-6, 32, 0.20), "sst2": (128, 4, 500, 3e-6, 32, 0.20),
-        "qnli": (512, 4, 500, 3e-6, 64, 0.20), "qqp": (320, 10, 1000, 3e-6, 64, 0.20), "rte": (320, 6, 50, 3e-6, 48, 0.20),
+        "mnli": (256, 6, 1000, 3e-6, 64, 0.30),
+        "cola": (64, 10, 100, 2.5e-6, 32, 0.20),
+        "sst2": (128, 4, 500, 3e-6, 32, 0.20),
+        "qnli": (512, 4, 500, 3e-6, 64, 0.20),
+        "qqp": (320, 10, 1000, 3e-6, 64, 0.20),
+        "rte": (320, 6, 50, 3e-6, 48, 0.20),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("model", "task"), [(model, task) for model, tasks in GLUE.items() for task in tasks])
@@ -164,10 +176,18 @@ def test_hash_moves_with_what_moves_the_score_alone():
 
 @pytest.mark.parametrize(
     "content",
-    ["dialect: [card]\n", "? [a]\n: 1\n", "task: !!int x\n", "task: !!timestamp x\n", "train:\n  seed: " + "9" * 5000, "a: " + "[" * 3000,
-     "train:\n  learning_rate: .nan\n", "train:\n  learning_rate: 1e999\n"],
+    [
+        "dialect: [card]\n",
+        "? [a]\n: 1\n",
+        "task: !!int x\n",
+        "task: !!timestamp x\n",
+        "train:\n  seed: " + "9" * 5000,
+        "a: " + "[" * 3000,
+        "train:\n  learning_rate: .nan\n",
+        "train:\n  learning_rate: 1e999\n",
+    ],
     ids=range(8),
-)  # fmt: skip
+)
 def test_odd_yaml_is_an_input_error(tmp_path, content):
     path = tmp_path / "x.yaml"
     path.write_text(content)

@@ -119,11 +119,18 @@ def test_schema_takes_what_asdict_writes_of_every_kind_of_field():
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
-        ({"share": -1}, ".share"), ({"part": {}}, ".part"), ({"parts": [{"share": "x"}]}, ".parts[].share"),
-        ({"pair": [1]}, ".pair"), ({"pair": ["a", "b"]}, ".pair[]"), ({"counts": {"a": "b"}}, ".counts.a"), ({"names": [1]}, ".names[]"),
-        ({"word": "maybe"}, ".word"), ({"added": 1}, ".added"), ({"name": None}, ".name"),
+        ({"share": -1}, ".share"),
+        ({"part": {}}, ".part"),
+        ({"parts": [{"share": "x"}]}, ".parts[].share"),
+        ({"pair": [1]}, ".pair"),
+        ({"pair": ["a", "b"]}, ".pair[]"),
+        ({"counts": {"a": "b"}}, ".counts.a"),
+        ({"names": [1]}, ".names[]"),
+        ({"word": "maybe"}, ".word"),
+        ({"added": 1}, ".added"),
+        ({"name": None}, ".name"),
     ],
-)  # fmt: skip
+)
 def test_schema_refuses_a_wrong_value_of_every_kind_of_field(changes, place):
     assert wrong(plain(WHOLE) | changes, schema(Whole)) == [place]
 

@@ -34,36 +34,112 @@ def good_rows():
 
 # column, value, what is said of it
 VALUES = {
-    "answer not in the context": ("answers", answers("Rome"), "answers: expected 'Rome' at character 0 of the context, got 'Pari'; it is not in the context"),
-    "answer in another case": ("answers", answers("paris"), "answers: expected 'paris' at character 0 of the context, got 'Paris'; it is not in the context"),
-    "start one too late": ("answers", answers("Paris", 1), "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0"),
-    "start one too early": ("answers", answers("the Seine", 13), "answers: expected 'the Seine' at character 13 of the context, got ' the Sein'; it is at 14"),
-    "start near the second place": ("answers", answers("Paris", 24), "answers: expected 'Paris' at character 24 of the context, got ' Pari'; it is at 25"),
-    "start near the first place": ("answers", answers("Paris", 12), "answers: expected 'Paris' at character 12 of the context, got 'n the'; it is at 0"),
-    "start in bytes": ("answers", answers("old", 36), "answers: expected 'old' at character 36 of the context, got 'd.'; it is at 34"),
-    "negative start": ("answers", answers("Paris", -1), f"answers: expected 'Paris' at character -1 of the context, got {LENGTH}; it is at 0"),
-    "negative start that python counts from the end": ("answers", answers("old", -4), f"answers: expected 'old' at character -4 of the context, got {LENGTH}; it is at 34"),
-    "start at the end": ("answers", answers("Paris", 38), f"answers: expected 'Paris' at character 38 of the context, got {LENGTH}; it is at 25"),
-    "start far beyond the end": ("answers", answers("Rome", 10**12), f"answers: expected 'Rome' at character {10**12} of the context, got {LENGTH}; it is not in the context"),
+    "answer not in the context": (
+        "answers",
+        answers("Rome"),
+        "answers: expected 'Rome' at character 0 of the context, got 'Pari'; it is not in the context",
+    ),
+    "answer in another case": (
+        "answers",
+        answers("paris"),
+        "answers: expected 'paris' at character 0 of the context, got 'Paris'; it is not in the context",
+    ),
+    "start one too late": (
+        "answers",
+        answers("Paris", 1),
+        "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0",
+    ),
+    "start one too early": (
+        "answers",
+        answers("the Seine", 13),
+        "answers: expected 'the Seine' at character 13 of the context, got ' the Sein'; it is at 14",
+    ),
+    "start near the second place": (
+        "answers",
+        answers("Paris", 24),
+        "answers: expected 'Paris' at character 24 of the context, got ' Pari'; it is at 25",
+    ),
+    "start near the first place": (
+        "answers",
+        answers("Paris", 12),
+        "answers: expected 'Paris' at character 12 of the context, got 'n the'; it is at 0",
+    ),
+    "start in bytes": (
+        "answers",
+        answers("old", 36),
+        "answers: expected 'old' at character 36 of the context, got 'd.'; it is at 34",
+    ),
+    "negative start": (
+        "answers",
+        answers("Paris", -1),
+        f"answers: expected 'Paris' at character -1 of the context, got {LENGTH}; it is at 0",
+    ),
+    "negative start that python counts from the end": (
+        "answers",
+        answers("old", -4),
+        f"answers: expected 'old' at character -4 of the context, got {LENGTH}; it is at 34",
+    ),
+    "start at the end": (
+        "answers",
+        answers("Paris", 38),
+        f"answers: expected 'Paris' at character 38 of the context, got {LENGTH}; it is at 25",
+    ),
+    "start far beyond the end": (
+        "answers",
+        answers("Rome", 10**12),
+        f"answers: expected 'Rome' at character {10**12} of the context, got {LENGTH}; it is not in the context",
+    ),
     "start as text": ("answers", answers("Paris", "0"), "answers: answer_start: expected a whole number, got '0'"),
     "start of null": ("answers", answers("Paris", None), "answers: answer_start: expected a whole number, got None"),
     "start as a fraction": ("answers", answers("Paris", 0.5), "answers: answer_start: expected a whole number, got 0.5"),
     "start as true": ("answers", answers("Paris", False), "answers: answer_start: expected a whole number, got False"),
-    "second answer wrong": ("answers", {"text": ["Paris", "Seine"], "answer_start": [0, 17]}, "answers: expected 'Seine' at character 17 of the context, got ' Sein'; it is at 18"),
-    "more texts than starts": ("answers", {"text": ["Paris", "old"], "answer_start": [0]}, "answers: expected as many texts as answer_starts, got 2 and 1"),
-    "more starts than texts": ("answers", {"text": [], "answer_start": [0]}, "answers: expected as many texts as answer_starts, got 0 and 1"),
-    "answers missing": ("answers", NO_KEY, "answers: expected {'text': [...], 'answer_start': [...]}, got nothing, the key is missing"),
+    "second answer wrong": (
+        "answers",
+        {"text": ["Paris", "Seine"], "answer_start": [0, 17]},
+        "answers: expected 'Seine' at character 17 of the context, got ' Sein'; it is at 18",
+    ),
+    "more texts than starts": (
+        "answers",
+        {"text": ["Paris", "old"], "answer_start": [0]},
+        "answers: expected as many texts as answer_starts, got 2 and 1",
+    ),
+    "more starts than texts": (
+        "answers",
+        {"text": [], "answer_start": [0]},
+        "answers: expected as many texts as answer_starts, got 0 and 1",
+    ),
+    "answers missing": (
+        "answers",
+        NO_KEY,
+        "answers: expected {'text': [...], 'answer_start': [...]}, got nothing, the key is missing",
+    ),
     "answers of null": ("answers", None, "answers: expected {'text': [...], 'answer_start': [...]}, got None"),
     "answers as text": ("answers", "Paris", "answers: expected {'text': [...], 'answer_start': [...]}, got 'Paris'"),
-    "answers as a list": ("answers", [{"text": "Paris", "answer_start": 0}], "answers: expected {'text': [...], 'answer_start': [...]}, got [{'answer_start': 0, 'text': 'Paris'}]"),
-    "answers without lists": ("answers", {"text": "Paris", "answer_start": 0}, "answers: expected {'text': [...], 'answer_start': [...]}, got {'answer_start': 0, 'text': 'Paris'}"),
-    "answers without starts": ("answers", {"text": ["Paris"]}, "answers: expected {'text': [...], 'answer_start': [...]}, got {'text': ['Paris']}"),
+    "answers as a list": (
+        "answers",
+        [{"text": "Paris", "answer_start": 0}],
+        "answers: expected {'text': [...], 'answer_start': [...]}, got [{'answer_start': 0, 'text': 'Paris'}]",
+    ),
+    "answers without lists": (
+        "answers",
+        {"text": "Paris", "answer_start": 0},
+        "answers: expected {'text': [...], 'answer_start': [...]}, got {'answer_start': 0, 'text': 'Paris'}",
+    ),
+    "answers without starts": (
+        "answers",
+        {"text": ["Paris"]},
+        "answers: expected {'text': [...], 'answer_start': [...]}, got {'text': ['Paris']}",
+    ),
     "answers of an empty object": ("answers", {}, "answers: expected {'text': [...], 'answer_start': [...]}, got {}"),
     "empty answer": ("answers", answers(""), "answers: expected text, got ''; an unanswerable question has no answers"),
     "blank answer": ("answers", answers(" ", 5), "answers: expected text, got ' '; an unanswerable question has no answers"),
     "answer of null": ("answers", answers(None), "answers: expected text, got None; an unanswerable question has no answers"),
     "answer as a number": ("answers", answers(7), "answers: expected text, got 7; an unanswerable question has no answers"),
-    "half of a surrogate pair as answer": ("answers", answers("\ud800"), r"answers: expected '\ud800' at character 0 of the context, got 'P'; it is not in the context"),
+    "half of a surrogate pair as answer": (
+        "answers",
+        answers("\ud800"),
+        r"answers: expected '\ud800' at character 0 of the context, got 'P'; it is not in the context",
+    ),
     "empty question": ("question", "", "question: expected text, got ''"),
     "blank question": ("question", " \n", r"question: expected text, got ' \n'"),
     "question of null": ("question", None, "question: expected text, got None"),
@@ -72,13 +148,21 @@ VALUES = {
     "blank context": ("context", "\t", r"context: expected text, got '\t'"),
     "context of null": ("context", None, "context: expected text, got None"),
     "context as a list": ("context", [CONTEXT], "context: expected text, got ['Paris lies on the Seine. Paris is old.']"),
-    "half of a surrogate pair in the context": ("context", CONTEXT + "\udc00", "context: expected text, got half of a surrogate pair; the file was not written as UTF-8"),
-    "half of a surrogate pair in the question": ("question", "\ud800?", "question: expected text, got half of a surrogate pair; the file was not written as UTF-8"),
+    "half of a surrogate pair in the context": (
+        "context",
+        CONTEXT + "\udc00",
+        "context: expected text, got half of a surrogate pair; the file was not written as UTF-8",
+    ),
+    "half of a surrogate pair in the question": (
+        "question",
+        "\ud800?",
+        "question: expected text, got half of a surrogate pair; the file was not written as UTF-8",
+    ),
     "id twice": ("id", "q1", "id: expected each id once, got 'q1' again, first in line 2"),
     "id of null": ("id", None, "id: expected an id, got None"),
     "empty id": ("id", "", "id: expected an id, got ''"),
     "id missing": ("id", NO_KEY, "id: expected an id, got nothing, the key is missing"),
-}  # fmt: skip
+}
 
 
 def write(path, rows):
@@ -157,11 +241,17 @@ def test_unanswerable_question_is_for_squad2_alone(tmp_path):
     ("value", "what"),
     [
         (None, "answers: expected {'text': [...], 'answer_start': [...]}, got None"),
-        ({"text": ["Paris"], "answer_start": [1]}, "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0"),
-        ({"text": ["Paris"], "answer_start": None}, "answers: expected {'text': [...], 'answer_start': [...]}, got {'answer_start': None, 'text': ['Paris']}"),
+        (
+            {"text": ["Paris"], "answer_start": [1]},
+            "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0",
+        ),
+        (
+            {"text": ["Paris"], "answer_start": None},
+            "answers: expected {'text': [...], 'answer_start': [...]}, got {'answer_start': None, 'text': ['Paris']}",
+        ),
         ({"text": [None], "answer_start": [0]}, "answers: expected text, got None; an unanswerable question has no answers"),
     ],
-)  # fmt: skip
+)
 def test_bad_answers_in_parquet_are_one_exact_line_or_one_question_less(tmp_path, value, what):
     rows = good_rows()
     rows[2]["answers"] = value
@@ -202,9 +292,14 @@ def test_first_bad_questions_of_many_are_named(tmp_path):
 def questions(prefix="a", **last):
     """Three questions on CONTEXT, the last one changed."""
     rows = [
-        {"id": f"{prefix}{i}", "question": f"Which city, {i}?", "is_impossible": False, "answers": [{"text": "Paris", "answer_start": start}]}
+        {
+            "id": f"{prefix}{i}",
+            "question": f"Which city, {i}?",
+            "is_impossible": False,
+            "answers": [{"text": "Paris", "answer_start": start}],
+        }
         for i, start in enumerate((0, 25, 0))
-    ]  # fmt: skip
+    ]
     rows[2] = {key: value for key, value in (rows[2] | last).items() if value is not NO_KEY}
     return rows
 
@@ -222,28 +317,60 @@ UNDER_DATA = "FILE: data: expected a list of objects, one per row, or SQuAD's ar
 
 # what replaces the third question, its place, what is said of it
 NESTED = {
-    "answer not in the context": (questions(answers=[{"text": "Rome", "answer_start": 3}]), FIRST, "answers: expected 'Rome' at character 3 of the context, got 'is l'; it is not in the context"),
-    "start one too late": (questions(answers=[{"text": "Paris", "answer_start": 1}]), FIRST, "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0"),
+    "answer not in the context": (
+        questions(answers=[{"text": "Rome", "answer_start": 3}]),
+        FIRST,
+        "answers: expected 'Rome' at character 3 of the context, got 'is l'; it is not in the context",
+    ),
+    "start one too late": (
+        questions(answers=[{"text": "Paris", "answer_start": 1}]),
+        FIRST,
+        "answers: expected 'Paris' at character 1 of the context, got 'aris '; it is at 0",
+    ),
     "start missing": (questions(answers=[{"text": "Paris"}]), FIRST, "answers: answer_start: expected a whole number, got None"),
-    "text missing": (questions(answers=[{"answer_start": 0}]), FIRST, "answers: expected text, got None; an unanswerable question has no answers"),
-    "answers missing": (questions(answers=NO_KEY), FIRST, "answers: expected {'text': [...], 'answer_start': [...]}, got nothing, the key is missing"),
+    "text missing": (
+        questions(answers=[{"answer_start": 0}]),
+        FIRST,
+        "answers: expected text, got None; an unanswerable question has no answers",
+    ),
+    "answers missing": (
+        questions(answers=NO_KEY),
+        FIRST,
+        "answers: expected {'text': [...], 'answer_start': [...]}, got nothing, the key is missing",
+    ),
     "answers of null": (questions(answers=None), FIRST, "answers: expected a list of objects with text and answer_start, got None"),
-    "answers as an object": (questions(answers={"text": ["Paris"], "answer_start": [0]}), FIRST, "answers: expected a list of objects with text and answer_start, got {'answer_start': [0], 'text': ['Paris']}"),
-    "answers as texts": (questions(answers=["Paris"]), FIRST, "answers: expected a list of objects with text and answer_start, got ['Paris']"),
+    "answers as an object": (
+        questions(answers={"text": ["Paris"], "answer_start": [0]}),
+        FIRST,
+        "answers: expected a list of objects with text and answer_start, got {'answer_start': [0], 'text': ['Paris']}",
+    ),
+    "answers as texts": (
+        questions(answers=["Paris"]),
+        FIRST,
+        "answers: expected a list of objects with text and answer_start, got ['Paris']",
+    ),
     "question missing": (questions(question=NO_KEY), FIRST, "question: expected text, got nothing, the key is missing"),
     "question of null": (questions(question=None), FIRST, "question: expected text, got None"),
     "blank question": (questions(question=" "), FIRST, "question: expected text, got ' '"),
-    "half of a surrogate pair": (questions(question="\ud800"), FIRST, "question: expected text, got half of a surrogate pair; the file was not written as UTF-8"),
+    "half of a surrogate pair": (
+        questions(question="\ud800"),
+        FIRST,
+        "question: expected text, got half of a surrogate pair; the file was not written as UTF-8",
+    ),
     "id missing": (questions(id=NO_KEY), NAMELESS, "id: expected an id, got nothing, the key is missing"),
     "id of null": (questions(id=None), NAMELESS, "id: expected an id, got None"),
     "empty id": (questions(id=""), NAMELESS, "id: expected an id, got ''"),
     "id of half a surrogate pair": (questions(id="\ud800"), NAMELESS, r"id: expected an id, got '\ud800'"),
-    "id twice": (questions(id="a0"), "question a0 in data[0].paragraphs[0]", "id: expected each id once, got 'a0' again, first in question a0 in data[0].paragraphs[0]"),
+    "id twice": (
+        questions(id="a0"),
+        "question a0 in data[0].paragraphs[0]",
+        "id: expected each id once, got 'a0' again, first in question a0 in data[0].paragraphs[0]",
+    ),
     "no object": ([*questions()[:2], 7], NAMELESS, "expected an object with id, question and answers, got 7"),
     "a list": ([*questions()[:2], ["a2"]], NAMELESS, "expected an object with id, question and answers, got ['a2']"),
     "is_impossible as text": (questions(is_impossible="false"), FIRST, "is_impossible: expected true or false, got 'false'"),
     "is_impossible of null": (questions(is_impossible=None), FIRST, "is_impossible: expected true or false, got None"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NESTED)
@@ -316,27 +443,55 @@ def test_squad_1_1_file_with_an_unanswerable_question_names_it(tmp_path):
 
 # content of train-v2.0.json, the line; the same with and without skipping
 FILES = {
-    "no data": ({"version": "v2.0"}, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got {'version': 'v2.0'}"),
+    "no data": (
+        {"version": "v2.0"},
+        "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got {'version': 'v2.0'}",
+    ),
     "text alone": ("data", "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got 'data'"),
     "null": (None, "FILE: expected a JSON list of objects, one per row, or SQuAD's {'data': [...]}, got None"),
     "data of null": ({"data": None}, f"{UNDER_DATA} None"),
     "data as an object": ({"data": {"title": "t"}}, f"{UNDER_DATA} {{'title': 't'}}"),
     "no article": ({"data": []}, "FILE: expected rows, got none"),
     "article of text": ({"data": ["t"]}, f"{UNDER_DATA} ['t']"),
-    "no paragraphs": ({"data": [{"title": "t"}]}, "FILE: expected the columns question, context, answers, got title; 'question' is missing"),
-    "second article has no paragraphs": ({"data": [{"paragraphs": []}, {"title": "t"}]}, f"FILE: data[1].paragraphs: {OFFICIAL} nothing, the key is missing"),
-    "second article is text": ({"data": [{"paragraphs": []}, "t"]}, "FILE: data[1]: expected an object with paragraphs, as in SQuAD's own files, got 't'"),
+    "no paragraphs": (
+        {"data": [{"title": "t"}]},
+        "FILE: expected the columns question, context, answers, got title; 'question' is missing",
+    ),
+    "second article has no paragraphs": (
+        {"data": [{"paragraphs": []}, {"title": "t"}]},
+        f"FILE: data[1].paragraphs: {OFFICIAL} nothing, the key is missing",
+    ),
+    "second article is text": (
+        {"data": [{"paragraphs": []}, "t"]},
+        "FILE: data[1]: expected an object with paragraphs, as in SQuAD's own files, got 't'",
+    ),
     "paragraphs as an object": ({"data": [{"paragraphs": {}}]}, f"FILE: data[0].paragraphs: {OFFICIAL} {{}}"),
-    "paragraph of null": ({"data": [{"paragraphs": [None]}]}, "FILE: data[0].paragraphs[0]: expected an object with qas, as in SQuAD's own files, got None"),
-    "no questions": ({"data": [{"paragraphs": [{"context": "c"}]}]}, f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} nothing, the key is missing"),
-    "questions as text": ({"data": [{"paragraphs": [{"context": "c", "qas": "q"}]}]}, f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} 'q'"),
+    "paragraph of null": (
+        {"data": [{"paragraphs": [None]}]},
+        "FILE: data[0].paragraphs[0]: expected an object with qas, as in SQuAD's own files, got None",
+    ),
+    "no questions": (
+        {"data": [{"paragraphs": [{"context": "c"}]}]},
+        f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} nothing, the key is missing",
+    ),
+    "questions as text": (
+        {"data": [{"paragraphs": [{"context": "c", "qas": "q"}]}]},
+        f"FILE: data[0].paragraphs[0].qas: {OFFICIAL} 'q'",
+    ),
     "empty questions": ({"data": [{"paragraphs": [{"context": "c", "qas": []}]}]}, "FILE: expected rows, got none"),
-    "second article is wrong": ({"data": [nested([questions()])["data"][0], {"paragraphs": 1}]}, f"FILE: data[1].paragraphs: {OFFICIAL} 1"),
-    "list of articles": ([{"title": "t", "paragraphs": []}], "FILE: expected the columns question, context, answers, got title, paragraphs; 'question' is missing"),
+    "second article is wrong": (
+        {"data": [nested([questions()])["data"][0], {"paragraphs": 1}]},
+        f"FILE: data[1].paragraphs: {OFFICIAL} 1",
+    ),
+    "list of articles": (
+        [{"title": "t", "paragraphs": []}],
+        "FILE: expected the columns question, context, answers, got title, paragraphs; 'question' is missing",
+    ),
     "no answers anywhere": (
         nested([[{k: v for k, v in row.items() if k != "answers"} for row in questions()]]),
-        "FILE: expected the columns question, context, answers, got title, context, id, question; 'answers' is missing"),
-}  # fmt: skip
+        "FILE: expected the columns question, context, answers, got title, context, id, question; 'answers' is missing",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -348,11 +503,17 @@ def test_bad_file_is_one_exact_line_also_when_rows_are_skipped(tmp_path, name):
 
 
 RAW = {
-    "cut off": ('{"data": [{"title"', "FILE:1: expected JSON, got Expecting ':' delimiter: line 1 column 19 (char 18); is the file cut off?"),
-    "cut off in a later line": ('{\n"data": [\n{"title": "t', "FILE:3: expected JSON, got Unterminated string starting at: line 3 column 11 (char 22); is the file cut off?"),
+    "cut off": (
+        '{"data": [{"title"',
+        "FILE:1: expected JSON, got Expecting ':' delimiter: line 1 column 19 (char 18); is the file cut off?",
+    ),
+    "cut off in a later line": (
+        '{\n"data": [\n{"title": "t',
+        "FILE:3: expected JSON, got Unterminated string starting at: line 3 column 11 (char 22); is the file cut off?",
+    ),
     "empty": ("", "FILE:1: expected JSON, got Expecting value: line 1 column 1 (char 0); is the file cut off?"),
     "latin-1": ('{"data":\n"caf\xe9"}', "FILE:2: expected UTF-8 text, got byte 0xe9; convert the file to UTF-8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RAW)

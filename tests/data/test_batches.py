@@ -56,9 +56,12 @@ def test_micro_batches_keep_all_and_stay_within_the_tokens(max_tokens):
 def split_of(*rows):
     ids = [np.array(row, dtype=np.int32) for row in rows]
     return EncodedSplit(
-        ids_T=np.concatenate(ids), types_T=np.concatenate([i * 0 + 1 for i in ids]).astype(np.int8),
-        ends_S=np.cumsum([len(i) for i in ids]), labels_S=np.arange(len(rows)), truncated=0,
-    )  # fmt: skip
+        ids_T=np.concatenate(ids),
+        types_T=np.concatenate([i * 0 + 1 for i in ids]).astype(np.int8),
+        ends_S=np.cumsum([len(i) for i in ids]),
+        labels_S=np.arange(len(rows)),
+        truncated=0,
+    )
 
 
 @pytest.mark.parametrize("left", [False, True])

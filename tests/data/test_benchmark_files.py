@@ -22,14 +22,17 @@ TESTS = {
     "cola": ("index\tsentence", "0\tHe slept.", ("He slept.",)),
     "sst2": ("index\tsentence", "0\tHe slept.", ("He slept.",)),
     "mrpc": ("index\t#1 ID\t#2 ID\t#1 String\t#2 String", "0\t7\t8\tA owl.\tAn owl.", ("A owl.", "An owl.")),
-    "stsb": ("index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2",
-             "0\tg\tf\t2012\t5\ta\tb\tA owl.\tAn owl.", ("A owl.", "An owl.")),
+    "stsb": (
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2",
+        "0\tg\tf\t2012\t5\ta\tb\tA owl.\tAn owl.",
+        ("A owl.", "An owl."),
+    ),
     "qqp": ("id\tquestion1\tquestion2", "0\tWhy?\tWhy not?", ("Why?", "Why not?")),
     "qnli": ("index\tquestion\tsentence", "0\tWhy?\tNo.", ("Why?", "No.")),
     "rte": ("index\tsentence1\tsentence2", "0\tA owl.\tAn owl.", ("A owl.", "An owl.")),
     "wnli": ("index\tsentence1\tsentence2", "0\tA owl.\tAn owl.", ("A owl.", "An owl.")),
     "xnli": ("language\tgold_label\tsentence1\tsentence2", "de\tneutral\tEine Eule.\tEulen.", ("Eine Eule.", "Eulen.")),
-}  # fmt: skip
+}
 
 
 def texts_of(table, task):

@@ -114,8 +114,15 @@ def test_labels_are_balanced(task):
 
 
 SCRIPTS = {
-    "el": "GREEK", "bg": "CYRILLIC", "ru": "CYRILLIC", "ar": "ARABIC", "ur": "ARABIC", "th": "THAI", "zh": "CJK", "hi": "DEVANAGARI",
-}  # fmt: skip
+    "el": "GREEK",
+    "bg": "CYRILLIC",
+    "ru": "CYRILLIC",
+    "ar": "ARABIC",
+    "ur": "ARABIC",
+    "th": "THAI",
+    "zh": "CJK",
+    "hi": "DEVANAGARI",
+}
 
 
 @pytest.mark.parametrize("language", languages.LANGUAGES)

@@ -92,8 +92,10 @@ def texts_of(ids):
 
 
 def test_seed_moves_random_ends_and_not_longest_first(examples, tokenizer):
-    assert not np.array_equal(run(examples, tokenizer, truncation="random_ends", seed=1).ids_T,
-                              run(examples, tokenizer, truncation="random_ends", seed=2).ids_T)  # fmt: skip
+    assert not np.array_equal(
+        run(examples, tokenizer, truncation="random_ends", seed=1).ids_T,
+        run(examples, tokenizer, truncation="random_ends", seed=2).ids_T,
+    )
     assert np.array_equal(run(examples, tokenizer, seed=1).ids_T, run(examples, tokenizer, seed=2).ids_T)
 
 

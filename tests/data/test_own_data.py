@@ -76,30 +76,113 @@ COLUMNS = {
     "text and label": ({"text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "any name": ({"Review": WORDS, "Class": ["p", "n", "p"]}, {}, ("Review",), "Class"),
     "label first": ({"category": ["p", "n", "p"], "body": WORDS}, {}, ("body",), "category"),
-    "two texts of a known pair": ({"Hypothesis": OTHERS, "label": ["p", "n", "p"], "Premise": WORDS}, {}, ("Premise", "Hypothesis"), "label"),
+    "two texts of a known pair": (
+        {"Hypothesis": OTHERS, "label": ["p", "n", "p"], "Premise": WORDS},
+        {},
+        ("Premise", "Hypothesis"),
+        "label",
+    ),
     "two texts given": ({"b": OTHERS, "label": ["p", "n", "p"], "a": WORDS}, {"text_columns": "b,a"}, ("b", "a"), "label"),
     "column of codes": ({"text": WORDS, "lang": ["en", "de", "en"], "label": ["p", "n", "p"]}, {}, ("text",), "label"),
-    "column of single words": ({"body": WORDS, "aspect": ["food", "price", "food"], "label": ["p", "n", "p"]}, {}, ("body",), "label"),
-    "columns about the row": ({"split": ["train"] * 3, "Created At": ["1 May 2020"] * 3, "source": ["the local news"] * 3, "body": WORDS, "label": ["p", "n", "p"]}, {}, ("body",), "label"),
-    "dates": ({"seen": ["2020-01-02 10:00:00", "2020-01-03", "3.4.2021 8:00"], "body": WORDS, "label": ["p", "n", "p"]}, {}, ("body",), "label"),
-    "text of single words wins by its name": ({"aspect": OTHERS, "text": ["good", "bad", "fine"], "label": ["p", "n", "p"]}, {}, ("text",), "label"),
-    "pair beside what is known of it": ({"genre": ["short fiction"] * 3, "sentence_2": WORDS, "sentence_1": WORDS, "label": ["p", "n", "p"]}, {}, ("sentence_1", "sentence_2"), "label"),
+    "column of single words": (
+        {"body": WORDS, "aspect": ["food", "price", "food"], "label": ["p", "n", "p"]},
+        {},
+        ("body",),
+        "label",
+    ),
+    "columns about the row": (
+        {
+            "split": ["train"] * 3,
+            "Created At": ["1 May 2020"] * 3,
+            "source": ["the local news"] * 3,
+            "body": WORDS,
+            "label": ["p", "n", "p"],
+        },
+        {},
+        ("body",),
+        "label",
+    ),
+    "dates": (
+        {"seen": ["2020-01-02 10:00:00", "2020-01-03", "3.4.2021 8:00"], "body": WORDS, "label": ["p", "n", "p"]},
+        {},
+        ("body",),
+        "label",
+    ),
+    "text of single words wins by its name": (
+        {"aspect": OTHERS, "text": ["good", "bad", "fine"], "label": ["p", "n", "p"]},
+        {},
+        ("text",),
+        "label",
+    ),
+    "pair beside what is known of it": (
+        {"genre": ["short fiction"] * 3, "sentence_2": WORDS, "sentence_1": WORDS, "label": ["p", "n", "p"]},
+        {},
+        ("sentence_1", "sentence_2"),
+        "label",
+    ),
     "name that is no text, alone": ({"source": WORDS, "label": ["p", "n", "p"]}, {}, ("source",), "label"),
-    "numeric columns are no texts": ({"n": [1, 2, 3], "x": ["1.5", "2", "-3"], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
-    "numeric column with gaps": ({"n": [1, None, 3], "x": ["1.5", "", "nan"], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
-    "booleans, lists and nothing are no texts": ({"flag": [True, False, True], "tags": [["x"], [], ["y"]], "none": [None] * 3, "empty": ["", " ", ""], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
+    "numeric columns are no texts": (
+        {"n": [1, 2, 3], "x": ["1.5", "2", "-3"], "text": WORDS, "label": ["p", "n", "p"]},
+        {},
+        ("text",),
+        "label",
+    ),
+    "numeric column with gaps": (
+        {"n": [1, None, 3], "x": ["1.5", "", "nan"], "text": WORDS, "label": ["p", "n", "p"]},
+        {},
+        ("text",),
+        "label",
+    ),
+    "booleans, lists and nothing are no texts": (
+        {
+            "flag": [True, False, True],
+            "tags": [["x"], [], ["y"]],
+            "none": [None] * 3,
+            "empty": ["", " ", ""],
+            "text": WORDS,
+            "label": ["p", "n", "p"],
+        },
+        {},
+        ("text",),
+        "label",
+    ),
     "one word among numbers makes a text": ({"text": ["1", "two", "3"], "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "ids are no texts": ({"id": ["x1", "x2", "x3"], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "index without a name": ({"": [0, 1, 2], "text": WORDS, "label": ["p", "n", "p"]}, {}, ("text",), "label"),
     "spaces around the names": ({" text": WORDS, " Label ": ["p", "n", "p"]}, {}, (" text",), " Label "),
-    "label column given": ({"text": WORDS, "label": ["p", "n", "p"], "tone": ["x", "y", "x"]}, {"label_column": "tone", "text_columns": "text"}, ("text",), "tone"),
-    "one of three texts given": ({"title": OTHERS, "text": WORDS, "author": OTHERS, "label": ["p", "n", "p"]}, {"text_columns": "text"}, ("text",), "label"),
-    "two of three texts given in another order": ({"title": OTHERS, "text": WORDS, "author": OTHERS, "label": ["p", "n", "p"]}, {"text_columns": "text, title"}, ("text", "title"), "label"),
+    "label column given": (
+        {"text": WORDS, "label": ["p", "n", "p"], "tone": ["x", "y", "x"]},
+        {"label_column": "tone", "text_columns": "text"},
+        ("text",),
+        "tone",
+    ),
+    "one of three texts given": (
+        {"title": OTHERS, "text": WORDS, "author": OTHERS, "label": ["p", "n", "p"]},
+        {"text_columns": "text"},
+        ("text",),
+        "label",
+    ),
+    "two of three texts given in another order": (
+        {"title": OTHERS, "text": WORDS, "author": OTHERS, "label": ["p", "n", "p"]},
+        {"text_columns": "text, title"},
+        ("text", "title"),
+        "label",
+    ),
     "numeric texts given": ({"code": ["1", "2", "3"], "label": ["p", "n", "p"]}, {"text_columns": "code"}, ("code",), "label"),
     "name with a comma found": ({"title, body": WORDS, "label": ["p", "n", "p"]}, {}, ("title, body",), "label"),
-    "name with a comma given": ({"title, body": WORDS, "x": OTHERS, "label": ["p", "n", "p"]}, {"text_columns": "title, body"}, ("title, body",), "label"),
-    "names with commas and quotes given": ({"title, body": WORDS, 'the "x"': OTHERS, "label": ["p", "n", "p"]}, {"text_columns": '"title, body","the ""x"""'}, ("title, body", 'the "x"'), "label"),
-}  # fmt: skip
+    "name with a comma given": (
+        {"title, body": WORDS, "x": OTHERS, "label": ["p", "n", "p"]},
+        {"text_columns": "title, body"},
+        ("title, body",),
+        "label",
+    ),
+    "names with commas and quotes given": (
+        {"title, body": WORDS, 'the "x"': OTHERS, "label": ["p", "n", "p"]},
+        {"text_columns": '"title, body","the ""x"""'},
+        ("title, body", 'the "x"'),
+        "label",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -130,31 +213,127 @@ LABELS = ["p", "n", "p"]
 COULD = "label, labels, class, category, target, score"
 # columns of the file, settings, the line
 UNCLEAR = {
-    "no label column": ({"text": WORDS, "tone": LABELS}, {}, f"FILE: expected a label column, none is called {COULD}; name it with --label-column (text, tone)"),
-    "two label columns": ({"text": WORDS, "label": LABELS, "Score": [1, 2, 3]}, {}, "FILE: expected a label column, label, Score could each be it; name it with --label-column (text, label, Score)"),
-    "three texts": ({"title": WORDS, "body": WORDS, "label": LABELS, "note": OTHERS}, {}, "FILE: expected one or two text columns, title ('a b'), body ('a b'), note ('g') could each be one; name them with --text-columns A or A,B"),
-    "two texts": ({"b": OTHERS, "label": LABELS, "a": OTHERS}, {}, "FILE: expected one or two text columns, b ('g'), a ('g') could each be one; name them with --text-columns A or A,B"),
-    "a text and a title": ({"title": WORDS, "text": [None, "x" * 40, "c"], "label": LABELS}, {}, f"FILE: expected one or two text columns, title ('a b'), text ('{'x' * 30}...') could each be one; name them with --text-columns A or A,B"),
-    "a pair and an explanation": ({"premise": WORDS, "hypothesis": WORDS, "why": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, premise ('a b'), hypothesis ('a b'), why ('a b') could each be one; name them with --text-columns A or A,B"),
-    "two pairs": ({"question": WORDS, "sentence": WORDS, "answer": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, question ('a b'), sentence ('a b'), answer ('g') could each be one; name them with --text-columns A or A,B"),
-    "a text in two cases": ({"Text": WORDS, "text": OTHERS, "label": LABELS}, {}, "FILE: expected one or two text columns, Text ('a b'), text ('g') could each be one; name them with --text-columns A or A,B"),
-    "a long text in a column called source": ({"source": ["one two three four five"] * 3, "mt": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, source ('one two three four five'), mt ('a b') could each be one; name them with --text-columns A or A,B"),
-    "texts that do not part their words": ({"a": ["今天天气很好我们"] * 3, "b": ["他昨天去了北京城里"] * 3, "label": LABELS}, {}, "FILE: expected one or two text columns, a ('今天天气很好我们'), b ('他昨天去了北京城里') could each be one; name them with --text-columns A or A,B"),
-    "one with a comma": ({"title, year": WORDS, "text": WORDS, "label": LABELS}, {}, "FILE: expected one or two text columns, \"title, year\" ('a b'), text ('a b') could each be one; name them with --text-columns A or A,B"),
-    "no text": ({"n": [1, 2, 3], "label": LABELS}, {}, "FILE: expected one or two text columns, none of n, label holds words; name them with --text-columns A or A,B"),
-    "the label alone": ({"label": LABELS}, {}, "FILE: expected one or two text columns, none of label holds words; name them with --text-columns A or A,B"),
-    "label column that is not there": ({"text": WORDS, "label": LABELS}, {"label_column": "tone"}, "--label-column tone: FILE has no such column; it has text, label"),
-    "text column that is not there": ({"text": WORDS, "label": LABELS}, {"text_columns": "text,body"}, "--text-columns body: FILE has no such column; it has text, label"),
-    "a column of many that is not there": ({f"c{i}": WORDS for i in range(14)} | {"label": LABELS}, {"text_columns": "body"}, "--text-columns body: FILE has no such column; it has c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, ..."),
-    "the label as a text": ({"text": WORDS, "label": LABELS}, {"text_columns": "text,label"}, "--text-columns text,label: expected one column, or two as A,B, and not the label label"),
-    "one text twice": ({"text": WORDS, "label": LABELS}, {"text_columns": "text,text"}, "--text-columns text,text: expected one column, or two as A,B, and not the label label"),
-    "three texts given": ({"a": WORDS, "b": WORDS, "c": WORDS, "label": LABELS}, {"text_columns": "a,b,c"}, "--text-columns a,b,c: expected one column, or two as A,B, and not the label label"),
-    "no text given": ({"text": WORDS, "label": LABELS}, {"text_columns": ""}, "--text-columns : expected one column, or two as A,B, and not the label label"),
-    "lists of several labels": ({"text": WORDS, "label": [["p", "n"]] * 3}, {}, "FILE: label: expected labels, got ['p', 'n'] in line 1; several labels in one row are not supported"),
-    "labels of objects": ({"text": WORDS, "label": [None, {"name": "p"}, {"name": "n"}]}, {}, "FILE: label: expected labels, got {'name': 'p'} in line 2; name another column with --label-column"),
-    "labels that look the same": ({"text": WORDS, "label": ["spam", "ham", "spam\u200b"]}, {}, r"FILE: label: expected labels that look different, got 'spam' (line 1) and 'spam\u200b' (line 3), which look the same; write them the same"),
-    "labels of nothing": ({"text": WORDS, "label": [None, "", NAN]}, {}, "FILE: label: expected labels, got nan in line 3, which is none, in 3 rows; name another column with --label-column"),
-}  # fmt: skip
+    "no label column": (
+        {"text": WORDS, "tone": LABELS},
+        {},
+        f"FILE: expected a label column, none is called {COULD}; name it with --label-column (text, tone)",
+    ),
+    "two label columns": (
+        {"text": WORDS, "label": LABELS, "Score": [1, 2, 3]},
+        {},
+        "FILE: expected a label column, label, Score could each be it; name it with --label-column (text, label, Score)",
+    ),
+    "three texts": (
+        {"title": WORDS, "body": WORDS, "label": LABELS, "note": OTHERS},
+        {},
+        "FILE: expected one or two text columns, title ('a b'), body ('a b'), note ('g') could each be one; name them with --text-columns A or A,B",
+    ),
+    "two texts": (
+        {"b": OTHERS, "label": LABELS, "a": OTHERS},
+        {},
+        "FILE: expected one or two text columns, b ('g'), a ('g') could each be one; name them with --text-columns A or A,B",
+    ),
+    "a text and a title": (
+        {"title": WORDS, "text": [None, "x" * 40, "c"], "label": LABELS},
+        {},
+        f"FILE: expected one or two text columns, title ('a b'), text ('{'x' * 30}...') could each be one; name them with --text-columns A or A,B",
+    ),
+    "a pair and an explanation": (
+        {"premise": WORDS, "hypothesis": WORDS, "why": WORDS, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, premise ('a b'), hypothesis ('a b'), why ('a b') could each be one; name them with --text-columns A or A,B",
+    ),
+    "two pairs": (
+        {"question": WORDS, "sentence": WORDS, "answer": OTHERS, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, question ('a b'), sentence ('a b'), answer ('g') could each be one; name them with --text-columns A or A,B",
+    ),
+    "a text in two cases": (
+        {"Text": WORDS, "text": OTHERS, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, Text ('a b'), text ('g') could each be one; name them with --text-columns A or A,B",
+    ),
+    "a long text in a column called source": (
+        {"source": ["one two three four five"] * 3, "mt": WORDS, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, source ('one two three four five'), mt ('a b') could each be one; name them with --text-columns A or A,B",
+    ),
+    "texts that do not part their words": (
+        {"a": ["今天天气很好我们"] * 3, "b": ["他昨天去了北京城里"] * 3, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, a ('今天天气很好我们'), b ('他昨天去了北京城里') could each be one; name them with --text-columns A or A,B",
+    ),
+    "one with a comma": (
+        {"title, year": WORDS, "text": WORDS, "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, \"title, year\" ('a b'), text ('a b') could each be one; name them with --text-columns A or A,B",
+    ),
+    "no text": (
+        {"n": [1, 2, 3], "label": LABELS},
+        {},
+        "FILE: expected one or two text columns, none of n, label holds words; name them with --text-columns A or A,B",
+    ),
+    "the label alone": (
+        {"label": LABELS},
+        {},
+        "FILE: expected one or two text columns, none of label holds words; name them with --text-columns A or A,B",
+    ),
+    "label column that is not there": (
+        {"text": WORDS, "label": LABELS},
+        {"label_column": "tone"},
+        "--label-column tone: FILE has no such column; it has text, label",
+    ),
+    "text column that is not there": (
+        {"text": WORDS, "label": LABELS},
+        {"text_columns": "text,body"},
+        "--text-columns body: FILE has no such column; it has text, label",
+    ),
+    "a column of many that is not there": (
+        {f"c{i}": WORDS for i in range(14)} | {"label": LABELS},
+        {"text_columns": "body"},
+        "--text-columns body: FILE has no such column; it has c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, ...",
+    ),
+    "the label as a text": (
+        {"text": WORDS, "label": LABELS},
+        {"text_columns": "text,label"},
+        "--text-columns text,label: expected one column, or two as A,B, and not the label label",
+    ),
+    "one text twice": (
+        {"text": WORDS, "label": LABELS},
+        {"text_columns": "text,text"},
+        "--text-columns text,text: expected one column, or two as A,B, and not the label label",
+    ),
+    "three texts given": (
+        {"a": WORDS, "b": WORDS, "c": WORDS, "label": LABELS},
+        {"text_columns": "a,b,c"},
+        "--text-columns a,b,c: expected one column, or two as A,B, and not the label label",
+    ),
+    "no text given": (
+        {"text": WORDS, "label": LABELS},
+        {"text_columns": ""},
+        "--text-columns : expected one column, or two as A,B, and not the label label",
+    ),
+    "lists of several labels": (
+        {"text": WORDS, "label": [["p", "n"]] * 3},
+        {},
+        "FILE: label: expected labels, got ['p', 'n'] in line 1; several labels in one row are not supported",
+    ),
+    "labels of objects": (
+        {"text": WORDS, "label": [None, {"name": "p"}, {"name": "n"}]},
+        {},
+        "FILE: label: expected labels, got {'name': 'p'} in line 2; name another column with --label-column",
+    ),
+    "labels that look the same": (
+        {"text": WORDS, "label": ["spam", "ham", "spam\u200b"]},
+        {},
+        r"FILE: label: expected labels that look different, got 'spam' (line 1) and 'spam\u200b' (line 3), which look the same; write them the same",
+    ),
+    "labels of nothing": (
+        {"text": WORDS, "label": [None, "", NAN]},
+        {},
+        "FILE: label: expected labels, got nan in line 3, which is none, in 3 rows; name another column with --label-column",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
@@ -204,7 +383,7 @@ CLASSES = {
     "whole numbers with spaces around": ([" 1", "2 ", " 1 "], {}, ("1", "2")),
     "many whole numbers when asked": ([*range(25), *range(25)], {"problem": "classification"}, tuple(map(str, range(25)))),
     "fractions when asked": ([0.5, "1.5", 0.5], {"problem": "classification"}, ("0.5", "1.5")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -228,9 +407,11 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
         f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
     orders = {
-        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True
+        ).stdout
         for seed in "123"
-    }  # fmt: skip
+    }
     assert orders == {"('0001', '001', '01', '1', '02', '2')\n"}
 
 
@@ -245,7 +426,7 @@ SCORES = {
     "many whole numbers when asked": (list(range(21)), {"problem": "regression"}, list(range(21))),
     "lists of one score": ([[0.5], 1.5, "[2.5]"], {}, [0.5, 1.5, 2.5]),
     "whole numbers when asked": ([1, 2, 5], {"problem": "regression"}, [1, 2, 5]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -265,12 +446,28 @@ BAD = {
     "blank label": ({"text": WORDS, "label": ["p", " ", "n"]}, {}, "label: expected n, p, got ' '"),
     "label of NaN": ({"text": WORDS, "label": ["p", NAN, "n"]}, {}, "label: expected n, p, got nan"),
     "label of infinity": ({"text": WORDS, "label": [1, float("inf"), 2]}, {}, "label: expected 1, 2, got inf"),
-    "labels in a list": ({"text": WORDS, "label": ["p", ["p", "n"], "n"]}, {}, "label: expected n, p, got ['p', 'n']; several labels in one row are not supported"),
-    "labels in a list written as text": ({"text": WORDS, "label": ["p", "['p', 'n']", "n"]}, {}, "label: expected n, p, got \"['p', 'n']\"; several labels in one row are not supported"),
+    "labels in a list": (
+        {"text": WORDS, "label": ["p", ["p", "n"], "n"]},
+        {},
+        "label: expected n, p, got ['p', 'n']; several labels in one row are not supported",
+    ),
+    "labels in a list written as text": (
+        {"text": WORDS, "label": ["p", "['p', 'n']", "n"]},
+        {},
+        "label: expected n, p, got \"['p', 'n']\"; several labels in one row are not supported",
+    ),
     "label in an empty list": ({"text": WORDS, "label": ["p", [], "n"]}, {}, "label: expected n, p, got []"),
     "label in an object": ({"text": WORDS, "label": ["p", {"name": "p"}, "n"]}, {}, "label: expected n, p, got {'name': 'p'}"),
-    "several scores": ({"text": WORDS, "label": [0.5, [1.5, 2], 1.5]}, {}, f"{NUMBER} [1.5, 2]; several labels in one row are not supported"),
-    "half of a surrogate pair as label": ({"text": WORDS, "label": ["p", "\ud800", "n"]}, {}, r"label: expected n, p, got '\ud800'"),
+    "several scores": (
+        {"text": WORDS, "label": [0.5, [1.5, 2], 1.5]},
+        {},
+        f"{NUMBER} [1.5, 2]; several labels in one row are not supported",
+    ),
+    "half of a surrogate pair as label": (
+        {"text": WORDS, "label": ["p", "\ud800", "n"]},
+        {},
+        r"label: expected n, p, got '\ud800'",
+    ),
     "label missing": ({"text": WORDS, "label": ["p", NO_KEY, "n"]}, {}, "label: expected n, p, got nothing, the key is missing"),
     "score of null": ({"text": WORDS, "label": [0.5, None, 1.5]}, {}, f"{NUMBER} None"),
     "score of NaN": ({"text": WORDS, "label": [0.5, NAN, 1.5]}, {}, f"{NUMBER} nan"),
@@ -280,11 +477,27 @@ BAD = {
     "true as score": ({"text": WORDS, "label": [0, True, 1]}, {"problem": "regression"}, f"{NUMBER} True"),
     "text of null": ({"text": ["a b", None, "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got None"),
     "text as a number": ({"text": ["a b", 7, "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got 7"),
-    "text missing": ({"text": ["a b", NO_KEY, "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got nothing, the key is missing"),
-    "half of a surrogate pair": ({"text": ["a b", "\ud800", "c"], "label": ["p", "n", "n"]}, {}, "text: expected text, got half of a surrogate pair; the file was not written as UTF-8"),
-    "second text of null": ({"a": WORDS, "b": ["x", None, "y"], "label": ["p", "n", "n"]}, {"text_columns": "a,b"}, "b: expected text, got None"),
-    "id twice": ({"id": [7, "7", 8], "text": WORDS, "label": ["p", "n", "n"]}, {}, "id: expected each id once, got '7' again, first in line 1"),
-}  # fmt: skip
+    "text missing": (
+        {"text": ["a b", NO_KEY, "c"], "label": ["p", "n", "n"]},
+        {},
+        "text: expected text, got nothing, the key is missing",
+    ),
+    "half of a surrogate pair": (
+        {"text": ["a b", "\ud800", "c"], "label": ["p", "n", "n"]},
+        {},
+        "text: expected text, got half of a surrogate pair; the file was not written as UTF-8",
+    ),
+    "second text of null": (
+        {"a": WORDS, "b": ["x", None, "y"], "label": ["p", "n", "n"]},
+        {"text_columns": "a,b"},
+        "b: expected text, got None",
+    ),
+    "id twice": (
+        {"id": [7, "7", 8], "text": WORDS, "label": ["p", "n", "n"]},
+        {},
+        "id: expected each id once, got '7' again, first in line 1",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -430,10 +643,14 @@ def own_rows(count, seed, label):
     for i in range(count):
         goodness = i % 3
         words = rng.choices(["fox", "cat", "slept", "the"], k=90 if i % 10 == 9 else 6)
-        rows.append({
-            "key": i, "title, short": " ".join(words),
-            "body": ("red", "white", "green")[goodness], "tone": ("Bad", "good", "so-so")[goodness] if label is None else label(goodness),
-        })  # fmt: skip
+        rows.append(
+            {
+                "key": i,
+                "title, short": " ".join(words),
+                "body": ("red", "white", "green")[goodness],
+                "tone": ("Bad", "good", "so-so")[goodness] if label is None else label(goodness),
+            }
+        )
     return rows
 
 
@@ -484,9 +701,16 @@ def test_saved_model_knows_columns_and_labels(classified):
     config = json.loads((classified[1] / "model" / "config.json").read_text())
     assert config["id2label"] == {"0": "Bad", "1": "good", "2": "so-so"}
     assert config["debft"] == {
-        "task": "text", "text_columns": '"title, short",body', "label_column": "tone", "problem": "classification",
-        "max_seq_length": 32, "swap_texts": False, "truncation": "longest_first", "seed": 42, "precision": "fp32",
-    }  # fmt: skip
+        "task": "text",
+        "text_columns": '"title, short",body',
+        "label_column": "tone",
+        "problem": "classification",
+        "max_seq_length": 32,
+        "swap_texts": False,
+        "truncation": "longest_first",
+        "seed": 42,
+        "precision": "fp32",
+    }
 
 
 def test_model_alone_evaluates_and_predicts_with_the_users_names(classified, tmp_path):
@@ -514,9 +738,11 @@ def test_model_is_trained_on_with_its_own_order_of_labels(classified, tmp_path):
     """Labels that come in another order in new data mean what they meant."""
     _, run, data, _ = classified
     recipe = replace(
-        recipe_for(data, label_column="tone", text_columns='"title, short",body', max_steps=1, from_scratch=False, learning_rate=1e-9),
+        recipe_for(
+            data, label_column="tone", text_columns='"title, short",body', max_steps=1, from_scratch=False, learning_rate=1e-9
+        ),
         model=str(run / "model"),
-    )  # fmt: skip
+    )
     assert finetune(recipe, tmp_path / "run").scores["validation/accuracy"] > 60
 
 

@@ -20,8 +20,10 @@ HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor sc
 def spoilt(tmp_path):
     """100 + 2 x 20 rows, of which 5 and 1 are bad."""
     root = write_mnli(tmp_path / "data")
-    for split, bad in (("train", {3: b"cut", 8: b"a\tb\tmaybe", 11: b"\xff\tb\tneutral", 50: b"a\tb\t", 101: b""}),
-                       ("validation_matched", {2: b"a\tb\t-1"})):  # fmt: skip
+    for split, bad in (
+        ("train", {3: b"cut", 8: b"a\tb\tmaybe", 11: b"\xff\tb\tneutral", 50: b"a\tb\t", 101: b""}),
+        ("validation_matched", {2: b"a\tb\t-1"}),
+    ):
         path = root / "mnli" / f"{split}.tsv"
         lines = path.read_bytes().splitlines()
         path.write_bytes(b"\n".join(bad.get(number, line) for number, line in enumerate(lines, start=1)) + b"\n")

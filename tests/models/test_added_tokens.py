@@ -150,11 +150,22 @@ def test_added_token_that_cannot_have_its_id_is_refused(changes, message, tmp_pa
         build_tokenizer(ModelFiles(name="m", path=path))
 
 
-@pytest.mark.parametrize(("file", "changes", "message"), [
-    ("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer_class: expected BertTokenizer for vocab.txt, got BertJapaneseTokenizer"),
-    ("config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer_class: expected BertTokenizer for vocab.txt, got BertJapaneseTokenizer"),
-    ("special_tokens_map.json", {"cls_token": "<s>"}, "cls_token: expected [CLS] beside vocab.txt, got <s>"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            "tokenizer_class: expected BertTokenizer for vocab.txt, got BertJapaneseTokenizer",
+        ),
+        (
+            "config.json",
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            "tokenizer_class: expected BertTokenizer for vocab.txt, got BertJapaneseTokenizer",
+        ),
+        ("special_tokens_map.json", {"cls_token": "<s>"}, "cls_token: expected [CLS] beside vocab.txt, got <s>"),
+    ],
+)
 def test_vocabulary_of_another_kind_of_tokenizer_is_refused(file, changes, message, tmp_path):
     path = BY_NAME["bert"].write(tmp_path / "m")
     (path / "tokenizer.json").unlink()

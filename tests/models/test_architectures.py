@@ -36,10 +36,22 @@ from debft.training.run import finetune
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
 TEXTS = [
-    "the white fox slept in the garden .", "  the  fox  slept ", "Café naïve façade", "他说，妈妈，我回来了。", "a 👍🏽 b", "e\u0301 ＡＢ ﬁ", "",
-    "In 1,990 there 3, x 1990, 20, ``q'' ", "हिन्दी में", "x<sep>y </s> <s> <pad> <mask> [SEP] [CLS] <cls> <eod>", "The CAT", "£5 – (a)",
-    "\t\n x\u00a0y\u200bz\u3000", "Он дома", "\x1cq\x85r",
-]  # fmt: skip
+    "the white fox slept in the garden .",
+    "  the  fox  slept ",
+    "Café naïve façade",
+    "他说，妈妈，我回来了。",
+    "a 👍🏽 b",
+    "e\u0301 ＡＢ ﬁ",
+    "",
+    "In 1,990 there 3, x 1990, 20, ``q'' ",
+    "हिन्दी में",
+    "x<sep>y </s> <s> <pad> <mask> [SEP] [CLS] <cls> <eod>",
+    "The CAT",
+    "£5 – (a)",
+    "\t\n x\u00a0y\u200bz\u3000",
+    "Он дома",
+    "\x1cq\x85r",
+]
 PAIRS = [("the fox slept .", "a cat"), (TEXTS[0] * 3, "the Fox"), ("É", TEXTS[0]), ("", "x"), ("the dog worked in the garden", "")]
 
 
@@ -152,8 +164,12 @@ def test_longest_input_is_what_the_model_can_take(architecture, files, mnli):
 def test_head_dropout_is_set_in_the_module_before_the_classifier(kind, tmp_path, mnli):
     architecture = next(a for a in ARCHITECTURES if a.config["model_type"] == kind)
     files = ModelFiles(name=kind, path=architecture.write(tmp_path / kind))
-    where = {"roberta": "classifier.dropout", "xlm-roberta": "classifier.dropout", "electra": "classifier.dropout",
-             "xlnet": "sequence_summary.last_dropout"}.get(kind, "dropout")  # fmt: skip
+    where = {
+        "roberta": "classifier.dropout",
+        "xlm-roberta": "classifier.dropout",
+        "electra": "classifier.dropout",
+        "xlnet": "sequence_summary.last_dropout",
+    }.get(kind, "dropout")
     assert fresh(files, mnli, head_dropout=0.37).get_submodule(where).p == 0.37
     assert fresh(files, mnli).get_submodule(where).p == 0.1
 
@@ -201,10 +217,16 @@ def test_lost_weight_of_the_encoder_is_an_error(architecture, files, mnli):
 
 def recipe_for(architecture, root, **changes):
     settings = {
-        "task": "mnli", "data": str(write_mnli(root / "data", train=16, dev=12)), "model": str(architecture.write(root / "model")),
-        "train.train_batch_size": 16, "train.num_train_epochs": 30, "train.learning_rate": 5e-3, "text.max_seq_length": 64,
-        "runtime.save_steps": None, "runtime.micro_batch_tokens": 2048,
-    }  # fmt: skip
+        "task": "mnli",
+        "data": str(write_mnli(root / "data", train=16, dev=12)),
+        "model": str(architecture.write(root / "model")),
+        "train.train_batch_size": 16,
+        "train.num_train_epochs": 30,
+        "train.learning_rate": 5e-3,
+        "text.max_seq_length": 64,
+        "runtime.save_steps": None,
+        "runtime.micro_batch_tokens": 2048,
+    }
     return load_recipe(recipe_path("demo"), settings | changes)
 
 
@@ -290,7 +312,7 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_pat
 
 @pytest.mark.parametrize("name", ["roberta", "electra", "xlm-roberta"])
 def test_more_tokens_than_positions_are_refused(name, tmp_path):
-    with pytest.raises(InputError, match=r"train\.max_seq_length: expected at most the 128 positions of"):
+    with pytest.raises(InputError, match=r"text\.max_seq_length: expected at most the 128 positions of"):
         finetune(recipe_for(BY_NAME[name], tmp_path, **{"text.max_seq_length": 129}), tmp_path / "run")
 
 
@@ -337,14 +359,23 @@ def test_accents_stay_where_the_settings_of_xlnet_say_so(tmp_path):
 
 
 BROKEN = {
-    "merges": ("roberta", "merges.txt", "#version: 0.2\nq zz\n", r"merges\.txt: expected two pieces of vocab\.json in each line, got 'q zz'"),
+    "merges": (
+        "roberta",
+        "merges.txt",
+        "#version: 0.2\nq zz\n",
+        r"merges\.txt: expected two pieces of vocab\.json in each line, got 'q zz'",
+    ),
     "no special": ("deberta", "vocab.json", '{"a": 0}', r"vocab\.json: expected a vocabulary with \[PAD\], found none"),
     "no JSON": ("deberta", "vocab.json", "{", r"vocab\.json: expected a byte-level BPE vocabulary beside merges\.txt"),
     "settings": ("deberta", "tokenizer_config.json", "{", r"tokenizer_config\.json: expected JSON"),
     "no model": ("xlnet", "spiece.model", "\xff", r"spiece\.model: expected a SentencePiece model.*copy spiece\.model again"),
-    "other pieces": ("xlm-roberta", "sentencepiece.bpe.model", BY_NAME["deberta-v3"].files()["spm.model"],
-                     r"expected a SentencePiece unigram model with <s>, </s>, <unk>, got no piece <s>"),
-}  # fmt: skip
+    "other pieces": (
+        "xlm-roberta",
+        "sentencepiece.bpe.model",
+        BY_NAME["deberta-v3"].files()["spm.model"],
+        r"expected a SentencePiece unigram model with <s>, </s>, <unk>, got no piece <s>",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -382,10 +413,15 @@ SQUAD_SIZES = {"max_seq_length": 64, "doc_stride": 16, "max_question_length": 16
 
 def squad_recipe(architecture, root):
     overrides = {
-        "model": str(architecture.write(root / "model")), "train.max_steps": 30, "train.max_train_samples": 120,
-        "train.max_eval_samples": 30, "train.train_batch_size": 16, "train.learning_rate": 3e-3, "train.num_train_epochs": 5,
+        "model": str(architecture.write(root / "model")),
+        "train.max_steps": 30,
+        "train.max_train_samples": 120,
+        "train.max_eval_samples": 30,
+        "train.train_batch_size": 16,
+        "train.learning_rate": 3e-3,
+        "train.num_train_epochs": 5,
         **dotted(SQUAD_SIZES),
-    }  # fmt: skip
+    }
     return load_recipe(recipe_path("squad2/demo"), overrides)
 
 

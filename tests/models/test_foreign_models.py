@@ -86,8 +86,10 @@ def test_order_of_outputs_without_names_is_told(saved, capsys, task):
 def test_named_outputs_are_taken_by_name_without_a_word(saved, tmp_path, capsys):
     model = named(saved[3], tmp_path / "m", ["CONTRADICTION", "NEUTRAL", "ENTAILMENT"])
     assert list(scores(loading.load_predictor(model, "mnli", "fp32"), premise=["a"], hypothesis=["b"])[0]) == [
-        "contradiction", "neutral", "entailment",
-    ]  # fmt: skip
+        "contradiction",
+        "neutral",
+        "entailment",
+    ]
     assert "names no labels" not in capsys.readouterr().err
 
 
@@ -108,8 +110,17 @@ def test_names_that_leave_an_output_out_or_come_twice_are_refused(saved, tmp_pat
 # ---- types of model that FAMILIES does not have ----
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "the", "in", "of", "to", "fox", "slept", "dog", "[E1]", "<eos>"]
-SMALL = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": len(WORDS),
-         "max_position_embeddings": 40, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
+SMALL = {
+    "hidden_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "vocab_size": len(WORDS),
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 NAMES = {
     "cls_token": "<s>",
     "sep_token": "</s>",

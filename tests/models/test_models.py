@@ -119,10 +119,19 @@ def test_head_dropout_of_the_recipe_is_the_one_before_the_classifier(demo_model,
 
 def test_every_alias_of_the_tables_is_there():
     assert set(MODELS) == {
-        "deberta-v3-xsmall", "deberta-v3-small", "deberta-v3-base", "deberta-v3-large", "mdeberta-v3-base",
-        "deberta-v2-xxlarge", "deberta-base", "roberta-base", "xlnet-base", "electra-base", "xlm-roberta-base",
+        "deberta-v3-xsmall",
+        "deberta-v3-small",
+        "deberta-v3-base",
+        "deberta-v3-large",
+        "mdeberta-v3-base",
+        "deberta-v2-xxlarge",
+        "deberta-base",
+        "roberta-base",
+        "xlnet-base",
+        "electra-base",
+        "xlm-roberta-base",
         "all-minilm-l6-v2",
-    }  # fmt: skip
+    }
     assert set(HEAD_DROPOUT) >= {"deberta-v2", "deberta", "roberta", "xlnet", "electra", "xlm-roberta"}
 
 
@@ -236,12 +245,23 @@ def test_longest_input_is_what_the_model_has_positions_for(config, longest):
 
 def takes(kind: str, length: int) -> bool:
     """Whether transformers' own model of this type, with 40 positions, takes so many tokens."""
-    small = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 20,
-             "pad_token_id": 1, "max_position_embeddings": 40}  # fmt: skip
+    small = {
+        "hidden_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "vocab_size": 20,
+        "pad_token_id": 1,
+        "max_position_embeddings": 40,
+    }
     boxes = {"coordinate_size": 2, "shape_size": 2, "visual_embed": False} if kind == "layoutlmv3" else {}
-    more = {"luke": {"entity_vocab_size": 4, "entity_emb_size": 4}, "lilt": {"channel_shrink_ratio": 1},
-            "markuplm": {"max_depth": 2, "xpath_unit_hidden_size": 2}, "longformer": {"attention_window": 8},
-            "xmod": {"languages": ["en_XX"], "default_language": "en_XX"}}  # fmt: skip
+    more = {
+        "luke": {"entity_vocab_size": 4, "entity_emb_size": 4},
+        "lilt": {"channel_shrink_ratio": 1},
+        "markuplm": {"max_depth": 2, "xpath_unit_hidden_size": 2},
+        "longformer": {"attention_window": 8},
+        "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    }
     config = AutoConfig.for_model(kind, **small, **boxes, **more.get(kind, {}))
     with torch.inference_mode():
         try:
@@ -263,8 +283,12 @@ def test_every_type_that_counts_behind_the_padding_is_known():
     marks = ("create_position_ids_from_input_ids", "padding_idx + 1")
     folders = {kind: kind.replace("-", "_") for kind in USABLE}
     folders["data2vec-text"] = "data2vec"
-    kinds = {kind for kind, folder in folders.items() for file in models.glob(f"{folder}/modeling_*.py")
-             if any(mark in file.read_text(encoding="utf-8") for mark in marks)}  # fmt: skip
+    kinds = {
+        kind
+        for kind, folder in folders.items()
+        for file in models.glob(f"{folder}/modeling_*.py")
+        if any(mark in file.read_text(encoding="utf-8") for mark in marks)
+    }
     assert kinds == set(BEHIND_THE_PADDING)
 
 

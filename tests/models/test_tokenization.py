@@ -16,19 +16,89 @@ from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.vocabulary import tokenizer_from_spm
 
 NASTY = [
-    "", " ", "   ", "\t\n ", "\x00\x01\x02", "a\x00b", "\x01a", "a\x01", "a\u200bb", "\ufeffabc", "ﬁ ﬂ ﬃ", "ﬁ\u0301", "ＡＢＣ１２３", "Ａ\u0301",
-    "e\u0301", "e\u0301\u0302", "a\u0323\u0302", "a\u0302\u0323", "q\u0323\u0307", "\u1ea1\u0302", "한국어", "ᄒ", "\u1112\u1161\u11ab",
-    "\uac00\u11a8", "㉠\x13ㅏ", "ㄱㅏㄱ", "ｶﾞ ﾊﾟ", "👩‍👩‍👧‍👦 👍🏽", "🇩🇪", "[SEP] [CLS] [MASK] [PAD] [UNK]", "a[SEP]b", "[[SEP]]", "<s>", "▁▁ a ▁",
-    " \u3000 a\u00a0b ", "ก็ นี้ น้ำ", "हिन्दी क़", "a\r\nb", "\u2028x\u2029", "x\u0085y", "½ ① ㎏ ™", "Ǆ ſ ﷺ", "\u0344", "o\u0344", "\u1e9b\u0323",
-    "\U0001d400", "\u2126 \u212b", "\ufffd", "a\u0301" * 50, "\u00adsoft", "\u2060w", "zalgo Z̵̡͕͈a̶̛͓l̸̙̕", "\x7f", "\x1f", "）̶", "Ελληνικά ᾄ ᾂ", "ệ Ǻ ǖ",
-    "a" * 100_000, "ab c " * 20_000, "你" * 100_000, "e\u0301" * 50_000,
-]  # fmt: skip
+    "",
+    " ",
+    "   ",
+    "\t\n ",
+    "\x00\x01\x02",
+    "a\x00b",
+    "\x01a",
+    "a\x01",
+    "a\u200bb",
+    "\ufeffabc",
+    "ﬁ ﬂ ﬃ",
+    "ﬁ\u0301",
+    "ＡＢＣ１２３",
+    "Ａ\u0301",
+    "e\u0301",
+    "e\u0301\u0302",
+    "a\u0323\u0302",
+    "a\u0302\u0323",
+    "q\u0323\u0307",
+    "\u1ea1\u0302",
+    "한국어",
+    "ᄒ",
+    "\u1112\u1161\u11ab",
+    "\uac00\u11a8",
+    "㉠\x13ㅏ",
+    "ㄱㅏㄱ",
+    "ｶﾞ ﾊﾟ",
+    "👩‍👩‍👧‍👦 👍🏽",
+    "🇩🇪",
+    "[SEP] [CLS] [MASK] [PAD] [UNK]",
+    "a[SEP]b",
+    "[[SEP]]",
+    "<s>",
+    "▁▁ a ▁",
+    " \u3000 a\u00a0b ",
+    "ก็ นี้ น้ำ",
+    "हिन्दी क़",
+    "a\r\nb",
+    "\u2028x\u2029",
+    "x\u0085y",
+    "½ ① ㎏ ™",
+    "Ǆ ſ ﷺ",
+    "\u0344",
+    "o\u0344",
+    "\u1e9b\u0323",
+    "\U0001d400",
+    "\u2126 \u212b",
+    "\ufffd",
+    "a\u0301" * 50,
+    "\u00adsoft",
+    "\u2060w",
+    "zalgo Z̵̡͕͈a̶̛͓l̸̙̕",
+    "\x7f",
+    "\x1f",
+    "）̶",
+    "Ελληνικά ᾄ ᾂ",
+    "ệ Ǻ ǖ",
+    "a" * 100_000,
+    "ab c " * 20_000,
+    "你" * 100_000,
+    "e\u0301" * 50_000,
+]
 # Where rules of the character map meet: bases, marks, jamo, compatibility forms, controls.
 BLOCKS = [
-    (0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x530), (0x590, 0x700), (0x900, 0xA00), (0xD00, 0xE80), (0x1100, 0x1200),
-    (0x1E00, 0x2070), (0x2070, 0x2500), (0x3000, 0x3400), (0x4E00, 0x4F00), (0xAC00, 0xAD00), (0xF900, 0xFE00), (0xFE00, 0x10000),
-    (0x1F300, 0x1F700), (0x1D100, 0x1D500), (0x00, 0x20),
-]  # fmt: skip
+    (0x20, 0x7F),
+    (0xA0, 0x250),
+    (0x300, 0x370),
+    (0x370, 0x530),
+    (0x590, 0x700),
+    (0x900, 0xA00),
+    (0xD00, 0xE80),
+    (0x1100, 0x1200),
+    (0x1E00, 0x2070),
+    (0x2070, 0x2500),
+    (0x3000, 0x3400),
+    (0x4E00, 0x4F00),
+    (0xAC00, 0xAD00),
+    (0xF900, 0xFE00),
+    (0xFE00, 0x10000),
+    (0x1F300, 0x1F700),
+    (0x1D100, 0x1D500),
+    (0x00, 0x20),
+]
 THICK = [
     0x300,
     0x301,
@@ -110,8 +180,10 @@ def test_ids_equal_sentencepiece_on_every_character(ours, oracle, plane):
 def test_ids_equal_sentencepiece_on_random_mixtures(ours, oracle, count):
     rng = random.Random(20_26)
     pools = [range(*block) for block in BLOCKS] + [THICK, THICK]
-    texts = ["".join(chr(rng.choice(rng.choice(chosen))) for _ in range(rng.randint(1, 14)))
-             for chosen in (rng.choices(pools, k=rng.randint(1, 3)) for _ in range(count))]  # fmt: skip
+    texts = [
+        "".join(chr(rng.choice(rng.choice(chosen))) for _ in range(rng.randint(1, 14)))
+        for chosen in (rng.choices(pools, k=rng.randint(1, 3)) for _ in range(count))
+    ]
     wrong = [text for text, a, b in zip(texts, ids(ours, texts), oracle.encode(texts), strict=True) if a != b]
     assert wrong == []
 

@@ -17,11 +17,22 @@ SCORES = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy":
 def result(mnli):
     recipe = load_recipe(recipe_path("mnli/deberta-v3-small"))
     return RunResult(
-        task="mnli", model=recipe.model, status="complete", scores=SCORES, published=beside_published(recipe, mnli, SCORES),
-        not_compared=None, num_examples={}, num_train_examples=1, num_tokens=1, steps=10, peak_memory_bytes=2**30, data=RowsOfRun(source="hub", fingerprints={}),
+        task="mnli",
+        model=recipe.model,
+        status="complete",
+        scores=SCORES,
+        published=beside_published(recipe, mnli, SCORES),
+        not_compared=None,
+        num_examples={},
+        num_train_examples=1,
+        num_tokens=1,
+        steps=10,
+        peak_memory_bytes=2**30,
+        data=RowsOfRun(source="hub", fingerprints={}),
         timing=Timing(train_seconds=75.0, eval_seconds=5.0, examples_per_second=9480.0, tokens_per_second=1.0),
-        recipe=asdict(recipe), environment={},
-    )  # fmt: skip
+        recipe=asdict(recipe),
+        environment={},
+    )
 
 
 def shown(result, tmp_path, capsys):

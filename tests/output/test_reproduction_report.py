@@ -53,29 +53,58 @@ def run(task: str, model: str, seed: int, scores: dict[str, float], **changes: A
     off = rng.uniform(-1, 1)
     way = [(step, 1 - 0.5 ** (step / 3000)) for step in range(3000, 18400, 3000)]
     values = {
-        "id": run_id, "directory": f"runs/{run_id}", "rows": [model], "task": task, "model": model, "sift_weight": 0.0, "seed": seed,
-        "status": "complete", "error": None, "recipe": f"{task}/{model}", "recipe_hash": "0123456789abcdef", "dialect": "card",
-        "starts_from": None, "data": "hub", "fingerprints": {"train": "9f2c1e7a", "validation": "77aa01bc"},
+        "id": run_id,
+        "directory": f"runs/{run_id}",
+        "rows": [model],
+        "task": task,
+        "model": model,
+        "sift_weight": 0.0,
+        "seed": seed,
+        "status": "complete",
+        "error": None,
+        "recipe": f"{task}/{model}",
+        "recipe_hash": "0123456789abcdef",
+        "dialect": "card",
+        "starts_from": None,
+        "data": "hub",
+        "fingerprints": {"train": "9f2c1e7a", "validation": "77aa01bc"},
         "environment": {"debft": "0.1.0", "torch": "2.13.0", "device": "cuda:0", "precision": "bf16"},
-        "command": f"debft {task} --recipe {task}/{model} --seed {seed} --output runs/{run_id}", "labels": [], "scores": scores,
-        "steps": 18408, "num_train_examples": 392_702, "num_tokens": 15_700_000, "train_seconds": 121.4 + rng.uniform(0, 9),
-        "eval_seconds": 4.2, "examples_per_second": 9480.0 + rng.uniform(-300, 300), "tokens_per_second": 379_000.0,
+        "command": f"debft {task} --recipe {task}/{model} --seed {seed} --output runs/{run_id}",
+        "labels": [],
+        "scores": scores,
+        "steps": 18408,
+        "num_train_examples": 392_702,
+        "num_tokens": 15_700_000,
+        "train_seconds": 121.4 + rng.uniform(0, 9),
+        "eval_seconds": 4.2,
+        "examples_per_second": 9480.0 + rng.uniform(-300, 300),
+        "tokens_per_second": 379_000.0,
         "peak_memory_bytes": 5 * 2**30,
         "curve": Curve(
-            step=steps, loss=[0.28 + 0.03 * off + 0.8 * 0.5 ** (step / 1800) + rng.gauss(0, 0.012) for step in steps],
+            step=steps,
+            loss=[0.28 + 0.03 * off + 0.8 * 0.5 ** (step / 1800) + rng.gauss(0, 0.012) for step in steps],
             evaluations=[
                 {"step": step, "scores": {name: value * (0.9 + 0.1 * up) + 0.4 * off * (1 - up) for name, value in scores.items()}}
                 for step, up in way
             ],
         ),
-    }  # fmt: skip
+    }
     return ReportedRun(**values | changes)
 
 
 def blank(task: str, model: str, seed: int, **changes: Any) -> ReportedRun:
     """A run that measured nothing."""
-    unknown = ("steps", "num_train_examples", "num_tokens", "train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second",
-               "peak_memory_bytes", "environment")  # fmt: skip
+    unknown = (
+        "steps",
+        "num_train_examples",
+        "num_tokens",
+        "train_seconds",
+        "eval_seconds",
+        "examples_per_second",
+        "tokens_per_second",
+        "peak_memory_bytes",
+        "environment",
+    )
     return run(
         task, model, seed, {}, **dict.fromkeys(unknown), curve=Curve(step=[], loss=[], evaluations=[]), fingerprints={}, **changes
     )
@@ -86,12 +115,37 @@ def cell(
 ) -> Cell:
     """A cell that nothing was run for."""
     values = {
-        "row": row, "model": model, "sift": False, "column": column, "header": header, "task": task, "score": score, "cell": printed,
-        "value": value, "spread": None, "seeds": None, "note": None, "source": "https://example.org/cards, section \"Results\"",
-        "recipe": f"{task}/{model}", "recipe_source": "https://example.org/cards", "dialect": "card", "ours": False, "labels": [], "n": 0,
-        "mean": None, "sd": None, "low": None, "high": None, "difference": None, "margin": 0.5, "tolerance": None, "verdict": "not run",
-        "verdict_text": "not run", "problem": None, "runs": [],
-    }  # fmt: skip
+        "row": row,
+        "model": model,
+        "sift": False,
+        "column": column,
+        "header": header,
+        "task": task,
+        "score": score,
+        "cell": printed,
+        "value": value,
+        "spread": None,
+        "seeds": None,
+        "note": None,
+        "source": 'https://example.org/cards, section "Results"',
+        "recipe": f"{task}/{model}",
+        "recipe_source": "https://example.org/cards",
+        "dialect": "card",
+        "ours": False,
+        "labels": [],
+        "n": 0,
+        "mean": None,
+        "sd": None,
+        "low": None,
+        "high": None,
+        "difference": None,
+        "margin": 0.5,
+        "tolerance": None,
+        "verdict": "not run",
+        "verdict_text": "not run",
+        "problem": None,
+        "runs": [],
+    }
     return Cell(**values | changes)
 
 
@@ -108,10 +162,18 @@ def scored(cell: Cell, runs: list[ReportedRun]) -> Cell:
         verdict = "reproduced" if abs(difference) + half <= 0.55 else "undecided"
     reasons = {"labelled": ", ".join(cell.labels), "undecided": "about 9 seeds would decide"}
     return replace(
-        cell, n=n, mean=mean, sd=sd, low=half and mean - half, high=half and mean + half, difference=difference, tolerance=0.55,
-        verdict=verdict, runs=[run.id for run in runs],
+        cell,
+        n=n,
+        mean=mean,
+        sd=sd,
+        low=half and mean - half,
+        high=half and mean + half,
+        difference=difference,
+        tolerance=0.55,
+        verdict=verdict,
+        runs=[run.id for run in runs],
         verdict_text=f"{verdict} ({reasons[verdict]})" if verdict in reasons else verdict,
-    )  # fmt: skip
+    )
 
 
 def mnli_cells(row: str, model: str, printed: str, values: tuple[float, float], **changes: Any) -> list[Cell]:
@@ -124,9 +186,17 @@ def mnli_cells(row: str, model: str, printed: str, values: tuple[float, float], 
 def mnli_runs(model: str, matched: float, mismatched: float, seeds=SEEDS) -> list[ReportedRun]:
     rng = random.Random(model)
     return [
-        run("mnli", model, seed, {"validation_matched/accuracy": rng.gauss(matched, 0.12), "validation_mismatched/accuracy": rng.gauss(mismatched, 0.15)})
+        run(
+            "mnli",
+            model,
+            seed,
+            {
+                "validation_matched/accuracy": rng.gauss(matched, 0.12),
+                "validation_mismatched/accuracy": rng.gauss(mismatched, 0.15),
+            },
+        )
         for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
 def squad_part() -> tuple[list[Cell], list[ReportedRun]]:
@@ -157,8 +227,24 @@ def squad_part() -> tuple[list[Cell], list[ReportedRun]]:
 
 
 def languages_part() -> tuple[list[Cell], list[ReportedRun]]:
-    printed = {"avg": 79.8, "en": 88.2, "fr": 82.6, "es": 84.4, "de": 82.7, "el": 82.3, "bg": 82.4, "ru": 80.8, "tr": 79.5, "ar": 78.5,
-               "vi": 78.1, "th": 76.4, "zh": 79.5, "hi": 75.9, "sw": 73.9, "ur": 72.4}  # fmt: skip
+    printed = {
+        "avg": 79.8,
+        "en": 88.2,
+        "fr": 82.6,
+        "es": 84.4,
+        "de": 82.7,
+        "el": 82.3,
+        "bg": 82.4,
+        "ru": 80.8,
+        "tr": 79.5,
+        "ar": 78.5,
+        "vi": 78.1,
+        "th": 76.4,
+        "zh": 79.5,
+        "hi": 75.9,
+        "sw": 73.9,
+        "ur": 72.4,
+    }
     rng = random.Random(7)
     runs = [
         run(
@@ -170,10 +256,20 @@ def languages_part() -> tuple[list[Cell], list[ReportedRun]]:
         for seed in SEEDS
     ]
     cells = [
-        cell("mDeBERTa-base", "mdeberta-v3-base", name, name, "xnli", f"test.{name}/accuracy", "79.8+/-0.2" if name == "avg" else f"{value}", value,
-             spread=0.2 if name == "avg" else None, seeds=5 if name == "avg" else None)
+        cell(
+            "mDeBERTa-base",
+            "mdeberta-v3-base",
+            name,
+            name,
+            "xnli",
+            f"test.{name}/accuracy",
+            "79.8+/-0.2" if name == "avg" else f"{value}",
+            value,
+            spread=0.2 if name == "avg" else None,
+            seeds=5 if name == "avg" else None,
+        )
         for name, value in printed.items()
-    ]  # fmt: skip
+    ]
     return [scored(one, runs) for one in cells], runs
 
 
@@ -195,27 +291,64 @@ def everything() -> Report:
     squad_cells, squad_runs = squad_part()
     language_cells, language_runs = languages_part()
     cells = [
-        cell("RoBERTa-base", "roberta-base", "mnli", "MNLI-m/mm (ACC)", "mnli", "validation_matched/accuracy", "87.6/-", 87.6, recipe=None, recipe_source=None),
-        cell("RoBERTa-base", "roberta-base", "mnli", "MNLI-m/mm (ACC)", "mnli", "validation_mismatched/accuracy", "87.6/-", None, recipe=None, recipe_source=None),
-        *squad_cells, scored(x[0], xsmall), scored(x[1], xsmall), scored(s[0], small),
-        scored(s[1], small), scored(b[0], base), scored(b[1], base), *language_cells,
-    ]  # fmt: skip
+        cell(
+            "RoBERTa-base",
+            "roberta-base",
+            "mnli",
+            "MNLI-m/mm (ACC)",
+            "mnli",
+            "validation_matched/accuracy",
+            "87.6/-",
+            87.6,
+            recipe=None,
+            recipe_source=None,
+        ),
+        cell(
+            "RoBERTa-base",
+            "roberta-base",
+            "mnli",
+            "MNLI-m/mm (ACC)",
+            "mnli",
+            "validation_mismatched/accuracy",
+            "87.6/-",
+            None,
+            recipe=None,
+            recipe_source=None,
+        ),
+        *squad_cells,
+        scored(x[0], xsmall),
+        scored(x[1], xsmall),
+        scored(s[0], small),
+        scored(s[1], small),
+        scored(b[0], base),
+        scored(b[1], base),
+        *language_cells,
+    ]
     waiting = blank("mnli", "deberta-v3-base", 2, status="not run")
     return Report(
         table=ReportedTable(
-            name="deberta-v3", title="Dev results of the DeBERTa-v3 model cards", kind="published",
-            source="https://example.org/cards, section \"Results\"", note="cells as printed",
+            name="deberta-v3",
+            title="Dev results of the DeBERTa-v3 model cards",
+            kind="published",
+            source='https://example.org/cards, section "Results"',
+            note="cells as printed",
         ),
-        command="debft reproduce deberta-v3 --seeds 5", made="2026-11-22T05:40:00Z",
-        versions={"debft": "0.1.0", "python": "3.11.7", "torch": "2.13.0"}, rule=RULE, cells=cells,
+        command="debft reproduce deberta-v3 --seeds 5",
+        made="2026-11-22T05:40:00Z",
+        versions={"debft": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+        rule=RULE,
+        cells=cells,
         runs=[*squad_runs, *xsmall, *small, *base, waiting, *language_runs],
         others=[
             OtherRun(
-                id="mnli-deberta-v3-xsmall/seed-1-ab12cd34-00000000", directory="runs/other", beside=xsmall[0].id,
-                status="complete", made_by="code 0123456789abcdef, torch 2.12.0 (here 2.13.0)",
-            ),
+                id="mnli-deberta-v3-xsmall/seed-1-ab12cd34-00000000",
+                directory="runs/other",
+                beside=xsmall[0].id,
+                status="complete",
+                made_by="code 0123456789abcdef, torch 2.12.0 (here 2.13.0)",
+            )
         ],
-    )  # fmt: skip
+    )
 
 
 def with_cell(report: Report, number: int, **changes: Any) -> Report:
@@ -247,18 +380,28 @@ def worst() -> Report:
     names = {run.id: f"{HOSTILE}/seed-{number}" for number, run in enumerate(report.runs)}
     runs = [
         replace(
-            one, id=names[one.id], directory=directory, error=HOSTILE, command=HOSTILE, labels=[HOSTILE],
-            environment={"device": HOSTILE}, fingerprints={HOSTILE: HOSTILE},
+            one,
+            id=names[one.id],
+            directory=directory,
+            error=HOSTILE,
+            command=HOSTILE,
+            labels=[HOSTILE],
+            environment={"device": HOSTILE},
+            fingerprints={HOSTILE: HOSTILE},
         )
         for one in report.runs
-    ]  # fmt: skip
+    ]
     cells = [
         replace(
-            one, row=HOSTILE if number % 2 else one.row, note=HOSTILE, labels=[HOSTILE], source=HOSTILE,
+            one,
+            row=HOSTILE if number % 2 else one.row,
+            note=HOSTILE,
+            labels=[HOSTILE],
+            source=HOSTILE,
             runs=[names[run] for run in one.runs],
         )
         for number, one in enumerate(report.cells)
-    ]  # fmt: skip
+    ]
     others = [replace(one, id=HOSTILE, directory=directory, made_by=HOSTILE) for one in report.others]
     table = replace(report.table, title=HOSTILE, note=HOSTILE, source=f"https://example.org/{HOSTILE}")
     return replace(
@@ -364,7 +507,7 @@ KEYS = {
     "peak_memory_bytes curve",
     "curve": "step loss evaluations",
     "other": "id directory beside status made_by",
-}  # fmt: skip
+}
 
 
 def test_json_keeps_its_keys_and_their_order(report):
@@ -654,9 +797,11 @@ def test_hostile_text_runs_nothing_in_the_browser(browser, hostile_report):
 
 
 def test_what_training_logged_is_shown_in_its_own_unit_and_kept_out_of_the_figure_in_points(reproduction):
-    assert [score_text("train/num_tokens", 626808.0), score_text("train/learning_rate", 0.0005), score_text("validation/f1", 84.0)] == [
-        "626,808", "0.0005", "84.00",
-    ]  # fmt: skip
+    assert [
+        score_text("train/num_tokens", 626808.0),
+        score_text("train/learning_rate", 0.0005),
+        score_text("validation/f1", 84.0),
+    ] == ["626,808", "0.0005", "84.00"]
     of_training = cell("row", "model", "mnli", "MNLI", "mnli", "train/loss", "0.5", 0.5, difference=0.1)
     assert not cells_figure(replace(reproduction, cells=[of_training])).panels
 
@@ -679,8 +824,9 @@ def test_languages_are_scores_of_languages_and_each_split_is_named(reproduction)
     (one,) = panels(*averages, "test.fr/accuracy")
     assert one == "Accuracy of row per language: avg 61.0 (published 60.0), fr 61.0 (published 60.0)"
     assert [label.split(" per ")[0] for label in panels(*averages, "test.fr/accuracy", "validation.fr/accuracy")] == [
-        "Accuracy of row, validation", "Accuracy of row, test",
-    ]  # fmt: skip
+        "Accuracy of row, validation",
+        "Accuracy of row, test",
+    ]
 
 
 def test_axis_of_the_scores_reaches_beyond_a_spread_but_not_to_one_far_off():

@@ -37,10 +37,15 @@ OFFICIAL = {
     "CoLA.tsv": ("CoLA/test.tsv", "index\tsentence", (1,), {"unacceptable": "0", "acceptable": "1"}),
     "SST-2.tsv": ("SST-2/test.tsv", "index\tsentence", (1,), {"negative": "0", "positive": "1"}),
     "MRPC.tsv": (
-        "MRPC/test.tsv", "\ufeffindex\t#1 ID\t#2 ID\t#1 String\t#2 String", (3, 4), {"not_equivalent": "0", "equivalent": "1"},
+        "MRPC/test.tsv",
+        "\ufeffindex\t#1 ID\t#2 ID\t#1 String\t#2 String",
+        (3, 4),
+        {"not_equivalent": "0", "equivalent": "1"},
     ),
     "STS-B.tsv": (
-        "STS-B/test.tsv", "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2", (7, 8),
+        "STS-B/test.tsv",
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2",
+        (7, 8),
         {-0.5: "0.000", 2.34567: "2.346", 5.25: "5.000"},
     ),
     "QQP.tsv": ("QQP/test.tsv", "id\tquestion1\tquestion2", (1, 2), {"not_duplicate": "0", "duplicate": "1"}),
@@ -50,12 +55,21 @@ OFFICIAL = {
     "QNLI.tsv": ("QNLI/test.tsv", "index\tquestion\tsentence", (1, 2), TWO),
     "RTE.tsv": ("RTE/test.tsv", *PAIR, TWO),
     "WNLI.tsv": ("WNLI/test.tsv", *PAIR, {"not_entailment": "0", "entailment": "1"}),
-}  # fmt: skip
+}
 # gluebenchmark.com; `wc -l` of the files.
 COUNTS = {
-    "CoLA.tsv": 1_063, "SST-2.tsv": 1_821, "MRPC.tsv": 1_725, "STS-B.tsv": 1_379, "QQP.tsv": 390_965, "MNLI-m.tsv": 9_796,
-    "MNLI-mm.tsv": 9_847, "AX.tsv": 1_104, "QNLI.tsv": 5_463, "RTE.tsv": 3_000, "WNLI.tsv": 146,
-}  # fmt: skip
+    "CoLA.tsv": 1_063,
+    "SST-2.tsv": 1_821,
+    "MRPC.tsv": 1_725,
+    "STS-B.tsv": 1_379,
+    "QQP.tsv": 390_965,
+    "MNLI-m.tsv": 9_796,
+    "MNLI-mm.tsv": 9_847,
+    "AX.tsv": 1_104,
+    "QNLI.tsv": 5_463,
+    "RTE.tsv": 3_000,
+    "WNLI.tsv": 146,
+}
 
 
 def text_of(file: str, row: int, key: int) -> str:

@@ -36,10 +36,22 @@ def write_run(path, recipe="mnli/deberta-v3-small", scores=MNLI, not_compared=No
     """A finished run of a packaged recipe, of one step."""
     resolved = load_recipe(recipe_path(recipe), overrides)
     result = RunResult(
-        task=resolved.task, model=resolved.model, status="complete", scores=scores, published=[], not_compared=not_compared,
-        num_examples={}, num_train_examples=1, num_tokens=1, steps=1, timing=TIMING, peak_memory_bytes=1, data=RowsOfRun(source=source, fingerprints=fingerprints or {}),
-        recipe=asdict(resolved), environment={},
-    )  # fmt: skip
+        task=resolved.task,
+        model=resolved.model,
+        status="complete",
+        scores=scores,
+        published=[],
+        not_compared=not_compared,
+        num_examples={},
+        num_train_examples=1,
+        num_tokens=1,
+        steps=1,
+        timing=TIMING,
+        peak_memory_bytes=1,
+        data=RowsOfRun(source=source, fingerprints=fingerprints or {}),
+        recipe=asdict(resolved),
+        environment={},
+    )
     path.mkdir(parents=True)
     (path / "recipe.yaml").write_text("")
     (path / "result.json").write_text(result.to_json())
@@ -384,10 +396,17 @@ def test_run_on_any_data_but_demo_stands_beside_a_measured_cell_without_data(on_
 
 @pytest.mark.parametrize(
     ("validation", "changes", "reason"),
-    [("bbbb", {}, None), ("cccc", {}, "not on the frozen rows: validation"),
-     ("cccc", {"train.learning_rate": 0.1}, "not the frozen recipe: train.learning_rate differs; not on the frozen rows: validation")],
+    [
+        ("bbbb", {}, None),
+        ("cccc", {}, "not on the frozen rows: validation"),
+        (
+            "cccc",
+            {"train.learning_rate": 0.1},
+            "not the frozen recipe: train.learning_rate differs; not on the frozen rows: validation",
+        ),
+    ],
     ids=["same", "rows", "recipe and rows"],
-)  # fmt: skip
+)
 def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, validation, changes, reason):
     rows = {"train": "aaaa", "validation": validation}
     path = write_run(
@@ -424,10 +443,18 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, name):
 
 @pytest.mark.parametrize(
     "change",
-    [{"scores": None}, {"scores": {"a": "b"}}, {"scores": {"a": None}}, {"data": "hub"}, {"recipe": {}}, {"model": ["x"]},
-     {"recipe": {"train": {"seed": "x"}}}, {"not_compared": 3}],
+    [
+        {"scores": None},
+        {"scores": {"a": "b"}},
+        {"scores": {"a": None}},
+        {"data": "hub"},
+        {"recipe": {}},
+        {"model": ["x"]},
+        {"recipe": {"train": {"seed": "x"}}},
+        {"not_compared": 3},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_result_with_a_wrong_part_is_refused_in_one_line(tmp_path, change):
     path = write_run(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "result.json").read_text()) | change

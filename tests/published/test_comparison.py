@@ -68,8 +68,9 @@ def test_recipe_that_starts_from_another_is_compared_only_behind_a_run_of_that_o
     ]
     assert reasons == [
         "the published run starts from the run of mnli/deberta-v2-xxlarge-sift, this one from the pre-trained model",
-        None, "not the published recipe: init_from differs",
-    ]  # fmt: skip
+        None,
+        "not the published recipe: init_from differs",
+    ]
 
 
 def test_difference_is_in_points(recipe, mnli):
@@ -110,12 +111,32 @@ def test_xlm_r_is_compared_on_the_test_rows():
 def test_compared_scores_are_read_back_from_result_json(recipe, mnli):
     compared = beside_published(recipe, mnli, {"validation_matched/accuracy": 88.2})
     result = RunResult(
-        task="mnli", model="m", status="complete", scores={}, published=compared, not_compared=None, num_examples={},
-        num_train_examples=1, num_tokens=1, steps=1, peak_memory_bytes=1, recipe=to_dict(recipe), environment={},
+        task="mnli",
+        model="m",
+        status="complete",
+        scores={},
+        published=compared,
+        not_compared=None,
+        num_examples={},
+        num_train_examples=1,
+        num_tokens=1,
+        steps=1,
+        peak_memory_bytes=1,
+        recipe=to_dict(recipe),
+        environment={},
         timing=Timing(train_seconds=1.0, eval_seconds=1.0, examples_per_second=1.0, tokens_per_second=1.0),
         data=RowsOfRun(source="hub", fingerprints={}),
-    )  # fmt: skip
+    )
     assert from_json(result.to_json(), "result.json").published == compared
     assert list(json.loads(result.to_json())["published"][0]) == [
-        "score", "ours", "value", "difference", "verdict", "table", "row", "cell", "source", "note",
-    ]  # fmt: skip
+        "score",
+        "ours",
+        "value",
+        "difference",
+        "verdict",
+        "table",
+        "row",
+        "cell",
+        "source",
+        "note",
+    ]

@@ -121,9 +121,16 @@ def test_each_score_of_a_model_and_task_is_published_once():
 
 @pytest.mark.parametrize(
     ("task", "values"),
-    [("sst2", [96.9]), ("qnli", [96.0]), ("cola", [75.3]), ("rte", [92.7]), ("mrpc", [92.2, None]), ("qqp", [93.0, None]),
-     ("stsb", [93.0, None])],
-)  # fmt: skip
+    [
+        ("sst2", [96.9]),
+        ("qnli", [96.0]),
+        ("cola", [75.3]),
+        ("rte", [92.7]),
+        ("mrpc", [92.2, None]),
+        ("qqp", [93.0, None]),
+        ("stsb", [93.0, None]),
+    ],
+)
 def test_glue_cells_are_scores_of_their_task(task, values):
     assert [score.value for score in published_scores("deberta-v3-large", task)] == values
 
@@ -245,10 +252,14 @@ rows:
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
-    [("n: 10", "n: 1", "n: expected 2 seeds or more, got 1"), ("sd: 0.3", "sd: .nan", "sd: expected a finite number, got .nan"),
-     ("sd: 0.3", "sd: -1.0", "sd: expected a finite number, got -1.0"), ("mean: 95.9", "mean: .inf", "mean: expected a finite number"),
-     (", n: 10", "", "n: expected 2 seeds or more, got None")],
-)  # fmt: skip
+    [
+        ("n: 10", "n: 1", "n: expected 2 seeds or more, got 1"),
+        ("sd: 0.3", "sd: .nan", "sd: expected a finite number, got .nan"),
+        ("sd: 0.3", "sd: -1.0", "sd: expected a finite number, got -1.0"),
+        ("mean: 95.9", "mean: .inf", "mean: expected a finite number"),
+        (", n: 10", "", "n: expected 2 seeds or more, got None"),
+    ],
+)
 def test_frozen_number_that_nothing_could_be_judged_by_is_refused(tmp_path, measured, old, new, problem):
     (tmp_path / "mine.yaml").write_text(MEASURED.replace(old, new, 1))
     with pytest.raises(InputError, match=f"table mine: tiny: validation_matched/accuracy: {problem}"):
@@ -257,10 +268,13 @@ def test_frozen_number_that_nothing_could_be_judged_by_is_refused(tmp_path, meas
 
 @pytest.mark.parametrize(
     ("margin", "problem"),
-    [("margin: 0.5", "margin_source: expected where the margins come from"), ("margin_source: s", "margin of mnli: expected points"),
-     ("margin: 0\nmargin_source: s", "margin of mnli: expected points above 0, got 0"),
-     ("margin: .nan\nmargin_source: s", "margin of mnli: expected points above 0, got .nan")],
-)  # fmt: skip
+    [
+        ("margin: 0.5", "margin_source: expected where the margins come from"),
+        ("margin_source: s", "margin of mnli: expected points"),
+        ("margin: 0\nmargin_source: s", "margin of mnli: expected points above 0, got 0"),
+        ("margin: .nan\nmargin_source: s", "margin of mnli: expected points above 0, got .nan"),
+    ],
+)
 def test_published_table_without_a_margin_or_its_source_is_refused(tmp_path, measured, margin, problem):
     (tmp_path / "mine.yaml").write_text(PUBLISHED.replace("MARGIN", margin))
     with pytest.raises(InputError, match=f"table mine: {problem}"):

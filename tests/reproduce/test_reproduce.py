@@ -196,10 +196,13 @@ def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(
     key = key_of(recipe, rows)
     assert key_of(replace(recipe, source="elsewhere", runtime=replace(recipe.runtime, save_steps=3)), rows) == key
     others = [
-        key_of(with_train(recipe, seed=7), rows), key_of(with_train(recipe, learning_rate=1e-4), rows),
-        key_of(replace(recipe, sift=replace(recipe.sift, weight=1.0)), rows), key_of(recipe, rows | {"train": "cc"}),
-        key_of(recipe, rows, replace(TINY, precision="bf16")), key_of(recipe, rows, replace(TINY, precision="fp32")),
-    ]  # fmt: skip
+        key_of(with_train(recipe, seed=7), rows),
+        key_of(with_train(recipe, learning_rate=1e-4), rows),
+        key_of(replace(recipe, sift=replace(recipe.sift, weight=1.0)), rows),
+        key_of(recipe, rows | {"train": "cc"}),
+        key_of(recipe, rows, replace(TINY, precision="bf16")),
+        key_of(recipe, rows, replace(TINY, precision="fp32")),
+    ]
     assert len({key, *others}) == 7
 
 
@@ -323,11 +326,14 @@ def test_jobs_are_spread_over_the_devices(tmp_path, fake_debft, meeting, monkeyp
 def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_debft, monkeypatch, number):
     monkeypatch.setenv("PAUSE", "100")  # the signal ends it
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
-    watch = subprocess.Popen([
-        sys.executable, "-c",
-        f"import os, time, pathlib\nwhile not list(pathlib.Path({str(tmp_path)!r}).rglob('steps.jsonl')): time.sleep(0.05)\n"
-        f"time.sleep(0.3); os.kill({os.getpid()}, {int(number)})",
-    ])  # fmt: skip
+    watch = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import os, time, pathlib\nwhile not list(pathlib.Path({str(tmp_path)!r}).rglob('steps.jsonl')): time.sleep(0.05)\n"
+            f"time.sleep(0.3); os.kill({os.getpid()}, {int(number)})",
+        ]
+    )
     failures, stopped_by = run(plan, tmp_path)
     watch.wait()
     assert stopped_by == number
@@ -340,9 +346,23 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
 def test_whole_way_of_a_small_table(tmp_path):
     """A real run, then the same command again, which trains nothing; a subset never counts."""
     command = [
-        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--max-steps", 3, "--max-train-samples", 96, "--max-eval-samples", 30,
-        "--output", tmp_path, "--check", "--json",
-    ]  # fmt: skip
+        "reproduce",
+        "demo",
+        "--row",
+        "MNLI",
+        "--seeds",
+        1,
+        "--max-steps",
+        3,
+        "--max-train-samples",
+        96,
+        "--max-eval-samples",
+        30,
+        "--output",
+        tmp_path,
+        "--check",
+        "--json",
+    ]
     done = processes.run(*command)
     assert done.returncode == 4, done.stderr
     content = json.loads(done.stdout)
@@ -490,9 +510,12 @@ def test_run_from_before_code_was_recorded_is_named(tmp_path, fake_debft):
     """Its directory ends with the key, which is computed as it was then."""
     plan = plan_of(tmp_path, seeds=(1,))
     (planned,) = plan.runs
-    assert planned.key == hashlib.sha256(
-        json.dumps([recipe_hash(planned.recipe), planned.fingerprints, "0.1.0"], sort_keys=True).encode()
-    ).hexdigest()[:8]  # fmt: skip
+    assert (
+        planned.key
+        == hashlib.sha256(
+            json.dumps([recipe_hash(planned.recipe), planned.fingerprints, "0.1.0"], sort_keys=True).encode()
+        ).hexdigest()[:8]
+    )
     run(plan, tmp_path)
     old = planned.directory.rename(planned.directory.with_name(f"seed-1-{planned.key}"))
     text = (old / "result.json").read_text()
@@ -598,7 +621,7 @@ def test_output_that_cannot_be_written_is_refused_at_once():
         (["--set", "train.learning_rate=fast"], "--set train.learning_rate: expected a number"),
         (["--set", "train.max_steps=4", "--max-steps", "5"], "--set train.max_steps: is given as --max-steps as well"),
     ],
-)  # fmt: skip
+)
 def test_options_that_do_not_go_together_or_make_no_sense(options, message, tmp_path):
     done = processes.run("reproduce", "demo", "--output", tmp_path / "x", *options)
     assert (done.returncode, done.stdout) == (2, "")
@@ -667,9 +690,18 @@ def test_dry_run_with_a_problem_that_the_hub_does_not_mend_is_an_error(tmp_path,
 
 @pytest.mark.parametrize(
     ("model", "millions"),
-    [("deberta-v3-xsmall", 21.5), ("deberta-v3-small", 42.9), ("deberta-v3-base", 85.4), ("deberta-v3-large", 302.8),
-     ("mdeberta-v3-base", 85.4), ("deberta-base", 100), ("roberta-base", 86), ("xlnet-base", 92), ("electra-base", 86)],
-)  # fmt: skip
+    [
+        ("deberta-v3-xsmall", 21.5),
+        ("deberta-v3-small", 42.9),
+        ("deberta-v3-base", 85.4),
+        ("deberta-v3-large", 302.8),
+        ("mdeberta-v3-base", 85.4),
+        ("deberta-base", 100),
+        ("roberta-base", 86),
+        ("xlnet-base", 92),
+        ("electra-base", 86),
+    ],
+)
 def test_packaged_sizes_are_those_of_the_cards(model, millions):
     """The cards print whole millions; those of the v3 models were counted. ELECTRA's 86 counts 85.05 and its embeddings' LayerNorm."""
     size = yaml12.load(FACTS)["models"][model]
@@ -687,9 +719,18 @@ def test_interrupted_reproduction_says_so_once(tmp_path, demo_rows):
     (tmp_path / "fake.py").write_text(FAKE)
     fake = f"import sys\nfrom debft.reproduce import jobs\njobs.DEBFT = (sys.executable, {str(tmp_path / 'fake.py')!r})\n"
     running = Command(
-        "reproduce", "demo", "--row", "MNLI", "--seeds", 1, "--output", tmp_path, code=fake + DEBFT, FINGERPRINTS=json.dumps(demo_rows),
+        "reproduce",
+        "demo",
+        "--row",
+        "MNLI",
+        "--seeds",
+        1,
+        "--output",
+        tmp_path,
+        code=fake + DEBFT,
+        FINGERPRINTS=json.dumps(demo_rows),
         PAUSE="100",
-    )  # fmt: skip
+    )
     while running.poll() is None and not [path for path in tmp_path.rglob("steps.jsonl") if path.stat().st_size]:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
@@ -705,9 +746,23 @@ def test_interrupted_reproduction_says_so_once(tmp_path, demo_rows):
 
 def test_dry_run_probes_shows_the_cost_and_leaves_nothing(tmp_path):
     done = processes.run(
-        "reproduce", "demo", "--row", "MNLI", "--seeds", 2, "--max-train-samples", 96, "--max-eval-samples", 30,
-        "--output", tmp_path / "out", "--jobs", 1, "--dry-run", "--json",
-    )  # fmt: skip
+        "reproduce",
+        "demo",
+        "--row",
+        "MNLI",
+        "--seeds",
+        2,
+        "--max-train-samples",
+        96,
+        "--max-eval-samples",
+        30,
+        "--output",
+        tmp_path / "out",
+        "--jobs",
+        1,
+        "--dry-run",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     (cost,) = content["recipes"]
@@ -759,9 +814,11 @@ def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch
     report = collect(plan, {}, command="", directory=tmp_path / "report")
     (entry,) = report.runs
     assert entry.labels == [
-        "train: 100 of 392,702 rows", "validation_matched: 20 of 9,815 rows", "validation_mismatched: 20 of 9,832 rows",
+        "train: 100 of 392,702 rows",
+        "validation_matched: 20 of 9,815 rows",
+        "validation_mismatched: 20 of 9,832 rows",
         "warmup_steps 0.1, not 1000.0",
-    ]  # fmt: skip
+    ]
     on_demo = replace(plan.runs[0], recipe=replace(plan.runs[0].recipe, data="demo"))
     from debft.reproduce.labels import labels_of
 
@@ -770,9 +827,11 @@ def test_labels_of_a_published_table_say_subset_and_change(tmp_path, monkeypatch
 
 def test_precision_that_was_asked_for_is_labelled_where_the_recipe_says_another(tmp_path, fake_debft):
     labels = [
-        collect(plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)), {}, command="", directory=tmp_path).runs[0].labels
+        collect(plan_of(tmp_path, seeds=(1,), options=replace(TINY, precision=asked)), {}, command="", directory=tmp_path)
+        .runs[0]
+        .labels
         for asked in (None, "auto", "bf16")
-    ]  # fmt: skip
+    ]
     assert labels[0] == labels[1] and labels[2] == [*labels[0], "precision bf16, not auto"]
 
 
@@ -854,9 +913,13 @@ def card(tmp_path, monkeypatch, fake_debft):
             lines = [f"a fox sat .\ta fox sat {number} .\t{number % 2}" for number in range(40)]
             (data / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\n" + "\n".join(lines) + "\n")
         plan = make_table_plan(
-            table, tmp_path / "out", rows=["DeBERTa-v3-large"], tasks=["rte"], seeds=range(1, len(scores) + 1),
+            table,
+            tmp_path / "out",
+            rows=["DeBERTa-v3-large"],
+            tasks=["rte"],
+            seeds=range(1, len(scores) + 1),
             options=RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}),
-        )  # fmt: skip
+        )
         monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
         monkeypatch.setenv("SCORES", json.dumps(scores))
         report, code = reproduce(plan, tmp_path / "out", jobs=2, check=True, command="")
@@ -867,9 +930,14 @@ def card(tmp_path, monkeypatch, fake_debft):
 
 @pytest.mark.parametrize(
     ("scores", "verdict", "code"),
-    [([54.9], "undecided", 4), ([92.2, 92.7, 93.2], "undecided", 4), ([92.65, 92.7, 92.75], "reproduced", 0),
-     ([54.8, 54.9, 55.0], "below", 4), ([98.8, 98.9, 99.0], "above", 0)],
-)  # fmt: skip
+    [
+        ([54.9], "undecided", 4),
+        ([92.2, 92.7, 93.2], "undecided", 4),
+        ([92.65, 92.7, 92.75], "reproduced", 0),
+        ([54.8, 54.9, 55.0], "below", 4),
+        ([98.8, 98.9, 99.0], "above", 0),
+    ],
+)
 def test_check_ends_with_4_unless_every_cell_is_reproduced_or_above(card, scores, verdict, code):
     """54.9 of one seed is RTE with random labels."""
     assert card(scores) == (verdict, code)
@@ -889,9 +957,11 @@ def test_training_scores_and_curve_come_from_the_step_log(tmp_path):
     complete = SimpleNamespace(steps=500, num_tokens=3500)
     scores = RunDirectory(tmp_path).training_scores(complete)
     assert scores == {
-        "train/loss": pytest.approx(sum(row["loss"] for row in rows) / 500), "train/grad_norm": pytest.approx(250.5),
-        "train/learning_rate": pytest.approx(1e-3), "train/num_tokens": 3500,
-    }  # fmt: skip
+        "train/loss": pytest.approx(sum(row["loss"] for row in rows) / 500),
+        "train/grad_norm": pytest.approx(250.5),
+        "train/learning_rate": pytest.approx(1e-3),
+        "train/num_tokens": 3500,
+    }
     points_of = curve(RunDirectory(tmp_path))
     assert points_of.step[-1] == 500 and len(points_of.step) <= 200
     assert points_of.loss[0] == pytest.approx((9.99 + 9.98 + 9.97) / 3)
@@ -908,9 +978,17 @@ def test_backbone_is_counted_as_in_the_cards(tmp_path, demo_model, layers, hidde
     from conftest import write_model_config
 
     directory = write_model_config(
-        tmp_path / "model", demo_model, num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
-        intermediate_size=intermediate, vocab_size=128100, position_buckets=256, max_position_embeddings=512, pooler_hidden_size=hidden,
-    )  # fmt: skip
+        tmp_path / "model",
+        demo_model,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        vocab_size=128100,
+        position_buckets=256,
+        max_position_embeddings=512,
+        pooler_hidden_size=hidden,
+    )
     every, backbone = count_parameters(find_model(str(directory), from_scratch=True))
     assert backbone / 1e6 == pytest.approx(millions, abs=0.05)
     assert (every - backbone) / 1e6 == pytest.approx(128100 * hidden / 1e6, rel=0.01)

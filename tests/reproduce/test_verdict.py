@@ -90,9 +90,15 @@ def test_interval_of_the_mean_equals_scipys():
 
 @pytest.mark.parametrize(
     ("cell", "value", "half_a_unit"),
-    [("88.1/88.3", 88.1, 0.05), ("79.8+/-0.2", 79.8, 0.05), ("91", 91.0, 0.5), ("82.84/80.40", 80.4, 0.005), ("91.5/89", 91.5, 0.05),
-     ("91.5/89", 89.0, 0.5)],
-)  # fmt: skip
+    [
+        ("88.1/88.3", 88.1, 0.05),
+        ("79.8+/-0.2", 79.8, 0.05),
+        ("91", 91.0, 0.5),
+        ("82.84/80.40", 80.4, 0.005),
+        ("91.5/89", 91.5, 0.05),
+        ("91.5/89", 89.0, 0.5),
+    ],
+)
 def test_rounding_is_half_a_unit_of_the_last_digit_printed_for_this_number(cell, value, half_a_unit):
     assert rounding(published(value, cell)) == pytest.approx(half_a_unit)
 
@@ -230,8 +236,11 @@ def test_loss_that_is_below_alone_is_undecided_among_many_cells():
 
 def test_cells_that_cannot_be_judged_do_not_make_the_correction_stricter():
     ours = around(88.1 - 0.6 - half_width(5, 0.3), 0.3)
-    idle = [Comparison(ours=[], published=published()), Comparison(ours=[88.1], published=published()),
-            Comparison(ours=ours, published=published(), labels=["demo data"])] * 10  # fmt: skip
+    idle = [
+        Comparison(ours=[], published=published()),
+        Comparison(ours=[88.1], published=published()),
+        Comparison(ours=ours, published=published(), labels=["demo data"]),
+    ] * 10
     assert judge_all([*idle, Comparison(ours=ours, published=published())])[-1].word == "below"
 
 
@@ -361,8 +370,9 @@ def test_freezing_refuses_a_score_that_nothing_could_be_judged_by(monkeypatch):
 
     cell = SimpleNamespace(row="MNLI", score="validation/accuracy", runs=["a", "b", "c"])
     table = load_published("minilm-small")
-    wide, narrow = ({run: {"validation/accuracy": score} for run, score in zip("abc", scores, strict=True)} for scores in (
-        (36.0, 46.0, 48.5), (46.0, 46.1, 46.2),
-    ))  # fmt: skip
+    wide, narrow = (
+        {run: {"validation/accuracy": score} for run, score in zip("abc", scores, strict=True)}
+        for scores in ((36.0, 46.0, 48.5), (46.0, 46.1, 46.2))
+    )
     assert "validation/accuracy: +/-" in too_wide_to_judge(cell, wide, table)
     assert too_wide_to_judge(cell, narrow, table) is None

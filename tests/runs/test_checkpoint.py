@@ -23,7 +23,7 @@ from debft.runs.checkpoint import (
     load_newest,
     restore_optimizer,
     save_checkpoint,
-)  # fmt: skip
+)
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
 from debft.training.checkpoints import save, save_best

@@ -33,9 +33,14 @@ from debft.training.run import finetune
 def recipe(tmp_path_factory):
     """Four steps, a checkpoint and an evaluation at the second, the best of the evaluations reported."""
     settings = {
-        "task": "mnli", "data": str(write_mnli(tmp_path_factory.mktemp("rows"), train=64, dev=8)), "train.max_steps": 4,
-        "train.train_batch_size": 16, "train.eval_steps": 2, "train.checkpoint": "best", "runtime.save_steps": 2,
-    }  # fmt: skip
+        "task": "mnli",
+        "data": str(write_mnli(tmp_path_factory.mktemp("rows"), train=64, dev=8)),
+        "train.max_steps": 4,
+        "train.train_batch_size": 16,
+        "train.eval_steps": 2,
+        "train.checkpoint": "best",
+        "runtime.save_steps": 2,
+    }
     return load_recipe(recipe_path("demo"), settings)
 
 
@@ -101,9 +106,18 @@ def refuse(monkeypatch, output, matches, number=errno.ENOSPC):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to tell which file is written")
 @pytest.mark.parametrize(
     "matches",
-    ["replace .*recipe.yaml", "write .*steps.jsonl", "rename .*best-000002", "fsync .*step-000002", "rename .*step-000002", "mkdir .*model",
-     "rename .*model$", "replace .*matched.jsonl", "replace .*result.json"],
-)  # fmt: skip
+    [
+        "replace .*recipe.yaml",
+        "write .*steps.jsonl",
+        "rename .*best-000002",
+        "fsync .*step-000002",
+        "rename .*step-000002",
+        "mkdir .*model",
+        "rename .*model$",
+        "replace .*matched.jsonl",
+        "replace .*result.json",
+    ],
+)
 def test_disk_that_fills_up_ends_the_run_in_one_line_and_resume_gives_the_same_weights(
     matches, recipe, through, tmp_path, monkeypatch
 ):

@@ -42,12 +42,23 @@ OLDEST = """{
 def newest(**changes):
     """A result of this version with every field."""
     fields = {
-        "task": "mnli", "model": "demo", "status": "complete", "scores": {"validation/accuracy": 50.0}, "published": [], "not_compared": "demo data",
-        "num_examples": {"validation": 2}, "num_train_examples": 3, "num_tokens": 4, "steps": 5, "peak_memory_bytes": 6, "recipe": to_dict(Recipe()),
+        "task": "mnli",
+        "model": "demo",
+        "status": "complete",
+        "scores": {"validation/accuracy": 50.0},
+        "published": [],
+        "not_compared": "demo data",
+        "num_examples": {"validation": 2},
+        "num_train_examples": 3,
+        "num_tokens": 4,
+        "steps": 5,
+        "peak_memory_bytes": 6,
+        "recipe": to_dict(Recipe()),
         "timing": Timing(train_seconds=1.0, eval_seconds=2.0, examples_per_second=3.0, tokens_per_second=4.0),
-        "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}), "environment": {"debft": "x"},
+        "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}),
+        "environment": {"debft": "x"},
         "model_files": {"config.json": WrittenFile(bytes=7, sha256="ab")},
-    }  # fmt: skip
+    }
     return RunResult(**fields | changes)
 
 
@@ -126,7 +137,7 @@ def test_added_field_is_no_damage_at_any_level():
         ({"format_version": 0}, "format_version: expected a whole number of at least 1, got 0"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_damage_is_named_by_its_place(changes, reason):
     with pytest.raises(ValueError) as raised:
         from_json(changed(**changes), "result.json")

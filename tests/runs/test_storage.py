@@ -24,7 +24,7 @@ from debft.runs.storage import (
     whole_directory,
     write_atomically,
     write_together,
-)  # fmt: skip
+)
 
 
 @pytest.fixture

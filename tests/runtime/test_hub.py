@@ -24,10 +24,14 @@ def local_glue(tmp_path):
     splits = ("train", "validation_matched", "validation_mismatched")
     for i, split in enumerate(splits):
         rows = {"premise": ["None", '"a'], "hypothesis": ["x", f"y{i}"], "label": [0, 2], "idx": [0, 1]}
-        features = datasets.Features({
-            "premise": datasets.Value("string"), "hypothesis": datasets.Value("string"),
-            "label": datasets.ClassLabel(names=["entailment", "neutral", "contradiction"]), "idx": datasets.Value("int32"),
-        })  # fmt: skip
+        features = datasets.Features(
+            {
+                "premise": datasets.Value("string"),
+                "hypothesis": datasets.Value("string"),
+                "label": datasets.ClassLabel(names=["entailment", "neutral", "contradiction"]),
+                "idx": datasets.Value("int32"),
+            }
+        )
         datasets.Dataset.from_dict(rows, features=features).to_parquet(root / "mnli" / f"{split}-00000-of-00001.parquet")
     files = "".join(f"  - split: {split}\n    path: mnli/{split}-*\n" for split in splits)
     (root / "README.md").write_text(f"---\nconfigs:\n- config_name: mnli\n  data_files:\n{files}---\n")

@@ -23,9 +23,11 @@ def python(code, **environment):
     """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
     return subprocess.Popen(
         [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.runtime.signals import *\n{code}"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
 
 
 def ended(process):
@@ -102,9 +104,13 @@ def test_closed_terminal_is_survived(tmp_path):
     )
     master, slave = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        [sys.executable, "-c", code],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
+    )
     os.close(slave)
     wait_for(ready.exists)
     os.close(master)
@@ -155,7 +161,7 @@ def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
     parent = python(
         f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
         f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(local.start_processes(2))"
-    )  # fmt: skip
+    )
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
     return parent, [int(path.read_text()) for path in pids]

@@ -9,12 +9,24 @@ from debft.runtime.variables import check_variables
 
 # What `accelerate launch debft ...` sets, with one process, with several and with --cpu; what torchrun and NVIDIA's images set.
 HARMLESS = {
-    "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_DYNAMO_MODE": "default",
-    "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False", "ACCELERATE_DYNAMO_USE_DYNAMIC": "False",
-    "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False", "ACCELERATE_USE_CPU": "true", "ACCELERATE_CPU_AFFINITY": "1",
-    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1", "OMP_NUM_THREADS": "1", "KMP_BLOCKTIME": "1", "RANK": "0", "WORLD_SIZE": "1",
-    "TORCHELASTIC_RUN_ID": "none", "FSDP_VERSION": "1", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1", "PMI_SIZE": "1",
-}  # fmt: skip
+    "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_DYNAMO_BACKEND": "NO",
+    "ACCELERATE_DYNAMO_MODE": "default",
+    "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False",
+    "ACCELERATE_DYNAMO_USE_DYNAMIC": "False",
+    "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False",
+    "ACCELERATE_USE_CPU": "true",
+    "ACCELERATE_CPU_AFFINITY": "1",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
+    "OMP_NUM_THREADS": "1",
+    "KMP_BLOCKTIME": "1",
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "TORCHELASTIC_RUN_ID": "none",
+    "FSDP_VERSION": "1",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "PMI_SIZE": "1",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +45,21 @@ def test_variables_of_a_plain_launch_are_allowed(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"), ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR"),
-        ("ACCELERATE_MIXED_PRECISION", "bf16"), ("ACCELERATE_USE_FSDP", "true"), ("ACCELERATE_USE_DEEPSPEED", "true"),
-        ("ACCELERATE_USE_MEGATRON_LM", "True"), ("ACCELERATE_USE_PARALLELISM_CONFIG", "true"), ("ACCELERATE_USE_SAGEMAKER", "true"),
-        ("ACCELERATE_TORCH_DEVICE", "meta"), ("ACCELERATE_BYPASS_DEVICE_MAP", "true"), ("ACCELERATE_USE_SOMETHING_NEW", "1"),
-        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"), ("OMPI_COMM_WORLD_SIZE", "2"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_USE_FSDP", "true"),
+        ("ACCELERATE_USE_DEEPSPEED", "true"),
+        ("ACCELERATE_USE_MEGATRON_LM", "True"),
+        ("ACCELERATE_USE_PARALLELISM_CONFIG", "true"),
+        ("ACCELERATE_USE_SAGEMAKER", "true"),
+        ("ACCELERATE_TORCH_DEVICE", "meta"),
+        ("ACCELERATE_BYPASS_DEVICE_MAP", "true"),
+        ("ACCELERATE_USE_SOMETHING_NEW", "1"),
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"),
+        ("OMPI_COMM_WORLD_SIZE", "2"),
     ],
-)  # fmt: skip
+)
 def test_variable_that_asks_for_other_mathematics_is_refused_by_name(monkeypatch, name, value):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv(name, value)

@@ -217,8 +217,11 @@ def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
     done = command("evaluate", trained[1], "--max-eval-samples", "5")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "validation_matched/accuracy", "validation_mismatched/accuracy", "validation_matched", "validation_mismatched",
-    ]  # fmt: skip
+        "validation_matched/accuracy",
+        "validation_mismatched/accuracy",
+        "validation_matched",
+        "validation_mismatched",
+    ]
 
 
 def test_json_list_on_stdin_is_read_as_json(trained):

@@ -57,8 +57,15 @@ def lines(path):
 def test_run_directory_holds_what_the_contract_says(finished):
     result, run, recipe = finished
     assert {p.name for p in run.path.iterdir()} == {
-        "recipe.yaml", "result.json", "steps.jsonl", "evaluations.jsonl", "predictions", "model", "checkpoints", ".lock",
-    }  # fmt: skip
+        "recipe.yaml",
+        "result.json",
+        "steps.jsonl",
+        "evaluations.jsonl",
+        "predictions",
+        "model",
+        "checkpoints",
+        ".lock",
+    }
     assert run.recipe() == recipe
     assert run.result() == result
     assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["step-000010", "step-000014"]
@@ -67,9 +74,22 @@ def test_run_directory_holds_what_the_contract_says(finished):
 def test_result_has_every_field_of_the_contract(finished):
     content = json.loads((finished[1].path / "result.json").read_text())
     assert set(content) >= {
-        "format_version", "task", "model", "status", "scores", "published", "num_examples", "num_train_examples", "num_tokens", "steps",
-        "timing", "peak_memory_bytes", "data", "recipe", "environment",
-    }  # fmt: skip
+        "format_version",
+        "task",
+        "model",
+        "status",
+        "scores",
+        "published",
+        "num_examples",
+        "num_train_examples",
+        "num_tokens",
+        "steps",
+        "timing",
+        "peak_memory_bytes",
+        "data",
+        "recipe",
+        "environment",
+    }
     assert set(content["timing"]) == {"train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second"}
     assert set(content["scores"]) == {"validation_matched/accuracy", "validation_mismatched/accuracy"}
     assert all(0 <= score <= 100 for score in content["scores"].values())
@@ -278,9 +298,21 @@ def test_two_processes_equal_one(tmp_path, tiny_data, started):
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
     command = (
-        "mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "two", "--json", "--num-train-epochs", 1,
-        "--train-batch-size", 33, "--set", "runtime.micro_batch_tokens=200",
-    )  # fmt: skip
+        "mnli",
+        "--recipe",
+        "demo",
+        "--data",
+        tiny_data,
+        "--output",
+        tmp_path / "two",
+        "--json",
+        "--num-train-epochs",
+        1,
+        "--train-batch-size",
+        33,
+        "--set",
+        "runtime.micro_batch_tokens=200",
+    )
     processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", 2)]
     said = [process.communicate() for process in processes]
     out, err = said[0]
@@ -429,10 +461,15 @@ def test_loss_that_is_not_finite_ends_with_exit_code_3(tmp_path, tiny_data):
 
 # Epochs after which a tiny model from scratch has more than this score, well above that of a constant answer.
 LEARNED = {
-    "cola": (1, "validation/matthews_correlation", 90), "sst2": (1, "validation/accuracy", 95), "mrpc": (4, "validation/f1", 80),
-    "stsb": (6, "validation/spearmanr", 90), "qqp": (4, "validation/f1", 80), "qnli": (10, "validation/accuracy", 90),
-    "rte": (4, "validation/accuracy", 80), "wnli": (4, "validation/accuracy", 80),
-}  # fmt: skip
+    "cola": (1, "validation/matthews_correlation", 90),
+    "sst2": (1, "validation/accuracy", 95),
+    "mrpc": (4, "validation/f1", 80),
+    "stsb": (6, "validation/spearmanr", 90),
+    "qqp": (4, "validation/f1", 80),
+    "qnli": (10, "validation/accuracy", 90),
+    "rte": (4, "validation/accuracy", 80),
+    "wnli": (4, "validation/accuracy", 80),
+}
 QUICK = ("cola",)  # pairs take four epochs; that they are learned at all is seen with the architectures and with own data
 
 

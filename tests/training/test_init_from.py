@@ -140,5 +140,8 @@ def test_recipe_starts_from_a_recipe_of_its_model_that_starts_from_none(name):
 def test_recipes_that_were_published_behind_mnli_name_it():
     """Source: microsoft/DeBERTa at 4d7fe0b, experiments/glue, and footnote 1 of DeBERTa/sift/README.md."""
     assert {name for name in recipe_names() if load_recipe(recipe_path(name)).starts_from} == {
-        "mrpc/deberta-base", "rte/deberta-base", "stsb/deberta-base", "rte/deberta-v2-xxlarge-sift",
-    }  # fmt: skip
+        "mrpc/deberta-base",
+        "rte/deberta-base",
+        "stsb/deberta-base",
+        "rte/deberta-v2-xxlarge-sift",
+    }

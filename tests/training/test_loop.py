@@ -56,9 +56,17 @@ def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=
     accelerator, _ = build_accelerator("fp32")
     model, optimizer = accelerator.prepare(model, options.pop("optimizer", None) or build_optimizer(model, config))
     steps = optimizer_steps(
-        accelerator, model, optimizer, split, config, collate=collator(), micro_batch_tokens=micro_batch_tokens,
-        total_steps=config.max_steps, first_step=first_step, **{"loss_fn": plain_loss(HEAD)} | options,
-    )  # fmt: skip
+        accelerator,
+        model,
+        optimizer,
+        split,
+        config,
+        collate=collator(),
+        micro_batch_tokens=micro_batch_tokens,
+        total_steps=config.max_steps,
+        first_step=first_step,
+        **{"loss_fn": plain_loss(HEAD)} | options,
+    )
     return [log for log in steps if last_step is None or log.step <= last_step]
 
 
@@ -92,10 +100,23 @@ def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path):
             return loss
 
     arguments = TrainingArguments(
-        output_dir=str(tmp_path), max_steps=STEPS, per_device_train_batch_size=BATCH, learning_rate=1e-3, warmup_steps=10,
-        lr_scheduler_type="linear", weight_decay=0.0, max_grad_norm=1.0, adam_epsilon=1e-8, optim="adamw_torch", use_cpu=True,
-        save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        max_steps=STEPS,
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-3,
+        warmup_steps=10,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        adam_epsilon=1e-8,
+        optim="adamw_torch",
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
     OnOurBatches(model=theirs, args=arguments, train_dataset=list(range(ROWS))).train()
     assert len(losses) == STEPS
     assert [log.loss for log in logs] == pytest.approx(losses, rel=1e-5)
@@ -257,8 +278,19 @@ def test_bf16_keeps_float32_weights_and_moments(files, split):
     assert precision == "bf16"
     optimizer = build_optimizer(model, CONFIG)
     model, optimizer = accelerator.prepare(model, optimizer)
-    logs = list(optimizer_steps(accelerator, model, optimizer, split, replace(CONFIG, max_steps=3, warmup_steps=0), collate=collator(),
-                                micro_batch_tokens=500, total_steps=3, loss_fn=plain_loss(HEAD)))  # fmt: skip
+    logs = list(
+        optimizer_steps(
+            accelerator,
+            model,
+            optimizer,
+            split,
+            replace(CONFIG, max_steps=3, warmup_steps=0),
+            collate=collator(),
+            micro_batch_tokens=500,
+            total_steps=3,
+            loss_fn=plain_loss(HEAD),
+        )
+    )
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {t.dtype for state in optimizer.state.values() for t in state.values()} == {torch.float32}
     assert all(np.isfinite(log.loss) for log in logs)

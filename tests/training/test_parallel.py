@@ -91,9 +91,22 @@ def test_lost_process_is_a_failure_of_the_machine(monkeypatch, rank, raised):
 
 
 TINY = (
-    "mnli", "--recipe", "demo", "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--num-train-epochs", 2,
-    "--save-steps", 5, "--data", "data", "--output", "run",
-)  # fmt: skip
+    "mnli",
+    "--recipe",
+    "demo",
+    "--train-batch-size",
+    16,
+    "--set",
+    "runtime.micro_batch_tokens=200",
+    "--num-train-epochs",
+    2,
+    "--save-steps",
+    5,
+    "--data",
+    "data",
+    "--output",
+    "run",
+)
 
 
 def test_second_machine_without_the_checkpoint_goes_on_from_that_of_the_first(tmp_path):

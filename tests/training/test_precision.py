@@ -74,10 +74,14 @@ def test_recipe_for_another_model_gives_way_to_the_hardware_as_well():
 def test_run_says_its_precision_beside_the_device(tmp_path, demo_model, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     small = {
-        "model": str(write_model_config(tmp_path / "m", demo_model)), "data": str(write_mnli(tmp_path / "data")),
-        "train.from_scratch": True, "train.max_steps": 1, "train.train_batch_size": 4, "train.warmup_steps": 0,
+        "model": str(write_model_config(tmp_path / "m", demo_model)),
+        "data": str(write_mnli(tmp_path / "data")),
+        "train.from_scratch": True,
+        "train.max_steps": 1,
+        "train.train_batch_size": 4,
+        "train.warmup_steps": 0,
         "text.max_seq_length": 32,
-    }  # fmt: skip
+    }
     result = finetune(load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), small), tmp_path / "run")
     assert (result.environment["precision"], result.recipe["runtime"]["precision"]) == ("fp32", "fp16")
     assert "   fp32 (the recipe's fp16 is not there on this machine)   4 sequences per step" in capsys.readouterr().err

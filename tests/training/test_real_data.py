@@ -12,11 +12,23 @@ from debft.tasks import TASKS
 REAL = ("mnli", "cola", "rte", "mrpc", "sst2", "stsb", "squad2", "xnli")  # what shared/data has
 KINDS = ("mnli", "squad2", "xnli")  # texts, questions, languages
 TINY = {
-    "model_type": "deberta-v2", "vocab_size": 128_100, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "intermediate_size": 32, "max_position_embeddings": 512, "position_buckets": 32, "relative_attention": True,
-    "pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
-    "type_vocab_size": 0, "pad_token_id": 0, "max_relative_positions": -1,
-}  # fmt: skip
+    "model_type": "deberta-v2",
+    "vocab_size": 128_100,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 512,
+    "position_buckets": 32,
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+    "pad_token_id": 0,
+    "max_relative_positions": -1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +43,41 @@ def model(shared, tmp_path_factory):
 @pytest.mark.parametrize("task", [pytest.param(task, marks=() if task in KINDS else pytest.mark.sweep) for task in REAL])
 def test_command_trains_and_evaluates_real_text_and_prints_the_contracts_json(task, shared, model, tmp_path):
     done = processes.run(
-        task, "--data", shared, "--model", model, "--from-scratch", "--max-steps", 3,
-        "--max-train-samples", 64, "--max-eval-samples", 20, "--output", tmp_path / "run", "--json",
-    )  # fmt: skip
+        task,
+        "--data",
+        shared,
+        "--model",
+        model,
+        "--from-scratch",
+        "--max-steps",
+        3,
+        "--max-train-samples",
+        64,
+        "--max-eval-samples",
+        20,
+        "--output",
+        tmp_path / "run",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert set(result) >= {
-        "format_version", "task", "model", "status", "scores", "published", "num_examples", "num_train_examples", "num_tokens",
-        "steps", "timing", "peak_memory_bytes", "data", "recipe", "environment",
-    }  # fmt: skip
+        "format_version",
+        "task",
+        "model",
+        "status",
+        "scores",
+        "published",
+        "num_examples",
+        "num_train_examples",
+        "num_tokens",
+        "steps",
+        "timing",
+        "peak_memory_bytes",
+        "data",
+        "recipe",
+        "environment",
+    }
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
     evals = task_for(recipe).evals
     assert set(result["scores"]) >= {f"{split.name}/{metric}" for split in evals for metric in TASKS[task].metrics}

@@ -89,10 +89,20 @@ class Parts:
     def train(self, micro_batch_tokens=10_000, loss_fn=None, **options):
         accelerator, _ = build_accelerator("fp32")
         model, optimizer = accelerator.prepare(self.model, build_optimizer(self.model, CONFIG))
-        return list(optimizer_steps(
-            accelerator, model, optimizer, self.split, CONFIG, collate=self.collator(), micro_batch_tokens=micro_batch_tokens,
-            total_steps=CONFIG.max_steps, loss_fn=loss_fn or self.loss, **options,
-        ))  # fmt: skip
+        return list(
+            optimizer_steps(
+                accelerator,
+                model,
+                optimizer,
+                self.split,
+                CONFIG,
+                collate=self.collator(),
+                micro_batch_tokens=micro_batch_tokens,
+                total_steps=CONFIG.max_steps,
+                loss_fn=loss_fn or self.loss,
+                **options,
+            )
+        )
 
 
 def recorded_delta(monkeypatch):
@@ -261,8 +271,13 @@ def test_first_draw_is_a_function_of_seed_and_place_alone():
 
 @pytest.mark.parametrize(
     ("name", "micro_batch_tokens"),
-    [("mnli", 1), ("stsb", 150), ("squad2", 150), *(pytest.param(*case, marks=pytest.mark.sweep) for case in (("mnli", 150), ("stsb", 1), ("squad2", 1)))],
-)  # fmt: skip
+    [
+        ("mnli", 1),
+        ("stsb", 150),
+        ("squad2", 150),
+        *(pytest.param(*case, marks=pytest.mark.sweep) for case in (("mnli", 150), ("stsb", 1), ("squad2", 1))),
+    ],
+)
 def test_accumulation_equals_one_batch(files, name, micro_batch_tokens):
     whole, cut = Parts(files, name), Parts(files, name)
     logs, others = whole.train(), cut.train(micro_batch_tokens)
@@ -305,9 +320,16 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
         return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), {}
 
     logs = optimizer_steps(
-        session.accelerator, model, build_optimizer(model, recipe.train), session.splits["train"], recipe.train,
-        collate=session.loaded.collate, micro_batch_tokens=session.micro_batch_tokens, total_steps=12, loss_fn=task_loss,
-    )  # fmt: skip
+        session.accelerator,
+        model,
+        build_optimizer(model, recipe.train),
+        session.splits["train"],
+        recipe.train,
+        collate=session.loaded.collate,
+        micro_batch_tokens=session.micro_batch_tokens,
+        total_steps=12,
+        loss_fn=task_loss,
+    )
     assert [(log.loss, log.grad_norm) for log in logs] == [(row["loss"], row["grad_norm"]) for row in steps(tmp_path / "run")]
 
 
@@ -463,9 +485,21 @@ def test_two_processes_give_what_one_gives(tmp_path):
     runs = []
     for start, name in ((lambda *words: [Command(*words)], "one"), (start_two, "two")):
         started = start(
-            "mnli", "--recipe", "demo", "--data", tmp_path / "data", "--sift", "--max-steps", 6, "--train-batch-size", 7,
-            "--warmup-steps", 0, "--output", tmp_path / name,
-        )  # fmt: skip
+            "mnli",
+            "--recipe",
+            "demo",
+            "--data",
+            tmp_path / "data",
+            "--sift",
+            "--max-steps",
+            6,
+            "--train-batch-size",
+            7,
+            "--warmup-steps",
+            0,
+            "--output",
+            tmp_path / name,
+        )
         said = [process.communicate() for process in started]
         assert not any(process.returncode for process in started), said
         runs.append(steps(tmp_path / name))
@@ -477,9 +511,11 @@ def test_two_processes_give_what_one_gives(tmp_path):
 # The command line and the recipes
 
 PUBLISHED = {
-    "deberta-v3-xsmall": (10, 1500, 5e-5, 3.0), "deberta-v3-small": (6, 1000, 3.5e-5, 5.0), "deberta-v3-base": (6, 1000, 1.5e-5, 5.0),
+    "deberta-v3-xsmall": (10, 1500, 5e-5, 3.0),
+    "deberta-v3-small": (6, 1000, 3.5e-5, 5.0),
+    "deberta-v3-base": (6, 1000, 1.5e-5, 5.0),
     "deberta-base": (6, 1000, 1.5e-5, 5.0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("model", PUBLISHED)

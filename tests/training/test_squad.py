@@ -105,9 +105,15 @@ def test_perfect_logits_give_perfect_scores_and_a_threshold_that_separates(windo
     assessment = HEAD.assess(perfect_logits(split), split, examples)
     assert set(assessment.scores.values()) == {100.0}
     assert list(assessment.scores) == [
-        "f1", "exact_match", "has_answer_f1", "has_answer_exact_match", "no_answer_f1", "no_answer_exact_match", "best_f1",
+        "f1",
+        "exact_match",
+        "has_answer_f1",
+        "has_answer_exact_match",
+        "no_answer_f1",
+        "no_answer_exact_match",
+        "best_f1",
         "best_exact_match",
-    ]  # fmt: skip
+    ]
     said = assessment.files["predictions.json"]
     gold = dict(zip(examples.ids, ([text for text, _ in answers] for answers in examples.labels), strict=True))
     assert all(said[key] in texts if texts else said[key] == "" for key, texts in gold.items())
@@ -157,8 +163,12 @@ def test_run_leaves_the_official_files_and_the_threshold(trained):
     result, output = trained
     config = json.loads((output / "model" / "config.json").read_text())["debft"]
     assert {key: config[key] for key in ("task", "max_seq_length", "doc_stride", "max_question_length", "max_answer_length")} == {
-        "task": "squad2", "max_seq_length": 64, "doc_stride": 24, "max_question_length": 16, "max_answer_length": 8,
-    }  # fmt: skip
+        "task": "squad2",
+        "max_seq_length": 64,
+        "doc_stride": 24,
+        "max_question_length": 16,
+        "max_answer_length": 8,
+    }
     said = json.loads((output / "predictions" / "predictions.json").read_text())
     na_prob = json.loads((output / "predictions" / "na_prob.json").read_text())
     n_best = json.loads((output / "predictions" / "nbest_predictions.json").read_text())
@@ -179,10 +189,7 @@ def test_saved_model_opens_in_plain_transformers(trained):
 def test_predict_gives_the_answers_of_the_run(trained, tmp_path):
     """From a file without answers, from the model directory alone."""
     table = demo.table(SQUAD2, SQUAD2.evals[0])
-    lines = [
-        json.dumps({key: table.columns[key][i] for key in ("id", "question", "context")})
-        for i in range(80)
-    ]  # fmt: skip
+    lines = [json.dumps({key: table.columns[key][i] for key in ("id", "question", "context")}) for i in range(80)]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines) + "\n")
     predictor = loading.load_predictor(str(trained[1] / "model"), None, "auto")
     rows = list(inference.label(predictor, str(tmp_path / "questions.jsonl")))
@@ -227,12 +234,19 @@ def test_official_nested_json_and_the_hubs_rows_are_the_same_data(tmp_path):
     for split, file in (("train", "train-v2.0.json"), ("validation", "dev-v2.0.json")):
         (tmp_path / "hub" / "squad2" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         paragraphs = [
-            {"context": row["context"], "qas": [{
-                "id": row["id"], "question": row["question"], "is_impossible": not row["answers"]["text"],
-                "answers": [{"text": t, "answer_start": s} for t, s in zip(*row["answers"].values(), strict=True)],
-            }]}
+            {
+                "context": row["context"],
+                "qas": [
+                    {
+                        "id": row["id"],
+                        "question": row["question"],
+                        "is_impossible": not row["answers"]["text"],
+                        "answers": [{"text": t, "answer_start": s} for t, s in zip(*row["answers"].values(), strict=True)],
+                    }
+                ],
+            }
             for row in rows
-        ]  # fmt: skip
+        ]
         (tmp_path / "own" / file).write_text(json.dumps({"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]}))
     prints = [make_plan(load_recipe(recipe_path("squad2/demo"), {"data": str(tmp_path / d)})).fingerprints for d in ("hub", "own")]
     assert prints[0] == prints[1]
