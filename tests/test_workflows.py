@@ -95,3 +95,10 @@ def test_versions_that_stand_in_two_files_agree():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert f"ruff=={hook['rev'].removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text()
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/RESULTS.md"])
+def test_files_that_a_document_names_are_there(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w/.])((?:debft|tests|benchmarks|docs|recipes|\.github)/[\w./-]*\w)", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
