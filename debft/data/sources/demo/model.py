@@ -1,12 +1,15 @@
 """The demo model is a tiny DeBERTa-v2 with a tokenizer, both made here and seeded."""
 
 import hashlib
+import io
 import json
 import unicodedata
 from functools import cache
 from pathlib import Path
 
 from debft.data.sources.demo import languages, pairs, questions
+from debft.runs.cache import cache_directory
+from debft.runs.storage import write_atomically
 
 MODEL_NAME = "demo"
 VOCABULARY = 900
@@ -19,9 +22,6 @@ def model_directory() -> Path:
     The tokenizer is a real SentencePiece model with DeBERTa's special pieces, trained on the demo rows, so the demo
     takes the same way through the program as microsoft/deberta-v3 does.
     """
-    from debft.runs.cache import cache_directory
-    from debft.runs.storage import write_atomically
-
     config = json.dumps(_config(), indent=2, sort_keys=True)
     spm = _spm()
     key = hashlib.sha256(config.encode() + spm).hexdigest()[:12]
@@ -74,8 +74,6 @@ def _spm() -> bytes:
 
     The trainer makes pieces only of what occurs in two different words.
     """
-    import io
-
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
