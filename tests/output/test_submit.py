@@ -136,6 +136,7 @@ def test_official_file_has_every_prediction_as_the_benchmark_writes_it(run_of, t
     assert seen[place.partition("/")[2]] == [tuple(text_of(file, i, key) for key in range(len(places))) for i in range(ROWS)]
 
 
+@pytest.mark.sweep
 def test_real_test_files_make_a_zip_that_needs_no_partial(run_of, tmp_path, shared):
     """CoLA, MRPC and RTE as the benchmark ships them, STS-B's rows as its authors do; predictions of the model itself."""
     runs = [run_of(name) for name in ("cola", "mrpc", "rte", "stsb")]
