@@ -1,6 +1,6 @@
 """A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
     say_skipped(examples)
-    assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
+    assessed = assess(predictor, examples)
     return {
         "task": task.name,
         "model": str(predictor.loaded.files.path),
@@ -41,16 +41,18 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     }
 
 
-def assess(predictor: Predictor, examples: Examples, what: str) -> Assessment:
-    """Score rows that have labels, and predict them. what: names the rows on the progress bar."""
-    split = predictor.loaded.head.prepare(predictor.encode(examples, what, cached=True))
-    return predictor.loaded.head.assess(predictor.logits(split, what), split, examples)
+def assess(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, Assessment]:
+    """Score rows that have labels, and predict them. examples: by a name that the progress bar shows, as in the outcome."""
+    head = predictor.loaded.head
+    splits = {name: head.prepare(predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
+    outcomes = predictor.outcomes(splits)
+    return {name: head.assess(outcomes[name], split, examples[name]) for name, split in splits.items()}
 
 
-def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[str, Any]]:
-    """Predict rows without labels. what: names the rows on the progress bar."""
-    split = predictor.encode(examples, what, cached=False)
-    return predictor.loaded.head.predict(predictor.logits(split, what), split, examples)
+def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, list[dict[str, Any]]]:
+    """Predict rows without labels. examples: by a name that the progress bar shows, as in the outcome."""
+    outcomes = predictor.outcomes({name: predictor.encode(rows, name, cached=False) for name, rows in examples.items()})
+    return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
 
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
@@ -59,4 +61,4 @@ def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     examples = check_texts(table, predictor.loaded.task)
     for start in range(0, len(examples), ROWS_AT_ONCE):
         part = examples.part(start, start + ROWS_AT_ONCE)
-        yield from predict(predictor, part, "rows")
+        yield from predict(predictor, {"rows": part})["rows"]

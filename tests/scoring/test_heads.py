@@ -54,7 +54,7 @@ def test_row_of_a_score_holds_the_output_as_prediction_and_rounded_under_its_nam
     labels = np.array([2.5, 4.0], dtype=np.float32)
     split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=labels, truncated=0)
     examples = Examples(texts=[("a", "b")] * 2, labels=labels, ids=["x", "y"], empty_texts=0, source="rows.tsv")
-    outputs = [np.array([value], dtype=np.float32) for value in (2.4000001, 4.0)]
+    outputs = np.array([[2.4000001], [4.0]], dtype=np.float32)
     assessment = ScoreHead(task=TASKS["stsb"], name="score").assess(outputs, split, examples)
     exact = float(np.float32(2.4000001))
     assert assessment.rows == [
