@@ -10,6 +10,7 @@ benchmarks/RESULTS.md has what that saves.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,8 +62,7 @@ class BestSpans:
     score_S: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
+class Span(NamedTuple):
     """A span is a candidate for an answer.
 
     text: the characters [start, end) of the context
@@ -81,15 +81,28 @@ class Span:
 class DecodedAnswer:
     """The logits give this answer to one question.
 
-    best: the text of the best span, '' where there is none
-    no_answer_score: the null score minus the score of the best span, in logits; the null score is that of the CLS token as start
-        and as end, the smallest of the question's windows
-    n_best: the best spans, best first
+    context: where it is asked
+    starts, ends, scores, probabilities: of the best spans, best first; as lists of numbers, since SQuAD's dev set has 237,000 spans
+    no_answer_score: the null score minus the score of the best span, in logits
     """
 
-    best: str
+    context: str
+    starts: list[int]
+    ends: list[int]
+    scores: list[float]
+    probabilities: list[float]
     no_answer_score: float
-    n_best: tuple[Span, ...]
+
+    @property
+    def best(self) -> str:
+        """Return the text of the best span, '' where there is none."""
+        return self.context[self.starts[0] : self.ends[0]] if self.starts else ""
+
+    @property
+    def n_best(self) -> tuple[Span, ...]:
+        """Return the best spans, best first."""
+        texts = [self.context[start:end] for start, end in zip(self.starts, self.ends, strict=True)]
+        return tuple(map(Span, texts, self.starts, self.ends, self.scores, self.probabilities))
 
 
 def decode(
@@ -138,9 +151,9 @@ def answers(best: BestSpans, contexts: Sequence[str], *, with_null: bool) -> lis
     null_Q = np.full(len(contexts), np.inf, dtype=np.float32)
     null_Q[best.question_Q] = best.null_Q
     ends = np.searchsorted(best.question_S, np.arange(len(contexts)), side="right").tolist()
-    spans = list(zip(best.start_S.tolist(), best.end_S.tolist(), best.score_S.tolist(), strict=True))
+    starts, stops, scores = best.start_S.tolist(), best.end_S.tolist(), best.score_S.tolist()
     return [
-        _answer(context, spans[begin:end], null, with_null)
+        _answer(context, starts[begin:end], stops[begin:end], scores[begin:end], null, with_null)
         for context, begin, end, null in zip(contexts, [0, *ends], ends, null_Q.tolist(), strict=False)
     ]
 
@@ -234,15 +247,14 @@ def _ranked(
     return question[order], start[order], end[order], score[order]
 
 
-def _answer(context: str, spans: list[tuple[int, int, float]], null: float, with_null: bool) -> DecodedAnswer:
-    """Return the answer to a question. spans: (start, end, score), best first; null: the null score."""
-    if not spans:
-        return DecodedAnswer(best="", no_answer_score=NO_SPAN, n_best=())
-    top = max(spans[0][2], null) if with_null else spans[0][2]
-    weights = [math.exp(score - top) for _, _, score in spans]
-    total = sum(weights) + (math.exp(null - top) if with_null else 0.0)
-    n_best = tuple(
-        Span(text=context[start:end], start=start, end=end, score=score, probability=weight / total)
-        for (start, end, score), weight in zip(spans, weights, strict=True)
+def _answer(context: str, starts: list[int], ends: list[int], scores: list[float], null: float, with_null: bool) -> DecodedAnswer:
+    """Return the answer to a question. starts, ends, scores: of its best spans, best first; null: the null score."""
+    probabilities, no_answer_score = [], NO_SPAN
+    if scores:
+        top = max(scores[0], null) if with_null else scores[0]
+        weights = [math.exp(score - top) for score in scores]
+        total = sum(weights) + (math.exp(null - top) if with_null else 0.0)
+        probabilities, no_answer_score = [weight / total for weight in weights], null - scores[0]
+    return DecodedAnswer(
+        context=context, starts=starts, ends=ends, scores=scores, probabilities=probabilities, no_answer_score=no_answer_score
     )
-    return DecodedAnswer(best=n_best[0].text, no_answer_score=null - n_best[0].score, n_best=n_best)

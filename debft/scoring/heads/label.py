@@ -61,11 +61,14 @@ class LabelHead:
 
     def _rows(self, logits_NC: np.ndarray, examples: Examples, labels: list[str] | None) -> list[dict[str, Any]]:
         """Return id, label (where `labels` is given), prediction and the probability of each label."""
+        probability_NC = probabilities(logits_NC)
         rows = []
-        for i, (identity, probability_C) in enumerate(zip(examples.ids, probabilities(logits_NC), strict=True)):
-            label = {} if labels is None else {"label": labels[i]}
-            scores = {name: round(float(p), 6) for name, p in zip(self.labels, probability_C, strict=True)}
-            rows.append({"id": identity, **label, "prediction": self.labels[probability_C.argmax()], "scores": scores})
+        columns = zip(examples.ids, probability_NC.argmax(axis=1).tolist(), probability_NC.tolist(), strict=True)
+        for i, (identity, best, probability_C) in enumerate(columns):
+            row = {"id": identity} if labels is None else {"id": identity, "label": labels[i]}
+            row["prediction"] = self.labels[best]
+            row["scores"] = {name: round(p, 6) for name, p in zip(self.labels, probability_C, strict=True)}
+            rows.append(row)
         return rows
 
 

@@ -100,7 +100,7 @@ class SpanHead:
         """Return id, prediction with its characters in the context (null where there is none), probabilities."""
         rows = []
         for identity, answer, text in zip(examples.ids, answers, texts, strict=True):
-            scores = {"answer": round(answer.n_best[0].probability, 6) if answer.n_best else 0.0}
+            scores = {"answer": round(answer.probabilities[0], 6) if answer.probabilities else 0.0}
             if self.task.unanswerable:
                 scores["no_answer"] = round(spans.no_answer_probability(answer.no_answer_score), 6)
             best = _span_row(answer.n_best[0]) if text else {}
@@ -140,6 +140,8 @@ def official_files(texts: dict[str, str], answers: list[DecodedAnswer], *, unans
 
 def _span_row(span: spans.Span) -> dict[str, Any]:
     """Return a span as JSON, without the space at its edge that a token of nothing else leaves."""
-    text = span.text.strip()
-    start = span.start + len(span.text) - len(span.text.lstrip())
-    return {"text": text, "start": start, "end": start + len(text), "score": span.score, "probability": span.probability}
+    text, start, end, score, probability = span
+    if (stripped := text.strip()) != text:
+        start += len(text) - len(text.lstrip())
+        end = start + len(stripped)
+    return {"text": stripped, "start": start, "end": end, "score": score, "probability": probability}
