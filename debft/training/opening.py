@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
-from debft.models.backends import attention_for
+from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
@@ -14,6 +14,7 @@ from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import micro_batch_tokens
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
+from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.optimization import build_optimizer
@@ -51,7 +52,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=PathsOfRun(attention=loaded.attention),
+        paths=_paths(loaded),
     )
     return session, state
 
@@ -74,6 +75,14 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     if is_main:
         describe_lengths(plan, splits)
     return accelerator, precision, loaded, splits
+
+
+def _paths(loaded: LoadedModel) -> PathsOfRun:
+    """Return which of several ways to compute the same the run takes."""
+    packed = loaded.collate.packed
+    return PathsOfRun(
+        attention=loaded.attention, packed=packed, cls_only_last_layer=packed and isinstance(loaded.task, TextClassification)
+    )
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:
