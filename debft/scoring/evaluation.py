@@ -42,14 +42,14 @@ def predict_splits(
 
     A batch holds sequences of about the same length from any of the splits.
 
-    micro_batch_tokens: padded tokens that a training batch may have
+    micro_batch_tokens: tokens that a training batch may have, with their padding where batches are padded
     should_stop: asked before each batch
     leave: called PARTS times by every process, as soon as its part is done or it should stop; may raise, in all of them at once
     """
     loaded.model.eval()
     whole, begins_K = _joined(list(splits.values())), np.cumsum([0, *map(len, splits.values())])[:-1]
     own = by_length(_share(splits, whole.lengths(), accelerator), whole.lengths())
-    batches = micro_batches(own, whole.lengths(), EVALUATION_FACTOR * micro_batch_tokens)
+    batches = micro_batches(own, whole.lengths(), EVALUATION_FACTOR * micro_batch_tokens, packed=loaded.collate.packed)
     note = next(iter(splits)) if len(splits) == 1 else f"{len(splits)} splits"
     with _thread(accelerator.device) as executor:
         collectors = [loaded.head.collector(split, left=loaded.collate.left, executor=executor) for split in splits.values()]

@@ -275,6 +275,6 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
     accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False, device=torch.device("cpu"))
     head = SimpleNamespace(collector=lambda split, **_: None)  # without outputs: no batch is computed
-    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=head, collate=SimpleNamespace(left=False))
+    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=head, collate=SimpleNamespace(left=False, packed=False))
     with pytest.raises(Left):
         predict_splits(loaded, accelerator, {"x": split}, micro_batch_tokens=1, should_stop=lambda: bool(stop), leave=leave)

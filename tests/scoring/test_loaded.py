@@ -55,7 +55,7 @@ def test_evaluation_fills_its_batches_with_a_multiple_of_the_tokens_of_training(
         sizes.append(int(split.lengths()[indices].max()) * len(indices))
         return loaded.collate(split, indices)
 
-    collate.left = loaded.collate.left
+    collate.left, collate.packed = False, False
     accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=torch.device("cpu"))
     predict_splits(replace(loaded, collate=collate), accelerator, {"rows": split}, micro_batch_tokens=tokens)
     assert tokens < max(sizes) <= EVALUATION_FACTOR * tokens
