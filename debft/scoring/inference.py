@@ -13,7 +13,9 @@ from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.heads import Assessment
 from debft.scoring.predictor import Predictor
 
-ROWS_AT_ONCE = 1000  # rows of a file that are labelled together: the first results come out while the others wait
+# Rows of a file that are labelled together: enough to fill batches with rows of about the same length, and so few that the first
+# results come out while the others wait.
+ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
     table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task)
     examples = check_texts(table, predictor.loaded.task)
-    for start in range(0, len(examples), ROWS_AT_ONCE):
-        part = examples.part(start, start + ROWS_AT_ONCE)
+    at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
+    for start in range(0, len(examples), at_once):
+        part = examples.part(start, start + at_once)
         yield from predict(predictor, {"rows": part})["rows"]

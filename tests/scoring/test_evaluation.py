@@ -1,6 +1,7 @@
 """One sweep over all splits against the plain way: split by split, batch by batch, decoded once all logits are there."""
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -10,15 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import write_model_config
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.batches import by_length, micro_batches
-from debft.data.load import load_table
+from debft.data.load import load_table, present
 from debft.data.rows import check_rows
 from debft.models.files import find_model
 from debft.scoring import collecting, evaluation, spans
-from debft.scoring.evaluation import EVALUATION_FACTOR, PARTS, predict_splits
+from debft.scoring.evaluation import PARTS, evaluation_tokens, predict_splits
 from debft.scoring.loaded import load_model
 from debft.tasks import QuestionAnswering, task_of
 
@@ -32,7 +34,7 @@ def opened(task_name: str, attention: str = "eager", data: str = "demo", limit: 
     task = task_of(task_name, recipe.languages)
     files = find_model(recipe.model, from_scratch=True)
     loaded = load_model(files, task, recipe, torch.device("cpu"), attention=attention, new_head=True)
-    examples = {split.name: check_rows(load_table(task, split, data), task, limit) for split in task.evals}
+    examples = {split.name: check_rows(load_table(task, split, data), task, limit) for split in present(task, data).evals}
     encoded = {
         name: loaded.head.prepare(loaded.encode(rows, recipe, name, cached=False, show=False)) for name, rows in examples.items()
     }
@@ -44,7 +46,7 @@ def plainly(loaded, split, tokens: int = TOKENS) -> list[np.ndarray]:
     lengths, logits = split.lengths(), {}
     loaded.model.eval()
     order, packed = by_length(np.arange(len(split)), lengths), loaded.collate.packed
-    for batch in micro_batches(order, lengths, EVALUATION_FACTOR * tokens, packed=packed):
+    for batch in micro_batches(order, lengths, evaluation_tokens(tokens, packed, CPU.device), packed=packed):
         with torch.inference_mode():
             outputs = loaded.head.outputs(loaded.model, loaded.collate(split, batch)).numpy()
         for index, row in zip(batch.tolist(), outputs, strict=True):
@@ -95,6 +97,22 @@ def test_sweep_over_several_splits_scores_each_as_it_scores_alone(task, options,
         assert ours.scores == assessed_plainly(loaded, split, examples[name]).scores
 
 
+def test_batch_without_padding_has_no_more_tokens_than_one_of_training_on_a_cpu():
+    """There it would leave the caches; a GPU is not filled by fewer, and what is padded keeps the batches it had."""
+    loaded, _, encoded = opened("mnli", "torch")
+    sizes = []
+
+    def collate(split, indices):
+        sizes.append(int(split.lengths()[indices].sum()))
+        return loaded.collate(split, indices)
+
+    collate.left, collate.packed = False, True
+    predict_splits(replace(loaded, collate=collate), CPU, encoded, micro_batch_tokens=TOKENS)
+    longest = max(int(split.lengths().max()) for split in encoded.values())
+    assert max(sizes) <= TOKENS and min(sizes[:-1]) > TOKENS - longest
+    assert evaluation_tokens(TOKENS, True, torch.device("cuda")) == evaluation_tokens(TOKENS, False, CPU.device) > TOKENS
+
+
 def test_sweep_fills_its_batches_across_the_splits():
     """None but the last has room for one more sequence of its own length, however many splits there are."""
     loaded, _, encoded = opened("xnli", **{"languages.eval_languages": "en,fr,th,zh"})
@@ -108,7 +126,8 @@ def test_sweep_fills_its_batches_across_the_splits():
     longest = []
     collate.left, collate.packed = False, False
     predict_splits(replace(loaded, collate=collate), CPU, encoded, micro_batch_tokens=TOKENS)
-    assert all(size + length > EVALUATION_FACTOR * TOKENS for size, length in list(zip(sizes, longest, strict=True))[:-1])
+    room = evaluation_tokens(TOKENS, False, CPU.device)
+    assert all(size + length > room for size, length in list(zip(sizes, longest, strict=True))[:-1])
     assert len(sizes) > 2
 
 
@@ -293,3 +312,31 @@ def test_logits_of_one_window_that_are_not_finite_are_noticed_by_all(many_window
         collector.add(np.array([window]), np.full_like(one, np.nan)[None] if window == 5 else one[None])
     finite, _ = collector.collected()
     assert not finite and collector.merged([(True, None), (finite, None)]) is None
+
+
+@pytest.fixture
+def real_model(shared, demo_model, tmp_path):
+    """The demo's tiny model with the 128,000 pieces of DeBERTa-v3, which real text needs."""
+    path = write_model_config(tmp_path / "model", demo_model, vocab_size=128_100)
+    shutil.copy(shared / "tokenizer" / "deberta-v3" / "spm.model", path / "spm.model")
+    return path
+
+
+@pytest.mark.parametrize("attention", [pytest.param("eager", marks=pytest.mark.sweep), "torch"])
+def test_real_text_in_fifteen_languages_scores_in_one_sweep_as_language_by_language(shared, real_model, attention):
+    options = {"model": str(real_model), "text.max_seq_length": 64}
+    loaded, examples, encoded = opened("xnli", attention, str(shared), 40, **options)
+    assert len(encoded) == 15
+    for name, assessment in swept(loaded, encoded, examples).items():
+        assert assessment.scores == assessed_plainly(loaded, encoded[name], examples[name]).scores, name
+
+
+@pytest.mark.parametrize("attention", ["eager", pytest.param("torch", marks=pytest.mark.sweep)])
+def test_files_of_real_questions_are_those_of_the_plain_loop(shared, real_model, attention):
+    options = {"model": str(real_model), "text.max_seq_length": 128, "questions.doc_stride": 32}
+    loaded, examples, encoded = opened("squad2", attention, str(shared), 60, **options)
+    ((name, split),) = encoded.items()
+    assert len(split) > len(examples[name])
+    ours, plain = swept(loaded, encoded, examples)[name], assessed_plainly(loaded, split, examples[name])
+    assert (ours.scores, ours.settings, ours.rows) == (plain.scores, plain.settings, plain.rows)
+    assert json.dumps(ours.files) == json.dumps(plain.files)
