@@ -28,12 +28,13 @@ CPU = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, d
 TOKENS = 400  # of a training batch: several batches a split
 
 
-def opened(task_name: str, attention: str = "eager", data: str = "demo", limit: int | None = 60, **overrides):
+def opened(task_name: str, attention: str = "eager", data: str = "demo", limit: int | None = 60, device: str = "cpu", **overrides):
     """(model, examples by split, encoded by split) of a task's dev splits."""
     recipe = load_recipe(recipe_path("demo"), {"task": task_name, "train.from_scratch": True} | overrides)
     task = task_of(task_name, recipe.languages)
     files = find_model(recipe.model, from_scratch=True)
-    loaded = load_model(files, task, recipe, torch.device("cpu"), attention=attention, new_head=True)
+    loaded = load_model(files, task, recipe, torch.device(device), attention=attention, new_head=True)
+    loaded.model.to(device)
     examples = {split.name: check_rows(load_table(task, split, data), task, limit) for split in present(task, data).evals}
     encoded = {
         name: loaded.head.prepare(loaded.encode(rows, recipe, name, cached=False, show=False)) for name, rows in examples.items()
@@ -349,3 +350,46 @@ def test_files_of_real_questions_are_those_of_the_plain_loop(shared, real_model,
     ours, plain = swept(loaded, encoded, examples)[name], assessed_plainly(loaded, split, examples[name])
     assert (ours.scores, ours.settings, ours.rows) == (plain.scores, plain.settings, plain.rows)
     assert json.dumps(ours.files) == json.dumps(plain.files)
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA GPU")
+    return torch.device("cuda")
+
+
+@pytest.mark.gpu
+def test_outputs_of_a_gpu_arrive_without_a_stop_of_the_host(gpu):
+    """torch raises at every call that would wait for the GPU, but not where the copy of a batch is waited for."""
+    weights = torch.arange(4.0, device=gpu)
+    loaded = SimpleNamespace(
+        model=None,
+        collate=lambda split, batch: torch.from_numpy(batch).to(gpu, non_blocking=True),
+        head=SimpleNamespace(outputs=lambda model, batch: batch[:, None] * weights),
+    )
+    batches = [np.arange(start, start + 50) for start in range(0, 1000, 50)]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        arrived = list(evaluation._outputs(loaded, None, batches))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for (batch, outputs), expected in zip(arrived, batches, strict=True):
+        np.testing.assert_array_equal(batch, expected)
+        np.testing.assert_array_equal(outputs, expected[:, None] * np.arange(4.0))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["eager", "torch"])
+@pytest.mark.parametrize("task", ["mnli", "squad2"])
+def test_sweep_on_a_gpu_predicts_what_the_plain_loop_on_a_cpu_predicts(gpu, task, attention):
+    """Float32 on both: the logits agree to rounding, so that nine of ten predictions do where the best two are that close."""
+    options = WINDOWS if task == "squad2" else {}
+    loaded, examples, encoded = opened(task, attention, device="cuda", **options)
+    on_cpu, _, _ = opened(task, "eager", **options)
+    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=gpu)
+    for name, assessment in swept(loaded, encoded, examples, accelerator).items():
+        plain = assessed_plainly(on_cpu, encoded[name], examples[name])
+        same = [ours["prediction"] == theirs["prediction"] for ours, theirs in zip(assessment.rows, plain.rows, strict=True)]
+        assert np.mean(same) >= 0.9
