@@ -213,6 +213,41 @@ def test_sweep_asks_before_each_batch_and_leaves_in_its_middle():
     assert len(asked) == 2
 
 
+# It has the thread that a GPU gets, and its model on the CPU all the same.
+AS_BY_A_GPU = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=torch.device("cuda"))
+
+
+def threads_of_pools() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+
+
+def test_files_are_the_same_where_a_thread_searches_the_answers(monkeypatch):
+    monkeypatch.setattr(spans, "CHUNK", 8)
+    loaded, examples, encoded = opened("squad2", **WINDOWS)
+    ((name, split),) = encoded.items()
+    ours, plain = swept(loaded, encoded, examples, AS_BY_A_GPU)[name], assessed_plainly(loaded, split, examples[name])
+    assert (ours.scores, ours.settings, ours.rows) == (plain.scores, plain.settings, plain.rows)
+    assert json.dumps(ours.files) == json.dumps(plain.files)
+    assert not threads_of_pools()
+
+
+def test_interrupt_in_the_middle_of_the_sweep_leaves_no_thread(monkeypatch):
+    """Ctrl-C of `debft evaluate`: raised in the main thread, while the other searches or has nothing to do."""
+    monkeypatch.setattr(spans, "CHUNK", 8)
+    loaded, examples, encoded = opened("squad2", limit=300, **WINDOWS)
+    asked = []
+
+    def should_stop():
+        asked.append(threads_of_pools())
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        swept(loaded, encoded, examples, AS_BY_A_GPU, should_stop=should_stop)
+    assert asked[-1] and not threads_of_pools()
+
+
 @pytest.mark.parametrize("limit", [2, 60])
 def test_processes_meet_as_often_whatever_each_has_to_do(limit):
     """A process with fewer batches than parts meets the others all the same: else they would wait for it."""
@@ -312,7 +347,7 @@ def test_error_of_the_search_is_raised_where_the_model_runs(many_windows, monkey
     monkeypatch.setattr(spans, "search", fail)
     with ThreadPoolExecutor(1) as executor, pytest.raises(MemoryError, match="no room for the spans"):
         collected(split, logits, np.arange(len(split)), executor=executor)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    assert not threads_of_pools()
 
 
 def test_logits_of_one_window_that_are_not_finite_are_noticed_by_all(many_windows):
