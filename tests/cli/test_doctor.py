@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from debft.cli import doctor, main
-from debft.models import backends
+from debft.models.attention import backends
 from debft.runtime import hub
 
 
