@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.runs.result import TrainedRows
 
 MOST_ACTIVE = 0.9  # of the rows: above it hardly anything is saved
 ROWS_AT_ONCE = 2**14  # rows that are float64 at a time
@@ -53,9 +54,9 @@ class ActiveVocabulary:
     since: int = 0
     decay: Callable[[int, int], float] = lambda first, last: 1.0
 
-    def facts(self) -> dict[str, int]:
-        """Return how many rows are trained, and of how many, for result.json."""
-        return {"rows": self.of if self.rows_A is None else len(self.rows_A), "of": self.of}
+    def trained(self) -> TrainedRows | None:
+        """Return how many rows are trained, None where all are."""
+        return None if self.rows_A is None else TrainedRows(rows=len(self.rows_A), of=self.of)
 
     def line(self) -> str:
         """Return what a person should know, "" where it is nothing: all rows are trained since nearly all are active."""
@@ -67,7 +68,7 @@ class ActiveVocabulary:
         """Return what tells in a checkpoint which rows its optimizer state is of; None for all of them."""
         if self.rows_A is None:
             return None
-        return {**self.facts(), "sha256": hashlib.sha256(self.rows_A.numpy().tobytes()).hexdigest()}
+        return {"rows": len(self.rows_A), "of": self.of, "sha256": hashlib.sha256(self.rows_A.numpy().tobytes()).hexdigest()}
 
     def renumbered(self, split: Split) -> Split:
         """Return the training split with the places of the active rows as its token ids."""

@@ -32,6 +32,7 @@ class LoadedModel:
     tokenizer: gives the tokens that the model was trained with.
     model: the plain model, without the wrapper that several processes put around it.
     collate: makes a batch on the model's device of the examples of a split.
+    attention: the backend that computes the model's attention, never `auto`.
     """
 
     files: ModelFiles
@@ -40,6 +41,7 @@ class LoadedModel:
     tokenizer: "PreTrainedTokenizerFast"
     model: "PreTrainedModel"
     collate: Collator
+    attention: str = "eager"
 
     def encode(self, examples: Examples, recipe: Recipe, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
         """Return the examples as token ids. Raises InputError where the model has no embedding for one of them.
@@ -57,6 +59,7 @@ def load_model(
     recipe: Recipe,
     device: torch.device,
     *,
+    attention: str = "eager",
     threshold: float | None = None,
     new_head: bool = False,
     quiet: bool = True,
@@ -64,6 +67,7 @@ def load_model(
     """Build tokenizer, head and model; the model is still on the CPU, its batches come on `device`.
 
     recipe: where lengths, seed, head dropout and `from_scratch` are taken from
+    attention: the backend that is to compute the model's attention, as `attention_for` returns it
     threshold: the no-answer score above which a question has no answer, None where it is chosen on the dev data
     new_head: whether a head that the files lack is made up, as for training
 
@@ -87,4 +91,4 @@ def load_model(
         device=device,
         left=tokenizer.padding_side == "left",
     )
-    return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate)
+    return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate, attention=attention)

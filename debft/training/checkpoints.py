@@ -97,10 +97,11 @@ def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVo
     """Raise InputError where the checkpoint has the optimizer state of other embedding rows; that of all rows has every row."""
     before, now = saved.state.get(VOCABULARY), vocabulary.identity()
     if before not in (None, now):
+        needed = now["rows"] if now else vocabulary.of
         raise InputError(
-            f"--output {run.path}: expected optimizer state of the {vocabulary.facts()['rows']:,} embedding rows that the training "
-            f"rows need, the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; "
-            "choose another --output, or go on with the version of debft and the tokenizer that the run began with"
+            f"--output {run.path}: expected optimizer state of the {needed:,} embedding rows that the training rows need, "
+            f"the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; choose another --output, or "
+            "go on with the version of debft and the tokenizer that the run began with"
         )
 
 

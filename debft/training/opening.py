@@ -8,16 +8,19 @@ from typing import Any
 from debft.config.recipe import SCORE_SECTIONS
 from debft.console import say
 from debft.data.encoding import EncodedSplit
+from debft.models.backends import attention_for
+from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
+from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
-from debft.training.describe import describe_device, describe_lengths
+from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
 from debft.training.plan import Plan
@@ -55,6 +58,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         splits=splits,
         model=model,
         optimizer=optimizer,
+        paths=PathsOfRun(attention=loaded.attention, active_vocabulary=vocabulary.trained()),
     )
     return session, state
 
@@ -63,10 +67,13 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     """Return (accelerator, precision, loaded model, encoded splits), which each process builds from its own files."""
     precision, remark = precision_for(plan.recipe)
     accelerator, precision = build_accelerator(precision)
+    attention, lacking = attention_for(plan.recipe.runtime.attention, read_config(plan.files.path), accelerator.device.type)
     is_main = accelerator.is_main_process
     if is_main:
-        describe_device(plan, accelerator, f"{precision} ({remark})" if remark else precision)
-    loaded = load_model(plan.files, plan.task, plan.recipe, accelerator.device, new_head=True, quiet=not is_main)
+        describe_device(plan, accelerator, with_remark(precision, remark), with_remark(attention, lacking))
+    loaded = load_model(
+        plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
+    )
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
@@ -101,6 +108,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedMod
         "code of debft": code_digest(),
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
+        "attention": loaded.attention,
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},

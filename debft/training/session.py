@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from debft.data.encoding import EncodedSplit
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
+from debft.runs.result import PathsOfRun
 from debft.scoring.loaded import LoadedModel
 from debft.training.loop import LossFn
 from debft.training.plan import Plan
@@ -53,6 +54,7 @@ class Session:
         the token ids that `vocabulary` gives them.
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
+    paths: which of several ways to compute the same are taken; result.json records them.
     """
 
     plan: Plan
@@ -66,6 +68,7 @@ class Session:
     splits: dict[str, EncodedSplit]
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
+    paths: PathsOfRun
 
     @property
     def is_main(self) -> bool:

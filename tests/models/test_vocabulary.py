@@ -12,6 +12,7 @@ from debft.data.packing import Collator
 from debft.data.windows import EncodedWindows
 from debft.models.json_files import load_config
 from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
+from debft.runs.result import TrainedRows
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.schedule import learning_rate
 
@@ -45,7 +46,7 @@ def cut(model, decay=lambda first, last: 1.0, ids=USED):
 def test_rows_are_those_of_the_tokens_and_all_up_to_the_last_special_one():
     vocabulary = cut(Tiny())
     assert vocabulary.rows_A.tolist() == ACTIVE
-    assert vocabulary.facts() == {"rows": 6, "of": ROWS}
+    assert vocabulary.trained() == TrainedRows(rows=6, of=ROWS)
     special = {"pad_token_id": PAD, "eos_token_id": [4, 5], "sep_token_id": None, "vocab_size": ROWS}
     assert cut(Tiny(special.items())).rows_A.tolist() == [0, 1, 2, 3, 4, 5, 7, 12, 30]
 
@@ -118,8 +119,8 @@ def test_table_that_cannot_be_cut_stays_whole_and_the_reason_is_said(change, rea
 
 def test_table_that_is_nearly_all_active_stays_whole():
     vocabulary = cut(Tiny(), ids=range(37))
-    assert vocabulary.rows_A is None and vocabulary.facts() == {"rows": ROWS, "of": ROWS} and vocabulary.line() == ""
-    assert cut(Tiny(), ids=range(36)).facts() == {"rows": 36, "of": ROWS}
+    assert vocabulary.rows_A is None and vocabulary.trained() is None and vocabulary.line() == ""
+    assert cut(Tiny(), ids=range(36)).trained() == TrainedRows(rows=36, of=ROWS)
 
 
 def test_evaluation_of_the_active_rows_alone_is_a_bug():
@@ -245,7 +246,7 @@ def test_every_encoder_gives_the_same_outputs_and_gradients_with_its_active_rows
 
     logits, gradient = outputs_and_gradient(split)
     vocabulary = use_active_vocabulary(model, ids_T, pad, lambda first, last: 1.0)
-    assert vocabulary.facts()["rows"] < vocabulary.facts()["of"] / 2
+    assert vocabulary.trained().rows < vocabulary.trained().of / 2
     model.zero_grad()
     logits_active, gradient_active = outputs_and_gradient(vocabulary.renumbered(split))
     assert torch.equal(logits_active, logits)

@@ -75,6 +75,10 @@ def read(run, step, kind="model"):
     return load_file(run / "checkpoints" / f"step-{step:06d}" / f"{kind}.safetensors")
 
 
+def recorded_rows(run):
+    return json.loads((run / "result.json").read_text())["paths"]["active_vocabulary"]
+
+
 def saved_rows(run, step):
     return json.loads((run / "checkpoints" / f"step-{step:06d}" / "state.json").read_text())["active_vocabulary"]
 
@@ -121,6 +125,12 @@ def test_row_that_training_never_sees_has_decayed_by_the_closed_form(pairs, data
     first, last = (read(pairs["card"][1], step)[TABLE][never].double() for step in (17, 50))
     torch.testing.assert_close(last, first * decay_factor(config, 50, 17, 50), rtol=1.5e-7, atol=0)
     assert decay_factor(config, 50, 17, 50) < 0.995
+
+
+def test_result_records_the_rows_that_were_trained(pairs):
+    plain, active = pairs["card"]
+    assert recorded_rows(plain) is None
+    assert recorded_rows(active) == {key: saved_rows(active, 50)[key] for key in ("rows", "of")}
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
