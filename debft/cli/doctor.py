@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from debft import __version__
 from debft.errors import InputError
-from debft.models.backends import BACKENDS, attention_for, why_not
+from debft.models.attention.backends import BACKENDS, attention_for, why_not
 from debft.models.files import find_model, lacking
 from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input

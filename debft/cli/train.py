@@ -79,7 +79,7 @@ def resolve(
     Raises InputError with one line per problem, each where the user typed it.
     """
     from debft.data.sources import demo
-    from debft.models.backends import check_attention
+    from debft.models.attention.backends import check_attention
     from debft.models.names import canonical_name
 
     overrides = dict(keys)
@@ -118,7 +118,7 @@ def _default_output(recipe: Recipe) -> Path:
 
 def _show_plan(recipe: Recipe, run: RunDirectory, resume: bool, as_json: bool) -> None:
     """Check all that the run itself would check, and print its plan."""
-    from debft.models.backends import attention_for
+    from debft.models.attention.backends import attention_for
     from debft.models.json_files import read_config
     from debft.output.terminal import plan_dict, print_plan
     from debft.training.describe import describe, with_remark

@@ -10,6 +10,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.data.packing import Collator
 from debft.data.rows import Examples
+from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.outputs import model_labels
@@ -90,5 +91,7 @@ def load_model(
         names=tuple(tokenizer.model_input_names),
         device=device,
         left=tokenizer.padding_side == "left",
+        packed=is_packed(attention),
     )
+    use_attention(model, attention)
     return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate, attention=attention)

@@ -7,7 +7,7 @@ from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean, one_of
-from debft.models.backends import BACKENDS, attention_for
+from debft.models.attention.backends import BACKENDS, attention_for
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names

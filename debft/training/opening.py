@@ -8,7 +8,7 @@ from typing import Any
 from debft.config.recipe import SCORE_SECTIONS
 from debft.console import say
 from debft.data.encoding import EncodedSplit
-from debft.models.backends import attention_for
+from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
 from debft.runs.directory import RunDirectory
@@ -19,6 +19,7 @@ from debft.runtime.devices import micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
+from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.optimization import build_optimizer, decay_factor
@@ -58,7 +59,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=PathsOfRun(attention=loaded.attention, active_vocabulary=vocabulary.trained()),
+        paths=_paths(loaded, vocabulary),
     )
     return session, state
 
@@ -97,6 +98,17 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     if is_main_process() and (line := vocabulary.line()):
         say(line)
     return vocabulary
+
+
+def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
+    """Return which of several ways to compute the same the run takes."""
+    packed = loaded.collate.packed
+    return PathsOfRun(
+        attention=loaded.attention,
+        packed=packed,
+        cls_only_last_layer=packed and isinstance(loaded.task, TextClassification),
+        active_vocabulary=vocabulary.trained(),
+    )
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

@@ -7,6 +7,7 @@ from debft.config.recipe import RuntimeConfig
 from debft.errors import InputError
 
 BACKENDS = tuple(name for name in get_args(get_type_hints(RuntimeConfig)["attention"]) if name != "auto")
+PACKED_TYPES = ("deberta-v2",)  # the model types of forward.py
 PREFERRED = {"cuda": ("triton", "torch"), "cpu": ("torch",)}  # by type of device, what `auto` tries before it takes eager
 
 
@@ -15,7 +16,10 @@ def why_not(backend: str, config: Mapping[str, Any] | None, device_type: str) ->
 
     config: the content of the model's config.json; None asks of any model
     """
-    return None if backend == "eager" else "this debft has none"
+    kind = None if config is None else config["model_type"]
+    if backend != "eager" and kind not in (None, *PACKED_TYPES):
+        return f"a model of type {kind} has none but that of transformers"
+    return "this debft has none" if backend == "triton" else None
 
 
 def check_attention(asked: str, config: Mapping[str, Any] | None, device_type: str) -> None:

@@ -13,8 +13,8 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe
 from debft.errors import InputError
-from debft.models import backends
-from debft.models.backends import attention_for, check_attention
+from debft.models.attention import backends
+from debft.models.attention.backends import attention_for, check_attention
 from debft.models.files import ModelFiles
 from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
