@@ -82,14 +82,12 @@ def encode(
     cached: without it the cache is neither read nor written
     show: without it there is no progress bar
     """
-    if swap_texts:
-        examples = replace(examples, texts=[texts[::-1] for texts in examples.texts])
     draws = seed if truncation == "random_ends" else None
     arrays = cached_arrays(
         examples,
         tokenizer,
-        [max_seq_length, truncation, draws],
-        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word),
+        [max_seq_length, truncation, draws, swap_texts],
+        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word, swap_texts),
         cached=cached,
     )
     return EncodedSplit(
@@ -110,7 +108,7 @@ def set_up(tokenizer: "PreTrainedTokenizerFast"):
     return backend
 
 
-def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word=False) -> dict[str, np.ndarray]:
+def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word=False, swap=False) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
@@ -119,7 +117,7 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, b
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
-            columns = [tokens_of([texts[k] for texts in chunk]) for k in range(len(chunk[0]))]
+            columns = [tokens_of(list(texts)) for texts in zip(*chunk, strict=True)][:: -1 if swap else 1]
             places, num_cut_here = cut_to(room, columns, truncation, seed)
             parts.append(frame.fill_all([ids_T for ids_T, _ in columns], places))
             num_cut += num_cut_here

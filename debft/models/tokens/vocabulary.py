@@ -243,7 +243,7 @@ def _compositions() -> tuple[str, str]:
     as its own mapping; precomposed beginnings are no rules. A character whose mapping is longer than one
     composes with nothing, which the look-around sees: there the separator is not next to it.
     """
-    decomposable = [c for c in map(chr, _characters()) if unicodedata.decomposition(c)]  # Hangul, which is made by rule, is not
+    decomposable = list(filter(unicodedata.decomposition, map(chr, range(0x110000))))  # without Hangul, which goes by rule
     sequences = {d for c in decomposable if len(d := unicodedata.normalize("NFD", c)) > 1 and unicodedata.normalize("NFC", d) == c}
     seconds = {s[1] for s in sequences}
     marks = _class(c for c in seconds.union(decomposable) if unicodedata.normalize("NFKC", c) in seconds)
