@@ -1,5 +1,7 @@
 """Token ids of many texts: word by word they are those of the whole texts, whatever the characters."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from architectures import deberta_spm, xlm_roberta_spm, xlnet_spm
@@ -98,10 +100,17 @@ def test_real_texts_word_by_word_equal_whole_texts(shared, published, language):
     assert_same(WordByWord(published)(texts), whole_texts(published, texts))
 
 
+def may_act_beyond_itself(code: int) -> bool:
+    """Marks, spaces, signs, controls and what is made of several characters; and one in a hundred of all the others."""
+    c = chr(code)
+    kind = unicodedata.category(c)
+    return kind != "Cs" and (bool(unicodedata.decomposition(c)) or kind in "Mn Mc Me Zs Zl Zp Cc Cf Sk Lm" or code % 100 == 0)
+
+
 @pytest.mark.sweep
-def test_every_character_at_the_edge_of_a_word_is_read_as_in_the_text(published):
-    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    texts = [f"a{c} {c}b {c} e {c}" for c in characters]
+def test_character_at_the_edge_of_a_word_is_read_as_in_the_text(published):
+    texts = [f"a{c} {c}b {c} e {c}" for c in map(chr, filter(may_act_beyond_itself, range(0x110000)))]
+    assert len(texts) > 20_000
     encode = WordByWord(published)
     for start in range(0, len(texts), 5000):
         assert_same(encode(texts[start : start + 5000]), whole_texts(published, texts[start : start + 5000]))
