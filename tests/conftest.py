@@ -14,6 +14,7 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="debft-test-hf-")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small are slower with two, and far slower on a busy machine
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["TRITON_INTERPRET"] = "1"  # where triton is installed, its kernels are interpreted on the CPU
 HUB = (
     "HF_HUB_OFFLINE",
     "HF_ENDPOINT",

@@ -1,0 +1,317 @@
+"""The backend `triton`: its kernels beside the same attention in float64, their dropout, and when it is not there.
+
+On a machine without a GPU the kernels run in Triton's interpreter, where that is installed.
+"""
+
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+from kernels import DEVICES, require_kernels
+from small_deberta import distance
+from transformers import DebertaV2Config
+from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
+
+from debft.errors import InputError
+from debft.models.attention import triton as backend
+
+CPU = torch.device("cpu")
+BUCKETS, LONGEST_DISTANCE = 8, 64
+RATE = 0.3
+LUCK = 4.0  # two correct programs in float32 differ in the order of their sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Random queries, keys, values and projected rows of positions.
+
+    rate: of dropout; places: of the sequences in the step; rounded: the inputs have the digits of this dtype.
+    """
+
+    lengths: tuple[int, ...] = (20, 7, 1)
+    heads: int = 2
+    size: int = 32
+    c2p: bool = True
+    p2c: bool = True
+    buckets: int = BUCKETS
+    rate: float = 0.0
+    places: tuple[int, ...] | None = None
+    seed: int = 5
+    rounded: torch.dtype = torch.float32
+
+    @property
+    def scale(self) -> float:
+        return 1.0 / sqrt(self.size * (1 + self.c2p + self.p2c))
+
+    def plan(self, device):
+        span = self.buckets if self.buckets > 0 else LONGEST_DISTANCE
+        return backend.position_plan(max(self.lengths), span, self.buckets, LONGEST_DISTANCE, device)
+
+    def tensors(self, device, dtype=torch.float32) -> list[torch.Tensor | None]:
+        """(qkv, c2p keys, p2c queries), which want gradients."""
+        generator = torch.Generator().manual_seed(0)
+        rows = len(self.plan(CPU).active_slots)
+        shapes = [(sum(self.lengths), 3 * self.heads * self.size), *[(self.heads, rows, self.size)] * 2]
+        drawn = [torch.randn(shape, generator=generator).to(self.rounded) for shape in shapes]
+        drawn = [tensor.to(device, dtype).requires_grad_() for tensor in drawn]
+        return [drawn[0], drawn[1] if self.c2p else None, drawn[2] if self.p2c else None]
+
+    def slots(self) -> np.ndarray:
+        places = np.arange(len(self.lengths)) if self.places is None else np.array(self.places)
+        return places - places[0]
+
+
+def kernels(case: Case, device, dtype=torch.float32) -> list[torch.Tensor]:
+    """The context of the kernels, and the gradients of a fixed sum of it."""
+    tensors = case.tensors(device, dtype)
+    places = None if case.places is None else np.array(case.places)
+    stream = backend.stream_of(np.array(case.lengths), places, device)
+    seed = torch.tensor([case.seed], device=device)
+    context = backend.attention(
+        *tensors, case.plan(device), stream, num_heads=case.heads, scale=case.scale, rate=case.rate, seed=seed
+    )
+    return with_gradients(context, tensors)
+
+
+def plain(case: Case, dtype, keep=None) -> list[torch.Tensor]:
+    """The same sequence by sequence, as the paper writes it. keep: where a probability stays, by slot * heads + head."""
+    tensors = case.tensors(CPU, dtype)
+    qkv, c2p, p2c = tensors
+    plan, contexts, start = case.plan(CPU), [], 0
+    for length, slot in zip(case.lengths, case.slots(), strict=True):
+        rows = qkv[start : start + length].view(length, 3, case.heads, case.size).permute(1, 2, 0, 3)
+        q, k, v = rows
+        place = torch.arange(length)
+        row = plan.delta_to_local.long()[place[:, None] - place + max(case.lengths) - 1].expand(case.heads, -1, -1)
+        scores = q @ k.mT
+        if c2p is not None:
+            scores = scores + (q @ c2p.mT).gather(2, row)
+        if p2c is not None:
+            scores = scores + (k @ p2c.mT).gather(2, row.mT).mT
+        probabilities = (scores * case.scale).softmax(-1)
+        if keep is not None:
+            kept = keep[slot * case.heads : (slot + 1) * case.heads, :length, :length]
+            probabilities = probabilities * kept / (1 - case.rate)
+        contexts.append((probabilities @ v).transpose(0, 1).reshape(length, -1))
+        start += length
+    return with_gradients(torch.cat(contexts), tensors)
+
+
+def with_gradients(context, tensors) -> list[torch.Tensor]:
+    weights = torch.randn(context.shape, generator=torch.Generator().manual_seed(1)).to(context)
+    wanted = [tensor for tensor in tensors if tensor is not None]
+    return [context.detach(), *torch.autograd.grad((context * weights).sum(), wanted)]
+
+
+def kept_by_kernels(case: Case, device) -> torch.Tensor:
+    """(slots * heads, L, L): the package's own account of its dropout."""
+    from disentangled_flash.training._kernels import dropout_keep_mask
+
+    streams = (int(case.slots()[-1]) + 1) * case.heads
+    seed = torch.tensor([case.seed], device=device)
+    keep = dropout_keep_mask(seed, stream_start=0, streams=streams, length=max(case.lengths), dropout_p=case.rate)
+    return keep.cpu()
+
+
+def assert_exact(case: Case, device) -> None:
+    keep = kept_by_kernels(case, device) if case.rate else None
+    truth, single = plain(case, torch.float64, keep), plain(case, torch.float32, keep)
+    for got, wanted, other in zip(kernels(case, device), truth, single, strict=True):
+        assert distance(got, wanted) <= LUCK * distance(other, wanted)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("case", [Case(), Case(rate=RATE, lengths=(9, 4))])
+def test_triton_context_and_gradients_match_float64(case, device, monkeypatch):
+    assert_exact(case, require_kernels(device, monkeypatch))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("lengths", [(1,), (2, 1), (65, 33, 32, 31, 3), (129, 100)], ids=str)
+@pytest.mark.parametrize("terms", [(True, True), (True, False), (False, True), (False, False)], ids=("both", "c2p", "p2c", "none"))
+@pytest.mark.parametrize("size", (32, 64, 128))
+@pytest.mark.parametrize("buckets", (BUCKETS, -1))
+def test_triton_matches_float64_for_every_kind(lengths, terms, size, buckets, monkeypatch):
+    device = require_kernels("cpu", monkeypatch)
+    assert_exact(Case(lengths=lengths, c2p=terms[0], p2c=terms[1], size=size, buckets=buckets, heads=1), device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("length", (1, 2, 3, 17, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 400, 511, 512))
+@pytest.mark.parametrize("terms", [(True, True), (True, False), (False, True)], ids=("both", "c2p", "p2c"))
+@pytest.mark.parametrize("size", (32, 64, 128))
+@pytest.mark.parametrize("rate", (0.0, RATE))
+def test_triton_matches_float64_at_every_length_on_a_gpu(length, terms, size, rate, monkeypatch):
+    device = require_kernels("cuda", monkeypatch)
+    assert_exact(Case(lengths=(length, length, 5), c2p=terms[0], p2c=terms[1], size=size, rate=rate), device)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"),  # the interpreter multiplies no bfloat16
+    [("cpu", torch.float16), *[pytest.param("cuda", half, marks=pytest.mark.gpu) for half in (torch.bfloat16, torch.float16)]],
+)
+def test_triton_in_half_precision_is_as_near_as_its_digits(device, dtype, monkeypatch):
+    """Beside float64 on the same rounded inputs: the kernels add up in float32, so what is left is rounding a few times."""
+    device = require_kernels(device, monkeypatch)
+    case = Case(lengths=(200, 64, 5) if device.type == "cuda" else (20, 5), rate=RATE, rounded=dtype)
+    truth = plain(case, torch.float64, kept_by_kernels(case, device))
+    for got, wanted in zip(kernels(case, device, dtype), truth, strict=True):
+        assert distance(got, wanted) <= LUCK * torch.finfo(dtype).eps * float(wanted.norm())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_triton_dropout_does_not_depend_on_how_a_step_is_cut(device, monkeypatch):
+    """Five sequences at once; then those that one of two processes holds, in two micro-batches, with the seed of their places."""
+    device = require_kernels(device, monkeypatch)
+    whole = Case(lengths=(9, 8, 5, 3, 2), rate=RATE, heads=1)
+    ends = np.cumsum(whole.lengths)
+    together, inputs = kernels(whole, device)[0], whole.tensors(device)
+    for places in ((1,), (2, 4)):
+        stream = backend.stream_of(np.array(whole.lengths)[list(places)], np.array(places), device)
+        rows = torch.cat([torch.arange(ends[place] - whole.lengths[place], ends[place]) for place in places])
+        longest = max(whole.lengths[place] for place in places)
+        own = replace(whole, lengths=(longest,)).plan(device)
+        tables = [table[:, torch.isin(whole.plan(device).active_slots, own.active_slots)] for table in inputs[1:]]
+        seed = torch.tensor([whole.seed + places[0] * whole.heads], device=device)
+        context = backend.attention(
+            inputs[0][rows.to(device)], *tables, own, stream, num_heads=1, scale=whole.scale, rate=RATE, seed=seed
+        )
+        assert torch.allclose(context, together[rows.to(device)], rtol=1e-5, atol=1e-6)  # other blocks, other sums
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_triton_dropout_has_its_rate_and_its_masks_are_independent(device, monkeypatch):
+    """2 layers x 4 streams x 96 x 96 draws: the mean of n draws lies within 6 standard deviations, sqrt(p (1 - p) / n)."""
+    device = require_kernels(device, monkeypatch)
+    case = Case(lengths=(96,) * 4, heads=1, rate=RATE)
+    one, other = (kept_by_kernels(replace(case, seed=seed), device).double() for seed in (5, 10_007))
+    pairs = [(one, other), (one[1:], one[:-1]), (one[:, 1:], one[:, :-1]), (one[:, :, 1:], one[:, :, :-1])]
+    assert abs(one.mean() - (1 - RATE)) < 6 * sqrt(RATE * (1 - RATE) / one.numel())
+    for left, right in pairs:
+        covariance = ((left - left.mean()) * (right - right.mean())).mean()
+        assert abs(covariance) < 6 * RATE * (1 - RATE) / sqrt(left.numel())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_triton_gives_the_same_bits_five_times(dtype, monkeypatch):
+    device, case = require_kernels("cuda", monkeypatch), Case(lengths=(300, 200, 64, 64, 5), rate=RATE)
+    first = kernels(case, device, dtype)
+    for _ in range(4):
+        assert all(torch.equal(one, other) for one, other in zip(first, kernels(case, device, dtype), strict=True))
+
+
+def test_triton_uses_the_rows_of_positions_that_transformers_uses():
+    """The package computes the buckets anew; both kinds of scores of a pair take the same row."""
+    pytest.importorskip("disentangled_flash", reason="disentangled-flash is not installed: pip install 'debft[gpu]'")
+    for buckets, longest_distance in ((256, 512), (8, 40), (7, 512), (-1, 512), (-1, 24)):
+        span = buckets if buckets > 0 else longest_distance
+        for length in (1, 2, 3, 17, 64, 129, 257, 512):
+            plan = backend.position_plan(length, span, buckets, longest_distance, CPU)
+            layer = torch.zeros(1, length, 1)
+            position = build_relative_position(layer, layer, buckets, longest_distance)[0]
+            place = torch.arange(length)
+            rows = plan.active_slots[plan.delta_to_local.long()[place[:, None] - place + length - 1]]
+            assert torch.equal(rows, (position + span).clamp(0, 2 * span - 1))
+            assert torch.equal(rows, (-position + span).clamp(0, 2 * span - 1).T)
+
+
+def test_kernels_are_launched_alike_whatever_else_is_in_the_micro_batch(monkeypatch):
+    """A choice by measurement, or by the number of sequences, would round the same sequence otherwise from call to call."""
+    tuning = pytest.importorskip("disentangled_flash.tuning", reason="disentangled-flash is not installed")
+    monkeypatch.setattr(tuning.HardwareSpec, "current", lambda *_: tuning.HardwareSpec("cuda", "a GPU", (9, 0)))
+    monkeypatch.setattr(tuning.CompilerSpec, "current", lambda *_: None)
+    monkeypatch.setattr(tuning.DeviceResources, "current", lambda *_: tuning.DeviceResources(232_448, 132, (9, 0)))
+    query, table = torch.zeros(6, 300, 64, dtype=torch.bfloat16), torch.zeros(6, 512, 64)
+    few, many = (
+        backend._launch_settings(query, backend.Stream(boundaries=torch.empty(0), longest=200, slots=slots), [table, table], True)
+        for slots in (1, 100)
+    )
+    assert few == many and sorted(few) == ["dkv_config", "dq_config", "forward_config"]
+
+
+def test_stream_leaves_empty_slots_for_the_sequences_of_others():
+    stream = backend.stream_of(np.array([5, 3, 2]), np.array([4, 6, 9]), CPU)
+    assert stream.boundaries.tolist() == [0, 5, 5, 8, 8, 8, 10]
+    assert (stream.longest, stream.slots, stream.boundaries.dtype) == (5, 6, torch.int32)
+
+
+def test_stream_without_places_has_no_empty_slots():
+    assert backend.stream_of(np.array([5, 3]), None, CPU).boundaries.tolist() == [0, 5, 8]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "slots", "said"),
+    [
+        (2**20, 10, "fewer than 2,147,483,648 in a micro-batch, got 6,442,450,944 scores"),
+        (9, 9000, "at most 65,535 .* got 108,000"),
+    ],
+)
+def test_micro_batch_beyond_the_kernels_numbers_is_refused(tokens, slots, said):
+    """Beyond, the kernels' own 32-bit products would wrap around and read elsewhere, without a word."""
+    with pytest.raises(InputError, match=f"^attention triton: expected {said}.*lower runtime.micro_batch_tokens"):
+        backend._check_size(backend.Stream(boundaries=torch.empty(0), longest=1, slots=slots), 12, tokens, 512)
+
+
+def config(**changes):
+    return DebertaV2Config(hidden_size=384, num_attention_heads=6, **changes)
+
+
+def test_triton_is_unavailable_without_a_gpu():
+    assert backend.unavailable_reason(config(), CPU) == "it needs an NVIDIA GPU, the device is cpu"
+
+
+def test_triton_is_unavailable_for_heads_its_kernels_do_not_take():
+    odd = DebertaV2Config(hidden_size=312, num_attention_heads=12)
+    assert backend.unavailable_reason(odd, CPU) == "its kernels take heads of 32, 64, 128, this model has heads of 26"
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch):
+    """A machine that has all that the backend needs."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    monkeypatch.setattr(backend, "version", lambda name: "1.1.1")
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(backend.Path, "is_file", lambda path: True)
+    return monkeypatch
+
+
+def absent(name):
+    raise backend.PackageNotFoundError(name)
+
+
+def test_triton_is_available_where_nothing_is_missing(gpu_machine):
+    assert backend.unavailable_reason(config(), torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "said"),
+    [
+        (torch.version, "cuda", None, "this torch is built for another kind"),
+        (torch.cuda, "get_device_capability", lambda *_: (7, 5), "compute capability 8.0 or newer, this one has 7.5"),
+        (backend, "version", absent, r"disentangled-flash is not installed: pip install 'debft\[gpu\]'"),
+        (backend, "version", lambda name: "1.0.9", r"disentangled-flash >= 1.1.1, < 1.2, found 1.0.9: pip install"),
+        (backend, "version", lambda name: "1.2.0", r">= 1.1.1, < 1.2, found 1.2.0"),
+        (backend.importlib.util, "find_spec", lambda name: None, "triton is not installed"),
+        (backend.Path, "is_file", lambda path: False, "needs Python's headers and finds no .*Python.h"),
+    ],
+)
+def test_what_triton_lacks_is_said_with_what_to_do(gpu_machine, where, name, value, said):
+    gpu_machine.setattr(where, name, value)
+    assert_reason(said)
+
+
+def test_triton_without_a_c_compiler_is_unavailable(gpu_machine):
+    gpu_machine.delenv("CC")
+    gpu_machine.setenv("PATH", "")
+    assert_reason("needs a C compiler, gcc or clang")
+
+
+def assert_reason(said: str) -> None:
+    import re
+
+    assert re.search(said, backend.unavailable_reason(config(), torch.device("cuda")))
