@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from debft import __version__
 from debft.errors import InputError
+from debft.models.attention.backends import BACKENDS, attention_for, why_not
 from debft.models.files import find_model, lacking
 from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input
 from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
 from debft.runs.cache import cache_directory
 from debft.runtime import hub
-from debft.runtime.devices import unused_gpus, visible_gpus
+from debft.runtime.devices import device_type, unused_gpus, visible_gpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -43,7 +44,14 @@ class Finding:
 
 def examine(model: str | None) -> list[Finding]:
     """Look at the environment and, where a model is given, at its files."""
-    findings = [Finding("debft", "ok", __version__), *(_package(name) for name in PACKAGES), _device(), _hub(), _cache()]
+    findings = [
+        Finding("debft", "ok", __version__),
+        *(_package(name) for name in PACKAGES),
+        _device(),
+        _attention(),
+        _hub(),
+        _cache(),
+    ]
     if model is not None:
         findings += _model(model)
     return findings
@@ -69,6 +77,14 @@ def _device() -> Finding:
         return Finding("device", "ok", f"{gpus} x {torch.cuda.get_device_name()}, --precision auto is {precision}")
     why = f"warning: {unused}" if (unused := unused_gpus()) else "no GPU found"
     return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; {why}")
+
+
+def _attention() -> Finding:
+    """Say what `--attention auto` takes for a model that every backend knows, and why it does not take the others."""
+    chosen, _ = attention_for("auto", None, device_type())
+    reasons = {backend: why_not(backend, None, device_type()) for backend in BACKENDS}
+    lacking = [f"no {backend} ({reason})" for backend, reason in reasons.items() if reason is not None]
+    return Finding("attention", "ok", "; ".join([f"--attention auto is {chosen}", *lacking]))
 
 
 def _hub() -> Finding:

@@ -123,6 +123,7 @@ OPTIONS = (
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
     _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
+    _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),
     _of_recipe("runtime.save_steps", RUN, "Optimizer steps from one checkpoint to the next."),
     _of_recipe("text.text_columns", RUN, "Column of the texts, or A,B for pairs (default: found in the file).", only_for="text"),
     _of_recipe("text.label_column", RUN, "Column of the labels (default: found in the file).", only_for="text"),

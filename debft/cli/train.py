@@ -19,7 +19,7 @@ from debft.config.recipe import Recipe
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
-from debft.runtime.devices import check_precision, visible_gpus
+from debft.runtime.devices import check_precision, device_type, visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
 from debft.runtime.launch.local import processes_to_start, start_processes, starts_others
 from debft.runtime.variables import check_variables
@@ -79,6 +79,7 @@ def resolve(
     Raises InputError with one line per problem, each where the user typed it.
     """
     from debft.data.sources import demo
+    from debft.models.attention.backends import check_attention
     from debft.models.names import canonical_name
 
     overrides = dict(keys)
@@ -102,6 +103,8 @@ def resolve(
         raise InputError(f"--recipe {recipe}: expected a recipe of {task}, got one of {resolved.task}")
     if "runtime.precision" in overrides | assigned:  # the precision of a file may give way to the hardware, a typed one may not
         check_precision(resolved.runtime.precision)
+    if resolved.runtime.attention != "auto":
+        check_attention(resolved.runtime.attention, None, device_type())
     if path.stem == "default":
         say(f"no published recipe for {resolved.model} on {task}: {display(path)} is used")
     return resolved
@@ -115,8 +118,10 @@ def _default_output(recipe: Recipe) -> Path:
 
 def _show_plan(recipe: Recipe, run: RunDirectory, resume: bool, as_json: bool) -> None:
     """Check all that the run itself would check, and print its plan."""
+    from debft.models.attention.backends import attention_for
+    from debft.models.json_files import read_config
     from debft.output.terminal import plan_dict, print_plan
-    from debft.training.describe import describe
+    from debft.training.describe import describe, with_remark
     from debft.training.plan import check_output, make_plan
     from debft.training.precision import precision_for
 
@@ -125,7 +130,9 @@ def _show_plan(recipe: Recipe, run: RunDirectory, resume: bool, as_json: bool) -
     plan = make_plan(recipe)
     describe(plan)
     if remark:
-        say(f"precision {precision} ({remark})")
+        say(f"precision {with_remark(precision, remark)}")
+    attention = attention_for(recipe.runtime.attention, read_config(plan.files.path), device_type())
+    say(f"attention {with_remark(*attention)}")
     print_json(plan_dict(plan, run.path)) if as_json else print_plan(plan, run.path)
 
 

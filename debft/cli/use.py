@@ -15,6 +15,7 @@ _RunOrModel = Annotated[
 ]
 _Task = Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)]
 _Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
+_Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
 _Data = Annotated[
     str | None,
     typer.Option(
@@ -31,13 +32,14 @@ def evaluate(
         int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
     ] = None,
     precision: _Precision = "auto",
+    attention: _Attention = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
     from debft.scoring import inference
     from debft.scoring.loading import load_predictor
 
-    result = inference.evaluate(load_predictor(run_or_model, task, precision), data, max_eval_samples)
+    result = inference.evaluate(load_predictor(run_or_model, task, precision, attention), data, max_eval_samples)
     if as_json:
         print_json(result)
         return
@@ -59,6 +61,7 @@ def predict(
     ] = "-",
     task: _Task = None,
     precision: _Precision = "auto",
+    attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
@@ -68,7 +71,7 @@ def predict(
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
-    rows = inference.label(load_predictor(run_or_model, task, precision), file)
+    rows = inference.label(load_predictor(run_or_model, task, precision, attention), file)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)

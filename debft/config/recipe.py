@@ -132,6 +132,9 @@ class RuntimeConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32; with SiFT as
     its recipe was published, else fp32."""
+    attention: Literal["auto", "eager", "torch", "triton"] = "auto"
+    """What computes the attention: `eager` is transformers' own code, `torch` ours, which works on any device, `triton` kernels for
+    CUDA. They agree up to rounding. `auto`: the fastest that is there."""
     deterministic: bool = False
     """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, slower."""
     micro_batch_tokens: int | None = bounded(None, least=1)

@@ -40,11 +40,19 @@ def by_length(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return indices[np.argsort(-lengths[indices], kind="stable")]
 
 
-def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Cut `indices` (longest first) so that B x L stays within `max_tokens`, with one sequence at least."""
+def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int, *, packed: bool = False) -> list[np.ndarray]:
+    """Cut `indices` (longest first) so that each batch has `max_tokens` at most, or one sequence.
+
+    packed: only the tokens of the sequences count; without it B x L, their padding too
+    """
     batches, start = [], 0
+    ends = np.cumsum(lengths[indices])
     while start < len(indices):
-        size = max(1, max_tokens // int(lengths[indices[start]]))
+        if packed:
+            before = ends[start] - lengths[indices[start]]
+            size = max(1, int(np.searchsorted(ends, before + max_tokens, side="right")) - start)
+        else:
+            size = max(1, max_tokens // int(lengths[indices[start]]))
         batches.append(indices[start : start + size])
         start += size
     return batches

@@ -1,10 +1,10 @@
 """Encoded sequences become the tensors that a model reads.
 
-Legend: B sequences in a batch, L its padded length.
+Legend: B sequences in a batch, L its padded length, T tokens of all its sequences.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,30 +13,64 @@ from debft.data.encoding import EncodedSplit
 if TYPE_CHECKING:
     import torch
 
-# The tensors of a batch by name: `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, L), as far as the model reads them;
-# `labels`, (B,), or (B, 2) for the positions of a span's start and end.
-Batch = dict[str, "torch.Tensor"]
+# What a batch holds by name. Padded: `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, L), as far as the model reads
+# them. Packed: `input_ids` and `token_type_ids`, int64 (T,), the sequences end to end without padding, and their `lengths`, a numpy
+# array (B,). Both: `labels`, (B,), or (B, 2) for the positions of a span's start and end; while training, `noise_seed` (B,)
+# and `seeds`, a NoiseSeeds.
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSeeds:
+    """What the random numbers of a batch are drawn from; the same whatever micro-batch or process an example is in.
+
+    step: the seed of the optimizer step.
+    examples_B: the number of each example in its split.
+    forward_pass: tells the forward passes of one step apart, where a loss does several.
+    """
+
+    step: int
+    examples_B: np.ndarray
+    forward_pass: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collator:
-    """A collator puts sequences side by side and pads them to the longest.
+    """A collator puts sequences side by side, and pads them to the longest, or end to end.
 
     pad_id: the token id of the padding
     names: the tensors that the model reads
     left: the padding is in front of the text, and positions in `labels` move with it
+    packed: the sequences lie end to end, without padding
     """
 
     pad_id: int
     names: tuple[str, ...]
     device: "torch.device"
     left: bool = False
+    packed: bool = False
 
     def __call__(self, split: EncodedSplit, indices: np.ndarray) -> Batch:
         """Return the batch of the sequences `indices`, on `device`."""
         import torch
 
         rows = [split.example(int(i)) for i in indices]
+        arrays, others = self._packed(rows) if self.packed else self._padded(rows)
+        arrays["labels"] = split.labels_S[indices]
+        if self.left and arrays["labels"].ndim == 2:
+            longest = max(len(ids) for ids, _ in rows)
+            arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
+        return others | {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+
+    def _packed(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], Batch]:
+        """Return (arrays of the tensors, what is no tensor)."""
+        arrays = {"input_ids": np.concatenate([ids for ids, _ in rows]).astype(np.int64)}
+        if "token_type_ids" in self.names:
+            arrays["token_type_ids"] = np.concatenate([types for _, types in rows]).astype(np.int64)
+        return arrays, {"lengths": np.array([len(ids) for ids, _ in rows], dtype=np.int64)}
+
+    def _padded(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], Batch]:
+        """Return (arrays of the tensors, what is no tensor)."""
         longest = max(len(ids) for ids, _ in rows)
         arrays = {name: np.zeros((len(rows), longest), dtype=np.int64) for name in self.names}
         arrays["input_ids"] += self.pad_id
@@ -45,7 +79,4 @@ class Collator:
             for name, values in (("input_ids", ids), ("token_type_ids", types), ("attention_mask", 1)):
                 if name in arrays:
                     arrays[name][row, place] = values
-        arrays["labels"] = split.labels_S[indices]
-        if self.left and arrays["labels"].ndim == 2:
-            arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
-        return {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+        return arrays, {}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from debft import __version__
 from debft.config.packaged import recipe_path
@@ -22,6 +23,7 @@ from debft.reproduce.other_runs import other_runs
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
 from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runtime.signals import INTERRUPTED
 
 MOST_POINTS = 200  # of a learning curve
@@ -163,7 +165,7 @@ def _reported(
         starts_from=run.starts_from.id if run.starts_from else None,
         data=source_kind(run.recipe.data),
         fingerprints=run.fingerprints,
-        environment=result.environment if result else None,
+        environment=_environment(result) if result else None,
         command=run.command,
         labels=labels_of(run, recipe_plan, table_plan),
         scores=run.scores() if result else {},
@@ -177,6 +179,11 @@ def _reported(
         peak_memory_bytes=result.peak_memory_bytes if result else None,
         curve=_curve_so_far(run, status),
     )
+
+
+def _environment(result: RunResult) -> dict[str, Any]:
+    """Return what a run was made with, and what computed its attention."""
+    return result.environment | ({"attention": result.paths.attention} if result.paths else {})
 
 
 def _status(run: PlannedRun, failure: Failure | None) -> tuple[RunStatus, str | None]:

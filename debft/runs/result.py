@@ -82,6 +82,30 @@ class ComparedScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActiveVocabulary:
+    """A vocabulary is active as far as the training rows can produce it: the steps hold these rows of the embeddings alone."""
+
+    rows: int
+    """Rows of the embeddings that the steps trained."""
+    of: int
+    """Rows of the whole table; the others only decay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathsOfRun:
+    """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
+
+    attention: str
+    """What computed the attention: `eager`, `torch` or `triton`."""
+    packed: bool = False
+    """Whether the tokens of a batch lay end to end, without padding."""
+    cls_only_last_layer: bool = False
+    """Whether the last layer was computed for the first token alone, which is all that a label is read from."""
+    active_vocabulary: ActiveVocabulary | None = None
+    """The part of the embeddings that the steps trained; null: they held the whole table."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A result holds what a complete run found out, and everything that led to it. It is the content of result.json."""
 
@@ -119,6 +143,8 @@ class RunResult:
     """Code, versions and hardware of the run."""
     model_files: dict[str, WrittenFile] | None = None
     """Each file of model/ by its path there; null: the run is of a debft that did not record them."""
+    paths: PathsOfRun | None = None
+    """Which ways to compute the run took; null: it is of a debft that had one alone."""
 
     def to_json(self) -> str:
         """Return the content of result.json."""
@@ -214,9 +240,10 @@ def _is_number(value: Any) -> bool:
 
 
 _FITS: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
     int: _is_whole,
     float: _is_number,
     str: lambda value: isinstance(value, str),
     Any: lambda value: True,
 }
-_WORDS = {int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}

@@ -43,6 +43,11 @@ def visible_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def device_type() -> str:
+    """Return the type of the device that a run takes here, `cuda` or `cpu`."""
+    return "cuda" if visible_gpus() else "cpu"
+
+
 def devices_here() -> list[str]:
     """Return one entry of CUDA_VISIBLE_DEVICES for each GPU that torch can use, [] where there is none."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")

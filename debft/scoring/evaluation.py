@@ -41,7 +41,7 @@ def predict_logits(
     own = by_length(np.arange(len(split)), lengths)[accelerator.process_index :: accelerator.num_processes]
     parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
     with torch.inference_mode(), meter("evaluate", len(split), "examples", show=accelerator.is_main_process) as progress:
-        for batch in micro_batches(own, lengths, EVALUATION_FACTOR * micro_batch_tokens):
+        for batch in micro_batches(own, lengths, EVALUATION_FACTOR * micro_batch_tokens, packed=collate.packed):
             if should_stop():
                 break
             outputs = head.outputs(loaded.model, collate(split, batch))

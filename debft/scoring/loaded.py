@@ -10,6 +10,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.data.packing import Collator
 from debft.data.rows import Examples
+from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.outputs import model_labels
@@ -32,6 +33,7 @@ class LoadedModel:
     tokenizer: gives the tokens that the model was trained with.
     model: the plain model, without the wrapper that several processes put around it.
     collate: makes a batch on the model's device of the examples of a split.
+    attention: the backend that computes the model's attention, never `auto`.
     """
 
     files: ModelFiles
@@ -40,6 +42,7 @@ class LoadedModel:
     tokenizer: "PreTrainedTokenizerFast"
     model: "PreTrainedModel"
     collate: Collator
+    attention: str = "eager"
 
     def encode(self, examples: Examples, recipe: Recipe, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
         """Return the examples as token ids. Raises InputError where the model has no embedding for one of them.
@@ -57,6 +60,7 @@ def load_model(
     recipe: Recipe,
     device: torch.device,
     *,
+    attention: str = "eager",
     threshold: float | None = None,
     new_head: bool = False,
     quiet: bool = True,
@@ -64,6 +68,7 @@ def load_model(
     """Build tokenizer, head and model; the model is still on the CPU, its batches come on `device`.
 
     recipe: where lengths, seed, head dropout and `from_scratch` are taken from
+    attention: the backend that is to compute the model's attention, as `attention_for` returns it
     threshold: the no-answer score above which a question has no answer, None where it is chosen on the dev data
     new_head: whether a head that the files lack is made up, as for training
 
@@ -86,5 +91,7 @@ def load_model(
         names=tuple(tokenizer.model_input_names),
         device=device,
         left=tokenizer.padding_side == "left",
+        packed=is_packed(attention),
     )
-    return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate)
+    use_attention(model, attention)
+    return LoadedModel(files=files, task=task, head=head, tokenizer=tokenizer, model=model, collate=collate, attention=attention)

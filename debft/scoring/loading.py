@@ -6,7 +6,8 @@ from pathlib import Path
 from debft.config.recipe import Recipe, TextConfig, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError, did_you_mean, one_of
+from debft.models.attention.backends import BACKENDS, attention_for
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
@@ -29,12 +30,15 @@ def recipe_of(run: RunDirectory) -> Recipe:
     return run.recipe()
 
 
-def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> Predictor:
+def load_predictor(run_or_model: str, task_name: str | None, precision: str, attention: str = "auto") -> Predictor:
     """Load a run directory, or a fine-tuned model whose config.json names its task; where it names none, `task_name` does.
 
     precision: `auto` computes as the model was trained, where its config.json names a precision that this machine has
+    attention: what computes the attention, as a recipe's `runtime.attention`
     Raises InputError where the task is not known or the model has no head for it.
     """
+    if attention not in ("auto", *BACKENDS):
+        raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
     run = RunDirectory(Path(run_or_model))
     recipe = recipe_of(run) if run.exists() else None
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
@@ -53,7 +57,9 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str) -> 
     if recipe is not None:
         used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
     accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
-    loaded = load_model(files, task, used, accelerator.device, threshold=settings.get("no_answer_threshold", 0.0))
+    backend, _ = attention_for(attention, read_config(files.path), accelerator.device.type)
+    threshold = settings.get("no_answer_threshold", 0.0)
+    loaded = load_model(files, task, used, accelerator.device, attention=backend, threshold=threshold)
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
         data=recipe.data if recipe is not None else None,

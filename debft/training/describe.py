@@ -45,13 +45,18 @@ def describe(plan: Plan) -> None:
     say_skipped(plan.examples)
 
 
-def describe_device(plan: Plan, accelerator: "Accelerator", precision: str) -> None:
-    """Print where and how the plan runs. precision: with a remark behind it where there is one."""
+def describe_device(plan: Plan, accelerator: "Accelerator", precision: str, attention: str) -> None:
+    """Print where and how the plan runs. precision, attention: with a remark behind them where there is one."""
     kernels = "deterministic kernels   " if plan.recipe.runtime.deterministic else ""
     say(
-        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   {kernels}"
+        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   attention {attention}   {kernels}"
         f"{plan.recipe.train.train_batch_size} sequences per step   {plan.total_steps:,} steps   tokens {token_file(plan.files)}"
     )
+
+
+def with_remark(word: str, remark: str) -> str:
+    """Return the word, with the remark in brackets where there is one."""
+    return f"{word} ({remark})" if remark else word
 
 
 def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:

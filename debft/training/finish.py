@@ -55,6 +55,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         environment=environment(
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
+        paths=session.paths,
     )
 
 

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from debft.config.recipe import TrainConfig
 from debft.data.batches import micro_batches, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
-from debft.data.packing import Collator
+from debft.data.packing import Batch, Collator, NoiseSeeds
 from debft.training.guards import check_finite
 from debft.training.schedule import learning_rate
 
@@ -83,7 +83,7 @@ def optimizer_steps(
             group["lr"] = rate
         indices = step_examples(step, config.seed, len(split), config.train_batch_size)
         own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
-        batches = micro_batches(own, lengths, micro_batch_tokens)
+        batches = micro_batches(own, lengths, micro_batch_tokens, packed=collate.packed)
         model.train()
         applied = False
         while not applied:  # fp16: an overflow halves the loss scale and the same sequences are tried again
@@ -127,7 +127,7 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
         last = number == len(batches)
         with nullcontext() if last else accelerator.no_sync(model):
-            loss, parts = loss_fn(model, collate(split, batch) | {"noise_seed": _noise_seeds(seed, batch, accelerator.device)})
+            loss, parts = loss_fn(model, collate(split, batch) | _noise(seed, batch, accelerator.device))
             # DistributedDataParallel averages over the processes, hence the factor.
             accelerator.backward(loss * (weight * world / len(indices)))
         for name, value in {"loss": loss.detach(), **parts}.items():
@@ -136,6 +136,10 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     return dict(zip(sums, reduced, strict=True))
 
 
-def _noise_seeds(seed: int, examples_B: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return (B,) int64 seeds of the random numbers that a loss draws for an example, whatever batch or process it is in."""
-    return torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1)).to(device, non_blocking=True)
+def _noise(seed: int, examples_B: np.ndarray, device: torch.device) -> Batch:
+    """Return what the random numbers of a batch are drawn from: `noise_seed`, (B,) int64, for a loss, `seeds` for the model."""
+    seeds_B = torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1))
+    return {
+        "noise_seed": seeds_B.to(device, non_blocking=True),
+        "seeds": NoiseSeeds(step=seed, examples_B=examples_B.astype(np.int64)),
+    }

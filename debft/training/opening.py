@@ -5,14 +5,18 @@ from dataclasses import asdict
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
+from debft.models.attention.backends import attention_for
+from debft.models.json_files import read_config
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
+from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import micro_batch_tokens
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
+from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
-from debft.training.describe import describe_device, describe_lengths
+from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.optimization import build_optimizer
 from debft.training.parallel import check_same_on_all_ranks, raise_together, run_on_main
 from debft.training.plan import Plan
@@ -48,6 +52,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         splits=splits,
         model=model,
         optimizer=optimizer,
+        paths=_paths(loaded),
     )
     return session, state
 
@@ -56,10 +61,13 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     """Return (accelerator, precision, loaded model, encoded splits), which each process builds from its own files."""
     precision, remark = precision_for(plan.recipe)
     accelerator, precision = build_accelerator(precision)
+    attention, lacking = attention_for(plan.recipe.runtime.attention, read_config(plan.files.path), accelerator.device.type)
     is_main = accelerator.is_main_process
     if is_main:
-        describe_device(plan, accelerator, f"{precision} ({remark})" if remark else precision)
-    loaded = load_model(plan.files, plan.task, plan.recipe, accelerator.device, new_head=True, quiet=not is_main)
+        describe_device(plan, accelerator, with_remark(precision, remark), with_remark(attention, lacking))
+    loaded = load_model(
+        plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
+    )
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
@@ -67,6 +75,14 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     if is_main:
         describe_lengths(plan, splits)
     return accelerator, precision, loaded, splits
+
+
+def _paths(loaded: LoadedModel) -> PathsOfRun:
+    """Return which of several ways to compute the same the run takes."""
+    packed = loaded.collate.packed
+    return PathsOfRun(
+        attention=loaded.attention, packed=packed, cls_only_last_layer=packed and isinstance(loaded.task, TextClassification)
+    )
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:
@@ -78,6 +94,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedMod
         "code of debft": code_digest(),
         **{f"version of {name}": installed for name, installed in moving_versions().items()},
         "precision": precision,
+        "attention": loaded.attention,
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 
 from debft.data.encoding import EncodedSplit
 from debft.runs.directory import RunDirectory
+from debft.runs.result import PathsOfRun
 from debft.scoring.loaded import LoadedModel
 from debft.training.loop import LossFn
 from debft.training.plan import Plan
@@ -50,6 +51,7 @@ class Session:
     splits: the encoded examples by the name of their split, labels in the order of the model's outputs.
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
+    paths: which of several ways to compute the same are taken; result.json records them.
     """
 
     plan: Plan
@@ -62,6 +64,7 @@ class Session:
     splits: dict[str, EncodedSplit]
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
+    paths: PathsOfRun
 
     @property
     def is_main(self) -> bool:

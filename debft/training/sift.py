@@ -12,12 +12,14 @@ Legend: B sequences in a batch, L its padded length, H hidden size.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from debft.config.recipe import SiftConfig
+from debft.data.packing import Batch
 from debft.errors import InputError
+from debft.models.attention.layout import Layout
 from debft.scoring.heads import Head, at_least_float32
 
 MODULE = "embeddings.LayerNorm"
@@ -59,11 +61,11 @@ class SiftLoss:
             normal_BLH = embeddings.seen.detach()
             delta_BLH, skipped = self._adversarial(embeddings, normal_BLH, clean.detach(), batch)
             embeddings.replacement = normal_BLH + delta_BLH
-            perturbed = self.head.outputs(self.plain, batch)
+            perturbed = self.head.outputs(self.plain, _in_pass(batch, 2))
         # Each branch is drawn towards the other: neither term has a gradient through its target.
         sift = self.head.divergence(clean.detach(), perturbed, batch) + self.head.divergence(perturbed.detach(), clean, batch)
         loss = self.head.loss(clean, batch) + self.config.weight * sift
-        norms_B = (delta_BLH * batch["attention_mask"].unsqueeze(-1)).flatten(1).norm(dim=1)
+        norms_B = _norms(delta_BLH, batch)
         return loss, dict(zip(LOGS, (sift.detach(), norms_B.sum(), skipped * len(norms_B)), strict=True))
 
     def _adversarial(
@@ -71,10 +73,10 @@ class SiftLoss:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (delta after one step of ascent, 1.0 where the step was left out because its gradient was not finite)."""
         config = self.config
-        noise_BLH = first_draw(batch["noise_seed"], normal_BLH.shape[1:]).to(normal_BLH.dtype) * config.init_std
+        noise_BLH = _first_draws(batch, normal_BLH).to(normal_BLH.dtype) * config.init_std
         delta_BLH = noise_BLH.clamp(-2 * config.init_std, 2 * config.init_std).requires_grad_()
         embeddings.replacement = normal_BLH + delta_BLH
-        outputs = self.head.outputs(self.plain, batch)
+        outputs = self.head.outputs(self.plain, _in_pass(batch, 1))
         scale = FP16_SCALE if self.half else 1.0
         (gradient_BLH,) = torch.autograd.grad(self.head.divergence(target, outputs, batch) * scale, delta_BLH)
         gradient_BLH = gradient_BLH / scale
@@ -114,6 +116,28 @@ def _normalised(model: torch.nn.Module) -> Iterator[_Embeddings]:
         handle.remove()
 
 
+def _in_pass(batch: Batch, number: int) -> Batch:
+    """Return the batch for another forward pass of the same step, which draws dropout masks of its own."""
+    return batch | {"seeds": replace(batch["seeds"], forward_pass=number)} if "seeds" in batch else batch
+
+
+def _first_draws(batch: Batch, embeddings: torch.Tensor) -> torch.Tensor:
+    """Return the first draw of delta in the form of the embeddings, (B, L, H), or (T, H) where the batch is packed."""
+    if "lengths" not in batch:
+        return first_draw(batch["noise_seed"], embeddings.shape[1:])
+    layout = Layout(lengths_B=batch["lengths"], device=embeddings.device)
+    return _draw_at(batch["noise_seed"][layout.sequences], layout.places, embeddings.shape[-1])
+
+
+def _norms(delta: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the norm of delta for each sequence without its padding, (B,)."""
+    if "lengths" not in batch:
+        return (delta * batch["attention_mask"].unsqueeze(-1)).flatten(1).norm(dim=1)
+    layout = Layout(lengths_B=batch["lengths"], device=delta.device)
+    squares_T = delta.square().sum(-1)
+    return squares_T.new_zeros(len(layout.lengths_B)).index_add(0, layout.sequences, squares_T).sqrt()
+
+
 def first_draw(seeds_B: torch.Tensor, shape_LH: torch.Size) -> torch.Tensor:
     """Return standard normal numbers (B, L, H), float32. Number (l, h) of an example is a function of its seed alone.
 
@@ -121,8 +145,13 @@ def first_draw(seeds_B: torch.Tensor, shape_LH: torch.Size) -> torch.Tensor:
     Source of the hash: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (SplitMix64).
     """
     length, hidden = shape_LH
-    place_LH = torch.arange(length * hidden, device=seeds_B.device).view(length, hidden)
-    bits = _split_mix(_split_mix(seeds_B).view(-1, 1, 1) + place_LH * _signed(0x9E3779B97F4A7C15))
+    return _draw_at(seeds_B.unsqueeze(1), torch.arange(length, device=seeds_B.device), hidden)
+
+
+def _draw_at(seeds: torch.Tensor, places: torch.Tensor, hidden: int) -> torch.Tensor:
+    """Return the numbers of the tokens at `places` of the examples with these seeds, (..., H)."""
+    place = places.unsqueeze(-1) * hidden + torch.arange(hidden, device=seeds.device)
+    bits = _split_mix(_split_mix(seeds).unsqueeze(-1) + place * _signed(0x9E3779B97F4A7C15))
     high, low = _shift(bits, 40), bits & 0xFFFFFF  # 24 bits each, as many as float32 holds
     uniform = (high.float() + 1.0) * 2.0**-24  # in (0, 1]: its logarithm is finite
     return torch.sqrt(-2.0 * torch.log(uniform)) * torch.cos(low.float() * (2.0**-24 * 2.0 * math.pi))

@@ -75,6 +75,11 @@ BAD = {
         ["--data", "good", "--precision", "fp8"],
         "--precision: expected one of auto, fp32, bf16, fp16, got 'fp8'",
     ),
+    "unknown attention": (
+        ["--data", "good", "--attention", "flash"],
+        "--attention: expected one of auto, eager, torch, triton, got 'flash'",
+    ),
+    "triton without a GPU": (["--data", "good", "--attention", "triton"], "--attention triton: expected a backend that works here"),
     "negative rate": (["--data", "good", "--learning-rate", "-1"], "--learning-rate: expected a number above 0, got -1.0"),
     "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
     "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
@@ -262,6 +267,7 @@ DRY = {
     "a finished run": (["--output", "done"], "holds a run already"),
     "a file": (["--output", "recipe.yaml"], "expected a directory that can be written"),
     "precision": (["--precision", "fp16"], "expected a CUDA GPU"),
+    "attention": (["--attention", "triton"], "--attention triton: expected a backend that works here"),
 }
 
 

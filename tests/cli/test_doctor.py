@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from debft.cli import doctor, main
+from debft.models import backends
 from debft.runtime import hub
 
 
@@ -27,6 +28,14 @@ def examined(monkeypatch, capsys):
 def test_doctor_reports_versions_and_a_model(examined, demo_model):
     code, states = examined(demo_model)
     assert (code, states["transformers"], states["tokens"], states["hub"], states["weights"]) == (0, "ok", "ok", "note", "note")
+
+
+def test_doctor_says_what_computes_the_attention_here_and_why_nothing_else(monkeypatch):
+    reasons = {"eager": None, "torch": None, "triton": "no GPU"}
+    monkeypatch.setattr(doctor, "device_type", lambda: "cpu")
+    for module in (doctor, backends):
+        monkeypatch.setattr(module, "why_not", lambda name, *_: reasons[name])
+    assert doctor._attention().found == "--attention auto is torch; no triton (no GPU)"
 
 
 def test_doctor_names_a_model_without_a_tokenizer(examined, tmp_path):

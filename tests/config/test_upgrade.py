@@ -81,7 +81,8 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
     kept = {key: value for key, value in old["train"].items() if f"train.{key}" not in MOVED}
     assert to_dict(recipe)["train"] == kept
     assert to_dict(recipe)["sift"] == old["sift"]
-    assert to_dict(recipe)["runtime"] == old["runtime"] | {"deterministic": False}  # a key that came later, as before it came
+    later = {"deterministic": False, "attention": "auto"}  # keys that came later, as before they came
+    assert to_dict(recipe)["runtime"] == old["runtime"] | later
 
 
 def test_recipe_of_an_old_run_can_be_given_for_a_new_one(tmp_path):

@@ -12,7 +12,17 @@ from debft.config.schema import descriptions, schema
 from debft.errors import InputError
 from debft.runs import result
 from debft.runs.directory import RunDirectory
-from debft.runs.result import FORMAT_VERSION, UPGRADES, RowsOfRun, RunResult, Timing, WrittenFile, from_json
+from debft.runs.result import (
+    FORMAT_VERSION,
+    UPGRADES,
+    ActiveVocabulary,
+    PathsOfRun,
+    RowsOfRun,
+    RunResult,
+    Timing,
+    WrittenFile,
+    from_json,
+)
 
 # As a debft of the first format wrote it: no files of the model, every key of the recipe in `train`, no skipped rows.
 OLDEST = """{
@@ -58,6 +68,7 @@ def newest(**changes):
         "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}),
         "environment": {"debft": "x"},
         "model_files": {"config.json": WrittenFile(bytes=7, sha256="ab")},
+        "paths": PathsOfRun(attention="torch", packed=True, active_vocabulary=ActiveVocabulary(rows=8, of=9)),
     }
     return RunResult(**fields | changes)
 
@@ -83,7 +94,7 @@ def test_what_is_read_is_what_was_written():
 
 def test_result_of_the_oldest_format_is_read_with_every_value():
     read = from_json(OLDEST, "result.json")
-    assert (read.format_version, read.model_files, read.data.skipped_rows) == (FORMAT_VERSION, None, {})
+    assert (read.format_version, read.model_files, read.data.skipped_rows, read.paths) == (FORMAT_VERSION, None, {}, None)
     assert read.scores == {"validation.en/accuracy": 82.5, "validation.fr/accuracy": 77}
     assert (read.steps, read.timing.eval_seconds, read.data.fingerprints) == (12272, 4, {"train.en": "1a2b"})
     assert read.recipe["train"] == {"learning_rate": 2e-05, "seed": 7}
@@ -132,6 +143,8 @@ def test_added_field_is_no_damage_at_any_level():
         ({"data__fingerprints__train": 1}, "data.fingerprints.train: expected text, got 1"),
         ({"published": ["x"]}, "published[0]: expected an object, got 'x'"),
         ({"model_files__config.json": {"bytes": 1}}, "model_files.config.json.sha256: is missing"),
+        ({"paths__packed": 1}, "paths.packed: expected true or false, got 1"),
+        ({"paths__active_vocabulary__rows": "x"}, "paths.active_vocabulary.rows: expected a whole number, got 'x'"),
         ({"recipe__train": "x"}, "recipe.train: expected an object, got 'x'"),
         ({"format_version": True}, "format_version: expected a whole number of at least 1, got True"),
         ({"format_version": 0}, "format_version: expected a whole number of at least 1, got 0"),
@@ -177,6 +190,6 @@ def test_schema_takes_a_result_with_and_without_added_fields():
     assert wrong(json.loads(changed(steps="x", scores=None)), rule) == [".scores", ".steps"]
 
 
-@pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile])
+@pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile, PathsOfRun, ActiveVocabulary])
 def test_every_field_has_a_line_about_it(kind):
     assert set(descriptions(kind)) == set(kind.__dataclass_fields__)

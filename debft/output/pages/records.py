@@ -141,7 +141,7 @@ class ReportedRun:
     fingerprints: dict[str, str]
     """16 hex digits of the rows, by split."""
     environment: dict[str, Any] | None
-    """Versions, code, device and precision it ran with."""
+    """Versions, code, device, precision and attention it ran with."""
     command: str
     """The command that made it, and makes it go on."""
     labels: list[str]

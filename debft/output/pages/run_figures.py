@@ -114,7 +114,7 @@ def speed_figure(report: Report) -> Drawing:
         if run.status == "complete" and run.examples_per_second is not None:
             environment = run.environment or {}
             card = "gpu" if environment.get("gpu") else "device"
-            device = " ".join(str(environment[key]) for key in (card, "precision") if environment.get(key))
+            device = " ".join(str(environment[key]) for key in (card, "precision", "attention") if environment.get(key))
             groups.setdefault((run.recipe, device), []).append(run.examples_per_second)
     parts = [f"{name} on {device} {np.mean(speeds):,.0f}" for (name, device), speeds in groups.items()]
     panel = Panel(

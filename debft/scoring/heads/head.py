@@ -17,6 +17,7 @@ from debft.errors import NotFiniteError
 from debft.scoring.metrics import by_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PACKED_INPUTS = ("input_ids", "lengths", "token_type_ids", "seeds")
 DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
 
 
@@ -67,8 +68,8 @@ def plain_loss(head: Head) -> Callable[[torch.nn.Module, Batch], tuple[torch.Ten
 
 
 def model_inputs(batch: Batch) -> Batch:
-    """Return the tensors of a batch that the model reads."""
-    return {name: batch[name] for name in INPUTS if name in batch}
+    """Return what the model reads of a batch."""
+    return {name: batch[name] for name in (PACKED_INPUTS if "lengths" in batch else INPUTS) if name in batch}
 
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:

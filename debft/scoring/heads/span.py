@@ -43,6 +43,8 @@ class SpanHead:
         """
         output = model(**model_inputs(batch))
         logits_BL2 = at_least_float32(torch.stack([output.start_logits, output.end_logits], dim=-1))
+        if "lengths" in batch:  # packed: the model has put that number there
+            return logits_BL2
         return logits_BL2.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, torch.finfo(torch.float32).min)
 
     def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -1,0 +1,215 @@
+"""The forward pass of transformers' DeBERTa-v2 (and v3) over a packed batch: the same mathematics without padding.
+
+The modules and their weights stay transformers'; only the way through them is ours. Where it differs: dropout masks come from
+masks.py; the relative positions have one dropout mask for all sequences of a step, of the rows that are used; where a sequence
+has one output, the last layer is computed for its [CLS] alone, all that the output depends on.
+
+Source: transformers 5.23 modeling_deberta_v2.py, whose eager attention is the oracle of every test.
+
+Legend: T tokens of the stream, B sequences, H hidden size, N heads, D size of a head, R distances between tokens of the longest
+sequence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
+
+from debft.data.packing import NoiseSeeds
+from debft.models.attention.distances import Distances, distances
+from debft.models.attention.layout import Layout
+from debft.models.attention.masks import CONVOLUTION, EMBEDDINGS, HEAD, DeviceMasks, ExampleMasks, LayerMasks, Masks, NoMasks
+
+# Softmax over scores times values, for every token: (qkv (T, 3H), projected positions (R, H) as keys and as queries or None,
+# layout, masks of the groups, N, scale) -> (T, H).
+Attend = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What all layers of one forward pass share.
+
+    relative: the rows of the table of relative positions, normalised where the model normalises them; None without positions.
+    distances: which of these rows the distances of the batch use.
+    """
+
+    attend: Attend
+    layout: Layout
+    masks: Masks
+    relative: torch.Tensor | None
+    distances: Distances | None
+
+
+def classify(model, attend: Attend, input_ids, lengths, token_type_ids=None, seeds=None) -> SequenceClassifierOutput:
+    """Return the logits (B, C) of a DebertaV2ForSequenceClassification.
+
+    input_ids, token_type_ids: (T,) int64, the sequences end to end
+    lengths: (B,) the tokens of each, int64, a numpy array
+    seeds: of the dropout masks while the model trains
+    """
+    layout, hidden_TH, shared = _embed(model, attend, input_ids, lengths, token_type_ids, seeds)
+    *layers, last = model.deberta.encoder.layer
+    hidden_TH = _layers(model.deberta.encoder, layers, hidden_TH, shared)
+    cls_BH = _cls_layer(last, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
+    if cls_BH is None:  # a convolution follows the only layer, so that [CLS] depends on its neighbours' outputs
+        cls_BH = _layers(model.deberta.encoder, [last], hidden_TH, shared)[layout.starts]
+    pooler, config = model.pooler, model.config
+    cls_BH = _dropped(cls_BH, shared.masks.rows(HEAD, cls_BH.shape[1], pooler.dropout.p, per_token=False, draw=0))
+    pooled_BH = ACT2FN[config.pooler_hidden_act](pooler.dense(cls_BH))
+    pooled_BH = _dropped(pooled_BH, shared.masks.rows(HEAD, pooled_BH.shape[1], model.dropout.p, per_token=False, draw=1))
+    return SequenceClassifierOutput(logits=model.classifier(pooled_BH))
+
+
+def answer(model, attend: Attend, input_ids, lengths, token_type_ids=None, seeds=None) -> QuestionAnsweringModelOutput:
+    """Return start and end logits of a DebertaV2ForQuestionAnswering, (B, longest) each, float32, the lowest number at padding.
+
+    The parameters are those of `classify`.
+    """
+    layout, hidden_TH, shared = _embed(model, attend, input_ids, lengths, token_type_ids, seeds)
+    hidden_TH = _layers(model.deberta.encoder, model.deberta.encoder.layer, hidden_TH, shared)
+    logits_T2 = model.qa_outputs(hidden_TH)
+    logits_T2 = logits_T2 if logits_T2.dtype == torch.float64 else logits_T2.float()
+    start, end = layout.padded(logits_T2, fill=torch.finfo(torch.float32).min).unbind(-1)
+    return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+
+def _embed(model, attend, input_ids, lengths, token_type_ids, seeds) -> tuple[Layout, torch.Tensor, Pass]:
+    """Return (layout, embeddings (T, H), what the layers share)."""
+    base = model.deberta
+    modules, encoder = base.embeddings, base.encoder
+    layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device)
+    masks = _masks(model, layout, seeds)
+    hidden = modules.word_embeddings(input_ids)
+    if modules.position_biased_input:
+        hidden = hidden + modules.position_embeddings(layout.places)
+    if modules.token_type_embeddings is not None:
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        hidden = hidden + modules.token_type_embeddings(types)
+    if modules.embed_proj is not None:
+        hidden = modules.embed_proj(hidden)
+    hidden = modules.LayerNorm(hidden)
+    hidden = _dropped(hidden, masks.rows(EMBEDDINGS, hidden.shape[-1], modules.dropout.p))
+    relative = encoder.get_rel_embedding()
+    attention = encoder.layer[0].attention.self
+    used = None
+    if relative is not None:
+        span, buckets = attention.pos_ebd_size, attention.position_buckets
+        used = distances(layout.longest, span, buckets, attention.max_relative_positions, layout.device)
+    return layout, hidden, Pass(attend=attend, layout=layout, masks=masks, relative=relative, distances=used)
+
+
+def _masks(model, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
+    """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, torch's on a GPU or without seeds."""
+    if not model.training:
+        return NoMasks()
+    dtype = model.deberta.embeddings.LayerNorm.weight.dtype
+    if seeds is None or layout.device.type != "cpu":
+        return DeviceMasks(layout=layout, dtype=dtype)
+    return ExampleMasks(seeds=seeds, layout=layout, dtype=dtype)
+
+
+def _layers(encoder, layers, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+    """Return the output (T, H) of `layers`, which begin with the first of the encoder, and of the convolution behind it."""
+    embedded_TH = hidden_TH
+    for number, layer in enumerate(layers):
+        if layer.gradient_checkpointing and layer.training:
+            hidden_TH = checkpoint(_layer, layer, number, hidden_TH, shared, use_reentrant=False)
+        else:
+            hidden_TH = _layer(layer, number, hidden_TH, shared)
+        if number == 0 and encoder.conv is not None:
+            hidden_TH = _convolution(encoder.conv, embedded_TH, hidden_TH, shared)
+    return hidden_TH
+
+
+def _layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+    """Return the output (T, H) of one layer."""
+    attention, width = layer.attention.self, hidden_TH.shape[1]
+    masks = shared.masks.layer(number, attention.num_attention_heads, width, _rates(layer))
+    parts = (attention.query_proj, attention.key_proj, attention.value_proj)
+    weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+    qkv_T3H = torch.nn.functional.linear(hidden_TH, weight, bias)
+    keys, queries = _project(attention, number, shared)
+    context_TH = shared.attend(
+        qkv_T3H, keys, queries, shared.layout, masks.attention, attention.num_attention_heads, 1.0 / score_divisor(attention)
+    )
+    return _behind_attention(layer, context_TH, hidden_TH, masks)
+
+
+def _cls_layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+    """Return the output (B, H) of one layer at the first token of each sequence."""
+    attention, layout = layer.attention.self, shared.layout
+    heads = attention.num_attention_heads
+    masks = shared.masks.cls_layer(number, heads, hidden_TH.shape[1], _rates(layer))
+    cls_BH = hidden_TH.index_select(0, layout.starts)
+    query_BH = attention.query_proj(cls_BH) / score_divisor(attention)
+    key_TH, value_TH = attention.key_proj(hidden_TH), attention.value_proj(hidden_TH)
+    keys, queries = _project(attention, number, shared)
+    # [CLS] stands at 0, so that key j is at the distance -j: its row lies j behind the middle in `keys`, j before it in `queries`.
+    middle = layout.longest - 1
+    against_TH = key_TH if keys is None else key_TH + keys.index_select(0, middle + layout.places)
+    scores_TH = query_BH.index_select(0, layout.sequences) * against_TH
+    if queries is not None:
+        scores_TH = scores_TH + key_TH * (queries.index_select(0, middle - layout.places) / score_divisor(attention))
+    scores_TN = scores_TH.unflatten(-1, (heads, -1)).sum(-1)
+    probs_BLN = torch.softmax(layout.padded(scores_TN, fill=torch.finfo(scores_TN.dtype).min), dim=1)
+    probs_TN = _dropped(probs_BLN[layout.sequences, layout.places], masks.attention).to(value_TH.dtype)
+    weighted_TH = (probs_TN.unsqueeze(-1) * value_TH.unflatten(-1, (heads, -1))).flatten(1)
+    context_BH = torch.zeros_like(query_BH).index_add(0, layout.sequences, weighted_TH)
+    return _behind_attention(layer, context_BH, cls_BH, masks)
+
+
+def _behind_attention(layer, context: torch.Tensor, hidden: torch.Tensor, masks: LayerMasks) -> torch.Tensor:
+    """Return the output of a layer whose attention gives `context` for the input `hidden`, (T, H) or (B, H)."""
+    first, second = layer.attention.output, layer.output
+    attended = first.LayerNorm(_added(hidden, first.dense(context), masks.attention_output))
+    return second.LayerNorm(_added(attended, second.dense(layer.intermediate(attended)), masks.output))
+
+
+def _convolution(conv, embedded_TH: torch.Tensor, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+    """Return the output (T, H) of the convolution over the embeddings, added to that of the first layer."""
+    layout = shared.layout
+    out_BLH = conv.conv(layout.padded(embedded_TH).transpose(1, 2)).transpose(1, 2)
+    out_TH = out_BLH[layout.sequences, layout.places]
+    out_TH = _dropped(out_TH, shared.masks.rows(CONVOLUTION, out_TH.shape[1], conv.dropout.p))
+    return conv.LayerNorm(hidden_TH + ACT2FN[conv.conv_act](out_TH))
+
+
+def _project(attention, number: int, shared: Pass) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return the relative positions as keys, for the distances R' .. -R', and as queries, for -R' .. R'; (R, H) each, or None."""
+    if shared.distances is None:
+        return None, None
+    used, table = shared.distances, shared.relative
+    mask = shared.masks.positions(number, *table.shape, attention.pos_dropout.p)
+    rows_UH = _dropped(table.index_select(0, used.rows_U), None if mask is None else mask[used.rows_U])
+    of_keys = attention.key_proj if attention.share_att_key else getattr(attention, "pos_key_proj", None)
+    of_queries = attention.query_proj if attention.share_att_key else getattr(attention, "pos_query_proj", None)
+    c2p, p2c = "c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type
+    keys = of_keys(rows_UH).index_select(0, used.c2p_R) if c2p else None
+    queries = of_queries(rows_UH).index_select(0, used.p2c_R) if p2c else None
+    return keys, queries
+
+
+def score_divisor(attention) -> float:
+    """Return what every score is divided by, sqrt(D * kinds of scores), rounded to float32 as transformers does."""
+    kinds = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
+    return float(np.sqrt(np.float32(attention.attention_head_size * kinds)))
+
+
+def _rates(layer) -> tuple[float, float, float]:
+    """Return the rates of the three dropouts of a layer."""
+    return layer.attention.self.dropout.p, layer.attention.output.dropout.p, layer.output.dropout.p
+
+
+def _dropped(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the tensor times a mask."""
+    return tensor if mask is None else tensor * mask.to(tensor.dtype)
+
+
+def _added(residual: torch.Tensor, tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the residual plus the tensor times a mask."""
+    tensor = tensor.to(residual.dtype)
+    return residual + tensor if mask is None else torch.addcmul(residual, tensor, mask)

@@ -1,0 +1,162 @@
+"""Dropout masks of a packed batch.
+
+On a CPU a mask is a function of (seed, step, example, forward pass, layer, place) alone, so that micro-batches, processes and a
+resumed run drop the same numbers. numpy's generator draws them many times faster than torch's, which is serial on some CPUs. A
+number is dropped where 16 random bits are below a threshold, so the rate is a multiple of 1 / 65,536 (0.1 becomes 6,554 / 65,536 =
+0.100006); what is kept is divided by what that rate leaves, so the expectation is exact.
+
+On a GPU torch's own generator draws, which `optimizer_steps` seeds for each step and process.
+
+Legend: T tokens of the stream, H hidden size, N heads, n sequences of a group, L its padded length, B sequences.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from debft.data.packing import NoiseSeeds
+from debft.models.attention.layout import Layout
+
+VALUES = 1 << 16  # of 16 random bits
+# Generators that belong to no layer: of the embeddings, of the convolution behind the first layer, of the head.
+EMBEDDINGS, CONVOLUTION, HEAD = -1, -2, -3
+ALL_EXAMPLES = (1 << 63) - 1  # stands for the number of an example where all of them share a mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMasks:
+    """The masks of one layer, each 0 or 1 / (1 - rate), None where the rate is 0.
+
+    attention: of the probabilities, (N, n, L, L) for each group of the layout, or (T, N) where [CLS] alone asks.
+    attention_output: of the projection behind the attention, (T, H), or (B, H) for [CLS] alone.
+    output: of the second product of the feed-forward network, likewise.
+    """
+
+    attention: tuple[torch.Tensor, ...] | torch.Tensor | None = None
+    attention_output: torch.Tensor | None = None
+    output: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleMasks:
+    """Masks that depend on the example and not on the batch that it is in.
+
+    seeds: of the step and its examples, in the order of the layout.
+    dtype: of the masks.
+    """
+
+    seeds: NoiseSeeds
+    layout: Layout
+    dtype: torch.dtype
+
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
+        """Return a mask (T, width), or (B, width) without `per_token`, of the generators `number`.
+
+        draw: tells masks of the same generators apart
+        """
+        if rate == 0.0:
+            return None
+        lengths = self.layout.lengths_B if per_token else np.ones_like(self.layout.lengths_B)
+        bits = [self._bits((number, draw), int(example), int(length) * width) for example, length in self._examples(lengths)]
+        return self._mask(np.concatenate(bits).reshape(-1, width), rate)
+
+    def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
+        """Return the mask (num_rows, width) of the relative positions, which all sequences share."""
+        if rate == 0.0:
+            return None
+        return self._mask(self._bits((layer,), ALL_EXAMPLES, num_rows * width).reshape(num_rows, width), rate)
+
+    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
+        """Return the masks of a whole layer. rates: of attention, attention_output and output."""
+        layout, (of_attention, first_rate, second_rate) = self.layout, rates
+        rows = np.empty((2, int(layout.lengths_B.sum()), width), dtype=np.int16)
+        groups = [np.zeros((num_heads, len(g.lengths_n), g.length, g.length), dtype=np.int16) for g in layout.groups]
+        places = [(square, i) for square in groups for i in range(square.shape[1])]
+        start = 0
+        for (square, i), (example, length) in zip(places, self._examples(layout.lengths_B), strict=True):
+            hidden, end = length * width, start + length
+            bits = self._bits((layer,), example, 2 * hidden + num_heads * length * length)
+            rows[:, start:end] = bits[: 2 * hidden].reshape(2, length, width)
+            square[:, i, :length, :length] = bits[2 * hidden :].reshape(num_heads, length, length)
+            start = end
+        return LayerMasks(
+            attention=tuple(self._mask(square, of_attention) for square in groups) if of_attention else None,
+            attention_output=self._mask(rows[0], first_rate) if first_rate else None,
+            output=self._mask(rows[1], second_rate) if second_rate else None,
+        )
+
+    def cls_layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
+        """Return the masks of a layer that is computed for [CLS] alone."""
+        return LayerMasks(
+            attention=self.rows(layer, num_heads, rates[0]),
+            attention_output=self.rows(layer, width, rates[1], per_token=False, draw=1),
+            output=self.rows(layer, width, rates[2], per_token=False, draw=2),
+        )
+
+    def _examples(self, lengths: np.ndarray) -> Iterator[tuple[int, int]]:
+        return zip(self.seeds.examples_B.tolist(), lengths.tolist(), strict=True)
+
+    def _bits(self, key: tuple[int, ...], example: int, count: int) -> np.ndarray:
+        """Return `count` times 16 random bits, int16."""
+        seed = (self.seeds.step, self.seeds.forward_pass, example, *(part + 3 for part in key))
+        return np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)[:count]
+
+    def _mask(self, bits: np.ndarray, rate: float) -> torch.Tensor:
+        threshold = round(rate * VALUES)
+        kept = torch.from_numpy(bits).ge(threshold - VALUES // 2)
+        return kept.to(self.dtype).mul_(VALUES / (VALUES - threshold) if threshold < VALUES else 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceMasks:
+    """Masks of torch's generator on the device of the batch: another micro-batch draws others."""
+
+    layout: Layout
+    dtype: torch.dtype
+
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
+        """Return a mask (T, width), or (B, width) without `per_token`."""
+        lengths = self.layout.lengths_B
+        return self._mask((int(lengths.sum()) if per_token else len(lengths), width), rate)
+
+    def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
+        """Return the mask (num_rows, width) of the relative positions, which all sequences share."""
+        return self._mask((num_rows, width), rate)
+
+    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
+        """Return the masks of a whole layer. rates: of attention, attention_output and output."""
+        squares = [(num_heads, len(g.lengths_n), g.length, g.length) for g in self.layout.groups]
+        return LayerMasks(
+            attention=tuple(self._mask(square, rates[0]) for square in squares) if rates[0] else None,
+            attention_output=self.rows(layer, width, rates[1]),
+            output=self.rows(layer, width, rates[2]),
+        )
+
+    cls_layer = ExampleMasks.cls_layer
+
+    def _mask(self, shape: tuple[int, ...], rate: float) -> torch.Tensor | None:
+        if rate == 0.0:
+            return None
+        kept = torch.empty(shape, dtype=self.dtype, device=self.layout.device).bernoulli_(1.0 - rate)
+        return kept.div_(1.0 - rate) if rate < 1.0 else kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoMasks:
+    """Nothing is dropped, as in an evaluation."""
+
+    def rows(self, *_, **__) -> None:
+        return None
+
+    def positions(self, *_) -> None:
+        return None
+
+    def layer(self, *_) -> LayerMasks:
+        return LayerMasks()
+
+    cls_layer = layer
+
+
+Masks = ExampleMasks | DeviceMasks | NoMasks
