@@ -3,14 +3,11 @@
 Legend: B sequences, T their tokens end to end, L the longest, C labels.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from transformers import DebertaV2Config, DebertaV2ForQuestionAnswering, DebertaV2ForSequenceClassification
-from transformers.models.deberta_v2 import modeling_deberta_v2
 
 VOCABULARY = 37
 BASE = {
@@ -113,6 +110,13 @@ def padded(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def run(model: torch.nn.Module, batch: dict[str, torch.Tensor], **more):
+    """The outputs of a model for a batch on its device, the lengths as they are in a packed batch of debft."""
+    tensors = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "lengths"}
+    lengths = {"lengths": batch["lengths"].numpy()} if "lengths" in batch else {}
+    return model(**tensors, **lengths, **more)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """outputs: of the real tokens alone, where they are per token.
@@ -136,9 +140,7 @@ def measure(model: torch.nn.Module, batch: dict[str, torch.Tensor], is_packed: b
     model.zero_grad(set_to_none=True)
     real, seen = is_real(batch["lengths"]).to(model.device), []
     handle = model.deberta.embeddings.LayerNorm.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    given = (batch if is_packed else padded(batch)) | more
-    given = {name: tensor if name == "lengths" else tensor.to(model.device) for name, tensor in given.items()}
-    results = model(**given)
+    results = run(model, batch if is_packed else padded(batch), **more)
     handle.remove()
     names = [name for name in ("logits", "start_logits", "end_logits") if name in results]
     outputs = {name: results[name] if name == "logits" else results[name][real] for name in names}
@@ -158,21 +160,9 @@ def measure(model: torch.nn.Module, batch: dict[str, torch.Tensor], is_packed: b
     )
 
 
-@contextmanager
-def exact_divisor() -> Iterator[None]:
-    """Let transformers divide the scores by a root in float64: it takes one in float32 whatever the model's dtype is."""
-    original = modeling_deberta_v2.scaled_size_sqrt
-    modeling_deberta_v2.scaled_size_sqrt = lambda layer, factor: torch.tensor(layer.size(-1) * factor, dtype=torch.float64).sqrt()
-    try:
-        yield
-    finally:
-        modeling_deberta_v2.scaled_size_sqrt = original
-
-
 def oracle(head: str, batch: dict[str, torch.Tensor], **changes) -> Measured:
     """What transformers' eager code gives in float64."""
-    with exact_divisor():
-        return measure(build(head, **changes).double(), batch, is_packed=False)
+    return measure(build(head, **changes).double(), batch, is_packed=False)
 
 
 def errors(measured: Measured, truth: Measured) -> dict[str, float]:

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
-from kernels import DEVICES, require_kernels
+from on_device import DEVICES, require_kernels
 from small_deberta import distance
 from transformers import DebertaV2Config
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
