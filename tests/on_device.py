@@ -10,7 +10,8 @@ import os
 import pytest
 import torch
 
-from debft.models.attention import triton as backend
+from debft.models.attention import backends, triton
+from debft.models.attention.availability import unavailable_reason
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -27,7 +28,7 @@ def require_kernels(device: str, monkeypatch) -> torch.device:
     """Return the device, ready for the kernels; skip with the reason where something is missing."""
     found = require(device)
     if device == "cuda":
-        if why := backend.unavailable_reason(None, found):
+        if why := unavailable_reason(None, device):
             pytest.skip(f"attention triton: {why}")
         return found
     for package in ("triton", "disentangled_flash"):
@@ -51,8 +52,8 @@ def _interpret(monkeypatch) -> None:
     exec(source.replace('!= "cuda"', '!= "cpu"'), names)
     monkeypatch.setattr(_kernels, "training_attention_packed", names["training_attention_packed"])
     settings = {f"{name}_config": KernelConfig(32, 32, 4, 1) for name in ("forward", "dq", "dkv")}
-    monkeypatch.setattr(backend, "_launch_settings", lambda *_: settings)
-    monkeypatch.setattr(backend, "unavailable_reason", lambda *_: None)
+    monkeypatch.setattr(triton, "_launch_settings", lambda *_: settings)
+    monkeypatch.setattr(backends, "unavailable_reason", lambda *_: None)
     try:
         _kernels.dropout_keep_mask(torch.zeros(1, dtype=torch.int64), stream_start=0, streams=1, length=1, dropout_p=0.5)
     except InterpreterError as error:

@@ -3,6 +3,7 @@
 Legend: B sequences, T their tokens end to end, L the longest, C labels.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import sqrt
 
@@ -132,15 +133,13 @@ class Measured:
         return self.outputs | self.gradients
 
 
-def measure(model: torch.nn.Module, batch: dict[str, torch.Tensor], is_packed: bool, **more) -> Measured:
-    """Run a packed batch forward and backward, through a model that takes it as it is or through transformers' own code.
-
-    more: further entries of the batch
-    """
+def measure(model: torch.nn.Module, batch: dict[str, torch.Tensor], is_packed: bool, precision: str = "fp32") -> Measured:
+    """Run a packed batch forward and backward, through a model that takes it as it is or through transformers' own code."""
     model.zero_grad(set_to_none=True)
     real, seen = is_real(batch["lengths"]).to(model.device), []
     handle = model.deberta.embeddings.LayerNorm.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    results = run(model, batch if is_packed else padded(batch), **more)
+    with torch.autocast(model.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
+        results = run(model, batch if is_packed else padded(batch))
     handle.remove()
     names = [name for name in ("logits", "start_logits", "end_logits") if name in results]
     outputs = {name: results[name] if name == "logits" else results[name][real] for name in names}

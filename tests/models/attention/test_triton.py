@@ -3,6 +3,7 @@
 On a machine without a GPU the kernels run in Triton's interpreter, where that is installed.
 """
 
+import re
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -11,11 +12,15 @@ import pytest
 import torch
 from on_device import DEVICES, require_kernels
 from small_deberta import distance
-from transformers import DebertaV2Config
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
+from debft.data.packing import NoiseSeeds
 from debft.errors import InputError
-from debft.models.attention import triton as backend
+from debft.models.attention import availability, triton
+from debft.models.attention.backends import attention_for, why_not
+from debft.models.attention.distances import Distances, distances
+from debft.models.attention.layout import Layout
+from debft.models.attention.masks import KernelDropout, KernelMasks
 
 CPU = torch.device("cpu")
 BUCKETS, LONGEST_DISTANCE = 8, 64
@@ -45,46 +50,43 @@ class Case:
     def scale(self) -> float:
         return 1.0 / sqrt(self.size * (1 + self.c2p + self.p2c))
 
-    def plan(self, device):
+    def used(self, device=CPU) -> Distances:
         span = self.buckets if self.buckets > 0 else LONGEST_DISTANCE
-        return backend.position_plan(max(self.lengths), span, self.buckets, LONGEST_DISTANCE, device)
+        return distances(max(self.lengths), span, self.buckets, LONGEST_DISTANCE, device)
+
+    def layout(self, device=CPU) -> Layout:
+        places = None if self.places is None else np.array(self.places)
+        return Layout(lengths_B=np.array(self.lengths), device=device, places_B=places)
 
     def tensors(self, device, dtype=torch.float32) -> list[torch.Tensor | None]:
-        """(qkv, c2p keys, p2c queries), which want gradients."""
+        """(qkv, positions as keys, positions as queries), which want gradients."""
         generator = torch.Generator().manual_seed(0)
-        rows = len(self.plan(CPU).active_slots)
-        shapes = [(sum(self.lengths), 3 * self.heads * self.size), *[(self.heads, rows, self.size)] * 2]
+        width = self.heads * self.size
+        shapes = [(sum(self.lengths), 3 * width), *[(len(self.used().rows_U), width)] * 2]
         drawn = [torch.randn(shape, generator=generator).to(self.rounded) for shape in shapes]
         drawn = [tensor.to(device, dtype).requires_grad_() for tensor in drawn]
         return [drawn[0], drawn[1] if self.c2p else None, drawn[2] if self.p2c else None]
-
-    def slots(self) -> np.ndarray:
-        places = np.arange(len(self.lengths)) if self.places is None else np.array(self.places)
-        return places - places[0]
 
 
 def kernels(case: Case, device, dtype=torch.float32) -> list[torch.Tensor]:
     """The context of the kernels, and the gradients of a fixed sum of it."""
     tensors = case.tensors(device, dtype)
-    places = None if case.places is None else np.array(case.places)
-    stream = backend.stream_of(np.array(case.lengths), places, device)
-    seed = torch.tensor([case.seed], device=device)
-    context = backend.attention(
-        *tensors, case.plan(device), stream, num_heads=case.heads, scale=case.scale, rate=case.rate, seed=seed
-    )
+    dropout = KernelDropout(rate=case.rate, seed=torch.tensor([case.seed], device=device)) if case.rate else None
+    used = case.used(device) if case.c2p or case.p2c else None
+    context = triton.kernel_attention(*tensors, used, case.layout(device), dropout, case.heads, case.scale)
     return with_gradients(context, tensors)
 
 
 def plain(case: Case, dtype, keep=None) -> list[torch.Tensor]:
     """The same sequence by sequence, as the paper writes it. keep: where a probability stays, by slot * heads + head."""
     tensors = case.tensors(CPU, dtype)
-    qkv, c2p, p2c = tensors
-    plan, contexts, start = case.plan(CPU), [], 0
-    for length, slot in zip(case.lengths, case.slots(), strict=True):
+    qkv, c2p, p2c = (tensor if tensor is None or index == 0 else heads_of(tensor, case) for index, tensor in enumerate(tensors))
+    contexts, start, longest = [], 0, max(case.lengths)
+    for length, slot in zip(case.lengths, case.layout().slots, strict=True):
         rows = qkv[start : start + length].view(length, 3, case.heads, case.size).permute(1, 2, 0, 3)
         q, k, v = rows
         place = torch.arange(length)
-        row = plan.delta_to_local.long()[place[:, None] - place + max(case.lengths) - 1].expand(case.heads, -1, -1)
+        row = case.used().p2c_R[place[:, None] - place + longest - 1].expand(case.heads, -1, -1)
         scores = q @ k.mT
         if c2p is not None:
             scores = scores + (q @ c2p.mT).gather(2, row)
@@ -99,6 +101,10 @@ def plain(case: Case, dtype, keep=None) -> list[torch.Tensor]:
     return with_gradients(torch.cat(contexts), tensors)
 
 
+def heads_of(rows_UH: torch.Tensor, case: Case) -> torch.Tensor:
+    return rows_UH.unflatten(-1, (case.heads, case.size)).transpose(0, 1)
+
+
 def with_gradients(context, tensors) -> list[torch.Tensor]:
     weights = torch.randn(context.shape, generator=torch.Generator().manual_seed(1)).to(context)
     wanted = [tensor for tensor in tensors if tensor is not None]
@@ -109,7 +115,7 @@ def kept_by_kernels(case: Case, device) -> torch.Tensor:
     """(slots * heads, L, L): the package's own account of its dropout."""
     from disentangled_flash.training._kernels import dropout_keep_mask
 
-    streams = (int(case.slots()[-1]) + 1) * case.heads
+    streams = (int(case.layout().slots[-1]) + 1) * case.heads
     seed = torch.tensor([case.seed], device=device)
     keep = dropout_keep_mask(seed, stream_start=0, streams=streams, length=max(case.lengths), dropout_p=case.rate)
     return keep.cpu()
@@ -163,22 +169,26 @@ def test_triton_in_half_precision_is_as_near_as_its_digits(device, dtype, monkey
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_triton_dropout_does_not_depend_on_how_a_step_is_cut(device, monkeypatch):
-    """Five sequences at once; then those that one of two processes holds, in two micro-batches, with the seed of their places."""
+    """Five sequences at once; then those that one of two processes holds, in two micro-batches."""
     device = require_kernels(device, monkeypatch)
-    whole = Case(lengths=(9, 8, 5, 3, 2), rate=RATE, heads=1)
-    ends = np.cumsum(whole.lengths)
-    together, inputs = kernels(whole, device)[0], whole.tensors(device)
-    for places in ((1,), (2, 4)):
-        stream = backend.stream_of(np.array(whole.lengths)[list(places)], np.array(places), device)
-        rows = torch.cat([torch.arange(ends[place] - whole.lengths[place], ends[place]) for place in places])
-        longest = max(whole.lengths[place] for place in places)
-        own = replace(whole, lengths=(longest,)).plan(device)
-        tables = [table[:, torch.isin(whole.plan(device).active_slots, own.active_slots)] for table in inputs[1:]]
-        seed = torch.tensor([whole.seed + places[0] * whole.heads], device=device)
-        context = backend.attention(
-            inputs[0][rows.to(device)], *tables, own, stream, num_heads=1, scale=whole.scale, rate=RATE, seed=seed
-        )
-        assert torch.allclose(context, together[rows.to(device)], rtol=1e-5, atol=1e-6)  # other blocks, other sums
+    whole = Case(lengths=(9, 8, 5, 3, 2), rate=RATE, heads=2)
+    ends, inputs = np.cumsum(whole.lengths), whole.tensors(device)
+    together = attend(whole, inputs, np.arange(5), whole.used(device))
+    for places in ([1], [2, 4]):
+        part = replace(whole, lengths=tuple(whole.lengths[place] for place in places), places=tuple(places))
+        tokens = torch.cat([torch.arange(ends[place] - whole.lengths[place], ends[place]) for place in places]).to(device)
+        used = part.used(device)
+        rows = torch.isin(whole.used(device).rows_U, used.rows_U)
+        context = attend(part, [inputs[0][tokens], inputs[1][rows], inputs[2][rows]], np.array(places), used)
+        assert torch.allclose(context, together[tokens], rtol=1e-5, atol=1e-6)  # other blocks, other sums
+
+
+def attend(case: Case, tensors, places, used) -> torch.Tensor:
+    """The context with the dropout that the masks of a step give to layer 3."""
+    device, seeds = used.rows_U.device, NoiseSeeds(step=11, examples_B=places * 7, places_B=places)
+    masks = KernelMasks(layout=case.layout(device), dtype=torch.float32, seeds=seeds)
+    dropout = masks.layer(3, case.heads, 8, (case.rate, 0.0, 0.0)).attention
+    return triton.kernel_attention(*tensors, used, masks.layout, dropout, case.heads, case.scale).detach()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -203,17 +213,17 @@ def test_triton_gives_the_same_bits_five_times(dtype, monkeypatch):
         assert all(torch.equal(one, other) for one, other in zip(first, kernels(case, device, dtype), strict=True))
 
 
-def test_triton_uses_the_rows_of_positions_that_transformers_uses():
-    """The package computes the buckets anew; both kinds of scores of a pair take the same row."""
-    pytest.importorskip("disentangled_flash", reason="disentangled-flash is not installed: pip install 'debft[gpu]'")
+def test_both_kinds_of_scores_of_a_pair_take_the_row_that_transformers_takes():
+    """The kernels have one table of rows for both."""
     for buckets, longest_distance in ((256, 512), (8, 40), (7, 512), (-1, 512), (-1, 24)):
         span = buckets if buckets > 0 else longest_distance
         for length in (1, 2, 3, 17, 64, 129, 257, 512):
-            plan = backend.position_plan(length, span, buckets, longest_distance, CPU)
+            used = distances(length, span, buckets, longest_distance, CPU)
             layer = torch.zeros(1, length, 1)
             position = build_relative_position(layer, layer, buckets, longest_distance)[0]
             place = torch.arange(length)
-            rows = plan.active_slots[plan.delta_to_local.long()[place[:, None] - place + length - 1]]
+            rows = used.rows_U[used.p2c_R[place[:, None] - place + length - 1]]
+            assert torch.equal(used.p2c_R, used.c2p_R.flip(0))
             assert torch.equal(rows, (position + span).clamp(0, 2 * span - 1))
             assert torch.equal(rows, (-position + span).clamp(0, 2 * span - 1).T)
 
@@ -224,22 +234,34 @@ def test_kernels_are_launched_alike_whatever_else_is_in_the_micro_batch(monkeypa
     monkeypatch.setattr(tuning.HardwareSpec, "current", lambda *_: tuning.HardwareSpec("cuda", "a GPU", (9, 0)))
     monkeypatch.setattr(tuning.CompilerSpec, "current", lambda *_: None)
     monkeypatch.setattr(tuning.DeviceResources, "current", lambda *_: tuning.DeviceResources(232_448, 132, (9, 0)))
-    query, table = torch.zeros(6, 300, 64, dtype=torch.bfloat16), torch.zeros(6, 512, 64)
-    few, many = (
-        backend._launch_settings(query, backend.Stream(boundaries=torch.empty(0), longest=200, slots=slots), [table, table], True)
-        for slots in (1, 100)
-    )
+    short, long = torch.zeros(6, 30, 64, dtype=torch.bfloat16), torch.zeros(6, 3000, 64, dtype=torch.bfloat16)
+    table = torch.zeros(6, 512, 64)
+    few, many = (triton._launch_settings(query, 200, [table, table], True) for query in (short, long))
     assert few == many and sorted(few) == ["dkv_config", "dq_config", "forward_config"]
 
 
-def test_stream_leaves_empty_slots_for_the_sequences_of_others():
-    stream = backend.stream_of(np.array([5, 3, 2]), np.array([4, 6, 9]), CPU)
-    assert stream.boundaries.tolist() == [0, 5, 5, 8, 8, 8, 10]
-    assert (stream.longest, stream.slots, stream.boundaries.dtype) == (5, 6, torch.int32)
+def test_layout_leaves_empty_slots_for_the_sequences_of_others():
+    layout = Layout(lengths_B=np.array([5, 3, 2]), device=CPU, places_B=np.array([4, 6, 9]))
+    assert layout.boundaries.tolist() == [0, 5, 5, 8, 8, 8, 10]
+    assert (layout.slots.tolist(), layout.boundaries.dtype) == ([0, 2, 5], torch.int32)
 
 
-def test_stream_without_places_has_no_empty_slots():
-    assert backend.stream_of(np.array([5, 3]), None, CPU).boundaries.tolist() == [0, 5, 8]
+def test_layout_without_places_has_no_empty_slots():
+    assert Layout(lengths_B=np.array([5, 3]), device=CPU).boundaries.tolist() == [0, 5, 8]
+
+
+def test_seed_of_the_kernels_is_another_for_each_layer_step_and_pass():
+    """Further apart than there are streams in a step, so that no two of them meet."""
+    layout = Layout(lengths_B=np.array([5, 3]), device=CPU)
+    seeds = [
+        KernelMasks(layout=layout, dtype=torch.float32, seeds=NoiseSeeds(step=step, examples_B=np.arange(2), forward_pass=number))
+        .layer(layer, 12, 8, (0.1, 0.0, 0.0))
+        .attention.seed.item()
+        for step in (1, 2)
+        for number in (0, 1)
+        for layer in range(24)
+    ]
+    assert np.diff(sorted(seeds)).min() > 2**20 and min(seeds) >= 0
 
 
 @pytest.mark.parametrize(
@@ -251,21 +273,25 @@ def test_stream_without_places_has_no_empty_slots():
 )
 def test_micro_batch_beyond_the_kernels_numbers_is_refused(tokens, slots, said):
     """Beyond, the kernels' own 32-bit products would wrap around and read elsewhere, without a word."""
-    with pytest.raises(InputError, match=f"^attention triton: expected {said}.*lower runtime.micro_batch_tokens"):
-        backend._check_size(backend.Stream(boundaries=torch.empty(0), longest=1, slots=slots), 12, tokens, 512)
+    layout = Layout(lengths_B=np.ones(slots, dtype=np.int64), device=CPU)
+    with pytest.raises(InputError, match=f"^--attention triton: expected {said}.*lower runtime.micro_batch_tokens"):
+        triton._check_size(layout, 12, tokens, 512)
 
 
-def config(**changes):
-    return DebertaV2Config(hidden_size=384, num_attention_heads=6, **changes)
+XSMALL = {"model_type": "deberta-v2", "hidden_size": 384, "num_attention_heads": 6}
 
 
-def test_triton_is_unavailable_without_a_gpu():
-    assert backend.unavailable_reason(config(), CPU) == "it needs an NVIDIA GPU, the device is cpu"
-
-
-def test_triton_is_unavailable_for_heads_its_kernels_do_not_take():
-    odd = DebertaV2Config(hidden_size=312, num_attention_heads=12)
-    assert backend.unavailable_reason(odd, CPU) == "its kernels take heads of 32, 64, 128, this model has heads of 26"
+@pytest.mark.parametrize(
+    ("config", "device", "said"),
+    [
+        (XSMALL, "cpu", "it needs an NVIDIA GPU, the device is cpu"),
+        (None, "cpu", "it needs an NVIDIA GPU, the device is cpu"),
+        (XSMALL | {"num_attention_heads": 16}, "cuda", "its kernels take heads of 32, 64, 128, this model has heads of 24"),
+        (XSMALL | {"attention_head_size": 16}, "cuda", "its kernels take heads of 32, 64, 128, this model has heads of 16"),
+    ],
+)
+def test_triton_is_unavailable_without_a_gpu_or_for_other_heads(gpu_machine, config, device, said):
+    assert why_not("triton", config, device) == said
 
 
 @pytest.fixture
@@ -273,19 +299,19 @@ def gpu_machine(monkeypatch):
     """A machine that has all that the backend needs."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
-    monkeypatch.setattr(backend, "version", lambda name: "1.1.1")
-    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(availability, "version", lambda name: "1.1.1")
+    monkeypatch.setattr(availability.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setenv("CC", "cc")
-    monkeypatch.setattr(backend.Path, "is_file", lambda path: True)
+    monkeypatch.setattr(availability.Path, "is_file", lambda path: True)
     return monkeypatch
 
 
 def absent(name):
-    raise backend.PackageNotFoundError(name)
+    raise availability.PackageNotFoundError(name)
 
 
-def test_triton_is_available_where_nothing_is_missing(gpu_machine):
-    assert backend.unavailable_reason(config(), torch.device("cuda")) is None
+def test_triton_is_what_auto_takes_where_nothing_is_missing(gpu_machine):
+    assert attention_for("auto", XSMALL, "cuda") == ("triton", "")
 
 
 @pytest.mark.parametrize(
@@ -293,25 +319,29 @@ def test_triton_is_available_where_nothing_is_missing(gpu_machine):
     [
         (torch.version, "cuda", None, "this torch is built for another kind"),
         (torch.cuda, "get_device_capability", lambda *_: (7, 5), "compute capability 8.0 or newer, this one has 7.5"),
-        (backend, "version", absent, r"disentangled-flash is not installed: pip install 'debft\[gpu\]'"),
-        (backend, "version", lambda name: "1.0.9", r"disentangled-flash >= 1.1.1, < 1.2, found 1.0.9: pip install"),
-        (backend, "version", lambda name: "1.2.0", r">= 1.1.1, < 1.2, found 1.2.0"),
-        (backend.importlib.util, "find_spec", lambda name: None, "triton is not installed"),
-        (backend.Path, "is_file", lambda path: False, "needs Python's headers and finds no .*Python.h"),
+        (availability, "version", absent, r"disentangled-flash is not installed: pip install 'debft\[gpu\]'"),
+        (availability, "version", lambda name: "1.0.9", r"disentangled-flash >= 1.1.1, < 1.2, found 1.0.9: pip install"),
+        (availability, "version", lambda name: "1.2.0", r">= 1.1.1, < 1.2, found 1.2.0"),
+        (availability.importlib.util, "find_spec", lambda name: None, "triton is not installed"),
+        (availability.Path, "is_file", lambda path: False, "needs Python's headers and finds no .*Python.h"),
     ],
 )
 def test_what_triton_lacks_is_said_with_what_to_do(gpu_machine, where, name, value, said):
     gpu_machine.setattr(where, name, value)
-    assert_reason(said)
+    assert_refused(said)
 
 
 def test_triton_without_a_c_compiler_is_unavailable(gpu_machine):
     gpu_machine.delenv("CC")
     gpu_machine.setenv("PATH", "")
-    assert_reason("needs a C compiler, gcc or clang")
+    assert_refused("needs a C compiler, gcc or clang")
 
 
-def assert_reason(said: str) -> None:
-    import re
-
-    assert re.search(said, backend.unavailable_reason(config(), torch.device("cuda")))
+def assert_refused(said: str) -> None:
+    """`auto` takes torch and says why; asked for, triton is an error that says so too."""
+    backend, remark = attention_for("auto", XSMALL, "cuda")
+    assert backend == "torch" and re.search(said, remark)
+    with pytest.raises(
+        InputError, match=f"^--attention triton: expected a backend that works here, .*{said}.*; give auto or eager$"
+    ):
+        attention_for("triton", XSMALL, "cuda")
