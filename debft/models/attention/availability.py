@@ -19,7 +19,7 @@ CAPABILITY = (8, 0)  # the oldest GPU that Triton supports. Source: README of tr
 
 # What differs from the other backends and what the kernels cost, by name: `debft doctor` prints it.
 FAULTS = {
-    "dropout of attention": "comes from Philox inside the kernels: the same rate, but other draws than those of torch, so that two "
+    "dropout": "of attention comes from Philox inside the kernels: the same rate, but other draws than those of torch, so that two "
     "runs that differ in the backend alone differ as two seeds do; each probability costs one call of Philox",
     "memory": "holds the scores of every token against every distance in use, for each head",
     "size": "takes fewer than 2^31 such scores and at most 65,535 sequences x heads in a micro-batch, and refuses more",

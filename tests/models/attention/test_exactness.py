@@ -15,6 +15,7 @@ from debft.runtime.deterministic import deterministic_kernels
 
 BACKENDS = ("torch",)  # that compute in float64; the kernels of `triton` do not
 PRECISIONS = ("fp32", "bf16")
+MOST_UNLIKE = ("v3", "no buckets", "own projections of positions", "c2p alone", "p2c alone", "a head of 128", "convolution")
 HEADS = ("classes", "spans")
 LENGTHS = (1, 2, 3, 17, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 400, 511, 512)
 # Relative to the size of all gradients. float64 keeps 1e-16; sums of some thousand products in two orders differ by less than
@@ -93,7 +94,7 @@ def test_kernels_in_a_model_of_any_kind_round_no_worse_than_hf_eager(kind, head,
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("backend", ("torch", "triton"))
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind if kind in MOST_UNLIKE else pytest.param(kind, marks=pytest.mark.sweep) for kind in KINDS])
 def test_packed_forward_on_a_gpu_rounds_no_worse_than_hf_eager_there(kind, head, backend, precision, monkeypatch):
     device = device_for(backend, "cuda", monkeypatch, **KINDS[kind])
     assert_rounds_like_eager(head, backend, batch_of(257, 128, 65, 64, 17, 17, 1), device, precision, **KINDS[kind])

@@ -146,10 +146,26 @@ def test_triton_matches_float64_for_every_kind(lengths, terms, size, buckets, mo
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("length", (1, 2, 3, 17, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 400, 511, 512))
+@pytest.mark.parametrize("rate", (0.0, RATE))
+def test_triton_matches_float64_at_every_length_on_a_gpu(length, rate, monkeypatch):
+    assert_exact(Case(lengths=(length, length, 5), size=64, rate=rate), require_kernels("cuda", monkeypatch))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("terms", [(True, True), (True, False), (False, True), (False, False)], ids=("both", "c2p", "p2c", "none"))
+@pytest.mark.parametrize("size", (32, 64, 128))
+def test_triton_matches_float64_for_every_kind_on_a_gpu(terms, size, monkeypatch):
+    device = require_kernels("cuda", monkeypatch)
+    assert_exact(Case(lengths=(100, 64, 5), c2p=terms[0], p2c=terms[1], size=size, rate=RATE), device)
+
+
+@pytest.mark.gpu
+@pytest.mark.sweep
+@pytest.mark.parametrize("length", (1, 2, 3, 17, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 400, 511, 512))
 @pytest.mark.parametrize("terms", [(True, True), (True, False), (False, True)], ids=("both", "c2p", "p2c"))
 @pytest.mark.parametrize("size", (32, 64, 128))
 @pytest.mark.parametrize("rate", (0.0, RATE))
-def test_triton_matches_float64_at_every_length_on_a_gpu(length, terms, size, rate, monkeypatch):
+def test_triton_matches_float64_for_every_kind_and_length_on_a_gpu(length, terms, size, rate, monkeypatch):
     device = require_kernels("cuda", monkeypatch)
     assert_exact(Case(lengths=(length, length, 5), c2p=terms[0], p2c=terms[1], size=size, rate=rate), device)
 
