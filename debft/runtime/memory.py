@@ -1,4 +1,4 @@
-"""The memory that this process uses."""
+"""The memory that this process has used, and how the libraries say that there is no more."""
 
 import gc
 import platform
@@ -33,3 +33,13 @@ def peak_memory_bytes() -> int:
 
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of Python or torch says that there is not enough memory, of a GPU or of this machine.
+
+    Source of the sentence: torch 2.13 c10/core/impl/alloc_cpu.cpp.
+    """
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: can't allocate memory" in str(error)
