@@ -18,6 +18,7 @@ included, on a GPU what torch has allocated.
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import sys
@@ -27,10 +28,10 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from speed_measure import ON_CPU, ON_GPU, SMALL, Setting, has_bf16, installed, measure, measure_growth
+from speed_growth import measure_growth
+from speed_measure import ON_CPU, ON_GPU, SMALL, Setting, has_bf16, installed, measure
 from speed_rows import ROWS
 from speed_table import Line, table, write_section
-from speed_turns import ContenderFailed
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("mnli/train.tsv", "squad2/train-v2.0.json", "xnli/validation.en.tsv", "tokenizer/deberta-v3/spm.model")
@@ -79,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of each contender")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--precision", help="of debft: fp32, bf16 or both with a comma (default: what the hardware multiplies in)")
+    parser.add_argument("--seconds", type=float, help="after which no other row is begun (default: none)")
     parser.add_argument("--out", type=Path, help="where logs and runs stay (default: nowhere)")
     parser.add_argument("--results", type=Path, help="a file whose section for this machine is replaced")
     parser.add_argument("--json", type=Path, help="a file for the lines as data")
@@ -132,24 +134,22 @@ def main() -> None:
     if options.results:
         write_section(options.results, machine(cuda), section(setting, lines, growth, seconds))
     print(f"{'figures without meaning, ' if options.small else ''}{machine(cuda)}, {seconds:.0f} s")
+    sys.exit(1 if setting.failed else 0)
 
 
 def _measure_all(options: argparse.Namespace, setting: Setting) -> tuple[list[Line], list[Line]]:
-    lines: list[Line] = []
-    growth: list[Line] = []
-    try:
-        for name in options.rows:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            measured = measure(ROWS[name], setting)
-            print(table(measured), flush=True)
-            lines += measured
-        if options.growth:
-            print("growth ...", file=sys.stderr, flush=True)
-            growth = measure_growth(setting)
-            print(table(growth), flush=True)
-    except ContenderFailed as error:
-        sys.exit(f"speed.py: {error}")
-    return lines, growth
+    """Return (lines of the rows, lines of growth). A row that is not begun before --seconds are over is named, and missing."""
+    lines: dict[str, list[Line]] = {}
+    until = time.monotonic() + (options.seconds or math.inf)
+    for name in [*options.rows, *(["growth"] if options.growth else [])]:
+        if time.monotonic() > until:
+            setting.note(f"{name}: not begun, {options.seconds:g} seconds were over")
+            continue
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        lines[name] = measure_growth(setting) if name == "growth" else measure(ROWS[name], setting)
+        print(table(lines[name]), flush=True)
+    growth = lines.pop("growth", [])
+    return [one for of_row in lines.values() for one in of_row], growth
 
 
 if __name__ == "__main__":

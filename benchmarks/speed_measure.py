@@ -2,29 +2,16 @@
 
 import importlib.util
 import json
-import random
 import statistics
+import sys
+import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speed_rows import (
-    FLASH,
-    FLASHDEBERTA,
-    PRODUCTS,
-    ROWS,
-    Contender,
-    Job,
-    Row,
-    config_of,
-    contenders,
-    make_shape,
-    product_parameters,
-)
+from speed_rows import FLASH, FLASHDEBERTA, PRODUCTS, Contender, Job, Row, config_of, contenders, make_shape, product_parameters
 from speed_table import Line, line, with_ratios
-from speed_turns import Child, Order, Turn
-
-GROWTH, SMALL_GROWTH = (1_000, 10_000, 100_000), (100, 200)  # training rows
+from speed_turns import Child, ContenderFailed, Order, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +20,8 @@ class Timing:
 
     steps, card_steps: of a turn, of all and of A
     warm_up: steps before the first turn, beside the very first; lead: steps at the begin of each turn that are not measured
-    rounds: turns of each contender; card_parts, eval_rows, card_rows: as in Job
+    rounds: turns of each contender; switched: turns of transformers with and without dropout
+    card_parts, eval_rows, card_rows: as in Job
     """
 
     steps: int
@@ -41,14 +29,15 @@ class Timing:
     rounds: int
     warm_up: int
     lead: int
+    switched: int
     card_parts: int
     eval_rows: int
     card_rows: int
 
 
-ON_CPU = Timing(steps=2, card_steps=1, rounds=3, warm_up=0, lead=0, card_parts=2, eval_rows=128, card_rows=32)
-ON_GPU = Timing(steps=30, card_steps=3, rounds=3, warm_up=30, lead=1, card_parts=0, eval_rows=2000, card_rows=2000)
-SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, card_parts=2, eval_rows=16, card_rows=8)
+ON_CPU = Timing(steps=2, card_steps=1, rounds=3, warm_up=0, lead=0, switched=2, card_parts=2, eval_rows=128, card_rows=32)
+ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=2000)
+SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, switched=1, card_parts=2, eval_rows=16, card_rows=8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +55,12 @@ class Setting:
     precisions: tuple[str, ...] | None
     cuda: bool
     batch_of_all: int | None = None
+    failed: list[str] = field(default_factory=list)
+
+    def note(self, error: ContenderFailed | str) -> None:
+        """Say at once who has failed, and keep it for the exit code."""
+        print(error, file=sys.stderr, flush=True)
+        self.failed.append(str(error))
 
     @property
     def small(self) -> bool:
@@ -73,9 +68,10 @@ class Setting:
 
     def contenders(self, row: Row) -> list[Contender]:
         half = has_bf16(self.cuda) and not self.small
-        usual = ("bf16",) if self.cuda else ("fp32", "bf16") if half else ("fp32",)
+        in_full = self.cuda and row.in_full
+        usual = ("fp32", "bf16") if half and (in_full or not self.cuda) else ("bf16",) if half else ("fp32",)
         flash = [name for name, module in ((FLASH, "disentangled_flash"), (FLASHDEBERTA, "flashdeberta")) if installed(module)]
-        return contenders(row, self.precisions or usual, "bf16" if half else "fp32", tuple(flash) if self.cuda else ())
+        return contenders(row, self.precisions or usual, "bf16" if half else "fp32", tuple(flash) if self.cuda else (), in_full)
 
     def config(self, row: Row) -> dict:
         if not self.small:
@@ -96,17 +92,16 @@ class Setting:
         return make_shape(self.out / "shapes" / name, self.config(row), vocabulary, dropout=dropout)
 
     def job(self, row: Row, contender: Contender, data: Path | None = None) -> Job:
-        name = "".join(
-            letter if letter.isalnum() else "-" for letter in f"{row.name}-{contender.name}{'' if contender.dropout else '-0'}"
-        )
+        name = "".join(letter if letter.isalnum() else "-" for letter in f"{row.name}-{contender.name}")
+        out = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.out))
         data = data or (self.data / row.folder if self.data else None)
         return Job(
             contender=contender,
             row=row,
             data=str(data) if data else "demo",
             shape=self.shape(row, contender.dropout),
-            out=self.out / name,
-            log=self.out / f"{name}.log",
+            out=out,
+            log=out.with_suffix(".log"),
             batch=self.batch(row),
             card_parts=self.timing.card_parts,
             eval_rows=self.timing.eval_rows,
@@ -126,62 +121,101 @@ class Setting:
 
 
 def measure(row: Row, setting: Setting) -> list[Line]:
-    """Measure the contenders of a row and return their lines. Raises ContenderFailed."""
+    """Measure the contenders of a row and return their lines; those that fail are left out and noted in `setting.failed`."""
     timing, them = setting.timing, setting.contenders(row)
-    precisions = list(dict.fromkeys(contender.precision for contender in them))
-    products = [Contender(name=f"products {precision}", kind=PRODUCTS, precision=precision) for precision in precisions]
-    with ExitStack() as held:
-        children = _start([setting.job(row, one) for one in (*them, *products)], held)
-        turns = _rounds(children, {c.name: _order(c, row, timing) for c in (*them, *products)}, timing)
-        switched = {c.name: _switched(children[c.name], c, row, timing) for c in them if c.kind != "debft" and row.kind == "train"}
-    for contender in them if row.kind == "train" else ():
-        if contender.kind == "debft":
-            switched[contender.name] = _beside_itself_without_dropout(row, setting, contender)
-    rates = {product.precision: _median_rate(turns[product.name]) for product in products}
-    card = next((turns[c.name] for c in them if c.kind == "A"), None) or next(iter(turns.values()))
-    mean_tokens = _mean_tokens(card)
-    flops_of_token = (2 if row.kind == "evaluate" else 6) * product_parameters(setting.config(row))
-    lines = [
-        line(
-            row.name,
-            contender.name,
-            1 if row.kind == "evaluate" else setting.batch(row),
-            turns[contender.name],
-            mean_tokens=mean_tokens,
-            floor=rates[contender.precision] / flops_of_token,
-            without=switched.get(contender.name, []),
-        )
-        for contender in them
+    products = [
+        Contender(name=f"products {precision}", kind=PRODUCTS, precision=precision)
+        for precision in dict.fromkeys(contender.precision for contender in them)
     ]
-    return with_ratios(lines)
+    # transformers switches its dropout off; of debft there is another one whose model has none.
+    switching = [one for one in them if one.kind != "debft" and row.kind == "train"]
+    paired = {
+        one.name: replace(one, name=f"{one.name}, no dropout", dropout=False)
+        for one in them
+        if one.kind == "debft" and row.kind == "train" and not one.overrides
+    }
+    together = [*them, *products, *(paired.values() if setting.cuda else ())]
+    with ExitStack() as held:
+        children = start(row, together, setting, held)
+        turns = take_turns(children, {one.name: order_of(one, row, timing) for one in together}, setting)
+        pairs = {one.name: _switched(children[one.name], one, row, setting) for one in switching if one.name in turns}
+    for name, without in paired.items():
+        of_both = turns if setting.cuda else _beside_itself(row, setting, name, without)  # on a CPU: once memory is free
+        pairs[name] = list(zip(of_both.get(name, []), of_both.get(without.name, []), strict=False))
+    return _lines(row, setting, them, turns, pairs)
 
 
-def _start(jobs: list[Job], held: ExitStack) -> dict[str, Child]:
-    """Start the contenders and wait until all could begin. On a CPU, where they would be in each other's way, one by one."""
-    children = {}
-    for job in jobs:
-        children[job.contender.name] = child = Child(job)
+def _lines(
+    row: Row, setting: Setting, them: list[Contender], turns: dict[str, list[Turn]], pairs: dict[str, list[tuple[Turn, Turn]]]
+) -> list[Line]:
+    measured = [one for one in them if one.name in turns]
+    if not measured:
+        return []
+    mean_tokens = mean_tokens_of(turns[measured[0].name])
+    flops_of_token = (2 if row.kind == "evaluate" else 6) * product_parameters(setting.config(row))
+
+    def floor(precision: str) -> float | None:
+        rates = [turn.flops / turn.seconds for turn in turns.get(f"products {precision}", [])]
+        return statistics.median(rates) / flops_of_token if rates else None
+
+    return with_ratios(
+        [
+            line(
+                row.name,
+                one.name,
+                1 if row.kind == "evaluate" else setting.batch(row),
+                turns[one.name],
+                mean_tokens=mean_tokens,
+                floor=floor(one.precision),
+                without=pairs.get(one.name, []),
+            )
+            for one in measured
+        ]
+    )
+
+
+def start(
+    row: Row, them: list[Contender], setting: Setting, held: ExitStack, data: dict[str, Path] | None = None
+) -> dict[str, Child]:
+    """Start the contenders and wait until all could begin. On a CPU, where they would be in each other's way, one by one.
+
+    data: directories of the rows, by the contender's name
+    """
+    started, ready = [], {}
+    for one in them:
+        child = Child(setting.job(row, one, (data or {}).get(one.name)))
         held.callback(child.close)
-        if not job.cuda:
-            child.ready()
-    for job in jobs:
-        if job.cuda:
-            children[job.contender.name].ready()
-    return children
+        started.append(child)
+        for waiting in started if not setting.cuda or one is them[-1] else ():
+            try:
+                waiting.ready()
+                ready[waiting.name] = waiting
+            except ContenderFailed as error:
+                setting.note(error)
+        started = started if setting.cuda else []
+    return ready
 
 
-def _rounds(children: dict[str, Child], orders: dict[str, Order], timing: Timing) -> dict[str, list[Turn]]:
-    """Let each warm up, then all of them take turns."""
-    for name, child in children.items() if timing.warm_up else ():
-        child.turn(replace(orders[name], steps=timing.warm_up, lead=0))
+def take_turns(children: dict[str, Child], orders: dict[str, Order], setting: Setting) -> dict[str, list[Turn]]:
+    """Let each warm up, then all of them take turns. Who fails has none."""
+    timing = setting.timing
     turns: dict[str, list[Turn]] = {name: [] for name in children}
-    for _ in range(timing.rounds):
-        for name, child in children.items():
-            turns[name].append(child.turn(orders[name]))
+    warm_up = [{name: replace(order, steps=min(order.steps, timing.warm_up), lead=0) for name, order in orders.items()}]
+    for number, round_orders in enumerate([*(warm_up if timing.warm_up else ()), *[orders] * timing.rounds]):
+        print(f"    turn {number + 1}, {', '.join(name.partition(':')[0] for name in turns)}", file=sys.stderr, flush=True)
+        for name in list(turns):
+            try:
+                turn = children[name].turn(round_orders[name])
+            except ContenderFailed as error:
+                setting.note(error)
+                del turns[name]
+                continue
+            if number or not timing.warm_up:
+                turns[name].append(turn)
     return turns
 
 
-def _order(contender: Contender, row: Row, timing: Timing) -> Order:
+def order_of(contender: Contender, row: Row, timing: Timing) -> Order:
     if contender.kind == PRODUCTS:
         return Order(steps=10)
     if row.kind == "evaluate":
@@ -189,25 +223,22 @@ def _order(contender: Contender, row: Row, timing: Timing) -> Order:
     return Order(steps=timing.card_steps if contender.kind == "A" else timing.steps, lead=timing.lead)
 
 
-def _switched(child: Child, contender: Contender, row: Row, timing: Timing) -> list[tuple[Turn, Turn]]:
+def _switched(child: Child, contender: Contender, row: Row, setting: Setting) -> list[tuple[Turn, Turn]]:
     """Return turns of one of transformers with and without dropout."""
-    order = _order(contender, row, timing)
-    return [(child.turn(order), child.turn(replace(order, dropout=False))) for _ in range(max(1, timing.rounds - 1))]
+    order = order_of(contender, row, setting.timing)
+    try:
+        return [(child.turn(order), child.turn(replace(order, dropout=False))) for _ in range(setting.timing.switched)]
+    except ContenderFailed as error:
+        setting.note(error)
+        return []
 
 
-def _beside_itself_without_dropout(row: Row, setting: Setting, contender: Contender) -> list[tuple[Turn, Turn]]:
-    """Return turns of debft beside those of a debft whose model has no dropout."""
-    without = replace(contender, name=f"{contender.name}, no dropout", dropout=False)
-    order = _order(contender, row, setting.timing)
+def _beside_itself(row: Row, setting: Setting, name: str, without: Contender) -> dict[str, list[Turn]]:
+    """Return new turns of debft, under its name, and those of `without`, its like whose model has no dropout."""
+    again = replace(without, name=name, dropout=True)
     with ExitStack() as held:
-        both = (replace(contender, name=f"{contender.name}, again"), without)
-        children = _start([setting.job(row, one) for one in both], held)
-        turns = _rounds(children, dict.fromkeys(children, order), setting.timing)
-    return list(zip(*turns.values(), strict=True))
-
-
-def _median_rate(turns: list[Turn]) -> float:
-    return statistics.median(turn.flops / turn.seconds for turn in turns)
+        children = start(row, [again, without], setting, held)
+        return take_turns(children, dict.fromkeys(children, order_of(without, row, setting.timing)), setting)
 
 
 def has_bf16(cuda: bool) -> bool:
@@ -224,39 +255,5 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def measure_growth(setting: Setting) -> list[Line]:
-    """Measure debft on more and more rows: premises and hypotheses of MNLI, newly paired, so that all have alike lengths."""
-    row, sizes = ROWS["mnli-xsmall"], SMALL_GROWTH if setting.small else GROWTH
-    debft = next(one for one in setting.contenders(row) if one.kind == "debft")
-    by_name = {f"debft {debft.precision}, {rows:,} rows": setting.out / f"growth-{rows}" for rows in sizes}
-    for rows, directory in zip(sizes, by_name.values(), strict=True):
-        _write_pairs(directory / "mnli", rows, str(setting.data) if setting.data else "demo")
-    with ExitStack() as held:
-        jobs = [setting.job(row, replace(debft, name=name), directory) for name, directory in by_name.items()]
-        children = _start(jobs, held)
-        turns = _rounds(children, dict.fromkeys(children, _order(debft, row, setting.timing)), setting.timing)
-    mean_tokens = _mean_tokens([turn for of_one in turns.values() for turn in of_one])
-    return [
-        line("growth", name, setting.batch(row), of_one, mean_tokens=mean_tokens, floor=None, without=[])
-        for name, of_one in turns.items()
-    ]
-
-
-def _write_pairs(directory: Path, rows: int, source: str) -> None:
-    from debft.data.load import load_table
-    from debft.tasks import TASKS
-
-    task, draw = TASKS["mnli"], random.Random(rows)
-    names = (*task.text_keys, task.label_key)
-    directory.mkdir(parents=True, exist_ok=True)
-    for split in task.splits:
-        columns = [load_table(task, split, source).columns[name] for name in names]
-        lines = ["\t".join(names)]
-        for _ in range(rows if split is task.train else 100):
-            cells = [str(draw.choice(column)) for column in columns]
-            lines.append("\t".join(" ".join(cell.split()) for cell in cells))
-        (directory / f"{split.name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _mean_tokens(turns: list[Turn]) -> float:
+def mean_tokens_of(turns: list[Turn]) -> float:
     return sum(turn.tokens for turn in turns) / sum(turn.examples for turn in turns)

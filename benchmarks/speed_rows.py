@@ -27,6 +27,7 @@ class Row:
     kind: what a step is; `sift` compares debft with itself
     folder: of the task's files below --data
     cpu_batch: sequences of a step on a CPU, where the recipe's own would take minutes; on a GPU it is the recipe's
+    in_full: on a GPU debft is measured in fp32 and with deterministic kernels as well
     card_micro: sequences of one forward pass of A
     best_micro: the same of B on a CPU; on a GPU a step is one forward pass of B
     """
@@ -37,6 +38,7 @@ class Row:
     kind: Literal["train", "sift", "evaluate"] = "train"
     folder: str = ""
     cpu_batch: int = 64
+    in_full: bool = False
     card_micro: int = 8
     best_micro: int = 16
 
@@ -44,7 +46,7 @@ class Row:
 ROWS = {
     row.name: row
     for row in (
-        Row(name="mnli-xsmall", recipe="mnli/deberta-v3-xsmall", shape="deberta-v3-xsmall"),
+        Row(name="mnli-xsmall", recipe="mnli/deberta-v3-xsmall", shape="deberta-v3-xsmall", in_full=True),
         Row(name="mnli-base", recipe="mnli/deberta-v3-base", shape="deberta-v3-base", cpu_batch=16),
         Row(
             name="squad2-xsmall",
@@ -99,8 +101,14 @@ class Job:
     cuda: bool
 
 
-def contenders(row: Row, precisions: tuple[str, ...], best_precision: str, flash: tuple[str, ...]) -> list[Contender]:
-    """Return who contends in a row. precisions: those of debft; flash: of FLASH and FLASHDEBERTA those that can be imported."""
+def contenders(
+    row: Row, precisions: tuple[str, ...], best_precision: str, flash: tuple[str, ...], deterministic: bool
+) -> list[Contender]:
+    """Return who contends in a row.
+
+    precisions: those of debft; flash: of FLASH and FLASHDEBERTA those that can be imported
+    deterministic: debft with deterministic kernels as well
+    """
     if row.kind == "sift":
         return [
             Contender(name=f"debft {precision}{name}", kind="debft", precision=precision, overrides={"sift.weight": weight})
@@ -114,7 +122,11 @@ def contenders(row: Row, precisions: tuple[str, ...], best_precision: str, flash
         Contender(name=f"B: transformers at its best, {best_precision}", kind=BEST, precision=best_precision),
         *(Contender(name=f"{name}, {best_precision}", kind=name, precision=best_precision) for name in flash),
     ]
-    return transformers + [Contender(name=f"debft {precision}", kind="debft", precision=precision) for precision in precisions]
+    ours = [Contender(name=f"debft {precision}", kind="debft", precision=precision) for precision in precisions]
+    if deterministic:
+        always = {"runtime.deterministic": True}
+        ours.append(Contender(name=f"{ours[-1].name}, deterministic", kind="debft", precision=precisions[-1], overrides=always))
+    return transformers + ours
 
 
 def make_shape(directory: Path, config: dict[str, Any], vocabulary: Path, *, dropout: bool) -> Path:

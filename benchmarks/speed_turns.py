@@ -99,15 +99,11 @@ class Turns:
         )
         if self._done == self._order.lead + self._order.steps:
             self._synchronize()
-            wall = 0.0 if seconds is not None else time.perf_counter() - self._started
-            self._connection.send(
-                replace(
-                    self._sums,
-                    seconds=self._sums.seconds + wall,
-                    optimizer_seconds=self._optimizer.take(),
-                    peak_bytes=peak_bytes(self._cuda),
-                )
-            )
+            turn = replace(self._sums, peak_bytes=peak_bytes(self._cuda))
+            if seconds is None:
+                wall = time.perf_counter() - self._started
+                turn = replace(turn, seconds=turn.seconds + wall, optimizer_seconds=self._optimizer.take())
+            self._connection.send(turn)
             self._wait()
 
     def now(self) -> float:
