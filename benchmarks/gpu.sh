@@ -3,8 +3,9 @@
 #
 #   bash benchmarks/gpu.sh --data DIR [--out DIR] [--small]
 #
-# DIR holds real text: mnli/, squad2/, xnli/ and tokenizer/deberta-v3/spm.model. PYTHON names the interpreter (default: python3); it needs debft's
-# dependencies, debft itself is taken from this checkout. --small tries every part on the CPU. Exit code 1 where a part failed.
+# DIR holds real text: mnli/, squad2/, xnli/ and tokenizer/deberta-v3/spm.model. PYTHON names the interpreter (default: python3); it
+# needs debft's dependencies, debft itself is taken from this checkout. --small tries every part on the CPU. Exit code 1 where a part
+# failed.
 set -euo pipefail
 export HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"  # one GPU, where there are several
 exec "${PYTHON:-python3}" "$(dirname "${BASH_SOURCE[0]}")/gpu.py" "$@"

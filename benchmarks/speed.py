@@ -8,8 +8,8 @@ debft  `debft.training.run.finetune` with the packaged recipe
 On a GPU also disentangled-flash inside of Trainer, without padding, and flashdeberta, where they are installed.
 
 The weights are random. Each contender is a process of its own. They take turns, A B debft A B debft, and each figure is the median
-over the rounds. A step of A consists of passes that are all alike: on a CPU two of them are done, and the time of the first stands
-for those left out. Speed is in real tokens, so that it does not depend on who meets whom; examples/s are the same by the mean
+over the rounds. A step of A consists of passes that are all alike: on a CPU one of them is done, whose time stands for those left
+out as well. Speed is in real tokens, so that it does not depend on who meets whom; examples/s are the same by the mean
 length. The share of dropout is what is gone where its probability is 0, that of the optimizer the time inside of its step(). The
 floor is the time of the matrix products alone, measured in the same rounds. Memory is that of the whole process, libraries and rows
 included, on a GPU what torch has allocated.
@@ -105,6 +105,7 @@ def main() -> None:
     started = time.monotonic()
     with contextlib.ExitStack() as held:
         out = options.out or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="debft-speed-")))
+        out.mkdir(parents=True, exist_ok=True)
         # Before torch is imported, here and in the process that the contenders are forked from.
         os.environ |= {
             "OMP_NUM_THREADS": str(options.threads),

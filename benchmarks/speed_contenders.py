@@ -329,16 +329,19 @@ class PacedTrainer(Trainer):
 class Pace(TrainerCallback):
     """Waits for orders between the steps of Trainer.
 
-    left_out: forward and backward passes of a step that are not done, being like the first one; micro: sequences of each
+    left_out: forward and backward passes of a step that are not done, being like the first one, whose time they are taken to need
+    micro: sequences of each pass
     """
 
     def __init__(self, turns: Turns, trainer: PacedTrainer, *, left_out: int, micro: int) -> None:
         self.turns, self.trainer, self.left_out, self.micro = turns, trainer, left_out, micro
         self.first, self.started, self.begun = None, time.perf_counter(), False
 
-    def on_substep_end(self, *_, **__) -> None:
+    def on_pre_optimizer_step(self, *_, **__) -> None:
         if self.left_out and self.first is None:
             self.first = time.perf_counter() - self.started
+
+    on_substep_end = on_pre_optimizer_step  # where several passes are done
 
     def on_step_end(self, *_, **__) -> None:
         sizes, self.trainer.sizes = self.trainer.sizes, ()

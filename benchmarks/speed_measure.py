@@ -35,9 +35,9 @@ class Timing:
     card_rows: int
 
 
-ON_CPU = Timing(steps=2, card_steps=1, rounds=3, warm_up=0, lead=0, switched=2, card_parts=2, eval_rows=128, card_rows=32)
+ON_CPU = Timing(steps=1, card_steps=1, rounds=3, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=128, card_rows=32)
 ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=2000)
-SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, switched=1, card_parts=2, eval_rows=16, card_rows=8)
+SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=16, card_rows=8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,7 @@ def measure(row: Row, setting: Setting) -> list[Line]:
         Contender(name=f"products {precision}", kind=PRODUCTS, precision=precision)
         for precision in dict.fromkeys(contender.precision for contender in them)
     ]
-    # transformers switches its dropout off; of debft there is another one whose model has none.
-    switching = [one for one in them if one.kind != "debft" and row.kind == "train"]
+    # Of debft there is another one whose model has no dropout: on a CPU once the others have left the memory.
     paired = {
         one.name: replace(one, name=f"{one.name}, no dropout", dropout=False)
         for one in them
@@ -138,10 +137,17 @@ def measure(row: Row, setting: Setting) -> list[Line]:
     with ExitStack() as held:
         children = start(row, together, setting, held)
         turns = take_turns(children, {one.name: order_of(one, row, timing) for one in together}, setting)
-        pairs = {one.name: _switched(children[one.name], one, row, setting) for one in switching if one.name in turns}
-    for name, without in paired.items():
-        of_both = turns if setting.cuda else _beside_itself(row, setting, name, without)  # on a CPU: once memory is free
-        pairs[name] = list(zip(of_both.get(name, []), of_both.get(without.name, []), strict=False))
+        children = {name: child for name, child in children.items() if name in turns}
+        pairs = {}
+        if row.in_full:
+            switching = [one for one in them if one.kind != "debft" and one.name in children]
+            pairs = {one.name: _switched(children[one.name], one, row, setting) for one in switching}
+        if not setting.cuda:
+            for name in [name for name in children if name not in paired]:
+                children.pop(name).close()
+        for name, without in paired.items():
+            both = turns if setting.cuda else _beside_itself(row, setting, children, name, without)
+            pairs[name] = list(zip(both.get(name, []), both.get(without.name, []), strict=False))
     return _lines(row, setting, them, turns, pairs)
 
 
@@ -224,7 +230,7 @@ def order_of(contender: Contender, row: Row, timing: Timing) -> Order:
 
 
 def _switched(child: Child, contender: Contender, row: Row, setting: Setting) -> list[tuple[Turn, Turn]]:
-    """Return turns of one of transformers with and without dropout."""
+    """Return turns of one of transformers, which switches its dropout off, with and without it."""
     order = order_of(contender, row, setting.timing)
     try:
         return [(child.turn(order), child.turn(replace(order, dropout=False))) for _ in range(setting.timing.switched)]
@@ -233,12 +239,11 @@ def _switched(child: Child, contender: Contender, row: Row, setting: Setting) ->
         return []
 
 
-def _beside_itself(row: Row, setting: Setting, name: str, without: Contender) -> dict[str, list[Turn]]:
+def _beside_itself(row: Row, setting: Setting, children: dict[str, Child], name: str, without: Contender) -> dict[str, list[Turn]]:
     """Return new turns of debft, under its name, and those of `without`, its like whose model has no dropout."""
-    again = replace(without, name=name, dropout=True)
     with ExitStack() as held:
-        children = start(row, [again, without], setting, held)
-        return take_turns(children, dict.fromkeys(children, order_of(without, row, setting.timing)), setting)
+        both = {one: children[one] for one in (name,) if one in children} | start(row, [without], setting, held)
+        return take_turns(both, dict.fromkeys(both, order_of(without, row, setting.timing)), setting)
 
 
 def has_bf16(cuda: bool) -> bool:
