@@ -15,7 +15,8 @@ from debft.training.stopping import leave, stop_agreed
 def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...]) -> dict[str, Assessment]:
     """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks."""
     started = time.perf_counter()
-    assessed = _assess(session, state, stop, splits)
+    with session.vocabulary.whole(state.step):
+        assessed = _assess(session, state, stop, splits)
     scores = scores_of(session.plan.task, assessed)
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
