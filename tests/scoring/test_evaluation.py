@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 from conftest import write_model_config
@@ -428,3 +429,20 @@ def test_sweep_on_a_gpu_predicts_what_the_plain_loop_on_a_cpu_predicts(gpu, task
         plain = assessed_plainly(on_cpu, encoded[name], examples[name])
         same = [ours["prediction"] == theirs["prediction"] for ours, theirs in zip(assessment.rows, plain.rows, strict=True)]
         assert np.mean(same) >= 0.9
+
+
+@pytest.mark.sweep
+def test_two_processes_write_the_answers_of_one(tmp_path):
+    """Each searches its own questions; the search's results travel, not the logits."""
+    options = ("--recipe", "demo", "--data", "demo", "--max-steps", 1, "--max-train-samples", 40, "--max-eval-samples", 60)
+    command = ("squad2", *options, "--learning-rate", 1e-9, "--set", "runtime.micro_batch_tokens=300")
+    alone = processes.run(*command, "--output", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    for process in processes.start_two(*command, "--output", tmp_path / "two"):
+        said = process.communicate()
+        assert process.returncode == 0, said
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "predictions" / "validation.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [(row["id"], row["prediction"]) for row in one] == [(row["id"], row["prediction"]) for row in two]
