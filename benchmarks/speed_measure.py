@@ -13,6 +13,9 @@ from speed_rows import FLASH, FLASHDEBERTA, PRODUCTS, Contender, Job, Row, confi
 from speed_table import Line, line, with_ratios
 from speed_turns import Child, ContenderFailed, Order, Turn
 
+# Plain steps by floating-point operations: three forward passes, one backward pass to the input alone and one over two graphs.
+SIFT_WORK = 8 / 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -158,21 +161,22 @@ def _lines(
     if not measured:
         return []
     mean_tokens = mean_tokens_of(turns[measured[0].name])
-    flops_of_token = (2 if row.kind == "evaluate" else 6) * product_parameters(setting.config(row))
 
-    def floor(precision: str) -> float | None:
-        rates = [turn.flops / turn.seconds for turn in turns.get(f"products {precision}", [])]
-        return statistics.median(rates) / flops_of_token if rates else None
+    def floor(one: Contender) -> float | None:
+        """Return the real tokens a second of the products alone."""
+        per_parameter = 2 if row.kind == "evaluate" else 6 * SIFT_WORK if one.overrides.get("sift.weight") else 6
+        rates = [turn.flops / turn.seconds for turn in turns.get(f"products {one.precision}", [])]
+        return statistics.median(rates) / (per_parameter * product_parameters(setting.config(row))) if rates else None
 
     return with_ratios(
         [
             line(
                 row.name,
                 one.name,
-                1 if row.kind == "evaluate" else setting.batch(row),
+                None if row.kind == "evaluate" else setting.batch(row),
                 turns[one.name],
                 mean_tokens=mean_tokens,
-                floor=floor(one.precision),
+                floor=floor(one),
                 without=pairs.get(one.name, []),
             )
             for one in measured
