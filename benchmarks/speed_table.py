@@ -14,11 +14,13 @@ COLUMNS = (
     "batch",
     "examples/s",
     "tokens/s",
+    "ms/step",
     "spread",
     "padding",
     "dropout",
     "optimizer",
     "peak GiB",
+    "of A",
     "of the floor",
     "x A",
     "x B",
@@ -40,6 +42,7 @@ class Line:
     floor: share of the speed at which the products alone would run, 6 FLOP per parameter of them and real token; in an evaluation
         2, with SiFT 16
     vs_a, vs_b: how many times as fast as A and B
+    peak_vs_a: memory as a multiple of A's
     """
 
     row: str
@@ -55,6 +58,7 @@ class Line:
     floor: float | None
     vs_a: float | None = None
     vs_b: float | None = None
+    peak_vs_a: float | None = None
 
     def cells(self) -> list[str]:
         return [
@@ -63,11 +67,13 @@ class Line:
             "-" if self.batch is None else f"{self.batch}",
             f"{self.examples:,.1f}" if self.examples < 100 else f"{self.examples:,.0f}",
             f"{self.tokens:,.0f}",
+            "-" if self.batch is None else f"{1000 * self.batch / self.examples:,.4g}",
             _percent(self.spread),
             _percent(self.padding),
             _percent(self.dropout),
             _percent(self.optimizer),
             f"{self.peak_bytes / GIB:.2f}",
+            "-" if self.peak_vs_a is None else f"{self.peak_vs_a:.2f}",
             _percent(self.floor),
             *("-" if ratio is None else f"{ratio:.2f}" for ratio in (self.vs_a, self.vs_b)),
         ]
@@ -112,7 +118,11 @@ def with_ratios(lines: list[Line]) -> list[Line]:
     """Return the lines of one row with their ratios to A and B, where those are among them."""
     speeds = {one.contender[:2]: one.tokens for one in lines if one.contender[:2] in ("A:", "B:")}
     a, b = speeds.get("A:"), speeds.get("B:")
-    return [replace(one, vs_a=a and one.tokens / a, vs_b=b and one.tokens / b) for one in lines]
+    peak = next((one.peak_bytes for one in lines if one.contender.startswith("A:")), None)
+    return [
+        replace(one, vs_a=a and one.tokens / a, vs_b=b and one.tokens / b, peak_vs_a=peak and one.peak_bytes / peak)
+        for one in lines
+    ]
 
 
 def table(lines: list[Line]) -> str:
