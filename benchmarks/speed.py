@@ -110,6 +110,7 @@ def main() -> None:
             "OMP_NUM_THREADS": str(options.threads),
             "DEBFT_CACHE": str(out.resolve() / "cache"),
             "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0"),  # Trainer would take all that there are
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         sys.path.insert(0, str(ROOT))

@@ -39,7 +39,7 @@ class Timing:
 
 
 ON_CPU = Timing(steps=1, card_steps=1, rounds=3, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=128, card_rows=32)
-ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=2000)
+ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=800)
 SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=16, card_rows=8)
 
 
@@ -141,6 +141,7 @@ def measure(row: Row, setting: Setting) -> list[Line]:
         children = start(row, together, setting, held)
         turns = take_turns(children, {one.name: order_of(one, row, timing) for one in together}, setting)
         children = {name: child for name, child in children.items() if name in turns}
+        attention = {name: child.attention() for name, child in children.items()}
         pairs = {}
         if row.in_full:
             switching = [one for one in them if one.kind != "debft" and one.name in children]
@@ -151,7 +152,8 @@ def measure(row: Row, setting: Setting) -> list[Line]:
         for name, without in paired.items():
             both = turns if setting.cuda else _beside_itself(row, setting, children, name, without)
             pairs[name] = list(zip(both.get(name, []), both.get(without.name, []), strict=False))
-    return _lines(row, setting, them, turns, pairs)
+    lines = _lines(row, setting, them, turns, pairs)
+    return with_ratios([replace(one, attention=attention[one.contender]) for one in lines])
 
 
 def _lines(
@@ -168,20 +170,18 @@ def _lines(
         rates = [turn.flops / turn.seconds for turn in turns.get(f"products {one.precision}", [])]
         return statistics.median(rates) / (per_parameter * product_parameters(setting.config(row))) if rates else None
 
-    return with_ratios(
-        [
-            line(
-                row.name,
-                one.name,
-                None if row.kind == "evaluate" else setting.batch(row),
-                turns[one.name],
-                mean_tokens=mean_tokens,
-                floor=floor(one),
-                without=pairs.get(one.name, []),
-            )
-            for one in measured
-        ]
-    )
+    return [
+        line(
+            row.name,
+            one.name,
+            None if row.kind == "evaluate" else setting.batch(row),
+            turns[one.name],
+            mean_tokens=mean_tokens,
+            floor=floor(one),
+            without=pairs.get(one.name, []),
+        )
+        for one in measured
+    ]
 
 
 def start(

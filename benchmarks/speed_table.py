@@ -43,6 +43,7 @@ class Line:
         2, with SiFT 16
     vs_a, vs_b: how many times as fast as A and B
     peak_vs_a: memory as a multiple of A's
+    attention: what computed it, where debft said so
     """
 
     row: str
@@ -59,15 +60,16 @@ class Line:
     vs_a: float | None = None
     vs_b: float | None = None
     peak_vs_a: float | None = None
+    attention: str | None = None
 
     def cells(self) -> list[str]:
         return [
             self.row,
-            self.contender,
+            self.contender + (f" (attention {self.attention})" if self.attention else ""),
             "-" if self.batch is None else f"{self.batch}",
             f"{self.examples:,.1f}" if self.examples < 100 else f"{self.examples:,.0f}",
             f"{self.tokens:,.0f}",
-            "-" if self.batch is None else f"{1000 * self.batch / self.examples:,.4g}",
+            "-" if self.batch is None else _milliseconds(1000 * self.batch / self.examples),
             _percent(self.spread),
             _percent(self.padding),
             _percent(self.dropout),
@@ -173,6 +175,10 @@ def write_section(results: Path, machine: str, text: str) -> None:
     else:
         after = before.rstrip("\n") + f"\n\n{section}\n"
     results.write_text(after, encoding="utf-8")
+
+
+def _milliseconds(time: float) -> str:
+    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def _percent(share: float | None) -> str:
