@@ -13,7 +13,9 @@ os.environ["DEBFT_CACHE"] = tempfile.mkdtemp(prefix="debft-test-cache-")
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="debft-test-hf-")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small are slower with two, and far slower on a busy machine
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["TRITON_INTERPRET"] = "1"  # where triton is installed, its kernels are interpreted on the CPU
 HUB = (
     "HF_HUB_OFFLINE",
     "HF_ENDPOINT",
@@ -46,6 +48,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("debft")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config):
+    """`-m gpu` asks for the GPUs that were hidden above, for compiled kernels, and for what cuBLAS reads once, when it starts."""
+    asked = config.getoption("markexpr")
+    if "gpu" not in asked or "not gpu" in asked:
+        return
+    for name in ("CUDA_VISIBLE_DEVICES", "TRITON_INTERPRET"):
+        del os.environ[name]
+    if GPUS is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = GPUS
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from debft import __version__
 from debft.errors import InputError
+from debft.models.attention.availability import FAULTS
 from debft.models.attention.backends import BACKENDS, attention_for, why_not
 from debft.models.files import find_model, lacking
 from debft.models.json_files import load_config, read_config
@@ -48,7 +49,7 @@ def examine(model: str | None) -> list[Finding]:
         Finding("debft", "ok", __version__),
         *(_package(name) for name in PACKAGES),
         _device(),
-        _attention(),
+        *_attention(),
         _hub(),
         _cache(),
     ]
@@ -79,12 +80,16 @@ def _device() -> Finding:
     return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads, --precision auto is fp32; {why}")
 
 
-def _attention() -> Finding:
-    """Say what `--attention auto` takes for a model that every backend knows, and why it does not take the others."""
+def _attention() -> list[Finding]:
+    """Say what `--attention auto` takes for a model that every backend knows, why not the others, and what the kernels cost."""
     chosen, _ = attention_for("auto", None, device_type())
     reasons = {backend: why_not(backend, None, device_type()) for backend in BACKENDS}
     lacking = [f"no {backend} ({reason})" for backend, reason in reasons.items() if reason is not None]
-    return Finding("attention", "ok", "; ".join([f"--attention auto is {chosen}", *lacking]))
+    faults = FAULTS if reasons["triton"] is None else {}
+    return [
+        Finding("attention", "ok", "; ".join([f"--attention auto is {chosen}", *lacking])),
+        *(Finding(f"triton {name}", "note", what) for name, what in faults.items()),
+    ]
 
 
 def _hub() -> Finding:

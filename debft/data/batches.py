@@ -40,6 +40,12 @@ def by_length(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return indices[np.argsort(-lengths[indices], kind="stable")]
 
 
+def places_in_step(batch: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return the place of each example of a batch among those of its step, `indices`."""
+    order = np.argsort(indices)
+    return order[np.searchsorted(indices, batch, sorter=order)]
+
+
 def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int, *, packed: bool = False) -> list[np.ndarray]:
     """Cut `indices` (longest first) so that each batch has `max_tokens` at most, or one sequence.
 

@@ -26,11 +26,13 @@ class NoiseSeeds:
 
     step: the seed of the optimizer step.
     examples_B: the number of each example in its split.
+    places_B: the place of each example in the step, the longest first; None where it is not known.
     forward_pass: tells the forward passes of one step apart, where a loss does several.
     """
 
     step: int
     examples_B: np.ndarray
+    places_B: np.ndarray | None = None
     forward_pass: int = 0
 
 

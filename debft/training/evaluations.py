@@ -4,7 +4,7 @@ import time
 
 from debft.console import say
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
-from debft.scoring.evaluation import predict_logits, scores_of
+from debft.scoring.evaluation import predict_splits, scores_of
 from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
 from debft.training.checkpoints import load_best, save, save_best
@@ -63,19 +63,19 @@ def _assess(
         if stop_agreed(session, stop):
             leave(session, state, stop, saving=saving)
 
+    encoded = {split.name: session.splits[split.name] for split in splits}
+    outcomes = predict_splits(
+        session.loaded,
+        session.accelerator,
+        encoded,
+        micro_batch_tokens=session.micro_batch_tokens,
+        should_stop=should_stop,
+        leave=leave_together,
+    )
     assessed = {}
-    for split in splits:
-        encoded = session.splits[split.name]
-        logits = predict_logits(
-            session.loaded,
-            session.accelerator,
-            encoded,
-            micro_batch_tokens=session.micro_batch_tokens,
-            what=split.name,
-            should_stop=should_stop,
-            leave=leave_together,
-        )
-        assessed[split.name] = session.loaded.head.assess(logits, encoded, session.plan.examples[split.name])
+    for name, split in encoded.items():
+        stop.watch.alive()
+        assessed[name] = session.loaded.head.assess(outcomes[name], split, session.plan.examples[name])
     return assessed
 
 

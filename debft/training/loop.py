@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import micro_batches, share, step_examples, steps_per_epoch
+from debft.data.batches import by_length, micro_batches, places_in_step, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch, Collator, NoiseSeeds
 from debft.training.guards import check_finite
@@ -81,7 +81,7 @@ def optimizer_steps(
         rate = learning_rate(step, config, total_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        indices = step_examples(step, config.seed, len(split), config.train_batch_size)
+        indices = by_length(step_examples(step, config.seed, len(split), config.train_batch_size), lengths)
         own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
         batches = micro_batches(own, lengths, micro_batch_tokens, packed=collate.packed)
         model.train()
@@ -123,11 +123,11 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     sums: dict[str, torch.Tensor] = {}
     weights = [1.0] * len(batches)
     if not batches:  # fewer sequences than processes: this one adds zero, but takes part in the exchange of gradients
-        batches, weights = [indices[:1]], [0.0]
+        batches, weights = [indices[-1:]], [0.0]
     for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
         last = number == len(batches)
         with nullcontext() if last else accelerator.no_sync(model):
-            loss, parts = loss_fn(model, collate(split, batch) | _noise(seed, batch, accelerator.device))
+            loss, parts = loss_fn(model, collate(split, batch) | _noise(seed, batch, indices, accelerator.device))
             # DistributedDataParallel averages over the processes, hence the factor.
             accelerator.backward(loss * (weight * world / len(indices)))
         for name, value in {"loss": loss.detach(), **parts}.items():
@@ -136,10 +136,13 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     return dict(zip(sums, reduced, strict=True))
 
 
-def _noise(seed: int, examples_B: np.ndarray, device: torch.device) -> Batch:
-    """Return what the random numbers of a batch are drawn from: `noise_seed`, (B,) int64, for a loss, `seeds` for the model."""
+def _noise(seed: int, examples_B: np.ndarray, indices: np.ndarray, device: torch.device) -> Batch:
+    """Return what the random numbers of a batch are drawn from: `noise_seed`, (B,) int64, for a loss, `seeds` for the model.
+
+    indices: all examples of the step
+    """
     seeds_B = torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1))
     return {
         "noise_seed": seeds_B.to(device, non_blocking=True),
-        "seeds": NoiseSeeds(step=seed, examples_B=examples_B.astype(np.int64)),
+        "seeds": NoiseSeeds(step=seed, examples_B=examples_B.astype(np.int64), places_B=places_in_step(examples_B, indices)),
     }

@@ -1,16 +1,18 @@
 """A run goes from recipe to result: it is checked, planned and shown, then trained, evaluated and saved."""
 
+import gc
 from contextlib import ExitStack
 from pathlib import Path
 
 from debft.config.recipe import Recipe
 from debft.console import say
-from debft.errors import InputError, MachineError
+from debft.errors import InputError, MachineError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import in_a_group, is_main_process, process_name
+from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
 from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
@@ -22,7 +24,7 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult
 
     With `resume` the newest whole checkpoint is continued, and a complete run is returned as it is.
     Raises InputError before anything is written, NotFiniteError, Interrupted after a checkpoint was saved, or MachineError where
-    the disk refuses; the last checkpoint is whole then.
+    the disk refuses or the memory is not enough; the last checkpoint is whole then.
     """
     if not in_a_group():
         return _finetune(recipe, RunDirectory(output), resume, Watch())
@@ -36,7 +38,9 @@ def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> 
     with ExitStack() as held:
         kernels = deterministic_kernels(recipe.runtime.deterministic)  # before anything uses the GPU
         raise_together(lambda: held.enter_context(kernels))
-        done, plan = raise_together(lambda: _check(recipe, run, resume))
+        held.callback(gc.unfreeze)
+        with circles_kept():
+            done, plan = raise_together(lambda: _check(recipe, run, resume))
         if (done := broadcast_from_main(done)) is not None:
             if is_main_process():
                 say(f"{run.path}: already complete")
@@ -48,6 +52,11 @@ def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> 
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
             raise MachineError(f"{error.refusal}; {advice}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            advice = f"lower runtime.micro_batch_tokens, then the same command with --output {run.path} --resume goes on"
+            raise MachineError(f"the memory is not enough: {first_line(error)}; {advice}") from error
 
 
 def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult | None, Plan | None]:
@@ -69,12 +78,13 @@ def _check_again(recipe: Recipe, run: RunDirectory, resume: bool) -> None:
 
 def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
     """Do what the plan says. It has been shown: only now torch is imported, which takes seconds."""
-    from debft.training.evaluations import final_evaluation
-    from debft.training.finish import write_result
-    from debft.training.opening import open_session
-    from debft.training.train import train
+    with circles_kept():
+        from debft.training.evaluations import final_evaluation
+        from debft.training.finish import write_result
+        from debft.training.opening import open_session
+        from debft.training.train import train
 
-    session, state = open_session(plan, run, resume=resume)
+        session, state = open_session(plan, run, resume=resume)
     with stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from debft.cli import doctor, main
-from debft.models import backends
+from debft.models.attention import backends
 from debft.runtime import hub
 
 
@@ -35,7 +35,17 @@ def test_doctor_says_what_computes_the_attention_here_and_why_nothing_else(monke
     monkeypatch.setattr(doctor, "device_type", lambda: "cpu")
     for module in (doctor, backends):
         monkeypatch.setattr(module, "why_not", lambda name, *_: reasons[name])
-    assert doctor._attention().found == "--attention auto is torch; no triton (no GPU)"
+    assert [finding.found for finding in doctor._attention()] == ["--attention auto is torch; no triton (no GPU)"]
+
+
+def test_doctor_lists_the_known_faults_of_the_kernels_by_name_where_they_are_there(monkeypatch):
+    monkeypatch.setattr(backends, "why_not", lambda *_: None)
+    monkeypatch.setattr(doctor, "why_not", lambda *_: None)
+    first, *faults = doctor._attention()
+    assert first.state == "ok"
+    assert [(fault.what, fault.state) for fault in faults] == [
+        (f"triton {name}", "note") for name in ("dropout", "memory", "size", "launch", "start")
+    ]
 
 
 def test_doctor_names_a_model_without_a_tokenizer(examined, tmp_path):

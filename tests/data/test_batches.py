@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from debft.data.batches import by_length, epoch_order, micro_batches, share, step_examples, steps_per_epoch
+from debft.data.batches import by_length, epoch_order, micro_batches, places_in_step, share, step_examples, steps_per_epoch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Collator
 
@@ -16,6 +16,18 @@ def test_every_example_once_an_epoch_last_step_included(n, batch):
         steps = [step_examples(epoch * per_epoch + k, 7, n, batch) for k in range(per_epoch)]
         assert sorted(np.concatenate(steps)) == list(range(n))
         assert [len(step) for step in steps[:-1]] == [batch] * (per_epoch - 1)
+
+
+def test_place_of_an_example_in_its_step_does_not_depend_on_process_or_micro_batch():
+    lengths = np.array([5, 9, 9, 2, 7, 30, 1, 4, 11, 3])
+    step = by_length(np.array([8, 3, 5, 1, 0, 9, 2]), lengths)
+    assert step.tolist() == [5, 8, 1, 2, 0, 9, 3]
+    for world in (1, 2, 3):
+        for rank in range(world):
+            own = micro_batches(share(step, lengths, rank, world), lengths, 12, packed=True)
+            places = [places_in_step(batch, step) for batch in own]
+            assert np.concatenate(places).tolist() == list(range(rank, 7, world))
+            assert all((np.diff(place) > 0).all() for place in places)
 
 
 def test_order_is_a_function_of_seed_and_epoch_and_leaves_global_generators_alone():

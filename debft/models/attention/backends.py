@@ -5,6 +5,7 @@ from typing import Any, get_args, get_type_hints
 
 from debft.config.recipe import RuntimeConfig
 from debft.errors import InputError
+from debft.models.attention.availability import unavailable_reason
 
 BACKENDS = tuple(name for name in get_args(get_type_hints(RuntimeConfig)["attention"]) if name != "auto")
 PACKED_TYPES = ("deberta-v2",)  # the model types of forward.py
@@ -19,7 +20,7 @@ def why_not(backend: str, config: Mapping[str, Any] | None, device_type: str) ->
     kind = None if config is None else config["model_type"]
     if backend != "eager" and kind not in (None, *PACKED_TYPES):
         return f"a model of type {kind} has none but that of transformers"
-    return "this debft has none" if backend == "triton" else None
+    return unavailable_reason(config, device_type) if backend == "triton" else None
 
 
 def check_attention(asked: str, config: Mapping[str, Any] | None, device_type: str) -> None:

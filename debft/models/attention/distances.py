@@ -10,9 +10,11 @@ import torch
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Distances:
     """The rows of the table of relative positions for the distances i - j = 1 - L .. L - 1 of query i and key j.
+
+    `distances` makes each once, so that it is its own key in a cache.
 
     rows_U: the rows in use, in order, int64.
     c2p_R: for each distance, the largest first, the place in `rows_U` of the row that content-to-position scores use, int64.

@@ -7,7 +7,7 @@ has one output, the last layer is computed for its [CLS] alone, all that the out
 Source: transformers 5.23 modeling_deberta_v2.py, whose eager attention is the oracle of every test.
 
 Legend: T tokens of the stream, B sequences, H hidden size, N heads, D size of a head, R distances between tokens of the longest
-sequence.
+sequence, U rows of the table of relative positions that they use.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,30 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput, Sequence
 from debft.data.packing import NoiseSeeds
 from debft.models.attention.distances import Distances, distances
 from debft.models.attention.layout import Layout
-from debft.models.attention.masks import CONVOLUTION, EMBEDDINGS, HEAD, DeviceMasks, ExampleMasks, LayerMasks, Masks, NoMasks
+from debft.models.attention.masks import (
+    CONVOLUTION,
+    EMBEDDINGS,
+    HEAD,
+    DeviceMasks,
+    ExampleMasks,
+    KernelMasks,
+    LayerMasks,
+    Masks,
+    NoMasks,
+)
 
-# Softmax over scores times values, for every token: (qkv (T, 3H), projected positions (R, H) as keys and as queries or None,
-# layout, masks of the groups, N, scale) -> (T, H).
-Attend = Callable[..., torch.Tensor]
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A backend computes the softmax over the scores times the values, for every token.
+
+    attend: (qkv (T, 3H), projected positions (U, H) as keys and as queries or None, which distances use them, layout, dropout of
+        the probabilities, N, scale) -> (T, H).
+    drops_in_kernel: its kernels draw the dropout of the probabilities themselves, from a KernelDropout.
+    """
+
+    attend: Callable[..., torch.Tensor]
+    drops_in_kernel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +56,21 @@ class Pass:
     distances: which of these rows the distances of the batch use.
     """
 
-    attend: Attend
+    backend: Backend
     layout: Layout
     masks: Masks
     relative: torch.Tensor | None
     distances: Distances | None
 
 
-def classify(model, attend: Attend, input_ids, lengths, token_type_ids=None, seeds=None) -> SequenceClassifierOutput:
+def classify(model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None) -> SequenceClassifierOutput:
     """Return the logits (B, C) of a DebertaV2ForSequenceClassification.
 
     input_ids, token_type_ids: (T,) int64, the sequences end to end
     lengths: (B,) the tokens of each, int64, a numpy array
     seeds: of the dropout masks while the model trains
     """
-    layout, hidden_TH, shared = _embed(model, attend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
     *layers, last = model.deberta.encoder.layer
     hidden_TH = _layers(model.deberta.encoder, layers, hidden_TH, shared)
     cls_BH = _cls_layer(last, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
@@ -64,12 +83,12 @@ def classify(model, attend: Attend, input_ids, lengths, token_type_ids=None, see
     return SequenceClassifierOutput(logits=model.classifier(pooled_BH))
 
 
-def answer(model, attend: Attend, input_ids, lengths, token_type_ids=None, seeds=None) -> QuestionAnsweringModelOutput:
+def answer(model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None) -> QuestionAnsweringModelOutput:
     """Return start and end logits of a DebertaV2ForQuestionAnswering, (B, longest) each, float32, the lowest number at padding.
 
     The parameters are those of `classify`.
     """
-    layout, hidden_TH, shared = _embed(model, attend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
     hidden_TH = _layers(model.deberta.encoder, model.deberta.encoder.layer, hidden_TH, shared)
     logits_T2 = model.qa_outputs(hidden_TH)
     logits_T2 = logits_T2 if logits_T2.dtype == torch.float64 else logits_T2.float()
@@ -77,12 +96,13 @@ def answer(model, attend: Attend, input_ids, lengths, token_type_ids=None, seeds
     return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
 
-def _embed(model, attend, input_ids, lengths, token_type_ids, seeds) -> tuple[Layout, torch.Tensor, Pass]:
+def _embed(model, backend: Backend, input_ids, lengths, token_type_ids, seeds) -> tuple[Layout, torch.Tensor, Pass]:
     """Return (layout, embeddings (T, H), what the layers share)."""
     base = model.deberta
     modules, encoder = base.embeddings, base.encoder
-    layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device)
-    masks = _masks(model, layout, seeds)
+    places_B = None if seeds is None else seeds.places_B
+    layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
+    masks = _masks(model, backend, layout, seeds)
     hidden = modules.word_embeddings(input_ids)
     if modules.position_biased_input:
         hidden = hidden + modules.position_embeddings(layout.places)
@@ -99,14 +119,16 @@ def _embed(model, attend, input_ids, lengths, token_type_ids, seeds) -> tuple[La
     if relative is not None:
         span, buckets = attention.pos_ebd_size, attention.position_buckets
         used = distances(layout.longest, span, buckets, attention.max_relative_positions, layout.device)
-    return layout, hidden, Pass(attend=attend, layout=layout, masks=masks, relative=relative, distances=used)
+    return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, relative=relative, distances=used)
 
 
-def _masks(model, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
+def _masks(model, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
     """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, torch's on a GPU or without seeds."""
     if not model.training:
         return NoMasks()
     dtype = model.deberta.embeddings.LayerNorm.weight.dtype
+    if backend.drops_in_kernel:
+        return KernelMasks(layout=layout, dtype=dtype, seeds=seeds)
     if seeds is None or layout.device.type != "cpu":
         return DeviceMasks(layout=layout, dtype=dtype)
     return ExampleMasks(seeds=seeds, layout=layout, dtype=dtype)
@@ -133,9 +155,8 @@ def _layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.T
     weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
     qkv_T3H = torch.nn.functional.linear(hidden_TH, weight, bias)
     keys, queries = _project(attention, number, shared)
-    context_TH = shared.attend(
-        qkv_T3H, keys, queries, shared.layout, masks.attention, attention.num_attention_heads, 1.0 / score_divisor(attention)
-    )
+    numbers = masks.attention, attention.num_attention_heads, 1.0 / score_divisor(attention)
+    context_TH = shared.backend.attend(qkv_T3H, keys, queries, shared.distances, shared.layout, *numbers)
     return _behind_attention(layer, context_TH, hidden_TH, masks)
 
 
@@ -148,12 +169,12 @@ def _cls_layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> tor
     query_BH = attention.query_proj(cls_BH) / score_divisor(attention)
     key_TH, value_TH = attention.key_proj(hidden_TH), attention.value_proj(hidden_TH)
     keys, queries = _project(attention, number, shared)
-    # [CLS] stands at 0, so that key j is at the distance -j: its row lies j behind the middle in `keys`, j before it in `queries`.
-    middle = layout.longest - 1
-    against_TH = key_TH if keys is None else key_TH + keys.index_select(0, middle + layout.places)
+    # [CLS] stands at 0, so that key j is at the distance -j: j behind the middle in `c2p_R`, j before it in `p2c_R`.
+    middle, used = layout.longest - 1, shared.distances
+    against_TH = key_TH if keys is None else key_TH + keys.index_select(0, used.c2p_R[middle + layout.places])
     scores_TH = query_BH.index_select(0, layout.sequences) * against_TH
     if queries is not None:
-        scores_TH = scores_TH + key_TH * (queries.index_select(0, middle - layout.places) / score_divisor(attention))
+        scores_TH = scores_TH + key_TH * (queries.index_select(0, used.p2c_R[middle - layout.places]) / score_divisor(attention))
     scores_TN = scores_TH.unflatten(-1, (heads, -1)).sum(-1)
     probs_BLN = torch.softmax(layout.padded(scores_TN, fill=torch.finfo(scores_TN.dtype).min), dim=1)
     probs_TN = _dropped(probs_BLN[layout.sequences, layout.places], masks.attention).to(value_TH.dtype)
@@ -179,7 +200,7 @@ def _convolution(conv, embedded_TH: torch.Tensor, hidden_TH: torch.Tensor, share
 
 
 def _project(attention, number: int, shared: Pass) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return the relative positions as keys, for the distances R' .. -R', and as queries, for -R' .. R'; (R, H) each, or None."""
+    """Return the relative positions in use as keys and as queries, (U, H) each, None where the model has no such scores."""
     if shared.distances is None:
         return None, None
     used, table = shared.distances, shared.relative
@@ -188,9 +209,7 @@ def _project(attention, number: int, shared: Pass) -> tuple[torch.Tensor | None,
     of_keys = attention.key_proj if attention.share_att_key else getattr(attention, "pos_key_proj", None)
     of_queries = attention.query_proj if attention.share_att_key else getattr(attention, "pos_query_proj", None)
     c2p, p2c = "c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type
-    keys = of_keys(rows_UH).index_select(0, used.c2p_R) if c2p else None
-    queries = of_queries(rows_UH).index_select(0, used.p2c_R) if p2c else None
-    return keys, queries
+    return of_keys(rows_UH) if c2p else None, of_queries(rows_UH) if p2c else None
 
 
 def score_divisor(attention) -> float:

@@ -76,10 +76,12 @@ class Layout:
     """The sequences of a stream. Neighbours of nearly equal length are computed together, so that sorted ones are fastest.
 
     lengths_B: the tokens of each, int64.
+    places_B: the place of each in the optimizer step, of which this is a part; None where only one part is known.
     """
 
     lengths_B: np.ndarray
     device: torch.device
+    places_B: np.ndarray | None = None
 
     @property
     def longest(self) -> int:
@@ -90,6 +92,20 @@ class Layout:
     def starts(self) -> torch.Tensor:
         """Return the place in the stream of the first token of each sequence, int64."""
         return torch.from_numpy(np.cumsum(self.lengths_B) - self.lengths_B).to(self.device)
+
+    @cached_property
+    def slots(self) -> np.ndarray:
+        """Return a slot for each sequence, from 0, with empty ones between for those of the step that are elsewhere."""
+        slots_B = np.arange(len(self.lengths_B)) if self.places_B is None else self.places_B - self.places_B[0]
+        assert (np.diff(slots_B) > 0).all(), "the sequences lie in the order of their places"
+        return slots_B
+
+    @cached_property
+    def boundaries(self) -> torch.Tensor:
+        """Return where each slot begins in the stream, and where the last one ends, int32."""
+        ends = np.zeros(self.slots[-1] + 2, dtype=np.int32)
+        ends[self.slots + 1] = np.cumsum(self.lengths_B)
+        return torch.from_numpy(np.maximum.accumulate(ends)).to(self.device, non_blocking=True)
 
     @cached_property
     def places(self) -> torch.Tensor:

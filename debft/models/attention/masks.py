@@ -26,15 +26,27 @@ ALL_EXAMPLES = (1 << 63) - 1  # stands for the number of an example where all of
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelDropout:
+    """What a GPU's kernels draw the dropout of the probabilities of one layer from.
+
+    seed: of the sequence in the first slot of the layout, (1,) int64 on the device.
+    """
+
+    rate: float
+    seed: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerMasks:
     """The masks of one layer, each 0 or 1 / (1 - rate), None where the rate is 0.
 
-    attention: of the probabilities, (N, n, L, L) for each group of the layout, or (T, N) where [CLS] alone asks.
+    attention: of the probabilities, (N, n, L, L) for each group of the layout, or (T, N) where [CLS] alone asks; or what kernels
+        draw them from.
     attention_output: of the projection behind the attention, (T, H), or (B, H) for [CLS] alone.
     output: of the second product of the feed-forward network, likewise.
     """
 
-    attention: tuple[torch.Tensor, ...] | torch.Tensor | None = None
+    attention: tuple[torch.Tensor, ...] | torch.Tensor | KernelDropout | None = None
     attention_output: torch.Tensor | None = None
     output: torch.Tensor | None = None
 
@@ -144,6 +156,33 @@ class DeviceMasks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelMasks(DeviceMasks):
+    """Masks on a device whose kernels draw those of attention, from a seed that is the same however the step is cut.
+
+    seeds: of the step; None draws a seed from torch's generator.
+    """
+
+    seeds: NoiseSeeds | None = None
+
+    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
+        """Return the masks of a whole layer. rates: of attention, attention_output and output."""
+        return LayerMasks(
+            attention=KernelDropout(rate=rates[0], seed=self._seed(layer, num_heads)) if rates[0] else None,
+            attention_output=self.rows(layer, width, rates[1]),
+            output=self.rows(layer, width, rates[2]),
+        )
+
+    def _seed(self, layer: int, num_heads: int) -> torch.Tensor:
+        device = self.layout.device
+        if self.seeds is None:
+            return torch.randint(1 << 62, (1,), device=device)
+        key = np.random.SeedSequence((self.seeds.step, self.seeds.forward_pass, layer))
+        first = 0 if self.seeds.places_B is None else int(self.seeds.places_B[0])
+        seed = int(key.generate_state(1, np.uint64)[0] >> 2) + first * num_heads  # the kernels add the slot and the head
+        return torch.tensor([seed], device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoMasks:
     """Nothing is dropped, as in an evaluation."""
 
@@ -159,4 +198,4 @@ class NoMasks:
     cls_layer = layer
 
 
-Masks = ExampleMasks | DeviceMasks | NoMasks
+Masks = ExampleMasks | DeviceMasks | KernelMasks | NoMasks

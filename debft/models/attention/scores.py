@@ -9,6 +9,7 @@ Legend: T tokens, N heads, D size of a head, H = N D, R distances of the longest
 
 import torch
 
+from debft.models.attention.distances import Distances
 from debft.models.attention.layout import Group, Layout
 
 
@@ -125,13 +126,17 @@ def _grad_by_distance(grad_NnLL, rows_NnLD, positions_NRD, grad_rows, grad_posit
     _middle(grad_positions, group).baddbmm_(flat.transpose(1, 2), rows_NnLD.flatten(1, 2), alpha=scale)
 
 
-def disentangled_attention(qkv_T3H, keys_RH, queries_RH, layout: Layout, masks, num_heads: int, scale: float) -> torch.Tensor:
+def disentangled_attention(
+    qkv_T3H, keys_UH, queries_UH, used: Distances | None, layout: Layout, masks, num_heads: int, scale: float
+) -> torch.Tensor:
     """Return the context (T, H) of one layer.
 
-    keys_RH: projected relative positions as keys, for the distances R' .. -R' of query minus key; None where there are none
-    queries_RH: projected relative positions as queries, for -R' .. R'; None where there are none
+    keys_UH: projected relative positions as keys, the rows `used.rows_U`; None where there are none
+    queries_UH: projected relative positions as queries; None where there are none
     masks: dropout of the probabilities, (N, n, L, L) for each group of the layout; None without dropout
     scale: of every score
     """
+    keys_RH = None if keys_UH is None else keys_UH.index_select(0, used.c2p_R)
+    queries_RH = None if queries_UH is None else queries_UH.index_select(0, used.p2c_R)
     keys, queries = (None if p is None else p.unflatten(-1, (num_heads, -1)).transpose(0, 1) for p in (keys_RH, queries_RH))
     return DisentangledAttention.apply(qkv_T3H, keys, queries, layout, masks, num_heads, scale)

@@ -8,18 +8,19 @@ from functools import partial
 
 from transformers import DebertaV2ForQuestionAnswering, DebertaV2ForSequenceClassification, PreTrainedModel
 
-from debft.models.attention.forward import answer, classify
+from debft.models.attention.forward import Backend, answer, classify
 from debft.models.attention.scores import disentangled_attention
+from debft.models.attention.triton import kernel_attention
 
 _FORWARDS = {DebertaV2ForSequenceClassification: classify, DebertaV2ForQuestionAnswering: answer}
-_ATTENTIONS = {"torch": disentangled_attention}
+_BACKENDS = {"torch": Backend(attend=disentangled_attention), "triton": Backend(attend=kernel_attention, drops_in_kernel=True)}
 
 
 def use_attention(model: PreTrainedModel, backend: str) -> None:
     """Set the model's forward to that of `backend`, as `attention_for` returns it. Its weights and saved files stay as they are."""
     vars(model).pop("forward", None)
     if is_packed(backend):
-        model.forward = partial(_FORWARDS[type(model)], model, _ATTENTIONS[backend])
+        model.forward = partial(_FORWARDS[type(model)], model, _BACKENDS[backend])
 
 
 def is_packed(backend: str) -> bool:
