@@ -4,7 +4,7 @@
 
 Every part prints one line when it ends, with its seconds; one that fails says why, and the others go on:
 
-1  versions and the card
+1  versions and the card; the tests marked `gpu`, in a few processes
 2  MNLI on demo rows in fp32, bf16 and fp16 learns: a score near chance fails; in fp32 the first losses are those of the CPU
 3  the same run twice, and one that is stopped and resumed: how many tensors differ, and by how much; with deterministic kernels,
    and on a CPU, any difference fails
@@ -12,7 +12,7 @@ Every part prints one line when it ends, with its seconds; one that fails says w
 5  milliseconds per step of 64 real pairs in the shape of deberta-v3-xsmall with random weights, and the peak memory:
    debft beside plain transformers (`plain.py`), each on the same rows; nothing else runs meanwhile
 
-Parts 2 to 4 are not timed and run side by side. Runs and logs stay in --out.
+Parts 1 to 4 are not timed and run side by side. Runs and logs stay in --out.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from gpu_parts import FULL, SMALL, Bench
+from gpu_tests import TESTS, run_tests
 
 # An accuracy or F1 in percent that chance does not give: three labels, and a third of the questions without an answer.
 LEARNED, ABOVE_CHANCE = 60.0, 40.0
@@ -48,8 +49,9 @@ class Part:
 
 
 def side_by_side(bench: Bench) -> list[Part]:
-    """Parts 2 to 4."""
+    """Parts 1 to 4 but for the versions."""
     size = bench.size
+    tests = [Part(f"1 tests of {name}", partial(run_tests, bench, name)) for name in TESTS]
     learns = [
         Part(f"2 demo MNLI, {precision}", partial(bench.learns, f"mnli-{precision}", "mnli", size.learning, precision, LEARNED))
         for precision in ("fp32", "bf16", "fp16")
@@ -64,7 +66,7 @@ def side_by_side(bench: Bench) -> list[Part]:
         Part(f"4 demo {name}, bf16", partial(bench.learns, run, task, size.compared, "bf16", ABOVE_CHANCE, *options))
         for name, run, task, options in (("SiFT", "sift", "mnli", ("--sift",)), ("SQuAD 2.0", "squad2", "squad2", ()))
     ]
-    return [*repeats, *learns, *others]  # the longest first
+    return [*tests, *repeats, *learns, *others]  # the longest first
 
 
 def alone(bench: Bench) -> list[Part]:
