@@ -29,9 +29,10 @@ test: setup
 test-all: setup
 	$(PYTEST) -m 'not gpu and not hub'
 
+# About 20 minutes on two cores, nothing else running: DATA=... has the benchmarks' files; ROWS=mnli-xsmall takes four minutes.
+DATA ?= ../shared/data
 bench: setup
-	$(BIN)/python benchmarks/sift.py
-	$(BIN)/python benchmarks/sift_study.py
+	$(BIN)/python benchmarks/speed.py --data $(DATA) $(if $(ROWS),--rows $(ROWS),--growth --results benchmarks/RESULTS.md)
 
 check: setup
 	$(BIN)/ruff check .

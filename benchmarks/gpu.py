@@ -8,9 +8,8 @@ Every part prints one line when it ends, with its seconds; one that fails says w
 2  MNLI on demo rows in fp32, bf16 and fp16 learns: a score near chance fails; in fp32 the first losses are those of the CPU
 3  the same run twice, and one that is stopped and resumed: how many tensors differ, and by how much; with deterministic kernels,
    and on a CPU, any difference fails
-4  SiFT and SQuAD 2.0 on demo rows in bf16
-5  milliseconds per step of 64 real pairs in the shape of deberta-v3-xsmall with random weights, and the peak memory:
-   debft beside plain transformers (`plain.py`), each on the same rows; nothing else runs meanwhile
+4  SiFT and SQuAD 2.0 on demo rows in bf16; an epoch of MNLI and of SQuAD 2.0 on the real rows, with random weights
+5  debft beside transformers, step by step: the rows of `speed.py`, whose table is printed last; nothing else runs meanwhile
 
 Parts 1 to 4 are not timed and run side by side. Runs and logs stay in --out.
 """
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from gpu_parts import FULL, SMALL, Bench
 from gpu_tests import TESTS, run_tests
+from speed import NEEDED
 
 # An accuracy or F1 in percent that chance does not give: three labels, and a third of the questions without an answer.
 LEARNED, ABOVE_CHANCE = 60.0, 40.0
@@ -66,21 +66,16 @@ def side_by_side(bench: Bench) -> list[Part]:
         Part(f"4 demo {name}, bf16", partial(bench.learns, run, task, size.compared, "bf16", ABOVE_CHANCE, *options))
         for name, run, task, options in (("SiFT", "sift", "mnli", ("--sift",)), ("SQuAD 2.0", "squad2", "squad2", ()))
     ]
-    return [*tests, *repeats, *learns, *others]  # the longest first
+    real = [
+        Part(f"4 real {name}, bf16", partial(bench.real, f"real-{task}", task, folder))
+        for name, task, folder in (("SQuAD 2.0", "squad2", "squad2"), ("MNLI", "mnli", ""))
+    ]
+    return [*tests, *real, *repeats, *learns, *others]  # the longest first
 
 
 def alone(bench: Bench) -> list[Part]:
-    """Part 5, one after the other."""
-    deterministic = ("--set", "runtime.deterministic=true")
-    return [
-        Part("5 rows of MNLI", bench.prepare_speed),
-        Part("5 A, the cards' way: fp32, 256 x 8 x 8", partial(bench.speed_of_transformers, "card")),
-        Part("5 B, bf16, padded to the longest", partial(bench.speed_of_transformers, "bf16")),
-        Part("5 debft fp32", partial(bench.speed_of_debft, "debft fp32", "fp32")),
-        Part("5 debft bf16", partial(bench.speed_of_debft, "debft bf16", "bf16")),
-        Part("5 debft bf16, deterministic", partial(bench.speed_of_debft, "debft bf16 deterministic", "bf16", *deterministic)),
-        Part("5 A and B beside debft", bench.ratios),
-    ]
+    """Part 5, with nothing beside it."""
+    return [Part("5 speed beside transformers", bench.speed)]
 
 
 def run_parts(parts: list[Part], at_a_time: int) -> bool:
@@ -96,12 +91,12 @@ def run_parts(parts: list[Part], at_a_time: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="holds mnli/train.tsv and tokenizer/deberta-v3/spm.model")
+    parser.add_argument("--data", type=Path, required=True, help=f"holds {', '.join(NEEDED)}")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="an empty or new directory (default: runs/gpu)")
     parser.add_argument("--small", action="store_true", help="a few steps of every part, on the CPU as well; no score is judged")
     options = parser.parse_args()
     bench = Bench(data=options.data.resolve(), out=options.out.resolve(), size=SMALL if options.small else FULL)
-    for name in ("mnli/train.tsv", "tokenizer/deberta-v3/spm.model"):
+    for name in NEEDED:
         if not (bench.data / name).is_file():
             parser.error(f"--data {options.data}: expected {name} in it, found none")
     bench.out.mkdir(parents=True, exist_ok=True)
@@ -114,6 +109,7 @@ def main() -> None:
     for parts, at_a_time, seconds in zip((side_by_side(bench), alone(bench)), (AT_A_TIME, 1), bench.size.seconds, strict=True):
         bench.deadline = started + seconds
         well &= run_parts(parts, at_a_time)
+    print(bench.table)
     print(f"{'all parts' if well else 'not all parts are well,'} {time.monotonic() - started:.0f} s", flush=True)
     sys.exit(0 if well else 1)
 

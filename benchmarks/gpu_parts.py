@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -13,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speed_rows import config_of, make_shape
+
 ROOT = Path(__file__).resolve().parents[1]
-BATCH = 64  # sequences of a timed step
 # The loss is about 1 and float32 keeps 1e-7 of it; a gradient that were wrong would show after few steps of the warm-up.
 FIRST, ROUNDING = 10, 1e-4
 VERSIONS = """
@@ -31,22 +30,21 @@ class PartFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """learning, compared, timed: optimizer steps of a run of parts 2, 3 and 4, 5; layers, hidden: of the model that is timed.
+    """learning, compared: optimizer steps of a run of parts 2, 3 and 4.
 
-    seconds: from the start to the end of parts 2 to 4, and to the end of all; judged: whether scores must be above chance
+    seconds: from the start to the end of parts 2 to 4, and to the end of all; rows_seconds: after which part 5 begins no other row
+    judged: whether scores must be above chance
     """
 
     learning: int
     compared: int
-    timed: int
-    layers: int
-    hidden: int
     seconds: tuple[float, float]
+    rows_seconds: float
     judged: bool
 
 
-FULL = Size(learning=300, compared=100, timed=24, layers=12, hidden=384, seconds=(120.0, 240.0), judged=True)
-SMALL = Size(learning=12, compared=30, timed=2, layers=2, hidden=128, seconds=(900.0, 1500.0), judged=False)
+FULL = Size(learning=300, compared=100, seconds=(180.0, 470.0), rows_seconds=220.0, judged=True)
+SMALL = Size(learning=12, compared=30, seconds=(900.0, 1500.0), rows_seconds=600.0, judged=False)
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Bench:
     gpu: str | None = None
     slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(os.cpu_count() or 1))
     deadline: float = float("inf")
-    speeds: dict[str, tuple[float, float]] = field(default_factory=dict)  # milliseconds a step, GiB
+    table: str = ""  # of part 5
 
     def process(
         self, name: str, *command: object, stop_after: Path | None = None, threads: int | None = None, on_cpu: bool = False
@@ -164,71 +162,29 @@ class Bench:
             raise PartFailed(f"{said}; expected no difference")
         return said
 
-    def prepare_speed(self) -> str:
-        """The rows of part 5, and the directory of a model without weights."""
-        rows = (self.data / "mnli" / "train.tsv").read_text(encoding="utf-8").split("\n")[: 1 + BATCH * self.size.timed]
-        splits = {"train": rows, "validation_matched": rows[: 1 + BATCH], "validation_mismatched": rows[: 1 + BATCH]}
-        for folder in ("rows/mnli", "shape"):
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
-        for split, lines in splits.items():
-            (self.out / "rows" / "mnli" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        shape = {
-            "model_type": "deberta-v2",
-            "hidden_size": self.size.hidden,
-            "intermediate_size": 4 * self.size.hidden,
-            "num_hidden_layers": self.size.layers,
-            "num_attention_heads": self.size.hidden // 64,
-            "vocab_size": 128100,
-            "hidden_act": "gelu",
-            "hidden_dropout_prob": 0.1,
-            "attention_probs_dropout_prob": 0.1,
-            "initializer_range": 0.02,
-            "max_position_embeddings": 512,
-            "relative_attention": True,
-            "position_buckets": 256,
-            "norm_rel_ebd": "layer_norm",
-            "share_att_key": True,
-            "pos_att_type": "p2c|c2p",
-            "layer_norm_eps": 1e-7,
-            "max_relative_positions": -1,
-            "position_biased_input": False,
-            "type_vocab_size": 0,
-        }
-        (self.out / "shape" / "config.json").write_text(json.dumps(shape))
-        (self.out / "shape" / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
-        shutil.copy(self.data / "tokenizer" / "deberta-v3" / "spm.model", self.out / "shape")
-        return f"{len(rows) - 1:,} pairs in {self.size.timed} steps, {self.size.layers} layers, hidden {self.size.hidden}"
+    def real(self, name: str, task: str, folder: str, *options: object) -> str:
+        """Part 4: an epoch on all the rows of --data, in the shape of deberta-v3-xsmall with random weights."""
+        shape = make_shape(
+            self.out / "xsmall", config_of("deberta-v3-xsmall"), self.data / "tokenizer" / "deberta-v3" / "spm.model", dropout=True
+        )
+        steps = () if self.size.judged else ("--max-steps", 1, "--max-eval-samples", 8, "--train-batch-size", 2)
+        where = ("--data", self.data / folder, "--model", shape, "--from-scratch", "--num-train-epochs", 1)
+        result = _result(self.debft(name, task, *where, *steps, *options))
+        said = ", ".join(f"{score} {value:.2f}" for score, value in result["scores"].items())
+        return f"{result['steps']:,} steps in {result['train_seconds']:.0f} s, evaluation {result['eval_seconds']:.0f} s; {said}"
 
-    def speed_of_transformers(self, way: str) -> str:
-        """Part 5."""
-        where = ("--rows", self.out / "rows" / "mnli" / "train.tsv", "--shape", self.out / "shape")
-        found = json.loads(self.process(f"speed-{way}", "benchmarks/plain.py", way, *where))
-        return self._speed(way, found["milliseconds"], found["peak_bytes"])
-
-    def speed_of_debft(self, name: str, precision: str, *options: object) -> str:
-        """Part 5."""
-        where = ("--data", self.out / "rows", "--model", self.out / "shape", "--from-scratch", "--precision", precision)
-        size = ("--train-batch-size", BATCH, "--num-train-epochs", 1)
-        run = self.debft(f"speed-{name.replace(' ', '-')}", "mnli", *where, *size, *options, threads=None)
-        seconds = [row["seconds"] for row in _log(run)]
-        milliseconds = 1000 * statistics.median(seconds[len(seconds) // 4 :])
-        return self._speed(name, milliseconds, _result(run)["peak_memory_bytes"])
-
-    def _speed(self, name: str, milliseconds: float, peak_bytes: int) -> str:
-        self.speeds[name] = (milliseconds, peak_bytes / 2**30)
-        return f"{milliseconds:.1f} ms a step, peak memory {peak_bytes / 2**30:.1f} GiB"
-
-    def ratios(self) -> str:
-        """Of part 5: how many times the time and the memory of debft each way of transformers takes."""
-        said = []
-        for way in ("card", "bf16"):
-            for name in ("debft fp32", "debft bf16"):
-                if way in self.speeds and name in self.speeds:
-                    time_ratio, memory_ratio = (a / b for a, b in zip(self.speeds[way], self.speeds[name], strict=True))
-                    said.append(f"{way} / {name}: {time_ratio:.2f} x the time, {memory_ratio:.2f} x the memory")
-        if not said:
-            raise PartFailed("nothing was measured")
-        return "; ".join(said)
+    def speed(self) -> str:
+        """Part 5: the table of `speed.py`, which is printed at the end."""
+        what = (
+            ("--small", "--rows", "mnli-xsmall")
+            if not self.size.judged
+            else ("--data", self.data, "--seconds", self.size.rows_seconds)
+        )
+        try:
+            self.process("speed", "benchmarks/speed.py", *what, "--out", self.out / "speed")
+        finally:  # what was measured before something failed
+            self.table = (self.out / "speed.out").read_text(encoding="utf-8").strip()
+        return "see the table below"
 
 
 def differences(first: Path, second: Path) -> str:

@@ -106,17 +106,21 @@ def test_differences_are_of_bits(scripts, tmp_path):
     assert differences(first, weights(tmp_path / "c", x=[-0.0, 1.0], y=[2.5])) == "2 of 2 tensors differ, by 5.0e-01 at most"
 
 
-def test_ratios_are_times_and_memory_of_transformers_by_those_of_debft(bench):
-    bench.speeds = {"card": (400.0, 3.0), "debft fp32": (80.0, 6.0), "debft bf16": (50.0, 2.0)}
-    assert bench.ratios() == (
-        "card / debft fp32: 5.00 x the time, 0.50 x the memory; card / debft bf16: 8.00 x the time, 1.50 x the memory"
-    )
+def test_table_of_speeds_stays_where_a_row_fails(bench, scripts, monkeypatch):
+    def fail(name, *command):
+        (bench.out / "speed.out").write_text("| row | contender |\n")
+        raise scripts[1].PartFailed("one of them")
+
+    monkeypatch.setattr(bench, "process", fail)
+    with pytest.raises(scripts[1].PartFailed):
+        bench.speed()
+    assert bench.table == "| row | contender |"
 
 
 @pytest.mark.parametrize("failing", [True, False])
 def test_exit_code_tells_whether_a_part_failed(scripts, tmp_path, monkeypatch, capsys, failing):
     gpu, parts = scripts
-    for name in ("mnli/train.tsv", "tokenizer/deberta-v3/spm.model"):
+    for name in gpu.NEEDED:
         (tmp_path / "data" / name).parent.mkdir(parents=True)
         (tmp_path / "data" / name).touch()
     deadlines = []

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,10 @@ from debft.runs.storage import DiskError, write_atomically
 from debft.runtime.launch.group import is_main_process
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 2
+FORMAT = 3
 ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
 
 
@@ -53,15 +54,22 @@ def cached_arrays(
     return arrays
 
 
-def _key(examples: Examples, tokenizer, settings: list) -> str:
-    """Return a digest of all that decides the arrays: texts, settings, tokenizer, and the code and versions that compute them."""
-    digest = hashlib.sha256()
+def _key(examples: Examples, tokenizer: "PreTrainedTokenizerFast", settings: list) -> str:
+    """Return a digest of all that decides the arrays: texts, settings, tokenizer, and the code and versions that compute them.
+
+    The digest of the examples is taken for that of their texts: it is needed anyway. So other labels encode anew as well.
+    """
+    backend = tokenizer.backend_tokenizer
     versions = [moving_versions()[name] for name in ENCODERS]
-    digest.update(json.dumps([FORMAT, code_digest(), versions, *settings, len(examples)]).encode())
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    for texts in examples.texts:
-        digest.update("\x1f".join((*texts, "")).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:32]
+    of_tokenizer = _digest_of_tokenizer(backend, backend.get_vocab_size(with_added_tokens=True))
+    content = [FORMAT, code_digest(), versions, *settings, len(examples), examples.digest, of_tokenizer]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=1)
+def _digest_of_tokenizer(backend: "Tokenizer", num_tokens: int) -> str:
+    """Return a digest of a tokenizer, which writes itself down once for all the splits. num_tokens: with those that were added"""
+    return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
 def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -99,5 +107,6 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 def _digest(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]))
     return digest.hexdigest()

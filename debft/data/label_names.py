@@ -8,6 +8,7 @@ from typing import Any
 
 SEVERAL = "; several labels in one row are not supported"
 _WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 LONGEST_LIST = 1000  # characters of a cell that may be a list
 
@@ -51,4 +52,4 @@ def _has_no_width(character: str) -> bool:
 
 def has_half_surrogate(text: str) -> bool:
     """Tell whether a text holds half of a surrogate pair, which no encoding can write."""
-    return not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)
+    return not text.isascii() and _HALF_SURROGATE.search(text) is not None

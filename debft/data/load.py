@@ -75,6 +75,7 @@ def encode_split(
     recipe: Recipe,
     *,
     what: str,
+    by_word: bool = False,
     cached: bool = True,
     show: bool = True,
 ) -> EncodedSplit:
@@ -98,6 +99,7 @@ def encode_split(
         seed=recipe.train.seed,
         swap_texts=recipe.text.swap_texts,
         what=what,
+        by_word=by_word,
         cached=cached,
         show=show,
     )

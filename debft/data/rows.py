@@ -4,7 +4,9 @@ import hashlib
 import math
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 LABELS_SHOWN = 12
+HASHED = 1000  # examples that are hashed at a time
 UNSEEN = "; the training rows have no such label"
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
@@ -33,19 +36,25 @@ class Examples:
     skipped: the rows that were left out
     unused: the columns that are neither text nor label nor id
     label_names: what the labels of own data mean; () where the task itself has the names
+    hashed: the digest of examples whose texts are no longer there; None where it is computed of them
     """
 
-    texts: list[tuple[str, ...]]
+    texts: Sequence[tuple[str, ...]]
     labels: np.ndarray | list[GoldAnswers]
-    ids: list[str]
+    ids: Sequence[str]
     empty_texts: int
     source: str
     skipped: Skipped = NOTHING_SKIPPED
     unused: tuple[str, ...] = ()
     label_names: tuple[str, ...] = ()
+    hashed: str | None = None
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.labels)
+
+    def without_texts(self) -> "Examples":
+        """Return the examples with their labels alone. The texts take most of the memory, and are read no more once encoded."""
+        return replace(self, texts=(), ids=(), hashed=self.digest)
 
     def part(self, start: int, end: int) -> "Examples":
         """Return the examples `start` to `end`, or to the last."""
@@ -53,10 +62,21 @@ class Examples:
 
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
+        return self.digest[:16]
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 that the fingerprint is the beginning of."""
+        if self.hashed is not None:
+            return self.hashed
         digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
-        for texts, label in zip(self.texts, self.labels, strict=True):
-            digest.update("\x1f".join((*texts, str(label), "")).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()[:16]
+        whole_numbers = isinstance(self.labels, np.ndarray) and self.labels.dtype == np.int64
+        labels = self.labels.tolist() if whole_numbers else self.labels
+        for start in range(0, len(self), HASHED):
+            rows = zip(self.texts[start : start + HASHED], labels[start : start + HASHED], strict=True)
+            content = "".join(["\x1f".join((*texts, str(label), "")) for texts, label in rows])
+            digest.update(content.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
 
 def check_rows(table: DataTable, task: Task, limit: int | None = None, *, train: bool = False, skip: bool = False) -> Examples:
@@ -154,6 +174,8 @@ def _ids(table: DataTable, problems: Problems) -> list[str]:
     """Return the ids of the rows, each once among the good ones: a column of the table, else their numbers in the file, from 0."""
     column = id_column(table)
     if column is None:
+        if not table.unread:
+            return list(map(str, range(len(table))))
         unread = sorted(line for line, _ in table.unread)
         return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
     ids, first_line = [], {}
@@ -184,10 +206,11 @@ def id_column(table: DataTable) -> str | None:
 def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, ...]]:
     """Return the texts of every row, one or two, whatever they are: what is no text is a problem."""
     for key in task.text_keys:
-        for row, text in enumerate(table.columns[key]):
-            if not isinstance(text, str):
-                problems.add(row, f"{key}: expected text, got {shown(text)}")
-            elif has_half_surrogate(text):
+        column = table.columns[key]
+        for row in [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]:
+            if not isinstance(column[row], str):
+                problems.add(row, f"{key}: expected text, got {shown(column[row])}")
+            else:
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
 
@@ -207,19 +230,18 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
     by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
     given = column
     if not task.numbered:
-        column, by_number = [label_name(single(label)) for label in column], {}
-    counts = Counter(label for label in column if _usable(label))
+        names_of = {label: label_name(single(label)) for label in {label for label in column if isinstance(label, str)}}
+        column = [names_of[label] if isinstance(label, str) else label_name(single(label)) for label in column]
+        by_number = {}
+    counts = Counter(filter(_usable, column))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
     allowed = one_of(task.labels[:LABELS_SHOWN]) + (", ..." if len(task.labels) > LABELS_SHOWN else "")
     expected = allowed if lookup is by_name else f"0 to {len(task.labels) - 1} ({allowed})"
-    labels = []
-    for row, label in enumerate(column):
-        number = lookup.get(label) if _usable(label) else None
-        if number is None:
-            got, advice = _unknown(label, given[row], task)
-            problems.add(row, f"{task.label_key}: expected {expected}, got {got}{advice}")
-        labels.append(-1 if number is None else number)
+    labels = [lookup.get(label, -1) if _usable(label) else -1 for label in column]
+    for row in [row for row, label in enumerate(labels) if label == -1]:
+        got, advice = _unknown(column[row], given[row], task)
+        problems.add(row, f"{task.label_key}: expected {expected}, got {got}{advice}")
     return labels
 
 

@@ -5,18 +5,37 @@ import hashlib
 import numpy as np
 
 
-def truncated(parts: list[np.ndarray], room: int, truncation: str, seed: int) -> list[np.ndarray]:
-    """Cut the texts to `room` tokens together, by the way that a recipe names.
+def cut_to(
+    room: int, columns: list[tuple[np.ndarray, np.ndarray]], truncation: str, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+    """Return the (start, length) of what stays of every text, for each column, and how many of the N examples were cut.
+
+    room: tokens that an example may have in all its texts
+    columns: the ids of a column's texts, end to end, and the length of each, (N,)
+    """
+    starts = [np.cumsum(lengths_N) - lengths_N for _, lengths_N in columns]
+    kept = [lengths_N.copy() for _, lengths_N in columns]
+    too_long = np.flatnonzero(sum(kept) > room)
+    for i in too_long:
+        parts = [ids_T[start[i] : start[i] + length[i]] for (ids_T, _), start, length in zip(columns, starts, kept, strict=True)]
+        for start, length, (front, left) in zip(starts, kept, _stay(parts, room, truncation, seed), strict=True):
+            start[i] += front
+            length[i] = left
+    return list(zip(starts, kept, strict=True)), len(too_long)
+
+
+def _stay(parts: list[np.ndarray], room: int, truncation: str, seed: int) -> list[tuple[int, int]]:
+    """Return (tokens dropped in front, tokens that stay) of each text of an example, by the way that a recipe names.
 
     `random_ends` draws by seed and tokens, so that the same texts are cut alike wherever they stand: when a run is scored again,
     or when a single row is labelled.
     """
     lengths = [len(part) for part in parts]
     if truncation == "longest_first":
-        return [part[:keep] for part, keep in zip(parts, longest_first(lengths, room), strict=True)]
+        return [(0, keep) for keep in longest_first(lengths, room)]
     content = hashlib.sha256(np.concatenate([lengths, *parts]).astype("<i8").tobytes()).digest()
     dropped = random_ends(lengths, room, np.random.default_rng((seed, int.from_bytes(content[:8], "little"))))
-    return [part[front : len(part) - back] for part, (front, back) in zip(parts, dropped, strict=True)]
+    return [(front, length - front - back) for length, (front, back) in zip(lengths, dropped, strict=True)]
 
 
 def longest_first(lengths: list[int], room: int) -> list[int]:

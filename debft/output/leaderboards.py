@@ -182,10 +182,10 @@ def _trained_on_demo(runs: list[_SubmittedRun]) -> list[str]:
 def _predicted(run: _SubmittedRun, tests: list[_TestRows], precision: str) -> dict[str, str]:
     """Predict the official files of a run's task; return their content by name."""
     predictor = load_predictor(run.path, None, precision)
-    files = {}
+    files, rows = {}, predict(predictor, {test.split.name: test.examples for test in tests})
     for test in tests:
-        rows = predict(predictor, test.examples, test.split.name)
-        predictions = {number: _official(run.task, row["prediction"]) for number, row in zip(test.numbers, rows, strict=True)}
+        numbered = zip(test.numbers, rows[test.split.name], strict=True)
+        predictions = {number: _official(run.task, row["prediction"]) for number, row in numbered}
         lines = [HEADER, *(f"{number}\t{predictions[number]}" for number in sorted(predictions))]
         files[GLUE_FILES[f"{run.task.name}/{test.split.name}"]] = "\n".join(lines) + "\n"
     return files
@@ -258,7 +258,7 @@ def _submit_squad(run: _SubmittedRun, output: Path, partial: bool, precision: st
     examples = check_rows(load_table(run.task, split, run.test_source), run.task)
     other = _other_rows(run, split, examples)
     notes = _settle([other] if other else [], partial)
-    assessment = assess(load_predictor(run.path, None, precision), examples, split.name)
+    assessment = assess(load_predictor(run.path, None, precision), {split.name: examples})[split.name]
     files = {name: assessment.files[name] for name in (PREDICTIONS, NA_PROB) if name in assessment.files}
     if wrong := check_squad(files[PREDICTIONS], files.get(NA_PROB), examples.ids):
         raise DebftError(*wrong)

@@ -21,7 +21,7 @@ from debft.runs.storage import disk_errors, remove_directory, whole_directory
 
 MANIFEST, MODEL, OPTIMIZER, STATE = "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-FORMAT_VERSION = 2  # of state.json; 1 had no version and no logs beside it
+FORMAT_VERSION = 3  # of state.json; 1 had no version and no logs beside it, 2 the optimizer state of every embedding row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,7 +188,7 @@ class RunDirectory:
 
     def write_predictions(self, split: str, rows: list[dict[str, Any]], files: dict[str, Any]) -> None:
         """Write `predictions/<split>.jsonl`, and `predictions/<name>` for each of `files`."""
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        lines = "".join(f"{line}\n" for line in map(json.JSONEncoder(ensure_ascii=False).encode, rows))
         write_atomically(self.path / "predictions" / f"{split}.jsonl", lines.encode("utf-8", "surrogatepass"))
         for name, content in files.items():
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -82,13 +82,13 @@ class ComparedScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActiveVocabulary:
-    """A vocabulary is active as far as the training rows can produce it: the steps hold these rows of the embeddings alone."""
+class TrainedRows:
+    """The rows of the embeddings that the tokens of the training rows need are trained, the others only decay."""
 
     rows: int
     """Rows of the embeddings that the steps trained."""
     of: int
-    """Rows of the whole table; the others only decay."""
+    """Rows of the whole table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class PathsOfRun:
     """Whether the tokens of a batch lay end to end, without padding."""
     cls_only_last_layer: bool = False
     """Whether the last layer was computed for the first token alone, which is all that a label is read from."""
-    active_vocabulary: ActiveVocabulary | None = None
+    active_vocabulary: TrainedRows | None = None
     """The part of the embeddings that the steps trained; null: they held the whole table."""
 
 

@@ -1,5 +1,6 @@
 """Build the accelerator: accelerate's view of the devices and processes of a run, with nothing left to a launcher's variables."""
 
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -71,9 +72,9 @@ def _check_accelerator(accelerator: "Accelerator", mixed: str) -> None:
 
 def _quiet_libraries() -> None:
     """Silence the progress bars and the advice of the libraries, which would stand between our lines; their errors stay."""
-    import datasets
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    if datasets := sys.modules.get("datasets"):  # which takes a second to import, and only rows of the hub need
+        datasets.disable_progress_bars()

@@ -53,8 +53,7 @@ def _one_object(text: str, task: Task) -> tuple[str, str]:
 
 def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Write each row as one JSON object."""
-    for row in rows:
-        yield json.dumps(row, ensure_ascii=False)
+    yield from map(json.JSONEncoder(ensure_ascii=False).encode, rows)
 
 
 def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:

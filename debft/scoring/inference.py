@@ -1,6 +1,6 @@
 """A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.heads import Assessment
 from debft.scoring.predictor import Predictor
 
-ROWS_AT_ONCE = 1000  # rows of a file that are labelled together: the first results come out while the others wait
+# Rows of a file that are labelled together: enough to fill batches with rows of about the same length, and so few that the first
+# results come out while the others wait.
+ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
     say_skipped(examples)
-    assessed = {name: assess(predictor, rows, name) for name, rows in examples.items()}
+    assessed = assess(predictor, examples)
     return {
         "task": task.name,
         "model": str(predictor.loaded.files.path),
@@ -41,22 +43,25 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     }
 
 
-def assess(predictor: Predictor, examples: Examples, what: str) -> Assessment:
-    """Score rows that have labels, and predict them. what: names the rows on the progress bar."""
-    split = predictor.loaded.head.prepare(predictor.encode(examples, what, cached=True))
-    return predictor.loaded.head.assess(predictor.logits(split, what), split, examples)
+def assess(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, Assessment]:
+    """Score rows that have labels, and predict them. examples: by a name that the progress bar shows, as in the outcome."""
+    head = predictor.loaded.head
+    splits = {name: head.prepare(predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
+    outcomes = predictor.outcomes(splits)
+    return {name: head.assess(outcomes[name], split, examples[name]) for name, split in splits.items()}
 
 
-def predict(predictor: Predictor, examples: Examples, what: str) -> list[dict[str, Any]]:
-    """Predict rows without labels. what: names the rows on the progress bar."""
-    split = predictor.encode(examples, what, cached=False)
-    return predictor.loaded.head.predict(predictor.logits(split, what), split, examples)
+def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, list[dict[str, Any]]]:
+    """Predict rows without labels. examples: by a name that the progress bar shows, as in the outcome."""
+    outcomes = predictor.outcomes({name: predictor.encode(rows, name, cached=False) for name, rows in examples.items()})
+    return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
 
 
 def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
     table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task)
     examples = check_texts(table, predictor.loaded.task)
-    for start in range(0, len(examples), ROWS_AT_ONCE):
-        part = examples.part(start, start + ROWS_AT_ONCE)
-        yield from predict(predictor, part, "rows")
+    at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
+    for start in range(0, len(examples), at_once):
+        part = examples.part(start, start + at_once)
+        yield from predict(predictor, {"rows": part})["rows"]

@@ -1,6 +1,7 @@
 """A model in memory, with what makes its inputs of examples and scores of its outputs: training and use share it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,12 +16,16 @@ from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.outputs import model_labels
 from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary
+from debft.models.tokens.words import reads_word_by_word
 from debft.scoring.heads import Head, head_of
 from debft.scoring.probe import check_takes_texts
 from debft.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+MANY = 1000  # examples: fewer are encoded sooner than the tokenizer is looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +49,18 @@ class LoadedModel:
     collate: Collator
     attention: str = "eager"
 
+    @cached_property
+    def reads_word_by_word(self) -> bool:
+        """Return whether the tokens of a text are those of its words, whatever the text."""
+        return reads_word_by_word(self.tokenizer.backend_tokenizer)
+
     def encode(self, examples: Examples, recipe: Recipe, what: str, *, cached: bool = True, show: bool = True) -> EncodedSplit:
         """Return the examples as token ids. Raises InputError where the model has no embedding for one of them.
 
         what: the name of the split on the bar; cached: whether the ids are kept on this disk; show: whether a bar is shown
         """
-        split = encode_split(self.task, examples, self.tokenizer, recipe, what=what, cached=cached, show=show)
+        by_word = len(examples) >= MANY and self.reads_word_by_word
+        split = encode_split(self.task, examples, self.tokenizer, recipe, what=what, by_word=by_word, cached=cached, show=show)
         check_vocabulary(self.files, int(split.ids_T.max()))
         return split
 

@@ -1,14 +1,13 @@
 """A predictor is a fine-tuned model with all it takes to use it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
-from debft.scoring.evaluation import predict_logits
+from debft.scoring.evaluation import predict_splits
 from debft.scoring.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A predictor encodes examples and gives the logits of its model.
+    """A predictor encodes examples and runs its model over them.
 
     recipe: how it is used, which names neither task nor model
     data: the source a run was trained on, as in a recipe; None for a model that is no run
@@ -34,6 +33,6 @@ class Predictor:
         """Return the token ids of the examples. Raises InputError where the model's vocabulary lacks one of them."""
         return self.loaded.encode(examples, self.recipe, what, cached=cached, show=cached)
 
-    def logits(self, split: EncodedSplit, what: str) -> list[np.ndarray]:
-        """Return the logits of every sequence, in the order of the split."""
-        return predict_logits(self.loaded, self.accelerator, split, micro_batch_tokens=self.micro_batch_tokens, what=what)
+    def outcomes(self, splits: Mapping[str, EncodedSplit]) -> dict[str, Any]:
+        """Run the model over all splits, and return what the head's `assess` and `predict` take of each."""
+        return predict_splits(self.loaded, self.accelerator, splits, micro_batch_tokens=self.micro_batch_tokens)

@@ -1,7 +1,7 @@
 """Start and end logits of windows become the best spans of each question's context, and a no-answer score.
 
 Legend: Q questions, W windows of all of them, T tokens of all windows end to end; C windows of one chunk, L tokens of the
-longest of these; K tokens an answer may have; P tokens that may begin one of the best spans.
+longest of these; K tokens an answer may have; P tokens that may begin one of the best spans; S spans that are among the best.
 
 Every span of a window is a candidate. The search leaves out, before it ranks any, the starts that cannot begin one of the best:
 benchmarks/RESULTS.md has what that saves.
@@ -9,12 +9,15 @@ benchmarks/RESULTS.md has what that saves.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 NO_SPAN = 1e9  # the no-answer score of a question without any span: finite, so that JSON holds it
 CHUNK = 256  # windows searched together
+COLUMNS = ("question_S", "start_S", "end_S", "score_S")  # of BestSpans, as `_best_spans` returns them
+KINDS = (np.int64, np.int64, np.int64, np.float32)  # of these columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,24 @@ class Windows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span:
+class BestSpans:
+    """The best spans of Q questions are known, and no logits are needed any more.
+
+    question_Q: int64, the numbers of the questions, ascending
+    null_Q: the null score of each, the sum of start and end logit of the CLS token, the smallest of the question's windows
+    question_S, start_S, end_S: int64, the question of each span and its characters [start, end) of the context
+    score_S: the start logit plus the end logit; the spans of a question lie together, the best first
+    """
+
+    question_Q: np.ndarray
+    null_Q: np.ndarray
+    question_S: np.ndarray
+    start_S: np.ndarray
+    end_S: np.ndarray
+    score_S: np.ndarray
+
+
+class Span(NamedTuple):
     """A span is a candidate for an answer.
 
     text: the characters [start, end) of the context
@@ -61,15 +81,28 @@ class Span:
 class DecodedAnswer:
     """The logits give this answer to one question.
 
-    best: the text of the best span, '' where there is none
-    no_answer_score: the null score minus the score of the best span, in logits; the null score is that of the CLS token as start
-        and as end, the smallest of the question's windows
-    n_best: the best spans, best first
+    context: where it is asked
+    starts, ends, scores, probabilities: of the best spans, best first; as lists of numbers, since SQuAD's dev set has 237,000 spans
+    no_answer_score: the null score minus the score of the best span, in logits
     """
 
-    best: str
+    context: str
+    starts: list[int]
+    ends: list[int]
+    scores: list[float]
+    probabilities: list[float]
     no_answer_score: float
-    n_best: tuple[Span, ...]
+
+    @property
+    def best(self) -> str:
+        """Return the text of the best span, '' where there is none."""
+        return self.context[self.starts[0] : self.ends[0]] if self.starts else ""
+
+    @property
+    def n_best(self) -> tuple[Span, ...]:
+        """Return the best spans, best first."""
+        texts = [self.context[start:end] for start, end in zip(self.starts, self.ends, strict=True)]
+        return tuple(map(Span, texts, self.starts, self.ends, self.scores, self.probabilities))
 
 
 def decode(
@@ -91,15 +124,36 @@ def decode(
     Source: transformers examples/pytorch/question-answering/utils_qa.py postprocess_qa_predictions, with one deliberate
     difference: that looks at the 20 best starts x the 20 best ends only, and misses a best span where these do not pair.
     """
-    assert len(logits_T2) == len(windows.offsets_T2) and len(contexts) > windows.question_W.max(initial=-1)
+    assert len(contexts) > windows.question_W.max(initial=-1)
+    best = search(logits_T2, windows, max_answer_length=max_answer_length, n_best_size=n_best_size)
+    return answers(best, contexts, with_null=with_null)
+
+
+def search(logits_T2: np.ndarray, windows: Windows, *, max_answer_length: int, n_best_size: int) -> BestSpans:
+    """Return the best spans of each question that has a window, as `decode` ranks them."""
+    assert len(logits_T2) == len(windows.offsets_T2)
     assert max_answer_length > 0 and n_best_size > 0
-    null_Q = _null_scores(logits_T2, windows, len(contexts))
+    question_Q, null_Q = _null_scores(logits_T2, windows)
     chunks = [_best_spans(logits_T2, windows, chunk, max_answer_length, n_best_size) for chunk in _chunks(windows.question_W)]
-    question, *columns = [np.concatenate(column) for column in zip(*chunks, strict=True)] or [np.empty(0)] * 4
-    ends = np.searchsorted(question, np.arange(len(contexts)), side="right").tolist()
-    spans = list(zip(*(column.tolist() for column in columns), strict=True))
+    columns = [np.concatenate(column) for column in zip(*chunks, strict=True)] or [np.empty(0, dtype=kind) for kind in KINDS]
+    return BestSpans(question_Q=question_Q, null_Q=null_Q, **dict(zip(COLUMNS, columns, strict=True)))
+
+
+def merged(parts: Sequence[BestSpans]) -> BestSpans:
+    """Return the best spans of the questions of all parts, of which no two have a question in common."""
+    columns = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(BestSpans)}
+    order_Q, order_S = (np.argsort(columns[name], kind="stable") for name in ("question_Q", "question_S"))
+    return BestSpans(**{name: column[order_Q if name.endswith("Q") else order_S] for name, column in columns.items()})
+
+
+def answers(best: BestSpans, contexts: Sequence[str], *, with_null: bool) -> list[DecodedAnswer]:
+    """Return the answer of each question, in the order of `contexts`, from its best spans."""
+    null_Q = np.full(len(contexts), np.inf, dtype=np.float32)
+    null_Q[best.question_Q] = best.null_Q
+    ends = np.searchsorted(best.question_S, np.arange(len(contexts)), side="right").tolist()
+    starts, stops, scores = best.start_S.tolist(), best.end_S.tolist(), best.score_S.tolist()
     return [
-        _answers(context, spans[begin:end], null, with_null)
+        _answer(context, starts[begin:end], stops[begin:end], scores[begin:end], null, with_null)
         for context, begin, end, null in zip(contexts, [0, *ends], ends, null_Q.tolist(), strict=False)
     ]
 
@@ -110,11 +164,12 @@ def no_answer_probability(score: float) -> float:
     return (1.0 if score >= 0 else small) / (1.0 + small)
 
 
-def _null_scores(logits_T2: np.ndarray, windows: Windows, num_questions: int) -> np.ndarray:
-    """Return the null score of each question, (Q,) float32; infinite for a question without a window."""
-    null_Q = np.full(num_questions, np.inf, dtype=np.float32)
-    np.minimum.at(null_Q, windows.question_W, logits_T2[windows.begins() + windows.cls_W].sum(axis=1))
-    return null_Q
+def _null_scores(logits_T2: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the questions, (Q,), and their null scores, (Q,) float32."""
+    question_Q, place_W = np.unique(windows.question_W, return_inverse=True)
+    null_Q = np.full(len(question_Q), np.inf, dtype=np.float32)
+    np.minimum.at(null_Q, place_W, logits_T2[windows.begins() + windows.cls_W].sum(axis=1))
+    return question_Q, null_Q
 
 
 def _chunks(question_W: np.ndarray) -> Iterator[slice]:
@@ -192,15 +247,14 @@ def _ranked(
     return question[order], start[order], end[order], score[order]
 
 
-def _answers(context: str, spans: list[tuple[int, int, float]], null: float, with_null: bool) -> DecodedAnswer:
-    """Return the answer to a question. spans: (start, end, score), best first; null: the null score."""
-    if not spans:
-        return DecodedAnswer(best="", no_answer_score=NO_SPAN, n_best=())
-    top = max(spans[0][2], null) if with_null else spans[0][2]
-    weights = [math.exp(score - top) for _, _, score in spans]
-    total = sum(weights) + (math.exp(null - top) if with_null else 0.0)
-    n_best = tuple(
-        Span(text=context[start:end], start=start, end=end, score=score, probability=weight / total)
-        for (start, end, score), weight in zip(spans, weights, strict=True)
+def _answer(context: str, starts: list[int], ends: list[int], scores: list[float], null: float, with_null: bool) -> DecodedAnswer:
+    """Return the answer to a question. starts, ends, scores: of its best spans, best first; null: the null score."""
+    probabilities, no_answer_score = [], NO_SPAN
+    if scores:
+        top = max(scores[0], null) if with_null else scores[0]
+        weights = [math.exp(score - top) for score in scores]
+        total = sum(weights) + (math.exp(null - top) if with_null else 0.0)
+        probabilities, no_answer_score = [weight / total for weight in weights], null - scores[0]
+    return DecodedAnswer(
+        context=context, starts=starts, ends=ends, scores=scores, probabilities=probabilities, no_answer_score=no_answer_score
     )
-    return DecodedAnswer(best=n_best[0].text, no_answer_score=null - n_best[0].score, n_best=n_best)

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 
 from debft.console import say
 from debft.errors import InputError
+from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
@@ -14,6 +15,8 @@ from debft.runs.storage import DiskError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
+
+VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
 
 
 def save(session: Session, state: TrainState) -> None:
@@ -38,12 +41,13 @@ def _save_unless_last(session: Session, state: TrainState) -> None:
 
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
-    content = {**asdict(state), "fingerprints": session.plan.fingerprints}
+    content = {**asdict(state), "fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
     run.sync_logs()
-    checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
+    with session.vocabulary.whole(state.step):
+        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
     checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
     checkpoint.keep_best(directory, state.best_step)
 
@@ -56,12 +60,13 @@ def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> 
 def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
-    checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
+    with session.vocabulary.whole(state.step):
+        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
     checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:
-    """Put the best weights into the model. Raises InputError where they are gone or damaged."""
+    """Put the best weights into the model, which is whole: no step follows. Raises InputError where they are gone or damaged."""
     best = session.run.checkpoints / _best_name(state)
     saved = run_on_main(lambda: checkpoint.load_checkpoint(best))
     session.loaded.model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
@@ -72,10 +77,10 @@ def _best_name(state: TrainState) -> str:
     return f"best-{state.best_step:06d}"
 
 
-def find_checkpoint(plan: Plan, run: RunDirectory) -> Checkpoint | None:
+def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary) -> Checkpoint | None:
     """Read the newest whole checkpoint, None where there never was one.
 
-    Raises InputError where it was trained on other rows.
+    Raises InputError where it was trained on other rows, or on other tokens of them.
     """
     saved = checkpoint.load_newest(run.checkpoints)
     if saved is not None:
@@ -84,11 +89,28 @@ def find_checkpoint(plan: Plan, run: RunDirectory) -> Checkpoint | None:
         if changed:
             what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
             raise InputError(f"--output {run.path}: was trained on {what}; choose another --output")
+        _check_vocabulary(saved, run, vocabulary)
     return saved
 
 
+def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVocabulary) -> None:
+    """Raise InputError where the checkpoint has the optimizer state of other embedding rows; that of all rows has every row."""
+    before, now = saved.state.get(VOCABULARY), vocabulary.identity()
+    if before not in (None, now):
+        needed = now["rows"] if now else vocabulary.of
+        raise InputError(
+            f"--output {run.path}: expected optimizer state of the {needed:,} embedding rows that the training rows need, "
+            f"the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; choose another --output, or "
+            "go on with the version of debft and the tokenizer that the run began with"
+        )
+
+
 def restore(
-    saved: Checkpoint | None, accelerator: Accelerator, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    saved: Checkpoint | None,
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    vocabulary: ActiveVocabulary,
 ) -> TrainState:
     """Set model and optimizer of every process to the checkpoint that process 0 has read, and return its state.
 
@@ -101,8 +123,9 @@ def restore(
     loss_scale = content.get("loss_scale")
     if loss_scale is not None and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(loss_scale)
-    model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
-    checkpoint.restore_optimizer(model, optimizer, broadcast_tensors_from_main(saved.moments if saved else {}))
+    model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
+    moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
+    checkpoint.restore_optimizer(model, optimizer, moments)
     known = {field.name for field in fields(TrainState)}
     return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
 

@@ -4,7 +4,7 @@ import time
 
 from debft.console import say
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
-from debft.scoring.evaluation import predict_logits, scores_of
+from debft.scoring.evaluation import predict_splits, scores_of
 from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
 from debft.training.checkpoints import load_best, save, save_best
@@ -15,7 +15,8 @@ from debft.training.stopping import leave, stop_agreed
 def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...]) -> dict[str, Assessment]:
     """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks."""
     started = time.perf_counter()
-    assessed = _assess(session, state, stop, splits)
+    with session.vocabulary.whole(state.step):
+        assessed = _assess(session, state, stop, splits)
     scores = scores_of(session.plan.task, assessed)
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
@@ -62,19 +63,19 @@ def _assess(
         if stop_agreed(session, stop):
             leave(session, state, stop, saving=saving)
 
+    encoded = {split.name: session.splits[split.name] for split in splits}
+    outcomes = predict_splits(
+        session.loaded,
+        session.accelerator,
+        encoded,
+        micro_batch_tokens=session.micro_batch_tokens,
+        should_stop=should_stop,
+        leave=leave_together,
+    )
     assessed = {}
-    for split in splits:
-        encoded = session.splits[split.name]
-        logits = predict_logits(
-            session.loaded,
-            session.accelerator,
-            encoded,
-            micro_batch_tokens=session.micro_batch_tokens,
-            what=split.name,
-            should_stop=should_stop,
-            leave=leave_together,
-        )
-        assessed[split.name] = session.loaded.head.assess(logits, encoded, session.plan.examples[split.name])
+    for name, split in encoded.items():
+        stop.watch.alive()
+        assessed[name] = session.loaded.head.assess(outcomes[name], split, session.plan.examples[name])
     return assessed
 
 

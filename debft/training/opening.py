@@ -2,23 +2,28 @@
 
 import hashlib
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
+from debft.console import say
+from debft.data.encoding import EncodedSplit
 from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
+from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import micro_batch_tokens
+from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
-from debft.training.optimization import build_optimizer
-from debft.training.parallel import check_same_on_all_ranks, raise_together, run_on_main
+from debft.training.optimization import build_optimizer, decay_factor
+from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.session import Session, TrainState
@@ -32,9 +37,10 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     """
     accelerator, precision, loaded, splits = raise_together(lambda: _build(plan))
     check_same_on_all_ranks(lambda: _facts(plan, precision, splits, loaded))
+    vocabulary = _cut_vocabulary(plan, loaded, splits)
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
-    saved = run_on_main(lambda: find_checkpoint(plan, run) if resume else None)
-    state = restore(saved, accelerator, loaded.model, optimizer)
+    saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if resume else None)
+    state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
     run_on_main(lambda: claim_run(plan, run, state, saved, resume))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
@@ -48,11 +54,12 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         precision=precision,
         micro_batch_tokens=micro_batch_tokens(plan.recipe.runtime.micro_batch_tokens, accelerator.device),
         loaded=loaded,
+        vocabulary=vocabulary,
         loss_fn=loss_fn,
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=_paths(loaded),
+        paths=_paths(loaded, vocabulary),
     )
     return session, state
 
@@ -71,17 +78,37 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
+    plan.let_go_of_texts()
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
     return accelerator, precision, loaded, splits
 
 
-def _paths(loaded: LoadedModel) -> PathsOfRun:
+def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSplit]) -> ActiveVocabulary:
+    """Cut the model's embedding table to what the training split needs, and number that split's tokens anew.
+
+    Process 0 sends its table to all, as `prepare` sends the other weights: the rows that are not trained come from it, too.
+    """
+    name, config = plan.task.train.name, plan.recipe.train
+    decay = partial(decay_factor, config, plan.total_steps)
+    vocabulary = use_active_vocabulary(loaded.model, splits[name].ids_T, loaded.collate.pad_id, decay)
+    splits[name] = vocabulary.renumbered(splits[name])
+    if vocabulary.rows_A is not None:
+        vocabulary.base_VE = broadcast_tensors_from_main({"table": vocabulary.base_VE})["table"]
+    if is_main_process() and (line := vocabulary.line()):
+        say(line)
+    return vocabulary
+
+
+def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
     """Return which of several ways to compute the same the run takes."""
     packed = loaded.collate.packed
     return PathsOfRun(
-        attention=loaded.attention, packed=packed, cls_only_last_layer=packed and isinstance(loaded.task, TextClassification)
+        attention=loaded.attention,
+        packed=packed,
+        cls_only_last_layer=packed and isinstance(loaded.task, TextClassification),
+        active_vocabulary=vocabulary.trained(),
     )
 
 

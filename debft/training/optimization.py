@@ -5,6 +5,7 @@ import math
 import torch
 
 from debft.config.recipe import TrainConfig
+from debft.training.schedule import learning_rate
 
 NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight")
 
@@ -42,3 +43,8 @@ def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.
     kind = torch.optim.AdamW if config.bias_correction else AdamWithoutBiasCorrection
     betas = (config.adam_beta1, config.adam_beta2)
     return kind(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
+
+
+def decay_factor(config: TrainConfig, total_steps: int, first: int, last: int) -> float:
+    """Return the factor, in float64, by which the decay of steps `first` (from 0) to `last` shrinks a weight without gradient."""
+    return math.prod(1.0 - learning_rate(step, config, total_steps) * config.weight_decay for step in range(first, last))

@@ -53,6 +53,10 @@ class Plan:
         """Return the rows that are trained on."""
         return self.examples[self.task.train.name]
 
+    def let_go_of_texts(self) -> None:
+        """Keep of the training rows what is known of them, without the texts: once they are encoded nothing reads them."""
+        self.examples[self.task.train.name] = self.train.without_texts()
+
     @property
     def unused_columns(self) -> tuple[str, ...]:
         """Return the columns of the user's own data that are not read, where the recipe does not name those that are."""

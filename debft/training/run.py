@@ -1,5 +1,6 @@
 """A run goes from recipe to result: it is checked, planned and shown, then trained, evaluated and saved."""
 
+import gc
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import in_a_group, is_main_process, process_name
-from debft.runtime.memory import is_out_of_memory
+from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
 from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
@@ -37,7 +38,9 @@ def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> 
     with ExitStack() as held:
         kernels = deterministic_kernels(recipe.runtime.deterministic)  # before anything uses the GPU
         raise_together(lambda: held.enter_context(kernels))
-        done, plan = raise_together(lambda: _check(recipe, run, resume))
+        held.callback(gc.unfreeze)
+        with circles_kept():
+            done, plan = raise_together(lambda: _check(recipe, run, resume))
         if (done := broadcast_from_main(done)) is not None:
             if is_main_process():
                 say(f"{run.path}: already complete")
@@ -75,12 +78,13 @@ def _check_again(recipe: Recipe, run: RunDirectory, resume: bool) -> None:
 
 def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
     """Do what the plan says. It has been shown: only now torch is imported, which takes seconds."""
-    from debft.training.evaluations import final_evaluation
-    from debft.training.finish import write_result
-    from debft.training.opening import open_session
-    from debft.training.train import train
+    with circles_kept():
+        from debft.training.evaluations import final_evaluation
+        from debft.training.finish import write_result
+        from debft.training.opening import open_session
+        from debft.training.train import train
 
-    session, state = open_session(plan, run, resume=resume)
+        session, state = open_session(plan, run, resume=resume)
     with stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)

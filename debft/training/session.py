@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from debft.data.encoding import EncodedSplit
+from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
 from debft.scoring.loaded import LoadedModel
@@ -47,8 +48,10 @@ class Session:
     precision: the precision in use, never `auto`.
     micro_batch_tokens: padded tokens of one forward pass of training.
     loaded: the model with its tokenizer and head.
+    vocabulary: which embedding rows are trained; outside of the steps the model is used within `vocabulary.whole`.
     loss_fn: the loss that the steps minimise.
-    splits: the encoded examples by the name of their split, labels in the order of the model's outputs.
+    splits: the encoded examples by the name of their split, labels in the order of the model's outputs; the training split has
+        the token ids that `vocabulary` gives them.
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
@@ -60,6 +63,7 @@ class Session:
     precision: str
     micro_batch_tokens: int
     loaded: LoadedModel
+    vocabulary: ActiveVocabulary
     loss_fn: LossFn
     splits: dict[str, EncodedSplit]
     model: torch.nn.Module

@@ -42,6 +42,7 @@ def train(session: Session, state: TrainState, stop: StopRequest) -> None:
                 stop.watch.alive(SECONDS_TO_SAVE)
                 save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
                 stop.watch.alive()
+    session.vocabulary.put_whole(state.step)
 
 
 def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -> None:

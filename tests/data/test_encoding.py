@@ -122,6 +122,54 @@ def test_other_code_or_version_encodes_anew(examples, tokenizer, what, monkeypat
     assert calls == [1]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"max_seq_length": 27}, {"truncation": "random_ends"}, {"swap_texts": True}, {"truncation": "random_ends", "seed": 5}],
+    ids=str,
+)
+def test_other_setting_encodes_anew(examples, tokenizer, changes, monkeypatch):
+    run(examples, tokenizer, max_seq_length=28)
+    run(examples, tokenizer, max_seq_length=28, truncation="random_ends", seed=4)
+    expected = run(examples, tokenizer, **{"max_seq_length": 28, "cached": False} | changes)
+    got = run(examples, tokenizer, **{"max_seq_length": 28} | changes)
+    assert np.array_equal(got.ids_T, expected.ids_T) and np.array_equal(got.ends_S, expected.ends_S)
+
+
+def test_token_that_was_added_encodes_anew(mnli, demo_model):
+    tokenizer = build_tokenizer(ModelFiles(name="demo", path=demo_model))
+    examples = check_rows(table_of(premise=["the owl-fox"], hypothesis=["slept"], label=[0]), mnli)
+    before = run(examples, tokenizer).ids_T
+    tokenizer.backend_tokenizer.add_tokens(["owl-fox"])
+    assert not np.array_equal(run(examples, tokenizer).ids_T, before)
+
+
+def test_tokenizer_is_written_down_once_for_all_splits(examples, mnli, demo_model):
+    encoding_cache._digest_of_tokenizer.cache_clear()
+    tokenizer = build_tokenizer(ModelFiles(name="demo", path=demo_model))
+    for part in (examples, examples.part(0, 100), examples.part(100, 200)):
+        run(part, tokenizer)
+    assert encoding_cache._digest_of_tokenizer.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("truncation", ["longest_first", "random_ends"])
+@pytest.mark.parametrize("max_seq_length", [8, 33, 200])
+def test_word_by_word_gives_the_same_features(examples, tokenizer, truncation, max_seq_length, monkeypatch):
+    monkeypatch.setattr(encoding, "CHUNK", 70)  # some words are met before, some are not
+    options = {"truncation": truncation, "max_seq_length": max_seq_length, "cached": False}
+    expected, got = run(examples, tokenizer, **options), run(examples, tokenizer, by_word=True, **options)
+    for name in ("ids_T", "types_T", "ends_S"):
+        assert getattr(got, name).dtype == getattr(expected, name).dtype
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+    assert got.truncated == expected.truncated
+
+
+def test_features_of_one_row_at_a_time_are_those_of_the_split(examples, tokenizer):
+    whole = run(examples, tokenizer, max_seq_length=20, truncation="random_ends")
+    for i in range(0, len(examples), 7):
+        alone = run(examples.part(i, i + 1), tokenizer, max_seq_length=20, truncation="random_ends", cached=False)
+        assert [part.tolist() for part in alone.example(0)] == [part.tolist() for part in whole.example(i)]
+
+
 def test_changed_text_is_encoded_anew(mnli, tokenizer):
     one = check_rows(table_of(premise=["the fox"], hypothesis=["slept"], label=[0]), mnli)
     two = check_rows(table_of(premise=["the owl"], hypothesis=["slept"], label=[0]), mnli)

@@ -1,14 +1,22 @@
 """Rows from files: every one survives, in every format and layout; test_bad_rows.py has the wrong ones."""
 
+import hashlib
 import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import table_of, write_tsv
+from hypothesis import given
+from hypothesis import strategies as st
 
+from debft.data import rows
 from debft.data.load import load_table
 from debft.data.rows import check_rows
+from debft.data.sources import delimited, json_rows, progress
 from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.tasks import TASKS
@@ -113,6 +121,63 @@ def test_fingerprint_follows_texts_labels_and_order(mnli):
     assert base == check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=["0", "1"]), mnli).fingerprint()
     assert base != check_rows(table_of(premise=["b", "a"], hypothesis=["d", "c"], label=[1, 0]), mnli).fingerprint()
     assert base != check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 2]), mnli).fingerprint()
+
+
+def test_examples_without_texts_keep_what_is_known_of_them(mnli):
+    examples = check_rows(table_of(premise=["a", "b"], hypothesis=["c", ""], label=[0, 1]), mnli)
+    alone = examples.without_texts()
+    assert (len(alone), alone.labels.tolist(), alone.empty_texts) == (2, [0, 1], 1)
+    assert alone.fingerprint() == examples.fingerprint() and not alone.texts and not alone.ids
+
+
+def test_rows_are_hashed_once(mnli, monkeypatch):
+    examples = check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 1]), mnli)
+    started, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(rows, "hashlib", SimpleNamespace(sha256=lambda content: started.append(1) or sha256(content)))
+    assert examples.fingerprint() == examples.digest[:16] == examples.without_texts().fingerprint()
+    assert started == [1]
+
+
+CELLS = st.text(alphabet=["a", "é", " ", '"', "\u2028", "\udc80"], max_size=4)
+LINES = st.lists(st.lists(CELLS, min_size=1, max_size=4) | st.just(["premise", "label"]), max_size=12)
+
+
+@given(lines=LINES)
+def test_tsv_read_at_once_equals_tsv_read_line_by_line(lines, tmp_path_factory):
+    """Rows that are wrong (another number of cells, the header again, bytes that are not UTF-8) are set aside with their line."""
+    text = "".join("\t".join(cells) + "\n" for cells in [["premise", "label"], *lines])
+    sound = {n: cells for n, cells in enumerate(lines, start=2) if len(cells) == 2 and "\udc80" not in "".join(cells)}
+    sound = {n: cells for n, cells in sound.items() if cells != ["premise", "label"]}
+    table = delimited.read_tsv(Path("t.tsv"), text, None)
+    assert list(table.lines) == list(sound)
+    assert table.columns == {"premise": [cells[0] for cells in sound.values()], "label": [cells[1] for cells in sound.values()]}
+    assert [line for line, _ in table.unread] == [n for n in range(2, 2 + len(lines)) if n not in sound]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
+def test_long_file_shows_how_far_it_is_read(tmp_path, suffix, monkeypatch):
+    path, seen = tmp_path / f"t{suffix}", []
+    if suffix == ".jsonl":
+        path.write_text('{"premise": "a"}\n' * 25)
+    else:
+        path.write_text("premise\n" + "a\n" * 25)
+    monkeypatch.setattr(progress, "meter", lambda what, total, unit, show: nullcontext(Shown(seen, total, show)))
+    for module in (progress, delimited, json_rows):
+        monkeypatch.setattr(module, "BLOCK", 10)
+    assert len(read_table(path)) == 25
+    assert len(seen) >= 2 and seen == sorted(seen) and 20 <= seen[-1] <= 26
+
+
+class Shown:
+    """A meter that notes how far it was moved."""
+
+    def __init__(self, seen, total, show):
+        assert show and total >= 25
+        self.seen, self.done = seen, 0
+
+    def advance(self, count, note):
+        self.done += count
+        self.seen.append(self.done)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def table(**columns: list) -> DataTable:
 
 
 def scores(predictor, **columns: list) -> list[dict]:
-    rows = inference.predict(predictor, check_texts(table(**columns), predictor.loaded.task), "rows")
+    rows = inference.predict(predictor, {"rows": check_texts(table(**columns), predictor.loaded.task)})["rows"]
     return [row["scores"] for row in rows]
 
 

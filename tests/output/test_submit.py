@@ -125,9 +125,9 @@ def test_official_file_has_every_prediction_as_the_benchmark_writes_it(run_of, t
     said = [list(official)[i % len(official)] for i in range(ROWS)]
     seen = {}
 
-    def predict(predictor, examples, what):
-        seen[what] = examples.texts
-        return [{"prediction": one} for one in said]
+    def predict(predictor, examples):
+        seen.update({name: rows.texts for name, rows in examples.items()})
+        return {name: [{"prediction": one} for one in said] for name in examples}
 
     monkeypatch.setattr(submission, "predict", predict)
     submit([run_of(name)], str(tmp_path / "data"), tmp_path / "out", partial=True, precision="auto")
@@ -172,8 +172,9 @@ def test_rows_out_of_order_are_written_under_their_own_numbers(run_of, tmp_path,
     (tmp_path / "data" / "cola").mkdir(parents=True)
     (tmp_path / "data" / "cola" / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    def acceptable_if_odd(predictor, examples, what):
-        return [{"prediction": TASKS["cola"].labels[int(text.split()[-1]) % 2]} for (text,) in examples.texts]
+    def acceptable_if_odd(predictor, examples):
+        (rows,) = examples.values()
+        return {"test": [{"prediction": TASKS["cola"].labels[int(text.split()[-1]) % 2]} for (text,) in rows.texts]}
 
     monkeypatch.setattr(submission, "predict", acceptable_if_odd)
     submit([run_of("cola")], str(tmp_path / "data"), tmp_path / "out", partial=True, precision="auto")

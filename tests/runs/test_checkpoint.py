@@ -14,6 +14,7 @@ import torch
 from processes import Command
 
 from debft.errors import InputError
+from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import (
     checkpoints,
@@ -222,7 +223,7 @@ def test_damaged_checkpoints_ahead_do_not_push_new_ones_out(tmp_path):
 def test_checkpoint_of_a_newer_format_is_refused_by_its_version(tmp_path):
     save_steps(tmp_path, 5, 10)
     change_state(tmp_path / "step-000010", format_version=99)
-    with pytest.raises(InputError, match=r"step-000010: format 99 is newer than this debft reads \(2\); upgrade debft"):
+    with pytest.raises(InputError, match=r"step-000010: format 99 is newer than this debft reads \(3\); upgrade debft"):
         load_newest(tmp_path)
 
 
@@ -288,7 +289,14 @@ def run_of_three_saves(directory):
     run, (model, optimizer) = RunDirectory(directory), trained()
     plan = SimpleNamespace(fingerprints={}, total_steps=9, recipe=SimpleNamespace(runtime=SimpleNamespace(keep_checkpoints=1)))
     accelerator = SimpleNamespace(wait_for_everyone=lambda: None, scaler=None)
-    one = SimpleNamespace(run=run, plan=plan, accelerator=accelerator, loaded=SimpleNamespace(model=model), optimizer=optimizer)
+    one = SimpleNamespace(
+        run=run,
+        plan=plan,
+        accelerator=accelerator,
+        loaded=SimpleNamespace(model=model),
+        vocabulary=ActiveVocabulary(),
+        optimizer=optimizer,
+    )
     state = TrainState()
     for step in range(1, 8):
         state.step = step

@@ -15,11 +15,11 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import (
     FORMAT_VERSION,
     UPGRADES,
-    ActiveVocabulary,
     PathsOfRun,
     RowsOfRun,
     RunResult,
     Timing,
+    TrainedRows,
     WrittenFile,
     from_json,
 )
@@ -68,7 +68,7 @@ def newest(**changes):
         "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}),
         "environment": {"debft": "x"},
         "model_files": {"config.json": WrittenFile(bytes=7, sha256="ab")},
-        "paths": PathsOfRun(attention="torch", packed=True, active_vocabulary=ActiveVocabulary(rows=8, of=9)),
+        "paths": PathsOfRun(attention="torch", packed=True, active_vocabulary=TrainedRows(rows=8, of=9)),
     }
     return RunResult(**fields | changes)
 
@@ -190,6 +190,6 @@ def test_schema_takes_a_result_with_and_without_added_fields():
     assert wrong(json.loads(changed(steps="x", scores=None)), rule) == [".scores", ".steps"]
 
 
-@pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile, PathsOfRun, ActiveVocabulary])
+@pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile, PathsOfRun, TrainedRows])
 def test_every_field_has_a_line_about_it(kind):
     assert set(descriptions(kind)) == set(kind.__dataclass_fields__)

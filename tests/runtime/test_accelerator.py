@@ -1,5 +1,7 @@
 """The accelerator is built as the recipe says, whatever a launcher's variables ask for."""
 
+import sys
+
 import pytest
 
 from debft.errors import InputError
@@ -19,3 +21,10 @@ def test_accelerator_reads_no_variable_of_its_own(monkeypatch):
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     with pytest.raises(InputError, match="expected compilation no, got eager"):
         built.build_accelerator("fp32")
+
+
+def test_accelerator_does_without_datasets_where_nothing_has_imported_it(monkeypatch):
+    """It takes a second to import, and only rows of the hub need it."""
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    built.build_accelerator("fp32")
+    assert "datasets" not in sys.modules

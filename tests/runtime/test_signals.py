@@ -260,8 +260,9 @@ def test_signal_that_arrives_during_the_exchange_is_not_lost():
 def test_evaluation_ends_early_and_all_the_processes_leave_together():
     """One that was told stops with its batches, but only where the others can follow."""
     import numpy as np
+    import torch
 
-    from debft.scoring.evaluation import predict_logits
+    from debft.scoring.evaluation import predict_splits
 
     class Left(Exception):
         pass
@@ -272,7 +273,8 @@ def test_evaluation_ends_early_and_all_the_processes_leave_together():
     stop = StopRequest()
     stop.number = signal.SIGTERM
     split = type("Split", (), {"lengths": lambda self: np.ones(4, dtype=int), "__len__": lambda self: 4})()
-    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False)
-    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=None, collate=None)
-    with pytest.raises(Left):  # no batch was computed: there is no head
-        predict_logits(loaded, accelerator, split, micro_batch_tokens=1, what="x", should_stop=lambda: bool(stop), leave=leave)
+    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=False, device=torch.device("cpu"))
+    head = SimpleNamespace(collector=lambda split, **_: None)  # without outputs: no batch is computed
+    loaded = SimpleNamespace(model=SimpleNamespace(eval=lambda: None), head=head, collate=SimpleNamespace(left=False, packed=False))
+    with pytest.raises(Left):
+        predict_splits(loaded, accelerator, {"x": split}, micro_batch_tokens=1, should_stop=lambda: bool(stop), leave=leave)

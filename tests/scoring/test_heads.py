@@ -13,13 +13,14 @@ from debft.data.rows import Examples
 from debft.scoring.heads import LabelHead, ScoreHead, SpanHead, head_of
 from debft.scoring.heads.span import choose_threshold, official_files
 from debft.scoring.metrics import by_name
-from debft.scoring.spans import DecodedAnswer, Span
+from debft.scoring.spans import DecodedAnswer
 from debft.tasks import TASKS
 
 
 def answer(text: str, no_answer_score: float) -> DecodedAnswer:
-    span = Span(text=text, start=0, end=len(text), score=1.0, probability=0.5)
-    return DecodedAnswer(best=text, no_answer_score=no_answer_score, n_best=(span,))
+    """The whole context is the answer."""
+    one = {"starts": [0], "ends": [len(text)], "scores": [1.0], "probabilities": [0.5]}
+    return DecodedAnswer(context=text, no_answer_score=no_answer_score, **one)
 
 
 # Of the second answer, "fox and owl" once "a" is gone, one word of three is right: precision 1/3, recall 1, F1 0.5, no exact match.
@@ -54,7 +55,7 @@ def test_row_of_a_score_holds_the_output_as_prediction_and_rounded_under_its_nam
     labels = np.array([2.5, 4.0], dtype=np.float32)
     split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=labels, truncated=0)
     examples = Examples(texts=[("a", "b")] * 2, labels=labels, ids=["x", "y"], empty_texts=0, source="rows.tsv")
-    outputs = [np.array([value], dtype=np.float32) for value in (2.4000001, 4.0)]
+    outputs = np.array([[2.4000001], [4.0]], dtype=np.float32)
     assessment = ScoreHead(task=TASKS["stsb"], name="score").assess(outputs, split, examples)
     exact = float(np.float32(2.4000001))
     assert assessment.rows == [

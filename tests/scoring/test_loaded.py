@@ -13,7 +13,7 @@ from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.models.files import ModelFiles
 from debft.scoring import loaded as module
-from debft.scoring.evaluation import EVALUATION_FACTOR, predict_logits
+from debft.scoring.evaluation import evaluation_tokens, predict_splits
 from debft.scoring.loaded import load_model
 from debft.tasks import TASKS
 
@@ -55,7 +55,7 @@ def test_evaluation_fills_its_batches_with_a_multiple_of_the_tokens_of_training(
         sizes.append(int(split.lengths()[indices].max()) * len(indices))
         return loaded.collate(split, indices)
 
-    collate.left = loaded.collate.left
-    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False)
-    predict_logits(replace(loaded, collate=collate), accelerator, split, micro_batch_tokens=tokens, what="rows")
-    assert tokens < max(sizes) <= EVALUATION_FACTOR * tokens
+    collate.left, collate.packed = False, False
+    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=torch.device("cpu"))
+    predict_splits(replace(loaded, collate=collate), accelerator, {"rows": split}, micro_batch_tokens=tokens)
+    assert tokens < max(sizes) <= evaluation_tokens(tokens, False, accelerator.device)

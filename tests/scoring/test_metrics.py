@@ -98,8 +98,8 @@ def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():
     split = EncodedSplit(ids_T=None, types_T=None, ends_S=None, labels_S=np.array([1, 0, 0, 1]), truncated=0)
     swapped = replace(split, labels_S=1 - split.labels_S)
     examples = Examples(texts=[("a", "b")] * 4, labels=split.labels_S, ids=list("0123"), empty_texts=0, source="rows.tsv")
-    in_order = LabelHead(task=mrpc, labels=mrpc.labels).assess(list(logits), split, examples)
-    swapped_order = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(list(logits[:, ::-1]), swapped, examples)
+    in_order = LabelHead(task=mrpc, labels=mrpc.labels).assess(logits, split, examples)
+    swapped_order = LabelHead(task=mrpc, labels=mrpc.labels[::-1]).assess(logits[:, ::-1], swapped, examples)
     assert in_order.scores == swapped_order.scores == {"accuracy": 75.0, "f1": 80.0}
     assert [row["prediction"] for row in in_order.rows] == [row["prediction"] for row in swapped_order.rows]
 

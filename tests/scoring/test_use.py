@@ -62,9 +62,9 @@ def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
     assert any(predictor.encode(rows, name, cached=True).remarks() for name, rows in examples.items()), "no row was cut"
     by_run = loading.load_predictor(str(tmp_path), None, "auto")
     assert inference.evaluate(by_run, None, 24)["scores"] == result.scores
-    split = next(name for name in result.num_examples)
-    of_run = [{key: value for key, value in row.items() if key != "label"} for row in rows_of(tmp_path, split)]
-    assert inference.predict(predictor, examples[split], split) == of_run
+    predicted = inference.predict(predictor, {split: examples[split] for split in result.num_examples})
+    for split, rows in predicted.items():
+        assert rows == [{key: value for key, value in row.items() if key != "label"} for row in rows_of(tmp_path, split)]
 
 
 def test_single_row_is_cut_as_in_its_split(tmp_path):

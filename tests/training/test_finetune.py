@@ -146,7 +146,7 @@ def test_saved_model_gives_the_same_logits_with_plain_transformers(finished, mnl
 
 def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, tiny_data, monkeypatch):
     """The model in memory at the end of training against the one that plain transformers reads back."""
-    from debft.scoring.evaluation import predict_logits
+    from debft.scoring.evaluation import predict_splits
 
     sessions, save_model = [], debft.training.finish.save_model
     monkeypatch.setattr(
@@ -156,10 +156,10 @@ def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, t
     (session,) = sessions
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
     assert plain is not session.loaded.model
-    split = session.splits["validation_matched"]
+    split, padded = session.splits["validation_matched"], replace(session.loaded.collate, packed=False)
     in_memory, read_back = (
-        predict_logits(loaded, session.accelerator, split, micro_batch_tokens=2_500, what="x")
-        for loaded in (session.loaded, replace(session.loaded, model=plain))
+        predict_splits(loaded, session.accelerator, {"x": split}, micro_batch_tokens=2_500)["x"]
+        for loaded in (session.loaded, replace(session.loaded, model=plain, collate=padded))
     )
     np.testing.assert_allclose(read_back, in_memory, rtol=0, atol=1e-6)
 

@@ -44,6 +44,14 @@ def test_plan_does_not_name_eval_splits_of_several_labels(tmp_path):
     assert plan_of("mnli", write_mnli(tmp_path)).uniform_labels == {}
 
 
+def test_plan_without_texts_knows_of_the_training_rows_what_it_knew(tmp_path):
+    plan, same = (plan_of("mnli", write_mnli(tmp_path)) for _ in range(2))
+    plan.let_go_of_texts()
+    assert plan.train.texts == () and len(plan.train) == 100
+    assert (plan.fingerprints, plan.label_counts) == (same.fingerprints, same.label_counts)
+    assert all(plan.examples[split.name].texts for split in plan.task.evals)
+
+
 def test_plan_of_questions_has_neither_labels_nor_scores():
     plan = plan_of("squad2", "demo", **{"text.max_seq_length": 256})
     assert (plan.label_counts, plan.score_range, plan.uniform_labels, remarks(plan)) == ({}, None, {}, [])

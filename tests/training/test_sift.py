@@ -26,6 +26,7 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
+from debft.models.attention.use import use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.outputs import model_labels
@@ -314,8 +315,10 @@ def test_run_without_sift_is_the_plain_loop_bit_for_bit(tmp_path, monkeypatch):
         session.plan.files, session.plan.task, from_scratch=True, head_dropout=None, seed=recipe.train.seed, quiet=True
     )
 
+    use_attention(model, session.paths.attention)
+
     def task_loss(model, batch):
-        names = ("input_ids", "token_type_ids", "attention_mask")
+        names = ("input_ids", "token_type_ids", "lengths", "seeds")
         logits = model(**{name: batch[name] for name in names}).logits
         return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum"), {}
 

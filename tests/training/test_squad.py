@@ -81,12 +81,22 @@ def test_loss_does_not_depend_on_padding(windows, model, left):
 def test_logits_of_a_window_leave_its_padding_out(windows, model, left):
     _, split = windows
     indices = np.argsort(split.lengths())[[0, -1]]
-    batch = collator(left)(split, indices)
+    collector = HEAD.collector(split, left=left, executor=None)
     with torch.inference_mode():
-        for index, ours in zip(indices, HEAD.sequences(HEAD.outputs(model, batch), split.lengths()[indices], left), strict=True):
+        collector.add(indices, HEAD.outputs(model, collator(left)(split, indices)).numpy())
+        for index in indices:
+            ours = collector.logits[int(index)]
             plain = model(input_ids=torch.from_numpy(split.example(index)[0].astype(np.int64))[None])
             theirs = torch.stack([plain.start_logits[0], plain.end_logits[0]], dim=1)
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+def assess(logits, split, examples, head=HEAD):
+    """What the head makes of the logits of each window, (tokens, 2)."""
+    collector = head.collector(split, left=False, executor=None)
+    for window, one in enumerate(logits):
+        collector.add(np.array([window]), one[None])
+    return head.assess(collector.merged([collector.collected()]), split, examples)
 
 
 def perfect_logits(split, answered=10.0, null=0.0):
@@ -102,7 +112,7 @@ def perfect_logits(split, answered=10.0, null=0.0):
 
 def test_perfect_logits_give_perfect_scores_and_a_threshold_that_separates(windows):
     examples, split = windows
-    assessment = HEAD.assess(perfect_logits(split), split, examples)
+    assessment = assess(perfect_logits(split), split, examples)
     assert set(assessment.scores.values()) == {100.0}
     assert list(assessment.scores) == [
         "f1",
@@ -124,7 +134,7 @@ def test_scores_are_those_of_the_written_predictions(windows, model):
     """Random logits: what predictions.json is scored with by the official metric is what the run says."""
     examples, split = windows
     rng = np.random.default_rng(0)
-    assessment = HEAD.assess([rng.normal(size=(n, 2)).astype(np.float32) for n in split.lengths()], split, examples)
+    assessment = assess([rng.normal(size=(n, 2)).astype(np.float32) for n in split.lengths()], split, examples)
     gold = {key: [text for text, _ in answers] for key, answers in zip(examples.ids, examples.labels, strict=True)}
     official = squad.scores(assessment.files["predictions.json"], gold)
     assert {name: assessment.scores[name] for name in official} == official
@@ -138,8 +148,8 @@ def test_model_that_has_a_threshold_uses_it_and_no_other(windows):
     examples, split = windows
     rng = np.random.default_rng(0)
     logits = [one + rng.normal(size=one.shape).astype(np.float32) for one in perfect_logits(split)]
-    answered = replace(HEAD, threshold=1e6).assess(logits, split, examples)
-    silent = replace(HEAD, threshold=-1e6).assess(logits, split, examples)
+    answered = assess(logits, split, examples, replace(HEAD, threshold=1e6))
+    silent = assess(logits, split, examples, replace(HEAD, threshold=-1e6))
     assert all(answered.files["predictions.json"].values()) and not any(silent.files["predictions.json"].values())
     assert answered.scores["best_f1"] == silent.scores["best_f1"] > max(answered.scores["f1"], silent.scores["f1"])
 
@@ -147,7 +157,7 @@ def test_model_that_has_a_threshold_uses_it_and_no_other(windows):
 def test_logits_that_are_not_finite_are_an_error(windows):
     examples, split = windows
     with pytest.raises(NotFiniteError, match="expected finite logits"):
-        HEAD.assess([np.full((n, 2), np.nan, dtype=np.float32) for n in split.lengths()], split, examples)
+        assess([np.full((n, 2), np.nan, dtype=np.float32) for n in split.lengths()], split, examples)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from debft.data.sources.decoding import not_utf8
+from debft.data.sources.progress import BLOCK, reading
 from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError
 
@@ -18,64 +19,98 @@ Header = tuple[str, ...] | Callable[[list[str]], tuple[str, ...] | None]
 
 
 def read_tsv(path: Path, text: str, header: Header | None) -> DataTable:
-    """Read TSV, without quoting and without NA guessing."""
+    """Read TSV, without quoting and without NA guessing. What is wrong with a row is looked for only where there is something."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
-    rows = [(number, not_utf8(line) or line.split("\t")) for number, line in enumerate(lines, start=1)]
-    return _from_rows(path, rows, header, "tab-separated columns")
+    is_utf8 = not_utf8(text) is None
+    names, begin = _header(path, _fields(lines[0]) if lines else None, 1, header)
+    tabs, again, lines = len(names) - 1, "\t".join(names), lines[begin:]
+    odd = {
+        row
+        for row, line in enumerate(lines)
+        if line.count("\t") != tabs or line == again or not (is_utf8 or not_utf8(line) is None)
+    }
+    unread = tuple((begin + 1 + row, _wrong(_fields(lines[row]), names, "tab-separated columns")) for row in sorted(odd))
+    numbers = range(begin + 1, begin + 1 + len(lines))
+    if odd:
+        numbers = [number for row, number in enumerate(numbers) if row not in odd]
+        lines = [line for row, line in enumerate(lines) if row not in odd]
+    columns: list[list[str]] = [[] for _ in names]
+    with reading(len(lines)) as progress:
+        for start in range(0, len(lines), BLOCK):
+            cells = "\t".join(lines[start : start + BLOCK]).split("\t")
+            for place, column in enumerate(columns):
+                column += cells[place :: len(names)]
+            progress.advance(len(cells) // len(names), path.name)
+    return DataTable(columns=_named(names, columns), path=str(path), lines=numbers, unread=unread)
+
+
+def _fields(line: str) -> list[str] | str:
+    """Return the fields of a line of TSV, or what is wrong with it."""
+    return not_utf8(line) or line.split("\t")
 
 
 def read_csv(path: Path, text: str, header: Header | None) -> DataTable:
     """Read CSV. Raises InputError for a quote that is still open at the end of its line: which rows it swallows cannot be known."""
     csv.field_size_limit(2**31 - 1)  # its default of 131,072 characters is not meant here
     reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+    is_utf8, num_lines = not_utf8(text) is None, text.count("\n")
     rows: list[tuple[int, list[str] | str]] = []
-    while True:
-        start = reader.line_num + 1
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            lone = str(error).startswith("new-line character")
-            what = "expected CSV, got " + ("\\r outside quotes" if lone else f"{error}; is a quote left open?")
-            if reader.line_num > start or "end of data" in what:
-                raise InputError(f"{path}:{start}: {what}") from None
-            rows.append((start, what))
-            continue
-        if row is None:
-            return _from_rows(path, rows, header, "columns")
-        if row:
-            rows.append((start, not_utf8(",".join(row)) or row))
+    with reading(num_lines) as progress:
+        while True:
+            start = reader.line_num + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                lone = str(error).startswith("new-line character")
+                what = "expected CSV, got " + ("\\r outside quotes" if lone else f"{error}; is a quote left open?")
+                if reader.line_num > start or "end of data" in what:
+                    raise InputError(f"{path}:{start}: {what}") from None
+                rows.append((start, what))
+                continue
+            if row is None:
+                break
+            if row:
+                rows.append((start, row if is_utf8 else not_utf8(",".join(row)) or row))
+            if len(rows) % BLOCK == 0:
+                progress.advance(reader.line_num - progress.done, path.name)
+    return _from_rows(path, rows, header)
 
 
-def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Header | None, what: str) -> DataTable:
+def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Header | None) -> DataTable:
     """Make columns of rows, each the fields of a line or what is wrong with it; the first is the header unless that is given."""
-    header, rows = _header(path, rows, header)
+    line, first = rows[0] if rows else (1, None)
+    names, begin = _header(path, first, line, header)
     read: list[list[str]] = []
     lines, unread = [], []
-    for line, row in rows:
-        if isinstance(row, str):
-            unread.append((line, row))
-        elif len(row) != len(header):
-            unread.append((line, f"expected {len(header)} {what} ({', '.join(header[:6])}), got {len(row)}"))
-        elif tuple(row) == header:
-            unread.append((line, header_again(header)))
+    for line, row in rows[begin:]:
+        if (what := _wrong(row, names, "columns")) is not None:
+            unread.append((line, what))
         else:
             read.append(row)
             lines.append(line)
-    columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in header]
-    return DataTable(columns=_named(header, columns), path=str(path), lines=lines, unread=tuple(unread))
+    columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in names]
+    return DataTable(columns=_named(names, columns), path=str(path), lines=lines, unread=tuple(unread))
 
 
-def _header(path: Path, rows: list[tuple[int, list[str] | str]], header: Header | None) -> tuple[tuple[str, ...], list]:
-    """Return the names of the columns and the rows below them."""
+def _wrong(row: list[str] | str, names: tuple[str, ...], what: str) -> str | None:
+    """Return what is wrong with a row, None for one that is right. what: the columns, in the words of the format"""
+    if isinstance(row, str):
+        return row
+    if len(row) != len(names):
+        return f"expected {len(names)} {what} ({', '.join(names[:6])}), got {len(row)}"
+    return header_again(names) if tuple(row) == names else None
+
+
+def _header(path: Path, first: list[str] | str | None, line: int, header: Header | None) -> tuple[tuple[str, ...], int]:
+    """Return the names of the columns, and 1 where the first row, which is in `line`, is the header and none of the rows."""
     if callable(header):
-        header = header(rows[0][1]) if rows and isinstance(rows[0][1], list) else None
+        header = header(first) if isinstance(first, list) else None
     if header is not None:
-        return header, rows[1:] if rows and rows[0][1] == list(header) else rows
-    if not rows:
+        return header, int(first == list(header))
+    if first is None:
         raise InputError(f"{path}: expected a header line, got an empty file")
-    line, first = rows[0]
     if isinstance(first, str):
         raise InputError(f"{path}:{line}: {first}")
     if not any(name.strip() for name in first):
@@ -86,7 +121,7 @@ def _header(path: Path, rows: list[tuple[int, list[str] | str]], header: Header 
     separator = next((mark for mark in (";", "\t") if len(first) == 1 and mark in first[0]), None)
     if separator is not None and path.suffix == ".csv":
         raise InputError(f"{path}:{line}: expected commas between the columns, got {separator!r}; save it with commas, or as .tsv")
-    return tuple(first), rows[1:]
+    return tuple(first), 1
 
 
 def _named(header: tuple[str, ...], columns: list[list[str]]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from debft.data.sources import squad_json
 from debft.data.sources.decoding import line_of_escaped_byte, not_utf8
+from debft.data.sources.progress import BLOCK, reading
 from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError, one_of, shown
 
@@ -16,8 +17,15 @@ ROWS_UNDER = ("data", "rows", "examples", "instances", "items", "records")  # wh
 
 def read_jsonl(path: Path, text: str) -> DataTable:
     """Read one JSON object per line; blank lines do not count."""
-    lines = enumerate(text.split("\n"), start=1)
-    return _from_objects(path, [(number, not_utf8(line) or _object(line)) for number, line in lines if line.strip()])
+    lines, rows = text.split("\n"), []
+    is_utf8 = not_utf8(text) is None
+    with reading(len(lines)) as progress:
+        for start in range(0, len(lines), BLOCK):
+            block = lines[start : start + BLOCK]
+            numbered = ((number, line) for number, line in enumerate(block, start=start + 1) if line.strip())
+            rows += [(number, _object(line) if is_utf8 else not_utf8(line) or _object(line)) for number, line in numbered]
+            progress.advance(len(block), path.name)
+    return _from_objects(path, rows)
 
 
 class _TwiceError(Exception):

@@ -27,7 +27,8 @@ from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
 from debft.models.json_files import read_json
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
-_APART = "\U0010fffe"
+_Piece = ModelProto.SentencePiece
+APART = "\U0010fffe"
 _JAMO_LEADING, _JAMO_VOWEL, _JAMO_TRAILING = r"\x{1100}-\x{1112}", r"\x{1161}-\x{1175}", r"\x{11a8}-\x{11c2}"
 
 
@@ -51,27 +52,28 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
 
     Raises InputError where the file is no SentencePiece unigram model or lacks the special pieces of the type.
     """
-    proto = _read(path, kind)
+    proto, stored = _read(path, kind)
     _check_settings(path, FAMILIES[kind])
-    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
-    controls = [piece.piece for piece in proto.pieces if piece.type in (piece.CONTROL, piece.UNKNOWN)]
+    pieces = [(name, score) for name, score, _ in stored]
+    controls = [name for name, _, piece_type in stored if piece_type in (_Piece.CONTROL, _Piece.UNKNOWN)]
     unknown = proto.trainer_spec.unk_id
     settings = _settings(path)
     lower = [normalizers.Lowercase()] if settings.get("do_lower_case") else []
-    steps = lower + _normalizer_steps(proto.normalizer_spec)
+    steps = lower + normalizer_steps(proto.normalizer_spec)
     if kind == "xlm-roberta":  # fairseq's dictionary puts four of its own in place of the first three
         pieces = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")] + pieces[3:]
         controls, unknown = [*controls, "<pad>"], 3
     if kind == "xlnet":
         pieces = [(_without_digit_comma(piece), score) for piece, score in pieces]
-        steps = _xlnet_steps(keep_accents=settings.get("keep_accents", False)) + steps
+        steps = xlnet_steps(keep_accents=settings.get("keep_accents", False)) + steps
     backend = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=proto.trainer_spec.byte_fallback))
     backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = _pre_tokenizer(proto, controls)
+    ordinary = [name for name, _, piece_type in stored if piece_type == _Piece.NORMAL]
+    backend.pre_tokenizer = _pre_tokenizer(proto.normalizer_spec, controls, ordinary)
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return _finish(backend, FAMILIES[kind], path.parent, own={piece.piece for piece in proto.pieces})
+    return _finish(backend, FAMILIES[kind], path.parent, own={name for name, _, _ in stored})
 
 
 def _byte_level_bpe(path: Path) -> Tokenizer:
@@ -155,43 +157,47 @@ def set_template(backend: Tokenizer, family: EncoderFamily) -> None:
     )
 
 
-def _read(path: Path, kind: str) -> ModelProto:
-    """Read a SentencePiece file. Raises InputError where it is no unigram model with the special pieces of the type."""
+def _read(path: Path, kind: str) -> tuple[ModelProto, list[tuple[str, float, int]]]:
+    """Read a SentencePiece file, and return it with the name, score and type of each piece, which are slow to ask it for.
+
+    Raises InputError where it is no unigram model with the special pieces of the type.
+    """
     proto = ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
         raise InputError(f"{path}: expected a SentencePiece model, got something else; copy {path.name} again") from None
     unigram = proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
-    present = {piece.piece for piece in proto.pieces}
+    stored = [(piece.piece, piece.score, piece.type) for piece in proto.pieces]
+    present = {name for name, _, _ in stored}
     needed = [token for token in FAMILIES[kind].needed() if kind != "xlm-roberta" or token != "<pad>"]  # that one is fairseq's
     absent = [token for token in needed if token not in present]
     if not unigram or absent:
         wrong = f"no piece {absent[0]}" if absent else "another model type"
         raise InputError(f"{path}: expected a SentencePiece unigram model with {', '.join(dict.fromkeys(needed))}, got {wrong}")
-    return proto
+    return proto, stored
 
 
-def _normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
+def normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
     """Return the steps that normalize a text as SentencePiece does with its character map and its handling of spaces."""
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         joinable, marks = _compositions()
         steps += [
             # A normalizer cannot insert at position 0, hence the Prepend and the two \A.
-            normalizers.Prepend(_APART),
-            normalizers.Replace(Regex(rf"(?<!\A{_APART})(?!\A)(?=[^\x20-\x7e]|[\x20-\x7e][{marks}])"), _APART),
+            normalizers.Prepend(APART),
+            normalizers.Replace(Regex(rf"(?<!\A{APART})(?!\A)(?=[^\x20-\x7e]|[\x20-\x7e][{marks}])"), APART),
             normalizers.Precompiled(spec.precompiled_charsmap),
             normalizers.Replace(Regex(joinable), ""),
             normalizers.NFC(),
-            normalizers.Replace(_APART, ""),
+            normalizers.Replace(APART, ""),
         ]
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex(r"^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     return steps
 
 
-def _xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
+def xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
     """Return what XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
     spaces, combining = _spaces_and_marks()
     steps = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
@@ -210,23 +216,21 @@ def _without_digit_comma(piece: str) -> str:
 
     Source: zihangdai/xlnet prepro_utils.py encode_pieces, which cuts the piece again after the fact.
     """
-    return f"{_APART}{piece}" if piece[-1:] == "," and piece[-2:-1].isdigit() else piece
+    return f"{APART}{piece}" if piece[-1:] == "," and piece[-2:-1].isdigit() else piece
 
 
-def _pre_tokenizer(proto, controls: list[str]) -> pre_tokenizers.PreTokenizer:
+def _pre_tokenizer(spec: NormalizerSpec, controls: list[str], ordinary: list[str]) -> pre_tokenizers.PreTokenizer:
     """Write `▁` for spaces, and cut a text inside what reads like a control piece.
 
-    SentencePiece never yields `[SEP]` for text, the Rust model would. The cut is where no piece crosses it, if there is
+    SentencePiece never yields `[SEP]` for text, the Rust model would. The cut is where no ordinary piece crosses it, if there is
     such a place.
     """
-    ordinary = [p.piece for p in proto.pieces if p.type == p.NORMAL]
-    cuts = []
+    cuts, in_pieces = [], "\n".join(ordinary)
     for control in controls:
-        places = range(len(control) - 1, 0, -1)
-        at = next((i for i in places if not any(control[i - 1 : i + 1] in o for o in ordinary)), 1)
+        at = next((i for i in range(len(control) - 1, 0, -1) if control[i - 1 : i + 1] not in in_pieces), 1)
         cuts.append(f"{re.escape(control[:at])}(?={re.escape(control[at:])})")
     metaspace = pre_tokenizers.Metaspace(
-        replacement="▁", prepend_scheme="always" if proto.normalizer_spec.add_dummy_prefix else "never", split=False
+        replacement="▁", prepend_scheme="always" if spec.add_dummy_prefix else "never", split=False
     )
     return pre_tokenizers.Sequence([metaspace, pre_tokenizers.Split(Regex("|".join(cuts)), behavior="merged_with_previous")])
 
@@ -239,27 +243,24 @@ def _compositions() -> tuple[str, str]:
     as its own mapping; precomposed beginnings are no rules. A character whose mapping is longer than one
     composes with nothing, which the look-around sees: there the separator is not next to it.
     """
-    sequences = set()
-    for code in _characters():
-        decomposed = unicodedata.normalize("NFD", chr(code))
-        if len(decomposed) > 1 and unicodedata.normalize("NFC", decomposed) == chr(code) and not 0xAC00 <= code < 0xD7A4:
-            sequences.add(decomposed)
+    decomposable = list(filter(unicodedata.decomposition, map(chr, range(0x110000))))  # without Hangul, which goes by rule
+    sequences = {d for c in decomposable if len(d := unicodedata.normalize("NFD", c)) > 1 and unicodedata.normalize("NFC", d) == c}
     seconds = {s[1] for s in sequences}
-    marks = _class(chr(c) for c in _characters() if unicodedata.normalize("NFKC", chr(c)) in seconds)
+    marks = _class(c for c in seconds.union(decomposable) if unicodedata.normalize("NFKC", c) in seconds)
     bases_of_tail = defaultdict(set)
     for sequence in sequences:
         bases_of_tail[sequence[1:]].add(sequence[0])
-    alone = rf"(?=[\x00-\x7f{_APART}]|\z)"
+    alone = rf"(?=[\x00-\x7f{APART}]|\z)"
     firsts = _class(s[0] for s in sequences) + _JAMO_LEADING
     pair_seconds = _class(s[1] for s in sequences if len(s) == 2) + _JAMO_VOWEL
     drops = [
-        rf"(?<={_APART}[{firsts}]){_APART}(?=[{pair_seconds}]{alone})",
-        rf"(?<={_APART}[{_JAMO_LEADING}]{_APART}[{_JAMO_VOWEL}]){_APART}(?=[{_JAMO_TRAILING}]{alone})",
+        rf"(?<={APART}[{firsts}]){APART}(?=[{pair_seconds}]{alone})",
+        rf"(?<={APART}[{_JAMO_LEADING}]{APART}[{_JAMO_VOWEL}]){APART}(?=[{_JAMO_TRAILING}]{alone})",
     ]
     for tail, bases in sorted(bases_of_tail.items()):
         if len(tail) > 1:
-            before = "".join(_APART + mark for mark in tail[:-1])
-            drops.append(rf"(?<={_APART}[{_class(bases)}]{before}){_APART}(?={tail[-1]}{alone})")
+            before = "".join(APART + mark for mark in tail[:-1])
+            drops.append(rf"(?<={APART}[{_class(bases)}]{before}){APART}(?={tail[-1]}{alone})")
     return "|".join(drops), marks
 
 

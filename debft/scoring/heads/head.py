@@ -4,6 +4,7 @@ Legend: B sequences in a batch, L its padded length, C outputs of the model.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.errors import NotFiniteError
+from debft.scoring.collecting import Collector
 from debft.scoring.metrics import by_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -52,13 +54,19 @@ class Head(Protocol):
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return how far the predictions of `outputs` are from those of `target`, summed over the sequences; SiFT adds it."""
 
-    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
-        """Return the logits of each sequence without its padding. lengths: tokens; left: the padding is in front."""
+    def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> Collector:
+        """Return what keeps of the outputs of the split what `assess` and `predict` take.
 
-    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
-        """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing."""
+        left: the padding is in front; executor: where it works while the model computes, None to work at once
+        """
 
-    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
+    def assess(self, outcome: Any, split: EncodedSplit, examples: Examples) -> Assessment:
+        """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing.
+
+        outcome: what the collector has of the whole split
+        """
+
+    def predict(self, outcome: Any, examples: Examples) -> list[dict[str, Any]]:
         """Return the predictions of unlabelled examples, one row each. Raises NotFiniteError as `assess`."""
 
 
@@ -82,11 +90,10 @@ def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return at_least_float32(model(**model_inputs(batch)).logits)
 
 
-def finite(logits: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the logits as they are. Raises NotFiniteError where any is NaN or infinite."""
-    if not all(np.isfinite(one).all() for one in logits):
+def check_finite(are_finite: bool) -> None:
+    """Raise NotFiniteError unless the logits of a split are."""
+    if not are_finite:
         raise NotFiniteError("expected finite logits, got NaN or infinity; train with a lower --learning-rate")
-    return logits
 
 
 def scores_in_percent(names: tuple[str, ...], predictions_N: np.ndarray, references_N: np.ndarray) -> dict[str, float]:

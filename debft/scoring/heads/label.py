@@ -3,6 +3,7 @@
 Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
-from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
+from debft.scoring.collecting import LogitsCollector
+from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits
 from debft.tasks import TextClassification
 
 
@@ -41,28 +43,32 @@ class LabelHead:
         """Return the cross-entropy of the probabilities that `target` gives, summed over the sequences."""
         return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=-1), reduction="sum")
 
-    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
-        """Return (C,) of each sequence."""
-        return list(outputs.cpu().numpy())
+    def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
+        return LogitsCollector(len(split))
 
-    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
-        """Score by the task's order of labels: F1 is that of the task's label 1 whatever the model calls its outputs."""
-        logits_NC, labels_N = np.stack(finite(logits)), split.labels_S
+    def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
+        """Score (N, C) logits by the task's order of labels: F1 is that of the task's label 1 whatever the outputs are called."""
+        check_finite(bool(np.isfinite(outcome).all()))
+        logits_NC, labels_N = outcome, split.labels_S
         of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
         scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
         rows = self._rows(logits_NC, examples, [self.labels[label] for label in labels_N])
         return Assessment(scores=scores, rows=rows)
 
-    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
-        return self._rows(np.stack(finite(logits)), examples, None)
+    def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
+        check_finite(bool(np.isfinite(outcome).all()))
+        return self._rows(outcome, examples, None)
 
     def _rows(self, logits_NC: np.ndarray, examples: Examples, labels: list[str] | None) -> list[dict[str, Any]]:
         """Return id, label (where `labels` is given), prediction and the probability of each label."""
+        probability_NC = probabilities(logits_NC)
         rows = []
-        for i, (identity, probability_C) in enumerate(zip(examples.ids, probabilities(logits_NC), strict=True)):
-            label = {} if labels is None else {"label": labels[i]}
-            scores = {name: round(float(p), 6) for name, p in zip(self.labels, probability_C, strict=True)}
-            rows.append({"id": identity, **label, "prediction": self.labels[probability_C.argmax()], "scores": scores})
+        columns = zip(examples.ids, probability_NC.argmax(axis=1).tolist(), probability_NC.tolist(), strict=True)
+        for i, (identity, best, probability_C) in enumerate(columns):
+            row = {"id": identity} if labels is None else {"id": identity, "label": labels[i]}
+            row["prediction"] = self.labels[best]
+            row["scores"] = {name: round(p, 6) for name, p in zip(self.labels, probability_C, strict=True)}
+            rows.append(row)
         return rows
 
 

@@ -3,6 +3,7 @@
 Legend: B sequences in a batch, N examples, each one sequence of its split.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
-from debft.scoring.heads.head import Assessment, finite, scores_in_percent, sequence_logits
+from debft.scoring.collecting import LogitsCollector
+from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits
 from debft.tasks import TextClassification
 
 
@@ -41,17 +43,19 @@ class ScoreHead:
         """Return half the squared difference of two scores: SiFT adds it in both directions, which makes it whole."""
         return torch.nn.functional.mse_loss(outputs, target, reduction="sum") / 2
 
-    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
-        """Return (1,) of each sequence."""
-        return list(outputs.cpu().numpy())
+    def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
+        return LogitsCollector(len(split))
 
-    def assess(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> Assessment:
-        scores_N = np.stack(finite(logits))[:, 0]
+    def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
+        """Score (N, 1) outputs."""
+        check_finite(bool(np.isfinite(outcome).all()))
+        scores_N = outcome[:, 0]
         scores = scores_in_percent(self.task.metrics, scores_N, split.labels_S)
         return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.labels_S.tolist()))
 
-    def predict(self, logits: list[np.ndarray], split: EncodedSplit, examples: Examples) -> list[dict[str, Any]]:
-        return self._rows(np.stack(finite(logits))[:, 0], examples, None)
+    def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
+        check_finite(bool(np.isfinite(outcome).all()))
+        return self._rows(outcome[:, 0], examples, None)
 
     def _rows(self, scores_N: np.ndarray, examples: Examples, labels: list[float] | None) -> list[dict[str, Any]]:
         """Return id, label (where `labels` is given), prediction, and the score again where a classification has its own."""

@@ -4,6 +4,7 @@ Legend: B windows in a batch, L its padded length, N questions.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
 from debft.scoring import spans
-from debft.scoring.heads.head import Assessment, at_least_float32, finite, model_inputs
+from debft.scoring.collecting import SpanCollector
+from debft.scoring.heads.head import Assessment, at_least_float32, check_finite, model_inputs
 from debft.scoring.metrics import squad
-from debft.scoring.spans import DecodedAnswer
+from debft.scoring.spans import BestSpans, DecodedAnswer
 from debft.tasks import QuestionAnswering
 
 
@@ -55,14 +57,15 @@ class SpanHead:
         """Return the mean over start and end of the cross-entropy over the positions, summed over the windows."""
         return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=1), reduction="sum") / 2
 
-    def sequences(self, outputs: torch.Tensor, lengths: np.ndarray, left: bool) -> list[np.ndarray]:
-        """Return (length, 2) of each window."""
-        rows = outputs.cpu().numpy()
-        return [row[-length:] if left else row[:length] for row, length in zip(rows, lengths, strict=True)]
+    def collector(self, split: EncodedWindows, *, left: bool, executor: Executor | None) -> SpanCollector:
+        config = self.config
+        return SpanCollector(
+            split, left=left, max_answer_length=config.max_answer_length, n_best_size=config.n_best_size, executor=executor
+        )
 
-    def assess(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> Assessment:
+    def assess(self, outcome: BestSpans | None, split: EncodedWindows, examples: Examples) -> Assessment:
         """Score the answers by the official metrics, and write them as the official scorer reads them."""
-        answers = self._decode(logits, split, examples)
+        answers = self._answers(outcome, examples)
         gold = [tuple(text for text, _ in pairs) for pairs in examples.labels]
         threshold, best, settings = self.threshold, {}, {}
         if self.task.unanswerable:
@@ -81,20 +84,14 @@ class SpanHead:
             settings=settings,
         )
 
-    def predict(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[dict[str, Any]]:
-        answers = self._decode(logits, split, examples)
+    def predict(self, outcome: BestSpans | None, examples: Examples) -> list[dict[str, Any]]:
+        answers = self._answers(outcome, examples)
         return self._rows(answers, self._texts(answers, self.threshold or 0.0), examples)
 
-    def _decode(self, logits: list[np.ndarray], split: EncodedWindows, examples: Examples) -> list[DecodedAnswer]:
-        windows = spans.Windows(offsets_T2=split.offsets_T2, ends_W=split.ends_S, cls_W=split.cls_W, question_W=split.question_W)
-        return spans.decode(
-            np.concatenate(finite(logits)),
-            windows,
-            [context for _, context in examples.texts],
-            with_null=self.task.unanswerable,
-            max_answer_length=self.config.max_answer_length,
-            n_best_size=self.config.n_best_size,
-        )
+    def _answers(self, outcome: BestSpans | None, examples: Examples) -> list[DecodedAnswer]:
+        """Return the answer of each question. outcome: the best spans, None where logits were not finite."""
+        check_finite(outcome is not None)
+        return spans.answers(outcome, [context for _, context in examples.texts], with_null=self.task.unanswerable)
 
     def _texts(self, answers: list[DecodedAnswer], threshold: float | None) -> list[str]:
         """Return the text that answers each question, '' where none does."""
@@ -105,7 +102,7 @@ class SpanHead:
         """Return id, prediction with its characters in the context (null where there is none), probabilities."""
         rows = []
         for identity, answer, text in zip(examples.ids, answers, texts, strict=True):
-            scores = {"answer": round(answer.n_best[0].probability, 6) if answer.n_best else 0.0}
+            scores = {"answer": round(answer.probabilities[0], 6) if answer.probabilities else 0.0}
             if self.task.unanswerable:
                 scores["no_answer"] = round(spans.no_answer_probability(answer.no_answer_score), 6)
             best = _span_row(answer.n_best[0]) if text else {}
@@ -145,6 +142,8 @@ def official_files(texts: dict[str, str], answers: list[DecodedAnswer], *, unans
 
 def _span_row(span: spans.Span) -> dict[str, Any]:
     """Return a span as JSON, without the space at its edge that a token of nothing else leaves."""
-    text = span.text.strip()
-    start = span.start + len(span.text) - len(span.text.lstrip())
-    return {"text": text, "start": start, "end": start + len(text), "score": span.score, "probability": span.probability}
+    text, start, end, score, probability = span
+    if (stripped := text.strip()) != text:
+        start += len(text) - len(text.lstrip())
+        end = start + len(stripped)
+    return {"text": stripped, "start": start, "end": end, "score": score, "probability": probability}
