@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 from gpu_parts import Bench, PartFailed
 
 # What each process runs, so that none is much longer than the others. Every test belongs to one of them.
-KERNELS, MODELS = (f"tests/models/attention/test_{name}.py" for name in ("triton", "exactness"))
+KERNELS, MODELS, DROPOUT = (f"tests/models/attention/test_{name}.py" for name in ("triton", "exactness", "dropout"))
 RUNS = "tests/training/test_on_gpu.py"
 TESTS = {
-    "kernels": (KERNELS,),
+    "kernels": (KERNELS, DROPOUT),
     "models for classes": (MODELS, "-k", "classes"),
     "models for spans": (MODELS, "-k", "not classes"),
     "resumed runs": (RUNS, "-k", "resumed_run"),
