@@ -51,6 +51,10 @@ class EncodedSplit:
         """Return the tokens of each sequence, (S,)."""
         return np.diff(self.ends_S, prepend=0)
 
+    def lengths_of(self, indices: np.ndarray) -> np.ndarray:
+        """Return the tokens of some sequences."""
+        return self.ends_S[indices] - np.where(indices > 0, self.ends_S[indices - 1], 0)
+
     def example(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (token ids, token types) of one sequence."""
         start = self.ends_S[index - 1] if index else 0
