@@ -4,14 +4,14 @@
 
 Every part prints one line when it ends, with its seconds; one that fails says why, and the others go on:
 
-1  versions and the card
+1  versions and the card; the tests marked `gpu`, in a few processes
 2  MNLI on demo rows in fp32, bf16 and fp16 learns: a score near chance fails; in fp32 the first losses are those of the CPU
 3  the same run twice, and one that is stopped and resumed: how many tensors differ, and by how much; with deterministic kernels,
    and on a CPU, any difference fails
 4  SiFT and SQuAD 2.0 on demo rows in bf16; an epoch of MNLI and of SQuAD 2.0 on the real rows, with random weights
 5  debft beside transformers, step by step: the rows of `speed.py`, whose table is printed last; nothing else runs meanwhile
 
-Parts 2 to 4 are not timed and run side by side. Runs and logs stay in --out.
+Parts 1 to 4 are not timed and run side by side. Runs and logs stay in --out.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from gpu_parts import FULL, SMALL, Bench
+from gpu_tests import TESTS, run_tests
 from speed import NEEDED
 
 # An accuracy or F1 in percent that chance does not give: three labels, and a third of the questions without an answer.
@@ -48,8 +49,9 @@ class Part:
 
 
 def side_by_side(bench: Bench) -> list[Part]:
-    """Parts 2 to 4."""
+    """Parts 1 to 4 but for the versions."""
     size = bench.size
+    tests = [Part(f"1 tests of {name}", partial(run_tests, bench, name)) for name in TESTS]
     learns = [
         Part(f"2 demo MNLI, {precision}", partial(bench.learns, f"mnli-{precision}", "mnli", size.learning, precision, LEARNED))
         for precision in ("fp32", "bf16", "fp16")
@@ -68,7 +70,7 @@ def side_by_side(bench: Bench) -> list[Part]:
         Part(f"4 real {name}, bf16", partial(bench.real, f"real-{task}", task, folder))
         for name, task, folder in (("SQuAD 2.0", "squad2", "squad2"), ("MNLI", "mnli", ""))
     ]
-    return [*real, *repeats, *learns, *others]  # the longest first
+    return [*tests, *real, *repeats, *learns, *others]  # the longest first
 
 
 def alone(bench: Bench) -> list[Part]:

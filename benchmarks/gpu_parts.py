@@ -43,7 +43,7 @@ class Size:
     judged: bool
 
 
-FULL = Size(learning=300, compared=100, seconds=(130.0, 470.0), rows_seconds=270.0, judged=True)
+FULL = Size(learning=300, compared=100, seconds=(180.0, 470.0), rows_seconds=220.0, judged=True)
 SMALL = Size(learning=12, compared=30, seconds=(900.0, 1500.0), rows_seconds=600.0, judged=False)
 
 

@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: no network, a cache of its own, tiny models, real text where it lies."""
 
+import importlib.util
 import json
 import os
 import random
@@ -32,7 +33,6 @@ OUTPUT = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GIT
 for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
 
-import hypothesis
 import processes
 import pytest
 
@@ -41,11 +41,14 @@ from debft.data.sources import demo
 from debft.data.sources.table import DataTable
 from debft.tasks import TASKS
 
-# The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
-hypothesis.settings.register_profile(
-    "debft", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("debft")
+if importlib.util.find_spec("hypothesis"):  # the tests for a GPU do without it
+    import hypothesis
+
+    # The same examples everywhere, and no limit on the time of one: a busy machine would fail it.
+    hypothesis.settings.register_profile(
+        "debft", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("debft")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

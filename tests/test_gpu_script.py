@@ -145,4 +145,39 @@ def test_exit_code_tells_whether_a_part_failed(scripts, tmp_path, monkeypatch, c
 def test_every_part_can_be_asked_for(scripts, bench):
     gpu, _ = scripts
     names = [part.name for part in (*gpu.side_by_side(bench), *gpu.alone(bench))]
-    assert len(set(names)) == len(names) and {name[0] for name in names} == {"2", "3", "4", "5"}
+    assert len(set(names)) == len(names) and {name[0] for name in names} == {"1", "2", "3", "4", "5"}
+
+
+def test_every_test_for_a_gpu_is_run_by_the_script(scripts):
+    import gpu_tests
+
+    tests = Path(__file__).parent
+    texts = {path: path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py") if path != Path(__file__)}
+    marked = {path for path, text in texts.items() if "mark.gpu" in text or "import DEVICES" in text}
+    run = {BENCHMARKS.parent / word for words in gpu_tests.TESTS.values() for word in words if word.endswith(".py")}
+    assert marked == run
+
+
+REPORT = """<testsuites><testsuite><testcase name="a"><properties><property name="losses differ" value="by 1e-07"/></properties>
+</testcase><testcase name="b"/><testcase name="c"><skipped message="Skipped: needs a GPU"/></testcase>{}</testsuite></testsuites>"""
+
+
+def test_tests_for_a_gpu_say_how_many_passed_why_some_did_not_run_and_what_they_measured(scripts, tmp_path):
+    import gpu_tests
+
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT.format(""))
+    assert gpu_tests.summary(report) == "2 passed, 1 skipped (needs a GPU); losses differ by 1e-07"
+
+
+def test_tests_for_a_gpu_that_fail_are_named(scripts, bench, monkeypatch):
+    import gpu_tests
+
+    def process(name, *command, **_):
+        report = next(Path(word.partition("=")[2]) for word in command if str(word).startswith("--junitxml"))
+        report.write_text(REPORT.format('<testcase name="d[cuda]"><failure/></testcase>'))
+        raise gpu_tests.PartFailed("expected exit code 0, got 1")
+
+    monkeypatch.setattr(bench, "process", process)
+    with pytest.raises(gpu_tests.PartFailed, match=r"^d\[cuda\]; see tests kernels.out$"):
+        gpu_tests.run_tests(bench, "kernels")

@@ -27,12 +27,14 @@ class NoiseSeeds:
     step: the seed of the optimizer step.
     examples_B: the number of each example in its split.
     places_B: the place of each example in the step, the longest first; None where it is not known.
+    lengths_S: the tokens of all examples of the step, in the order of their places; None where they are not known.
     forward_pass: tells the forward passes of one step apart, where a loss does several.
     """
 
     step: int
     examples_B: np.ndarray
     places_B: np.ndarray | None = None
+    lengths_S: np.ndarray | None = None
     forward_pass: int = 0
 
 

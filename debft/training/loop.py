@@ -127,7 +127,7 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     for number, (batch, weight) in enumerate(zip(batches, weights, strict=True), start=1):
         last = number == len(batches)
         with nullcontext() if last else accelerator.no_sync(model):
-            loss, parts = loss_fn(model, collate(split, batch) | _noise(seed, batch, indices, accelerator.device))
+            loss, parts = loss_fn(model, collate(split, batch) | _noise(seed, batch, indices, split, accelerator.device))
             # DistributedDataParallel averages over the processes, hence the factor.
             accelerator.backward(loss * (weight * world / len(indices)))
         for name, value in {"loss": loss.detach(), **parts}.items():
@@ -136,7 +136,7 @@ def _backward(accelerator, model, split, batches, indices, collate, loss_fn, see
     return dict(zip(sums, reduced, strict=True))
 
 
-def _noise(seed: int, examples_B: np.ndarray, indices: np.ndarray, device: torch.device) -> Batch:
+def _noise(seed: int, examples_B: np.ndarray, indices: np.ndarray, split: EncodedSplit, device: torch.device) -> Batch:
     """Return what the random numbers of a batch are drawn from: `noise_seed`, (B,) int64, for a loss, `seeds` for the model.
 
     indices: all examples of the step
@@ -144,5 +144,10 @@ def _noise(seed: int, examples_B: np.ndarray, indices: np.ndarray, device: torch
     seeds_B = torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1))
     return {
         "noise_seed": seeds_B.to(device, non_blocking=True),
-        "seeds": NoiseSeeds(step=seed, examples_B=examples_B.astype(np.int64), places_B=places_in_step(examples_B, indices)),
+        "seeds": NoiseSeeds(
+            step=seed,
+            examples_B=examples_B.astype(np.int64),
+            places_B=places_in_step(examples_B, indices),
+            lengths_S=split.lengths_of(indices),
+        ),
     }

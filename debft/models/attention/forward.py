@@ -123,14 +123,14 @@ def _embed(model, backend: Backend, input_ids, lengths, token_type_ids, seeds) -
 
 
 def _masks(model, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
-    """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, torch's on a GPU or without seeds."""
+    """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, of the step on a GPU."""
     if not model.training:
         return NoMasks()
     dtype = model.deberta.embeddings.LayerNorm.weight.dtype
     if backend.drops_in_kernel:
         return KernelMasks(layout=layout, dtype=dtype, seeds=seeds)
     if seeds is None or layout.device.type != "cpu":
-        return DeviceMasks(layout=layout, dtype=dtype)
+        return DeviceMasks(layout=layout, dtype=dtype, seeds=seeds)
     return ExampleMasks(seeds=seeds, layout=layout, dtype=dtype)
 
 

@@ -5,13 +5,14 @@ resumed run drop the same numbers. numpy's generator draws them many times faste
 number is dropped where 16 random bits are below a threshold, so the rate is a multiple of 1 / 65,536 (0.1 becomes 6,554 / 65,536 =
 0.100006); what is kept is divided by what that rate leaves, so the expectation is exact.
 
-On a GPU torch's own generator draws, which `optimizer_steps` seeds for each step and process.
+On a GPU torch draws; DeviceMasks says from what.
 
 Legend: T tokens of the stream, H hidden size, N heads, n sequences of a group, L its padded length, B sequences.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from debft.models.attention.layout import Layout
 VALUES = 1 << 16  # of 16 random bits
 # Generators that belong to no layer: of the embeddings, of the convolution behind the first layer, of the head.
 EMBEDDINGS, CONVOLUTION, HEAD = -1, -2, -3
+OF_POSITIONS = 3  # the draw of relative positions, on a GPU
 ALL_EXAMPLES = (1 << 63) - 1  # stands for the number of an example where all of them share a mask
 
 
@@ -123,63 +125,91 @@ class ExampleMasks:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceMasks:
-    """Masks of torch's generator on the device of the batch: another micro-batch draws others."""
+    """Masks that are drawn on the device of the batch.
+
+    Those of tokens and sequences are parts of one mask of the whole optimizer step, from a generator of its own, so that neither
+    micro-batches nor processes change them; a GPU of another model draws others. Those of attention come from torch's generator,
+    and another micro-batch draws others.
+
+    seeds: of the step; None draws everything from torch's generator.
+    """
 
     layout: Layout
     dtype: torch.dtype
+    seeds: NoiseSeeds | None = None
 
     def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
-        """Return a mask (T, width), or (B, width) without `per_token`."""
-        lengths = self.layout.lengths_B
-        return self._mask((int(lengths.sum()) if per_token else len(lengths), width), rate)
+        """Return a mask (T, width), or (B, width) without `per_token`. number, draw: tell the masks of a pass apart."""
+        if self.seeds is None or self.seeds.lengths_S is None:
+            lengths = self.layout.lengths_B
+            return self._mask((int(lengths.sum()) if per_token else len(lengths), width), rate)
+        lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
+        rows = int(lengths_S.sum()) if per_token else len(lengths_S)
+        own = self._own_tokens if per_token else _rows_at(places_B, self.layout.device)
+        return self._mask((rows, width), rate, (number, draw), own)
 
     def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
         """Return the mask (num_rows, width) of the relative positions, which all sequences share."""
-        return self._mask((num_rows, width), rate)
+        return self._mask((num_rows, width), rate, (layer, OF_POSITIONS))
 
     def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
         """Return the masks of a whole layer. rates: of attention, attention_output and output."""
-        squares = [(num_heads, len(g.lengths_n), g.length, g.length) for g in self.layout.groups]
         return LayerMasks(
-            attention=tuple(self._mask(square, rates[0]) for square in squares) if rates[0] else None,
-            attention_output=self.rows(layer, width, rates[1]),
-            output=self.rows(layer, width, rates[2]),
+            attention=self._attention(layer, num_heads, rates[0]) if rates[0] else None,
+            attention_output=self.rows(layer, width, rates[1], draw=1),
+            output=self.rows(layer, width, rates[2], draw=2),
         )
 
     cls_layer = ExampleMasks.cls_layer
 
-    def _mask(self, shape: tuple[int, ...], rate: float) -> torch.Tensor | None:
+    def _attention(self, layer: int, num_heads: int, rate: float) -> tuple[torch.Tensor, ...] | KernelDropout:
+        groups = self.layout.groups
+        return tuple(self._mask((num_heads, len(group.lengths_n), group.length, group.length), rate) for group in groups)
+
+    @cached_property
+    def _own_tokens(self) -> torch.Tensor | slice:
+        """Return where the tokens of the batch lie among those of the step."""
+        lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
+        starts_S = np.cumsum(lengths_S) - lengths_S
+        own_T = np.concatenate([starts_S[place] + np.arange(lengths_S[place]) for place in places_B])
+        return _rows_at(own_T, self.layout.device)
+
+    def _mask(self, shape: tuple[int, ...], rate: float, key: tuple[int, ...] = (), own: torch.Tensor | slice = slice(None)):
+        """Return the rows `own` of a mask, drawn by the generator of the step that has this key, or by torch's own without one."""
         if rate == 0.0:
             return None
-        kept = torch.empty(shape, dtype=self.dtype, device=self.layout.device).bernoulli_(1.0 - rate)
-        return kept.div_(1.0 - rate) if rate < 1.0 else kept
+        generator = None
+        if key and self.seeds is not None:
+            generator = torch.Generator(self.layout.device).manual_seed(_seed_of(self.seeds, key))
+        kept = torch.empty(shape, dtype=torch.bool, device=self.layout.device).bernoulli_(1.0 - rate, generator=generator)
+        mask = kept[own].to(self.dtype)
+        return mask.div_(1.0 - rate) if rate < 1.0 else mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelMasks(DeviceMasks):
-    """Masks on a device whose kernels draw those of attention, from a seed that is the same however the step is cut.
+    """Masks on a device whose kernels draw those of attention, from a seed that is the same however the step is cut."""
 
-    seeds: of the step; None draws a seed from torch's generator.
-    """
-
-    seeds: NoiseSeeds | None = None
-
-    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
-        """Return the masks of a whole layer. rates: of attention, attention_output and output."""
-        return LayerMasks(
-            attention=KernelDropout(rate=rates[0], seed=self._seed(layer, num_heads)) if rates[0] else None,
-            attention_output=self.rows(layer, width, rates[1]),
-            output=self.rows(layer, width, rates[2]),
-        )
-
-    def _seed(self, layer: int, num_heads: int) -> torch.Tensor:
+    def _attention(self, layer: int, num_heads: int, rate: float) -> KernelDropout:
         device = self.layout.device
         if self.seeds is None:
-            return torch.randint(1 << 62, (1,), device=device)
-        key = np.random.SeedSequence((self.seeds.step, self.seeds.forward_pass, layer))
+            return KernelDropout(rate=rate, seed=torch.randint(1 << 62, (1,), device=device))
         first = 0 if self.seeds.places_B is None else int(self.seeds.places_B[0])
-        seed = int(key.generate_state(1, np.uint64)[0] >> 2) + first * num_heads  # the kernels add the slot and the head
-        return torch.tensor([seed], device=device)
+        seed = _seed_of(self.seeds, (layer,)) + first * num_heads  # the kernels add the slot and the head
+        return KernelDropout(rate=rate, seed=torch.tensor([seed], device=device))
+
+
+def _seed_of(seeds: NoiseSeeds, key: tuple[int, ...]) -> int:
+    """Return 62 random bits for a mask of a forward pass."""
+    entropy = (seeds.step, seeds.forward_pass, *(part + 3 for part in key))
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 2)
+
+
+def _rows_at(places: np.ndarray, device: torch.device) -> torch.Tensor | slice:
+    """Return what selects these rows: a slice where they are neighbours, which copies nothing."""
+    if len(places) == places[-1] - places[0] + 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return torch.from_numpy(places).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
+from on_device import DEVICES, require_kernels
 from small_deberta import KINDS, QUICK, batch_of, build, is_real, run
 
 from debft.data.packing import NoiseSeeds
@@ -110,10 +111,41 @@ def test_masks_are_independent_over_a_hundred_million_draws():
     assert_independent(first[1:], first[:-1])
 
 
-def test_masks_of_torchs_generator_have_the_rate():
+def device_masks(*places: int, step: int = 1, forward_pass: int = 0) -> DeviceMasks:
+    """The masks, as on a GPU, of some of the 32 examples of a step."""
+    lengths_S, places_B = np.arange(232, 200, -1), np.array(places or range(32))
+    seeds = NoiseSeeds(step=step, examples_B=places_B, places_B=places_B, lengths_S=lengths_S, forward_pass=forward_pass)
+    return DeviceMasks(layout=layout_of(*lengths_S[places_B]), dtype=torch.float32, seeds=seeds)
+
+
+def test_masks_on_a_device_have_the_rate():
+    """2.7 million draws of the step's generators, and of torch's own."""
     torch.manual_seed(0)
-    masks = DeviceMasks(layout=layout_of(*[256] * 32), dtype=torch.float32)
-    assert_rate(masks.rows(EMBEDDINGS, 384, 0.1), 0.1)
+    assert_rate(device_masks().rows(EMBEDDINGS, 384, 0.1), 0.1)
+    assert_rate(DeviceMasks(layout=layout_of(*[256] * 32), dtype=torch.float32).rows(EMBEDDINGS, 384, 0.1), 0.1)
+
+
+def test_masks_on_a_device_do_not_depend_on_how_a_step_is_cut():
+    """Parts of a micro-batch, and of a process that holds every other example."""
+    ends = np.cumsum(np.arange(232, 200, -1))
+    for places in ((0, 1, 2), (3,), (1, 3, 5), (0, 31)):
+        tokens = np.concatenate([np.arange(ends[place] - (232 - place), ends[place]) for place in places])
+        part, whole = device_masks(*places), device_masks()
+        assert torch.equal(part.rows(EMBEDDINGS, 64, 0.1), whole.rows(EMBEDDINGS, 64, 0.1)[tokens])
+        assert torch.equal(part.rows(0, 64, 0.1, per_token=False), whole.rows(0, 64, 0.1, per_token=False)[list(places)])
+        assert torch.equal(part.positions(2, 16, 64, 0.1), whole.positions(2, 16, 64, 0.1))
+        assert torch.equal(part.layer(1, 2, 64, RATES).output, whole.layer(1, 2, 64, RATES).output[tokens])
+        of_cls = part.cls_layer(1, 2, 64, RATES).output, whole.cls_layer(1, 2, 64, RATES).output
+        assert torch.equal(of_cls[0], of_cls[1][list(places)])
+
+
+def test_masks_on_a_device_are_independent():
+    """0.4 million draws each."""
+    first = device_masks().rows(0, 64, 0.1, draw=1)
+    others = [device_masks().rows(number, 64, 0.1, draw=draw) for number, draw in ((0, 0), (0, 2), (1, 1), (EMBEDDINGS, 1))]
+    others += [device_masks(**more).rows(0, 64, 0.1, draw=1) for more in ({"step": 2}, {"forward_pass": 1})]
+    for other in others:
+        assert_independent(first, other)
 
 
 def test_evaluation_draws_no_masks():
@@ -158,6 +190,22 @@ def test_outputs_of_a_training_step_do_not_depend_on_how_it_is_cut(head, kind):
             examples = [(7, 3, 1_000_000, 0, 5)[row] for row in rows]
             for row, alone in zip(rows, outputs(model, part_of(batch, *rows), seeds_of(*examples)), strict=True):
                 assert torch.allclose(alone, whole[row], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("head", HEADS)
+def test_outputs_of_the_kernels_do_not_depend_on_how_a_step_is_cut(head, device, monkeypatch):
+    """All dropouts of the model, in Triton's interpreter where there is no GPU. float32: other blocks, other sums."""
+    device = require_kernels(device, monkeypatch)
+    model, batch = build(head, **QUICK | DROPOUT).train().to(device), batch_of(9, 8, 5, 1)
+    use_attention(model, "triton")
+    lengths_S = batch["lengths"].numpy()
+    with torch.no_grad():
+        whole = outputs(model, batch, NoiseSeeds(step=1, examples_B=lengths_S, places_B=np.arange(4), lengths_S=lengths_S))
+        for rows in ((0,), (1, 3)):
+            seeds = NoiseSeeds(step=1, examples_B=lengths_S[list(rows)], places_B=np.array(rows), lengths_S=lengths_S)
+            for row, alone in zip(rows, outputs(model, part_of(batch, *rows), seeds), strict=True):
+                assert torch.allclose(alone, whole[row], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
