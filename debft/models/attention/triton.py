@@ -81,6 +81,7 @@ def _table(rows_UH: torch.Tensor | None, num_heads: int) -> torch.Tensor | None:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # as in distances.py
 def _positions(used: Distances) -> "tuple[torch.Tensor, GradientBand]":
     """Return (the row of each distance from 1 - L to L - 1, int32; what keeps the backward pass from adding by atomics)."""
     from disentangled_flash.position import gradient_band
@@ -90,6 +91,7 @@ def _positions(used: Distances) -> "tuple[torch.Tensor, GradientBand]":
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _no_positions(longest: int, device: torch.device) -> tuple[torch.Tensor, None]:
     return torch.zeros(2 * longest - 1, dtype=torch.int32, device=device), None
 
