@@ -31,7 +31,7 @@ from pathlib import Path
 from speed_growth import measure_growth
 from speed_measure import ON_CPU, ON_GPU, SMALL, Setting, has_bf16, installed, measure
 from speed_rows import ROWS
-from speed_table import Line, table, write_section
+from speed_table import Line, remarks, table, write_section
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("mnli/train.tsv", "squad2/train-v2.0.json", "xnli/validation.en.tsv", "tokenizer/deberta-v3/spm.model")
@@ -65,8 +65,7 @@ def section(setting: Setting, lines: list[Line], growth: list[Line], seconds: fl
         f"{setting.threads} threads, {versions}; {time.strftime('%Y-%m-%d')}, {seconds:.0f} s.{half}",
         f"```\n$ python {' '.join(['benchmarks/speed.py', *sys.argv[1:]])}\n```",
     ]
-    parts += [table(lines)] if lines else []
-    parts += ["Training on more rows:", table(growth)] if growth else []
+    parts += [table([*lines, *growth]), *remarks([*lines, *growth])]
     return "\n\n".join(parts)
 
 
@@ -111,6 +110,7 @@ def main() -> None:
             "OMP_NUM_THREADS": str(options.threads),
             "DEBFT_CACHE": str(out.resolve() / "cache"),
             "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0"),  # Trainer would take all that there are
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         sys.path.insert(0, str(ROOT))
@@ -148,7 +148,7 @@ def _measure_all(options: argparse.Namespace, setting: Setting) -> tuple[list[Li
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         lines[name] = measure_growth(setting) if name == "growth" else measure(ROWS[name], setting)
-        print(table(lines[name]), flush=True)
+        print("\n".join([table(lines[name]), *remarks(lines[name])]), flush=True)
     growth = lines.pop("growth", [])
     return [one for of_row in lines.values() for one in of_row], growth
 

@@ -157,12 +157,14 @@ def evaluate_with_trainer(turns: Turns, job: Job) -> None:
     recipe = recipe_of(job)
     tokenizer, split, model = _prepared(job, recipe, "evals")
     card = job.contender.kind == CARD
-    rows = job.card_rows if card else len(split)
-    sequences = Sequences(split, tokenizer.model_input_names, recipe.text.max_seq_length if card else 0, rows)
+    lengths = split.lengths()
+    # B: longest first, as Trainer's grouping would have them, were there not too few rows for it.
+    order = np.arange(min(job.card_rows, len(split))) if card else np.argsort(-lengths, kind="stable")
+    sequences = Sequences(split, tokenizer.model_input_names, recipe.text.max_seq_length if card else 0, order)
     collate = CountingCollator(default_data_collator if card else DataCollatorWithPadding(tokenizer))
     trainer = Trainer(
         model=model,
-        args=_arguments(job, recipe, 8 if card else 64, 1),  # 8 is Trainer's default
+        args=_arguments(job, recipe, 8 if card else 64 if job.cuda else 16, 1),  # 8 is Trainer's default
         eval_dataset=sequences,
         processing_class=tokenizer,
         data_collator=collate,
@@ -175,7 +177,7 @@ def evaluate_with_trainer(turns: Turns, job: Job) -> None:
         trainer.evaluate()
         _, tokens, positions = (sum(column) for column in zip(*collate.sizes, strict=True))
         # What is padded to one length takes the same time whatever it holds: it is counted as rows of the mean length.
-        turns.step(examples=rows, tokens=rows * split.lengths().mean() if card else tokens, positions=positions)
+        turns.step(examples=len(order), tokens=len(order) * lengths.mean() if card else tokens, positions=positions)
 
 
 def _prepared(job: Job, recipe: Recipe, which: str):
@@ -245,7 +247,7 @@ def _arguments(job: Job, recipe: Recipe, micro: int, parts: int) -> TrainingArgu
         adam_epsilon=config.adam_epsilon,
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch" if card else "adamw_torch_fused",
-        train_sampling_strategy="random" if card else "group_by_length",
+        train_sampling_strategy="random",  # B brings its own order, see BatchesOfAlikeLength
         bf16=job.contender.precision == "bf16",
         seed=config.seed,
         save_strategy="no",
@@ -258,16 +260,17 @@ def _arguments(job: Job, recipe: Recipe, micro: int, parts: int) -> TrainingArgu
 
 
 class Sequences(torch.utils.data.Dataset):
-    """The sequences of an encoded split as Trainer takes them, padded to `length` where it is not 0."""
+    """The sequences of an encoded split as Trainer takes them, padded to `length` where it is not 0; all of them, or `order`."""
 
-    def __init__(self, split: EncodedSplit, names: list[str], length: int, rows: int | None = None) -> None:
+    def __init__(self, split: EncodedSplit, names: list[str], length: int, order: np.ndarray | None = None) -> None:
         self.split, self.names, self.length = split, names, length
-        self.rows = len(split) if rows is None else min(rows, len(split))
+        self.order = np.arange(len(split)) if order is None else order
 
     def __len__(self) -> int:
-        return self.rows
+        return len(self.order)
 
-    def __getitem__(self, index: int) -> dict[str, list[int] | int]:
+    def __getitem__(self, place: int) -> dict[str, list[int] | int]:
+        index = int(self.order[place])
         ids, types = self.split.example(index)
         columns = {"input_ids": ids, "token_type_ids": types, "attention_mask": np.ones_like(ids)}
         more = max(0, self.length - len(ids))

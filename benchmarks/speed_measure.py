@@ -13,6 +13,9 @@ from speed_rows import FLASH, FLASHDEBERTA, PRODUCTS, Contender, Job, Row, confi
 from speed_table import Line, line, with_ratios
 from speed_turns import Child, ContenderFailed, Order, Turn
 
+# Plain steps by floating-point operations: three forward passes, one backward pass to the input alone and one over two graphs.
+SIFT_WORK = 8 / 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -36,7 +39,7 @@ class Timing:
 
 
 ON_CPU = Timing(steps=1, card_steps=1, rounds=3, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=128, card_rows=32)
-ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=2000)
+ON_GPU = Timing(steps=15, card_steps=2, rounds=3, warm_up=15, lead=1, switched=1, card_parts=0, eval_rows=2000, card_rows=800)
 SMALL = Timing(steps=1, card_steps=1, rounds=1, warm_up=0, lead=0, switched=1, card_parts=1, eval_rows=16, card_rows=8)
 
 
@@ -138,6 +141,7 @@ def measure(row: Row, setting: Setting) -> list[Line]:
         children = start(row, together, setting, held)
         turns = take_turns(children, {one.name: order_of(one, row, timing) for one in together}, setting)
         children = {name: child for name, child in children.items() if name in turns}
+        attention = {name: child.attention() for name, child in children.items()}
         pairs = {}
         if row.in_full:
             switching = [one for one in them if one.kind != "debft" and one.name in children]
@@ -148,7 +152,8 @@ def measure(row: Row, setting: Setting) -> list[Line]:
         for name, without in paired.items():
             both = turns if setting.cuda else _beside_itself(row, setting, children, name, without)
             pairs[name] = list(zip(both.get(name, []), both.get(without.name, []), strict=False))
-    return _lines(row, setting, them, turns, pairs)
+    lines = _lines(row, setting, them, turns, pairs)
+    return with_ratios([replace(one, attention=attention[one.contender]) for one in lines])
 
 
 def _lines(
@@ -158,26 +163,25 @@ def _lines(
     if not measured:
         return []
     mean_tokens = mean_tokens_of(turns[measured[0].name])
-    flops_of_token = (2 if row.kind == "evaluate" else 6) * product_parameters(setting.config(row))
 
-    def floor(precision: str) -> float | None:
-        rates = [turn.flops / turn.seconds for turn in turns.get(f"products {precision}", [])]
-        return statistics.median(rates) / flops_of_token if rates else None
+    def floor(one: Contender) -> float | None:
+        """Return the real tokens a second of the products alone."""
+        per_parameter = 2 if row.kind == "evaluate" else 6 * SIFT_WORK if one.overrides.get("sift.weight") else 6
+        rates = [turn.flops / turn.seconds for turn in turns.get(f"products {one.precision}", [])]
+        return statistics.median(rates) / (per_parameter * product_parameters(setting.config(row))) if rates else None
 
-    return with_ratios(
-        [
-            line(
-                row.name,
-                one.name,
-                1 if row.kind == "evaluate" else setting.batch(row),
-                turns[one.name],
-                mean_tokens=mean_tokens,
-                floor=floor(one.precision),
-                without=pairs.get(one.name, []),
-            )
-            for one in measured
-        ]
-    )
+    return [
+        line(
+            row.name,
+            one.name,
+            None if row.kind == "evaluate" else setting.batch(row),
+            turns[one.name],
+            mean_tokens=mean_tokens,
+            floor=floor(one),
+            without=pairs.get(one.name, []),
+        )
+        for one in measured
+    ]
 
 
 def start(

@@ -7,17 +7,20 @@ from pathlib import Path
 from speed_turns import Turn
 
 BEGIN, END = "<!-- speed on {machine} -->", "<!-- end of speed on {machine} -->"
+NEXT = "<!-- speed on other machines -->"
 COLUMNS = (
     "row",
     "contender",
     "batch",
     "examples/s",
     "tokens/s",
+    "ms/step",
     "spread",
     "padding",
     "dropout",
     "optimizer",
     "peak GiB",
+    "of A",
     "of the floor",
     "x A",
     "x B",
@@ -29,20 +32,23 @@ GIB = 2**30
 class Line:
     """A contender in a row; None where a thing was not measured or there is nothing to compare with.
 
-    batch: sequences of a step
+    batch: sequences of a step, None of an evaluation
     tokens: real tokens a second, the median over the rounds; examples: the same by the mean length of a sequence
     spread: (fastest - slowest) / median of the rounds
     padding: share of the positions that are padding
     dropout: share of a step that is gone where dropout is 0
     optimizer: share of a step inside of the optimizer's step()
     peak_bytes: of memory
-    floor: share of the speed at which the products alone would run, 6 (evaluation: 2) FLOP per parameter of them and real token
+    floor: share of the speed at which the products alone would run, 6 FLOP per parameter of them and real token; in an evaluation
+        2, with SiFT 16
     vs_a, vs_b: how many times as fast as A and B
+    peak_vs_a: memory as a multiple of A's
+    attention: what computed it, where debft said so
     """
 
     row: str
     contender: str
-    batch: int
+    batch: int | None
     examples: float
     tokens: float
     spread: float
@@ -53,19 +59,23 @@ class Line:
     floor: float | None
     vs_a: float | None = None
     vs_b: float | None = None
+    peak_vs_a: float | None = None
+    attention: str | None = None
 
     def cells(self) -> list[str]:
         return [
             self.row,
-            self.contender,
-            f"{self.batch}",
+            self.contender + (f" (attention {self.attention})" if self.attention else ""),
+            "-" if self.batch is None else f"{self.batch}",
             f"{self.examples:,.1f}" if self.examples < 100 else f"{self.examples:,.0f}",
             f"{self.tokens:,.0f}",
+            "-" if self.batch is None else _milliseconds(1000 * self.batch / self.examples),
             _percent(self.spread),
             _percent(self.padding),
             _percent(self.dropout),
             _percent(self.optimizer),
             f"{self.peak_bytes / GIB:.2f}",
+            "-" if self.peak_vs_a is None else f"{self.peak_vs_a:.2f}",
             _percent(self.floor),
             *("-" if ratio is None else f"{ratio:.2f}" for ratio in (self.vs_a, self.vs_b)),
         ]
@@ -110,7 +120,11 @@ def with_ratios(lines: list[Line]) -> list[Line]:
     """Return the lines of one row with their ratios to A and B, where those are among them."""
     speeds = {one.contender[:2]: one.tokens for one in lines if one.contender[:2] in ("A:", "B:")}
     a, b = speeds.get("A:"), speeds.get("B:")
-    return [replace(one, vs_a=a and one.tokens / a, vs_b=b and one.tokens / b) for one in lines]
+    peak = next((one.peak_bytes for one in lines if one.contender.startswith("A:")), None)
+    return [
+        replace(one, vs_a=a and one.tokens / a, vs_b=b and one.tokens / b, peak_vs_a=peak and one.peak_bytes / peak)
+        for one in lines
+    ]
 
 
 def table(lines: list[Line]) -> str:
@@ -129,8 +143,26 @@ def table(lines: list[Line]) -> str:
     return "\n".join([texts[0], rule, *texts[1:]])
 
 
+def remarks(lines: list[Line]) -> list[str]:
+    """Return sentences on what the columns do not compare: SiFT with plain steps, more rows with few."""
+    by_name = {one.contender: one for one in lines}
+    said = [
+        f"A step with SiFT takes {by_name[f'{name}, plain'].tokens / one.tokens:.2f} times as long as a plain one ({name}); "
+        "by floating-point operations it would be 2.67."
+        for one in lines
+        for name, comma, sift in [one.contender.rpartition(", ")]
+        if sift == "SiFT" and f"{name}, plain" in by_name
+    ]
+    growth = [one for one in lines if one.row == "growth"]
+    if growth:
+        times = ", ".join(f"{growth[0].tokens / one.tokens:.2f}" for one in growth)
+        memory = ", ".join(f"{one.peak_bytes / growth[0].peak_bytes:.2f}" for one in growth)
+        said.append(f"From few rows to many: time per real token {times}, peak memory {memory} times that of the first.")
+    return said
+
+
 def write_section(results: Path, machine: str, text: str) -> None:
-    """Put `text` into the file in the place of what was written for this machine before, else at the end."""
+    """Put `text` into the file in the place of what was written for this machine before, else before NEXT, else at the end."""
     before = results.read_text(encoding="utf-8") if results.is_file() else "# Measured\n"
     begin, end = BEGIN.format(machine=machine), END.format(machine=machine)
     section = f"{begin}\n{text.strip()}\n{end}"
@@ -138,9 +170,15 @@ def write_section(results: Path, machine: str, text: str) -> None:
         head, _, rest = before.partition(begin)
         _, _, tail = rest.partition(end)
         after = head + section + tail
+    elif NEXT in before:
+        after = before.replace(NEXT, f"{section}\n\n{NEXT}")
     else:
         after = before.rstrip("\n") + f"\n\n{section}\n"
     results.write_text(after, encoding="utf-8")
+
+
+def _milliseconds(time: float) -> str:
+    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def _percent(share: float | None) -> str:

@@ -5,6 +5,7 @@ So they are measured beside each other, A B C A B C, on the same machine in the 
 
 import multiprocessing
 import os
+import re
 import sys
 import threading
 import time
@@ -201,6 +202,11 @@ class Child:
     def turn(self, order: Order) -> Turn:
         self._connection.send(order)
         return self._receive()
+
+    def attention(self) -> str | None:
+        """Return what debft said that its attention is computed by, None for the others."""
+        said = re.search(r"   attention (\w+)", self._log.read_text(encoding="utf-8", errors="replace"))
+        return said and said[1]
 
     def close(self) -> None:
         self._connection.close()

@@ -113,15 +113,29 @@ def test_dropout_is_what_is_gone_without_it(speed):
     assert line.dropout == pytest.approx(0.25)
 
 
+def test_remarks_compare_sift_with_plain_steps_and_many_rows_with_few(speed):
+    speed_table, turns, _, _ = speed
+
+    def line(row, contender, seconds, peak):
+        turn = turns.Turn(seconds=seconds, examples=1, tokens=10, peak_bytes=peak)
+        return speed_table.line(row, contender, 1, [turn], mean_tokens=10, floor=None, without=[])
+
+    lines = [line("sift", "debft fp32, plain", 1.0, 1), line("sift", "debft fp32, SiFT", 2.5, 1)]
+    lines += [line("growth", "few", 2.0, 10), line("growth", "many", 2.1, 12)]
+    sift, growth = speed_table.remarks(lines)
+    assert sift.startswith("A step with SiFT takes 2.50 times as long as a plain one (debft fp32)")
+    assert "time per real token 1.00, 1.05, peak memory 1.00, 1.20" in growth
+
+
 def test_section_of_another_machine_stays(speed, tmp_path):
     write, results = speed[0].write_section, tmp_path / "RESULTS.md"
-    results.write_text("# Measured\n\ntext\n")
+    results.write_text(f"# Measured\n\ntext\n\n{speed[0].NEXT}\n\n## Another\n")
     write(results, "one", "first")
     write(results, "two", "second")
     write(results, "one", "third")
     text = results.read_text()
     assert text.startswith("# Measured\n\ntext\n")
-    assert "first" not in text and text.index("third") < text.index("second")
+    assert "first" not in text and text.index("third") < text.index("second") < text.index("## Another")
 
 
 def test_batches_of_alike_length_are_those_of_trainer_spread_over_all_lengths(speed):

@@ -3,6 +3,7 @@
 Legend: S sequences of a split, which are its examples or, in windows.py, the windows of its questions; T tokens of all of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -64,6 +65,11 @@ class EncodedSplit:
         return [f"{self.truncated:,} of {len(self):,} are longer than the maximum and were cut"] if self.truncated else []
 
 
+def never() -> bool:
+    """Return False."""
+    return False
+
+
 def encode(
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
@@ -73,7 +79,7 @@ def encode(
     seed: int,
     what: str,
     swap_texts: bool = False,
-    by_word: bool = False,
+    by_word: Callable[[], bool] = never,
     cached: bool = True,
     show: bool = True,
 ) -> EncodedSplit:
@@ -82,7 +88,8 @@ def encode(
     truncation, swap_texts: as in a recipe
     seed: it matters for the truncation `random_ends` alone
     what: names the rows on the progress bar
-    by_word: whether the tokens of a text may be put together of its words, which is faster and gives the same ids
+    by_word: tells whether the tokens of a text may be put together of its words, which is faster and gives the same ids; it is
+    asked where the examples are not in the cache
     cached: without it the cache is neither read nor written
     show: without it there is no progress bar
     """
@@ -91,7 +98,7 @@ def encode(
         examples,
         tokenizer,
         [max_seq_length, truncation, draws, swap_texts],
-        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word, swap_texts),
+        lambda: _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word(), swap_texts),
         cached=cached,
     )
     return EncodedSplit(

@@ -1,11 +1,12 @@
 """The rows of a task come from the hub, a directory or the built-in demo, and become token ids."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debft.config.recipe import SOURCES, Recipe
-from debft.data.encoding import EncodedSplit, encode
+from debft.data.encoding import EncodedSplit, encode, never
 from debft.data.rows import Examples
 from debft.data.sources import demo, directory
 from debft.data.sources import hub as hub_datasets
@@ -75,7 +76,7 @@ def encode_split(
     recipe: Recipe,
     *,
     what: str,
-    by_word: bool = False,
+    by_word: Callable[[], bool] = never,
     cached: bool = True,
     show: bool = True,
 ) -> EncodedSplit:

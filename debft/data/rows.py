@@ -73,9 +73,11 @@ class Examples:
         whole_numbers = isinstance(self.labels, np.ndarray) and self.labels.dtype == np.int64
         labels = self.labels.tolist() if whole_numbers else self.labels
         for start in range(0, len(self), HASHED):
-            rows = zip(self.texts[start : start + HASHED], labels[start : start + HASHED], strict=True)
-            content = "".join(["\x1f".join((*texts, str(label), "")) for texts, label in rows])
-            digest.update(content.encode("utf-8", "surrogatepass"))
+            columns = [*zip(*self.texts[start : start + HASHED], strict=True), list(map(str, labels[start : start + HASHED]))]
+            cells = [""] * (len(columns) * len(columns[-1]))
+            for place, column in enumerate(columns):
+                cells[place :: len(columns)] = column
+            digest.update("\x1f".join((*cells, "")).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 

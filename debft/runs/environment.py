@@ -28,6 +28,7 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def moving_versions() -> dict[str, str]:
     """Return the versions of the installed packages that can move a number of a run, by name."""
     return {name: version(name) for name in MOVING}

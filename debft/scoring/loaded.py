@@ -59,8 +59,16 @@ class LoadedModel:
 
         what: the name of the split on the bar; cached: whether the ids are kept on this disk; show: whether a bar is shown
         """
-        by_word = len(examples) >= MANY and self.reads_word_by_word
-        split = encode_split(self.task, examples, self.tokenizer, recipe, what=what, by_word=by_word, cached=cached, show=show)
+        split = encode_split(
+            self.task,
+            examples,
+            self.tokenizer,
+            recipe,
+            what=what,
+            by_word=lambda: len(examples) >= MANY and self.reads_word_by_word,
+            cached=cached,
+            show=show,
+        )
         check_vocabulary(self.files, int(split.ids_T.max()))
         return split
 

@@ -156,11 +156,18 @@ def test_tokenizer_is_written_down_once_for_all_splits(examples, mnli, demo_mode
 def test_word_by_word_gives_the_same_features(examples, tokenizer, truncation, max_seq_length, monkeypatch):
     monkeypatch.setattr(encoding, "CHUNK", 70)  # some words are met before, some are not
     options = {"truncation": truncation, "max_seq_length": max_seq_length, "cached": False}
-    expected, got = run(examples, tokenizer, **options), run(examples, tokenizer, by_word=True, **options)
+    expected, got = run(examples, tokenizer, **options), run(examples, tokenizer, by_word=lambda: True, **options)
     for name in ("ids_T", "types_T", "ends_S"):
         assert getattr(got, name).dtype == getattr(expected, name).dtype
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
     assert got.truncated == expected.truncated
+
+
+def test_tokenizer_is_not_looked_at_for_examples_that_are_in_the_cache(examples, tokenizer):
+    asked = []
+    for _ in range(2):
+        run(examples, tokenizer, max_seq_length=26, by_word=lambda: asked.append(1) or True)
+    assert asked == [1]
 
 
 def test_features_of_one_row_at_a_time_are_those_of_the_split(examples, tokenizer):

@@ -110,7 +110,7 @@ def may_act_beyond_itself(code: int) -> bool:
 @pytest.mark.sweep
 def test_character_at_the_edge_of_a_word_is_read_as_in_the_text(published):
     texts = [f"a{c} {c}b {c} e {c}" for c in map(chr, filter(may_act_beyond_itself, range(0x110000)))]
-    assert len(texts) > 20_000
+    assert len(texts) > 10_000
     encode = WordByWord(published)
     for start in range(0, len(texts), 5000):
         assert_same(encode(texts[start : start + 5000]), whole_texts(published, texts[start : start + 5000]))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 from conftest import write_model_config
@@ -28,12 +29,13 @@ CPU = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, d
 TOKENS = 400  # of a training batch: several batches a split
 
 
-def opened(task_name: str, attention: str = "eager", data: str = "demo", limit: int | None = 60, **overrides):
+def opened(task_name: str, attention: str = "eager", data: str = "demo", limit: int | None = 60, device: str = "cpu", **overrides):
     """(model, examples by split, encoded by split) of a task's dev splits."""
     recipe = load_recipe(recipe_path("demo"), {"task": task_name, "train.from_scratch": True} | overrides)
     task = task_of(task_name, recipe.languages)
     files = find_model(recipe.model, from_scratch=True)
-    loaded = load_model(files, task, recipe, torch.device("cpu"), attention=attention, new_head=True)
+    loaded = load_model(files, task, recipe, torch.device(device), attention=attention, new_head=True)
+    loaded.model.to(device)
     examples = {split.name: check_rows(load_table(task, split, data), task, limit) for split in present(task, data).evals}
     encoded = {
         name: loaded.head.prepare(loaded.encode(rows, recipe, name, cached=False, show=False)) for name, rows in examples.items()
@@ -182,6 +184,15 @@ def test_processes_put_their_parts_together(task, monkeypatch):
         assert [row["prediction"] for row in assessment.rows] == [row["prediction"] for row in alone.rows]
 
 
+def test_model_trains_on_after_an_evaluation():
+    """What the evaluation of some lengths has kept serves the training on the same lengths."""
+    loaded, _, encoded = opened("mnli", "torch", limit=7)
+    predict_splits(loaded, CPU, encoded, micro_batch_tokens=TOKENS)
+    for split in encoded.values():
+        batch = loaded.collate(split, np.arange(len(split)))
+        loaded.head.loss(loaded.head.outputs(loaded.model.eval(), batch), batch).backward()
+
+
 class Left(Exception):
     """The processes have agreed to leave."""
 
@@ -201,6 +212,41 @@ def test_sweep_asks_before_each_batch_and_leaves_in_its_middle():
     with pytest.raises(Left):
         swept(loaded, encoded, examples, should_stop=should_stop, leave=leave)
     assert len(asked) == 2
+
+
+# It has the thread that a GPU gets, and its model on the CPU all the same.
+AS_BY_A_GPU = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=torch.device("cuda"))
+
+
+def threads_of_pools() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+
+
+def test_files_are_the_same_where_a_thread_searches_the_answers(monkeypatch):
+    monkeypatch.setattr(spans, "CHUNK", 8)
+    loaded, examples, encoded = opened("squad2", **WINDOWS)
+    ((name, split),) = encoded.items()
+    ours, plain = swept(loaded, encoded, examples, AS_BY_A_GPU)[name], assessed_plainly(loaded, split, examples[name])
+    assert (ours.scores, ours.settings, ours.rows) == (plain.scores, plain.settings, plain.rows)
+    assert json.dumps(ours.files) == json.dumps(plain.files)
+    assert not threads_of_pools()
+
+
+def test_interrupt_in_the_middle_of_the_sweep_leaves_no_thread(monkeypatch):
+    """Ctrl-C of `debft evaluate`: raised in the main thread, while the other searches or has nothing to do."""
+    monkeypatch.setattr(spans, "CHUNK", 8)
+    loaded, examples, encoded = opened("squad2", limit=300, **WINDOWS)
+    asked = []
+
+    def should_stop():
+        asked.append(threads_of_pools())
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        swept(loaded, encoded, examples, AS_BY_A_GPU, should_stop=should_stop)
+    assert asked[-1] and not threads_of_pools()
 
 
 @pytest.mark.parametrize("limit", [2, 60])
@@ -302,7 +348,7 @@ def test_error_of_the_search_is_raised_where_the_model_runs(many_windows, monkey
     monkeypatch.setattr(spans, "search", fail)
     with ThreadPoolExecutor(1) as executor, pytest.raises(MemoryError, match="no room for the spans"):
         collected(split, logits, np.arange(len(split)), executor=executor)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    assert not threads_of_pools()
 
 
 def test_logits_of_one_window_that_are_not_finite_are_noticed_by_all(many_windows):
@@ -340,3 +386,63 @@ def test_files_of_real_questions_are_those_of_the_plain_loop(shared, real_model,
     ours, plain = swept(loaded, encoded, examples)[name], assessed_plainly(loaded, split, examples[name])
     assert (ours.scores, ours.settings, ours.rows) == (plain.scores, plain.settings, plain.rows)
     assert json.dumps(ours.files) == json.dumps(plain.files)
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA GPU")
+    return torch.device("cuda")
+
+
+@pytest.mark.gpu
+def test_outputs_of_a_gpu_arrive_without_a_stop_of_the_host(gpu):
+    """torch raises at every call that would wait for the GPU, but not where the copy of a batch is waited for."""
+    weights = torch.arange(4.0, device=gpu)
+    loaded = SimpleNamespace(
+        model=None,
+        collate=lambda split, batch: torch.from_numpy(batch).to(gpu, non_blocking=True),
+        head=SimpleNamespace(outputs=lambda model, batch: batch[:, None] * weights),
+    )
+    batches = [np.arange(start, start + 50) for start in range(0, 1000, 50)]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        arrived = list(evaluation._outputs(loaded, None, batches))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for (batch, outputs), expected in zip(arrived, batches, strict=True):
+        np.testing.assert_array_equal(batch, expected)
+        np.testing.assert_array_equal(outputs, expected[:, None] * np.arange(4.0))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["eager", "torch"])
+@pytest.mark.parametrize("task", ["mnli", "squad2"])
+def test_sweep_on_a_gpu_predicts_what_the_plain_loop_on_a_cpu_predicts(gpu, task, attention):
+    """Float32 on both: the logits agree to rounding, so that nine of ten predictions do where the best two are that close."""
+    options = WINDOWS if task == "squad2" else {}
+    loaded, examples, encoded = opened(task, attention, device="cuda", **options)
+    on_cpu, _, _ = opened(task, "eager", **options)
+    accelerator = SimpleNamespace(process_index=0, num_processes=1, is_main_process=False, device=gpu)
+    for name, assessment in swept(loaded, encoded, examples, accelerator).items():
+        plain = assessed_plainly(on_cpu, encoded[name], examples[name])
+        same = [ours["prediction"] == theirs["prediction"] for ours, theirs in zip(assessment.rows, plain.rows, strict=True)]
+        assert np.mean(same) >= 0.9
+
+
+@pytest.mark.sweep
+def test_two_processes_write_the_answers_of_one(tmp_path):
+    """Each searches its own questions; the search's results travel, not the logits."""
+    options = ("--recipe", "demo", "--data", "demo", "--max-steps", 1, "--max-train-samples", 40, "--max-eval-samples", 60)
+    command = ("squad2", *options, "--learning-rate", 1e-9, "--set", "runtime.micro_batch_tokens=300")
+    alone = processes.run(*command, "--output", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    for process in processes.start_two(*command, "--output", tmp_path / "two"):
+        said = process.communicate()
+        assert process.returncode == 0, said
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "predictions" / "validation.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [(row["id"], row["prediction"]) for row in one] == [(row["id"], row["prediction"]) for row in two]

@@ -26,6 +26,7 @@ DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 CPU_AND_GPU = [
     ("cpu", "torch", "fp32"),
     pytest.param("cpu", "eager", "fp32", marks=pytest.mark.sweep),
+    pytest.param("cpu", "triton", "fp32", marks=pytest.mark.sweep),  # in Triton's interpreter
     *[
         pytest.param("cuda", backend, precision, marks=pytest.mark.gpu)
         for backend in ("eager", "torch", "triton")

@@ -27,7 +27,7 @@ class Distances:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what an evaluation is the first to ask for is kept for training
+@torch.inference_mode(False)  # an evaluation may ask first, and training could not use tensors made in inference mode
 def distances(longest: int, span: int, buckets: int, max_positions: int, device: torch.device) -> Distances:
     """Return the rows for sequences of up to `longest` tokens.
 

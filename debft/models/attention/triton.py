@@ -91,7 +91,7 @@ def _positions(used: Distances) -> "tuple[torch.Tensor, GradientBand]":
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@torch.inference_mode(False)  # as in distances.py
 def _no_positions(longest: int, device: torch.device) -> tuple[torch.Tensor, None]:
     return torch.zeros(2 * longest - 1, dtype=torch.int32, device=device), None
 

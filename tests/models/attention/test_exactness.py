@@ -10,6 +10,7 @@ from on_device import DEVICES, require, require_kernels
 from small_deberta import BASE, KINDS, QUICK, batch_of, build, errors, measure, oracle, run, size
 
 from debft.models.attention.availability import HEAD_SIZES
+from debft.models.attention.distances import distances
 from debft.models.attention.use import use_attention
 from debft.runtime.deterministic import deterministic_kernels
 
@@ -67,6 +68,17 @@ def test_packed_forward_and_gradients_match_hf_eager_in_float64(kind, backend):
     """The heads take turns; the sweep has each kind with both."""
     head = HEADS[list(KINDS).index(kind) % 2]
     assert_same_mathematics(head, backend, batch_of(40, 33, 33, 3, 1), **QUICK | KINDS[kind])
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_model_that_was_evaluated_first_can_be_trained(backend, monkeypatch):
+    """What an evaluation keeps of the distances serves a step; no other test may have filled the cache with these lengths."""
+    device, batch = device_for(backend, "cpu", monkeypatch, **QUICK), batch_of(23, 5)
+    distances.cache_clear()
+    model = packed("classes", backend, **QUICK).to(device)
+    with torch.inference_mode():
+        run(model, batch)
+    assert measure(model, batch, is_packed=True).gradients
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
