@@ -26,6 +26,7 @@ DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 CPU_AND_GPU = [
     ("cpu", "torch", "fp32"),
     pytest.param("cpu", "eager", "fp32", marks=pytest.mark.sweep),
+    pytest.param("cpu", "triton", "fp32", marks=pytest.mark.sweep),  # in Triton's interpreter
     *[
         pytest.param("cuda", backend, precision, marks=pytest.mark.gpu)
         for backend in ("eager", "torch", "triton")
@@ -41,9 +42,10 @@ SAME_LOSS = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3}
 def recipe_for(demo_model, tiny_data, tmp_path, monkeypatch):
     """(device, backend, precision) -> the recipe of 5 steps there; skips with the reason where it is not there."""
 
-    def recipe(device, backend, precision, *, dropout=True, **changes):
+    def recipe(device, backend, precision, *, dropout=True, width=None, **changes):
         require_kernels(device, monkeypatch) if backend == "triton" else require(device)
-        model = write_model_config(tmp_path / "m", demo_model, **HEADS_OF_32, **(DROPOUT if dropout else {}))
+        sizes = HEADS_OF_32 | ({"intermediate_size": width} if width else {})
+        model = write_model_config(tmp_path / "m", demo_model, **sizes, **(DROPOUT if dropout else {}))
         wanted = {"model": str(model), "runtime.attention": backend, "runtime.precision": precision, "train.max_steps": 5}
         return tiny_recipe(tiny_data, **wanted | changes)
 
@@ -209,9 +211,9 @@ def test_memory_that_is_not_enough_is_a_failure_of_the_machine(recipe_for, error
 
 @pytest.mark.gpu
 def test_memory_of_the_gpu_that_is_not_enough_is_a_failure_of_the_machine(recipe_for, tmp_path):
-    recipe = recipe_for("cuda", "torch", "fp32", **{"train.max_steps": 2})
+    recipe = recipe_for("cuda", "torch", "fp32", width=65_536, **{"train.max_steps": 2})  # matrices of 16 MiB: none lies free
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-5)  # less than a megabyte
+    torch.cuda.set_per_process_memory_fraction(1e-5)
     try:
         with pytest.raises(MachineError, match=r"^the memory is not enough: CUDA out of memory"):
             finetune(recipe, tmp_path / "run")

@@ -153,6 +153,18 @@ def test_packed_forward_matches_hf_eager_for_all_lengths_in_one_batch(kind, head
     assert_rounds_like_eager(head, backend, batch, **KINDS[kind])
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ("torch", "triton"))
+@pytest.mark.parametrize("head", HEADS)
+def test_model_trains_on_lengths_that_it_was_evaluated_on_before(head, backend, device, monkeypatch):
+    """Whatever is kept for a length is made in an evaluation first, where torch forbids later gradients through it."""
+    device = device_for(backend, device, monkeypatch)
+    model, batch = packed(head, backend, **QUICK | {"position_buckets": 30}).to(device), batch_of(23, 6)
+    with torch.inference_mode():
+        run(model, batch)
+    assert measure(model, batch, is_packed=True).gradients
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_sequences_of_a_batch_do_not_see_each_other(backend):
     """The gradient of one sequence's outputs with respect to another's embeddings is nothing at all, not only little."""

@@ -124,8 +124,10 @@ def kept_by_kernels(case: Case, device) -> torch.Tensor:
 def assert_exact(case: Case, device) -> None:
     keep = kept_by_kernels(case, device) if case.rate else None
     truth, single = plain(case, torch.float64, keep), plain(case, torch.float32, keep)
+    # A sequence of one token has no gradient to its query and key: only rounding is left to compare.
+    least = 2.0**-24 * sqrt(sum(float(tensor.norm()) ** 2 for tensor in truth))
     for got, wanted, other in zip(kernels(case, device), truth, single, strict=True):
-        assert distance(got, wanted) <= LUCK * distance(other, wanted)
+        assert distance(got, wanted) <= LUCK * max(distance(other, wanted), least)
 
 
 @pytest.mark.parametrize("device", DEVICES)
