@@ -12,7 +12,7 @@ Legend: T tokens of the stream, H hidden size, N heads, n sequences of a group, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
@@ -114,7 +114,8 @@ class ExampleMasks:
 
     def _bits(self, key: tuple[int, ...], example: int, count: int) -> np.ndarray:
         """Return `count` times 16 random bits, int16."""
-        seed = (self.seeds.step, self.seeds.forward_pass, example, *(part + 3 for part in key))
+        parts = (self.seeds.step, self.seeds.forward_pass, example, *(part + 3 for part in key))
+        seed = reduce(lambda number, part: number << 64 | part, parts)  # numpy reads one number faster than several
         return np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)[:count]
 
     def _mask(self, bits: np.ndarray, rate: float) -> torch.Tensor:
