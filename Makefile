@@ -29,7 +29,7 @@ test: setup
 test-all: setup
 	$(PYTEST) -m 'not gpu and not hub'
 
-# About 20 minutes on two cores, nothing else running: DATA=... has the benchmarks' files; ROWS=mnli-xsmall takes four minutes.
+# About 20 minutes on two cores with 20 GiB of memory and nothing beside it; ROWS=mnli-xsmall takes four. DATA has the benchmarks' files.
 DATA ?= ../shared/data
 bench: setup
 	$(BIN)/python benchmarks/speed.py --data $(DATA) $(if $(ROWS),--rows $(ROWS),--growth --results benchmarks/RESULTS.md)

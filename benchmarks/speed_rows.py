@@ -16,6 +16,7 @@ CARD, BEST, FLASH, FLASHDEBERTA = (
 )
 PRODUCTS = "products"
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout")
+STEPS = 10**6  # of the schedule: no contender comes to its end
 SIFT_WEIGHT = 3.0  # of the published recipe of deberta-v3-xsmall
 
 
@@ -105,6 +106,28 @@ class Job:
     overrides: dict[str, Any]
     threads: int
     cuda: bool
+
+    def recipe(self) -> Any:
+        """Return the recipe that debft runs, and that the others take their numbers from."""
+        from debft.config.packaged import recipe_path
+        from debft.config.reading import load_recipe
+
+        overrides = {
+            "model": str(self.shape),
+            "data": self.data,
+            "train.from_scratch": True,
+            "train.max_steps": STEPS,
+            "train.train_batch_size": self.batch,
+            "train.max_eval_samples": self.eval_rows,
+            "train.eval_steps": None,
+            "runtime.save_steps": None,
+            "runtime.precision": self.contender.precision,
+        }
+        if self.row.recipe.startswith("xnli/"):
+            overrides["languages.eval_languages"] = "en"
+        if self.row.kind == "evaluate":  # a step of one row, whose time is left out, and then the evaluation
+            overrides |= {"train.train_batch_size": 1, "train.eval_steps": 1}
+        return load_recipe(recipe_path(self.row.recipe), overrides | self.overrides | self.contender.overrides)
 
 
 def contenders(

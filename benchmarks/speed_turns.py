@@ -141,8 +141,8 @@ class OptimizerClock:
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
         self._cuda, self._depth, self._spans = cuda, 0, []
-        register_optimizer_step_pre_hook(self._before)
-        register_optimizer_step_post_hook(self._after)
+        hooks = (register_optimizer_step_pre_hook(self._before), register_optimizer_step_post_hook(self._after))
+        self.stop = lambda: [hook.remove() for hook in hooks]
 
     def take(self) -> float | None:
         """Return the seconds since the last call, None where no optimizer has stepped. The GPU must be synchronized."""

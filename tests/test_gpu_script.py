@@ -106,6 +106,12 @@ def test_differences_are_of_bits(scripts, tmp_path):
     assert differences(first, weights(tmp_path / "c", x=[-0.0, 1.0], y=[2.5])) == "2 of 2 tensors differ, by 5.0e-01 at most"
 
 
+def test_every_row_of_speeds_is_asked_for(scripts):
+    import speed_rows
+
+    assert sorted(scripts[1].SPEED_ROWS) == sorted(speed_rows.ROWS)
+
+
 def test_table_of_speeds_stays_where_a_row_fails(bench, scripts, monkeypatch):
     def fail(name, *command):
         (bench.out / "speed.out").write_text("| row | contender |\n")

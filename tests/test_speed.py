@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,7 +141,7 @@ def test_section_of_another_machine_stays(speed, tmp_path):
 
 def test_batches_of_alike_length_are_those_of_trainer_spread_over_all_lengths(speed):
     import numpy as np
-    from speed_contenders import BatchesOfAlikeLength
+    from speed_trainer import BatchesOfAlikeLength
 
     lengths = np.random.default_rng(0).permutation(400)
     sampler = iter(BatchesOfAlikeLength(lengths, 8))
@@ -157,3 +158,100 @@ def test_every_shape_of_a_row_has_the_published_size(speed):
     assert sizes["mnli-xsmall"] == pytest.approx(21.2e6, rel=1e-2)
     assert sizes["mnli-base"] == sizes["xnli-mdeberta"] == pytest.approx(84.9e6, rel=1e-2)
     assert rows.config_of(rows.ROWS["xnli-mdeberta"].shape)["vocab_size"] == 251_000
+
+
+def test_step_of_the_card_counts_the_passes_that_were_left_out(speed, monkeypatch):
+    import speed_trainer
+
+    counted, clock = {}, iter([0.0, 3.0, 100.0])  # at the begin, before the update, at the begin of the next step
+    monkeypatch.setattr(speed_trainer.time, "perf_counter", lambda: next(clock))
+    trainer = SimpleNamespace(sizes=((8, 310, 2048),), mean_tokens=40.0)
+    pace = speed_trainer.Pace(SimpleNamespace(step=lambda **step: counted.update(step)), trainer, left_out=7, micro=8)
+    pace.begun = True
+    pace.on_pre_optimizer_step()
+    pace.on_step_end()
+    assert counted == {"examples": 64, "tokens": 64 * 40.0, "positions": 8 * 2048, "extra": 7 * 3.0}
+
+
+class Orders:
+    """In the place of a connection: gives orders, keeps what is sent, and ends the contender when no order is left."""
+
+    def __init__(self, *orders) -> None:
+        self.orders, self.sent = list(orders), []
+
+    def recv(self):
+        if not self.orders:
+            raise KeyboardInterrupt
+        return self.orders.pop(0)
+
+    def send(self, message) -> None:
+        self.sent.append(message)
+
+
+@pytest.fixture
+def turns(speed, monkeypatch):
+    """speed_turns, whose clock sets no hooks around the optimizers of the tests behind these."""
+    monkeypatch.setattr(speed[1], "OptimizerClock", lambda cuda: SimpleNamespace(take=lambda: None))
+    return speed[1]
+
+
+def test_turn_leaves_out_the_steps_before_it(turns):
+    orders = Orders(turns.Order(steps=2, lead=1))
+    side = turns.Turns(orders)
+    side.begin()
+    with pytest.raises(KeyboardInterrupt):
+        for examples in (100, 20, 3):
+            side.step(examples=examples, tokens=2 * examples, positions=4 * examples, extra=1000.0)
+    ready, turn = orders.sent
+    assert ready == "ready"
+    assert (turn.examples, turn.tokens, turn.positions) == (23, 46, 92)
+    assert turn.seconds > 2000  # what was left out of each step, and the time of both
+
+
+def test_turn_takes_the_seconds_that_are_given_in_the_place_of_all_that_passed(turns):
+    orders = Orders(turns.Order(steps=2))
+    side = turns.Turns(orders)
+    side.begin()
+    with pytest.raises(KeyboardInterrupt):
+        for seconds in (5.0, 7.0):
+            side.step(examples=1, tokens=2, seconds=seconds)
+    assert orders.sent[1].seconds == 12.0
+    assert orders.sent[1].optimizer_seconds is None
+
+
+def test_optimizer_clock_counts_one_step_where_a_step_calls_that_of_its_parent(speed):
+    import torch
+
+    class Twice(torch.optim.AdamW):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    _, turns, _, _ = speed
+    clock = turns.OptimizerClock(cuda=False)
+    assert clock.take() is None
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    Twice([weight]).step()
+    assert len(clock._spans) == 1
+    clock.stop()
+    assert clock.take() > 0
+    assert clock.take() is None
+
+
+def test_contender_that_fails_is_named_and_the_others_are_measured(speed, capsys):
+    _, turns, _, measure = speed
+    setting = measure.Setting(data=None, out=Path(), timing=measure.SMALL, threads=1, precisions=None, cuda=False)
+
+    class Child:
+        def __init__(self, fails: bool) -> None:
+            self.fails = fails
+
+        def turn(self, order):
+            if self.fails:
+                raise turns.ContenderFailed("B: out of memory")
+            return turns.Turn(seconds=1.0)
+
+    found = measure.take_turns({"A": Child(False), "B": Child(True)}, dict.fromkeys("AB", turns.Order(steps=1)), setting)
+    assert found == {"A": [turns.Turn(seconds=1.0)]}
+    assert setting.failed == ["B: out of memory"]
+    assert "B: out of memory" in capsys.readouterr().err

@@ -89,6 +89,7 @@ def encode_split(
             doc_stride=recipe.questions.doc_stride,
             max_question_length=recipe.questions.max_question_length,
             what=what,
+            by_word=by_word,
             cached=cached,
             show=show,
         )

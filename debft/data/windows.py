@@ -4,16 +4,18 @@ Legend: W windows, which are the sequences of the split, so that S = W; T tokens
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from debft.console import meter
-from debft.data.encoding import CHUNK, EncodedSplit, Frame, set_up
+from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
 from debft.data.rows import Examples
+from debft.data.tokens import WordByWord, whole_texts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -60,6 +62,7 @@ def encode_windows(
     doc_stride: int,
     max_question_length: int,
     what: str,
+    by_word: Callable[[], bool] = never,
     cached: bool = True,
     show: bool = True,
 ) -> EncodedWindows:
@@ -75,7 +78,7 @@ def encode_windows(
         examples,
         tokenizer,
         ["windows", *sizes, context_first],
-        lambda: _encode(examples, tokenizer, *sizes, context_first, what, show),
+        lambda: _encode(examples, tokenizer, *sizes, context_first, what, show, by_word()),
         cached=cached,
     )
     windows = EncodedWindows(
@@ -139,9 +142,10 @@ def unlearnable(windows: EncodedWindows, answers: list) -> list[tuple[int, int]]
 
 
 def _encode(
-    examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show
+    examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show, by_word=False
 ) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
+    tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, 2)
     room = max_seq_length - frame.num_special
     windows, cut, several = [], 0, 0
@@ -149,10 +153,11 @@ def _encode(
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             contexts = _unique(backend, [context for _, context in chunk])
-            encoded = backend.encode_batch([question for question, _ in chunk], add_special_tokens=False)
-            for number, (question, (_, context)) in enumerate(zip(encoded, chunk, strict=True), start=start):
-                ids_L = np.array(question.ids[:max_question_length], dtype=np.int32)
-                cut += len(question.ids) > max_question_length
+            ids_T, lengths_N = tokens_of([question for question, _ in chunk])
+            cut += int((lengths_N > max_question_length).sum())
+            questions = np.split(ids_T, np.cumsum(lengths_N)[:-1])
+            for number, (question_L, (_, context)) in enumerate(zip(questions, chunk, strict=True), start=start):
+                ids_L = question_L[:max_question_length]
                 pieces = _pieces(len(contexts[context][0]), room - len(ids_L), doc_stride)
                 several += len(pieces) > 1
                 windows += [(number, *_window(frame, ids_L, contexts[context], piece, context_first)) for piece in pieces]
@@ -196,16 +201,18 @@ def trimmed_offsets(encoding: "Encoding", text: str) -> np.ndarray:
     SentencePiece's tokens take the space in front along, which would begin an answer with it. Where the tokenizer composed
     several characters (a letter and its mark, Hangul), it counts the first alone; here the others belong to the token too.
     """
-    trimmed = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-    for row, (start, end) in enumerate(encoding.offsets):
-        while start < end and text[start].isspace():
-            start += 1
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        while start < end < len(text) and not text[end].isascii() and _goes_with_the_one_before(text[end]):
+    starts, ends = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2).T
+    is_space, places = np.fromiter(map(str.isspace, text), bool, len(text)), np.arange(len(text) + 1)
+    next_begin = np.minimum.accumulate(np.append(np.where(is_space, len(text), places[:-1]), len(text))[::-1])[::-1]
+    last_end = np.maximum.accumulate(np.append(0, np.where(is_space, 0, places[1:])))
+    starts = np.minimum(next_begin[starts], ends)
+    ends = np.maximum(last_end[ends], starts)
+    for row in [] if text.isascii() else np.flatnonzero(starts < ends):
+        end = ends[row]
+        while end < len(text) and not text[end].isascii() and _goes_with_the_one_before(text[end]):
             end += 1
-        trimmed[row] = start, end
-    return trimmed
+        ends[row] = end
+    return np.stack([starts, ends], axis=1).astype(np.int32)
 
 
 def _goes_with_the_one_before(character: str) -> bool:

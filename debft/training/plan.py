@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from debft.models.json_files import read_config
 from debft.models.names import check_model_name
 from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
+from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
@@ -154,7 +155,9 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
     """Return the sequences of an epoch: an example is one, a question takes as many as its context has windows."""
     if not isinstance(task, QuestionAnswering):
         return len(examples)
-    windows = encode_split(task, examples, build_tokenizer(files, task), recipe, what=task.train.name, show=is_main_process())
+    tokenizer, show = build_tokenizer(files, task), is_main_process()
+    by_word = partial(reads_word_by_word, tokenizer.backend_tokenizer)
+    windows = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
     if lost := unlearnable(windows, examples.labels):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from debft.config.recipe import Recipe, TextConfig
 from debft.data.load import encode_split, load_table
 from debft.data.rows import Examples, check_rows
 from debft.data.sources.files import read_table
-from debft.data.windows import encode_windows
+from debft.data.windows import encode_windows, trimmed_offsets
 from debft.models.files import ModelFiles
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.tasks import TASKS
@@ -196,3 +197,28 @@ def test_answer_keeps_the_marks_that_the_tokenizer_composed(shared, tmp_path):
         windows = encoded(questions([("what ?", context)], [((word, 4),)]), tokenizer)
         first, last = windows.labels_S[0]
         assert context[windows.offsets_T2[first, 0] : windows.offsets_T2[last, 1]] == word
+
+
+def test_questions_word_by_word_give_the_same_windows(demo_questions, tokenizer):
+    short = {"max_question_length": 4}
+    expected, got = (encoded(demo_questions, tokenizer, by_word=lambda by=by: by, **short) for by in (False, True))
+    for name in ("ids_T", "types_T", "ends_S", "labels_S", "offsets_T2", "question_W", "cls_W"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+    assert got.cut_questions == expected.cut_questions > 0
+
+
+@pytest.mark.parametrize("text", ["  a\u00a0 b ", "e\u0301\u0323x \u1112\u1161\u11ab ", "\n", "", "ab", "a\u0301"])
+def test_offsets_are_trimmed_as_character_by_character(text):
+    """Every span of the text, trimmed by plain loops."""
+    spans = [(start, end) for start in range(len(text) + 1) for end in range(start, len(text) + 1)]
+    expected = []
+    for start, end in spans:
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        while start < end < len(text) and text[end] in "\u0301\u0323\u1161\u11ab":
+            end += 1
+        expected.append((start, end))
+    got = trimmed_offsets(SimpleNamespace(offsets=spans), text)
+    assert got.dtype == np.int32 and [tuple(pair) for pair in got.tolist()] == expected

@@ -13,7 +13,10 @@ import debft.models.vocabulary
 import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.data.sources import demo
 from debft.errors import InputError, Interrupted
+from debft.models.files import ModelFiles
+from debft.models.tokens.tokenizer import build_tokenizer
 from debft.training.optimization import decay_factor
 from debft.training.run import finetune
 
@@ -55,7 +58,14 @@ def plain(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_mnli(tmp_path_factory.mktemp("data"))
+    """The mismatched rows are in other words than the training rows."""
+    data = write_mnli(tmp_path_factory.mktemp("data"))
+    path = data / "mnli" / "validation_mismatched.tsv"
+    header, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+    words = [str.maketrans("abcdefghijklm", "nopqrstuvwxyz"), str.maketrans("aeiou", "12345")]
+    changed = [[*(text.translate(words[n % 2]) for text in row[:2]), row[2]] for n, row in enumerate(rows)]
+    path.write_text("\n".join("\t".join(row) for row in [header, *changed]) + "\n")
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +141,14 @@ def test_result_records_the_rows_that_were_trained(pairs):
     plain, active = pairs["card"]
     assert recorded_rows(plain) is None
     assert recorded_rows(active) == {key: saved_rows(active, 50)[key] for key in ("rows", "of")}
+
+
+def test_dev_rows_have_tokens_that_training_never_sees(data):
+    tokenizer, tokens = build_tokenizer(ModelFiles(name="demo", path=demo.model_directory())), {}
+    for name in ("train", "validation_mismatched"):
+        texts = [text for line in (data / "mnli" / f"{name}.tsv").read_text().splitlines()[1:] for text in line.split("\t")[:2]]
+        tokens[name] = {token for text in texts for token in tokenizer.encode(text, add_special_tokens=False)}
+    assert len(tokens["validation_mismatched"] - tokens["train"]) > 10
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
