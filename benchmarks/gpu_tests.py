@@ -14,6 +14,7 @@ TESTS = {
     "models for spans": (MODELS, "-k", "not classes"),
     "resumed runs": (RUNS, "-k", "resumed_run"),
     "repeated runs": (RUNS, "-k", "five_runs"),
+    "vocabulary and evaluation": ("tests/models/test_vocabulary.py", "tests/scoring/test_evaluation.py"),
     "other runs": (RUNS, "-k", "not resumed_run and not five_runs"),
 }
 

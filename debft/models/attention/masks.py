@@ -199,7 +199,7 @@ class KernelMasks(DeviceMasks):
             return KernelDropout(rate=rate, seed=torch.randint(1 << 62, (1,), device=device))
         first = 0 if self.seeds.places_B is None else int(self.seeds.places_B[0])
         seed = _seed_of(self.seeds, (layer,)) + first * num_heads  # the kernels add the slot and the head
-        return KernelDropout(rate=rate, seed=torch.tensor([seed], device=device))
+        return KernelDropout(rate=rate, seed=torch.full((1,), seed, device=device))  # filled there: nothing is copied
 
 
 def _seed_of(seeds: NoiseSeeds, key: tuple[int, ...]) -> int:
@@ -212,7 +212,7 @@ def _rows_at(places: np.ndarray, device: torch.device) -> torch.Tensor | slice:
     """Return what selects these rows: a slice where they are neighbours, which copies nothing."""
     if len(places) == places[-1] - places[0] + 1:
         return slice(int(places[0]), int(places[-1]) + 1)
-    return torch.from_numpy(places).to(device)
+    return torch.from_numpy(places).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, kw_only=True)
