@@ -178,7 +178,7 @@ def test_skipped_rows_are_said_on_stderr_and_counted_in_json(places, tmp_path):
     done = run(*arguments, "--skip-bad-rows")
     assert done.returncode == 0, done.stderr
     reason = "label: expected entailment, neutral, contradiction, got 'maybe'"
-    assert done.stderr.splitlines()[-1] == f"train: 1 of 101 rows skipped: line 102 ({reason})"
+    assert f"train: 1 of 101 rows skipped: line 102 ({reason})" in done.stderr.splitlines()
     assert json.loads(done.stdout)["skipped_rows"] == {"train": 1, "validation_matched": 0, "validation_mismatched": 0}
     assert run(*arguments).returncode == 2
 
