@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.data.encoding import EncodedSplit
+from debft.runtime.memory import to_device
 
 if TYPE_CHECKING:
     import torch
@@ -48,4 +49,4 @@ class Collator:
         arrays["labels"] = split.labels_S[indices]
         if self.left and arrays["labels"].ndim == 2:
             arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
-        return {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+        return {name: to_device(torch.from_numpy(array), self.device) for name, array in arrays.items()}
