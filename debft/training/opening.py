@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
+from debft.models.activations import checkpoint_activations
 from debft.models.backends import attention_for
 from debft.models.json_files import read_config
 from debft.runs.directory import RunDirectory
@@ -51,7 +52,7 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=PathsOfRun(attention=loaded.attention),
+        paths=PathsOfRun(attention=loaded.attention, checkpointed_activations=plan.recipe.runtime.checkpoint_activations),
     )
     return session, state
 
@@ -67,6 +68,8 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     loaded = load_model(
         plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
     )
+    if plan.recipe.runtime.checkpoint_activations:
+        checkpoint_activations(loaded.model)
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
