@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.data.encoding import EncodedSplit
+from debft.runtime.memory import to_device
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ class Collator:
         if self.left and arrays["labels"].ndim == 2:
             longest = max(len(ids) for ids, _ in rows)
             arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
-        return others | {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+        return others | {name: to_device(torch.from_numpy(array), self.device) for name, array in arrays.items()}
 
     def _packed(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], Batch]:
         """Return (arrays of the tensors, what is no tensor)."""

@@ -103,6 +103,8 @@ class PathsOfRun:
     """Whether the last layer was computed for the first token alone, which is all that a label is read from."""
     active_vocabulary: TrainedRows | None = None
     """The part of the embeddings that the steps trained; null: they held the whole table."""
+    checkpointed_activations: bool = False
+    """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

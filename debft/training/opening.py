@@ -8,6 +8,7 @@ from typing import Any
 from debft.config.recipe import SCORE_SECTIONS
 from debft.console import say
 from debft.data.encoding import EncodedSplit
+from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
@@ -75,6 +76,8 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     loaded = load_model(
         plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
     )
+    if plan.recipe.runtime.checkpoint_activations:
+        checkpoint_activations(loaded.model)
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
@@ -109,6 +112,7 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
         packed=packed,
         cls_only_last_layer=packed and isinstance(loaded.task, TextClassification),
         active_vocabulary=vocabulary.trained(),
+        checkpointed_activations=checkpoints_activations(loaded.model),
     )
 
 

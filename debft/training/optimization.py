@@ -3,10 +3,13 @@
 import math
 
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch.nn.utils import get_total_norm
 
 from debft.config.recipe import TrainConfig
 from debft.training.schedule import learning_rate
 
+CLIP_EPSILON = 1e-6  # added to the norm before clipping. Source: torch.nn.utils.clip_grads_with_norm_
 NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight")
 
 
@@ -15,14 +18,17 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
 
     Source: microsoft/DeBERTa DeBERTa/optims/xadam.py, adamw. The kernel stays torch's: its division by 1 - beta^t is
     undone through lr, eps and weight decay of the step, an identity up to rounding.
+
+    updates: how many updates were made so far; None: it is read from the state, for which the host waits.
     """
+
+    updates: int | None = None
 
     @torch.no_grad()
     def step(self, closure=None):
         plain = [(group["lr"], group["eps"], group["weight_decay"]) for group in self.param_groups]
         for group, (lr, eps, weight_decay) in zip(self.param_groups, plain, strict=True):
-            state = next((self.state[p] for p in group["params"] if self.state.get(p)), None)
-            t = float(state["step"]) + 1 if state else 1.0
+            t = 1.0 + (self._counted(group) if self.updates is None else self.updates)
             beta1, beta2 = group["betas"]
             root = math.sqrt(1 - beta2**t)
             scale = (1 - beta1**t) / root
@@ -32,6 +38,11 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
         finally:
             for group, (lr, eps, weight_decay) in zip(self.param_groups, plain, strict=True):
                 group["lr"], group["eps"], group["weight_decay"] = lr, eps, weight_decay
+
+    def _counted(self, group) -> float:
+        """Return the updates that the state of a parameter has counted."""
+        state = next((self.state[p] for p in group["params"] if self.state.get(p)), None)
+        return float(state["step"]) if state else 0.0
 
 
 def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -48,3 +59,29 @@ def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.
 def decay_factor(config: TrainConfig, total_steps: int, first: int, last: int) -> float:
     """Return the factor, in float64, by which the decay of steps `first` (from 0) to `last` shrinks a weight without gradient."""
     return math.prod(1.0 - learning_rate(step, config, total_steps) * config.weight_decay for step in range(first, last))
+
+
+def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer without accelerate's wrapper."""
+    return optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer
+
+
+def gradient_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """Return the norm over all gradients, a scalar on their device."""
+    return get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+
+
+def guarded_update(optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, max_norm: float, not_finite: torch.Tensor) -> None:
+    """Update the weights with the gradient clipped to `max_norm`, or leave them where `not_finite` is 1. The host does not wait.
+
+    The fused kernel itself divides the gradients by `grad_scale`, and does nothing where `found_inf` is 1: torch has both for
+    loss scaling. So clipping takes no pass over the gradients. Its factor is that of torch.nn.utils.clip_grads_with_norm_.
+
+    grad_norm, not_finite: float32 scalars on the device of the gradients
+    """
+    optimizer.grad_scale = ((grad_norm + CLIP_EPSILON) / max_norm).clamp(min=1.0)
+    optimizer.found_inf = not_finite
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.grad_scale, optimizer.found_inf

@@ -21,6 +21,18 @@ def stop_agreed(session: Session, stop: StopRequest) -> bool:
     return agreed != 0
 
 
+def stop_told(session: Session, stop: StopRequest, signal: int) -> bool:
+    """Return whether any process was told to stop, as all of them heard with the figures of a step.
+
+    signal: the number that they heard of, 0 for none
+    """
+    if session.accelerator.num_processes == 1:
+        return bool(stop)
+    if signal:
+        stop.number = signal
+    return signal != 0
+
+
 def leave(session: Session, state: TrainState, stop: StopRequest, *, saving: bool = True) -> NoReturn:
     """Save a checkpoint, unless the model holds other weights than those of the step, and raise Interrupted."""
     if saving:

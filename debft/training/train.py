@@ -1,5 +1,7 @@
 """A run is trained step by step; between the steps lines are logged, and evaluations and checkpoints fall due."""
 
+from contextlib import closing
+
 from debft.console import Meter, meter, say
 from debft.data.batches import steps_per_epoch
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
@@ -7,13 +9,13 @@ from debft.training.checkpoints import save
 from debft.training.evaluations import evaluate_and_log
 from debft.training.loop import StepLog, optimizer_steps
 from debft.training.session import Session, TrainState
-from debft.training.stopping import leave, stop_agreed
+from debft.training.stopping import leave, stop_told
 
 
 def train(session: Session, state: TrainState, stop: StopRequest) -> None:
     """Do the steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
     plan, total = session.plan, session.plan.total_steps
-    if 0 < state.step < total and _evaluation_due(session, state) and state.evaluated != state.step:
+    if 0 < state.step < total and _evaluation_due(session, state.step) and state.evaluated != state.step:
         evaluate_and_log(session, state, stop, plan.task.selection_evals)  # the run was interrupted before it
     steps = optimizer_steps(
         session.accelerator,
@@ -26,19 +28,23 @@ def train(session: Session, state: TrainState, stop: StopRequest) -> None:
         total_steps=total,
         first_step=state.step,
         loss_fn=session.loss_fn,
+        pause_after=lambda step: _falls_due(session, step) or (session.accelerator.num_processes == 1 and bool(stop)),
+        signal=lambda: stop.number,
     )
     if session.is_main and state.step < total:
         say(f"training from step {state.step + 1:,}")
-    with meter("train", total, "steps", done=state.step, show=session.is_main) as progress:
+    with closing(steps), meter("train", total, "steps", done=state.step, show=session.is_main) as progress:
         stop.watch.alive()
         for log in steps:
             record(session, state, log, progress)
             stop.watch.alive()
-            if stop_agreed(session, stop):
+            if not log.settled:
+                continue
+            if stop_told(session, stop, log.signal):
                 leave(session, state, stop)
-            if log.step < total and _evaluation_due(session, state):
+            if _evaluation_due(session, log.step):
                 evaluate_and_log(session, state, stop, plan.task.selection_evals)
-            if log.step == total or _due(log.step, plan.recipe.runtime.save_steps):
+            if _checkpoint_due(session, log.step):
                 stop.watch.alive(SECONDS_TO_SAVE)
                 save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
                 stop.watch.alive()
@@ -59,11 +65,22 @@ def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -
     progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
 
 
-def _evaluation_due(session: Session, state: TrainState) -> bool:
-    """Return whether the recipe asks for an evaluation after this step."""
+def _falls_due(session: Session, step: int) -> bool:
+    """Return whether something is to be done with the weights after this step."""
+    return _evaluation_due(session, step) or _checkpoint_due(session, step)
+
+
+def _evaluation_due(session: Session, step: int) -> bool:
+    """Return whether the recipe asks for an evaluation after this step; that of the last one is another matter."""
     config = session.plan.recipe.train
-    end_of_epoch = state.step % steps_per_epoch(len(session.splits[session.plan.task.train.name]), config.train_batch_size) == 0
-    return _due(state.step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
+    end_of_epoch = step % steps_per_epoch(len(session.splits[session.plan.task.train.name]), config.train_batch_size) == 0
+    due = _due(step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
+    return due and step < session.plan.total_steps
+
+
+def _checkpoint_due(session: Session, step: int) -> bool:
+    """Return whether a checkpoint follows this step, as it does the last one."""
+    return step == session.plan.total_steps or _due(step, session.plan.recipe.runtime.save_steps)
 
 
 def _due(step: int, every: int | None) -> bool:

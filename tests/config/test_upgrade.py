@@ -81,7 +81,11 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
     kept = {key: value for key, value in old["train"].items() if f"train.{key}" not in MOVED}
     assert to_dict(recipe)["train"] == kept
     assert to_dict(recipe)["sift"] == old["sift"]
-    later = {"deterministic": False, "attention": "auto"}  # keys that came later, as before they came
+    later = {
+        "deterministic": False,
+        "attention": "auto",
+        "checkpoint_activations": False,
+    }  # keys that came later, as before they came
     assert to_dict(recipe)["runtime"] == old["runtime"] | later
 
 

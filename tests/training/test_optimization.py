@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from debft.config.recipe import TrainConfig
-from debft.training.optimization import AdamWithoutBiasCorrection, build_optimizer
+from debft.training.optimization import AdamWithoutBiasCorrection, build_optimizer, gradient_norm, guarded_update
 
 
 def gradients(steps, shapes):
@@ -76,6 +76,53 @@ def test_without_bias_correction_the_first_update_is_smaller():
         optimizer.step()
         updates[bias_correction] = float((before - net.weight).item())
     assert updates[False] / updates[True] == pytest.approx(0.1 / math.sqrt(0.001), rel=1e-3)
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_guarded_update_clips_as_torch_does(bias_correction, max_norm):
+    config = TrainConfig(bias_correction=bias_correction, adam_epsilon=1e-6, weight_decay=0.01, learning_rate=1e-2)
+    ours, theirs = Net(), Net()
+    guarded, plain = build_optimizer(ours, config), build_optimizer(theirs, config)
+    for step_grads in gradients(8, [p.shape for p in ours.parameters()]):
+        for net in (ours, theirs):
+            for p, g in zip(net.parameters(), step_grads, strict=True):
+                p.grad = g.clone()
+        norm = gradient_norm(guarded)
+        guarded_update(guarded, norm, max_norm, torch.zeros(()))
+        assert float(norm) == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)), rel=1e-6)
+        plain.step()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        # one more rounding of each gradient: it is divided, where torch multiplies by the inverse
+        torch.testing.assert_close(p, q, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_update_that_is_not_finite_leaves_weights_moments_and_count_alone(bias_correction):
+    net = Net()
+    optimizer = build_optimizer(net, TrainConfig(bias_correction=bias_correction))
+    first, second = gradients(2, [p.shape for p in net.parameters()])
+    for p, g in zip(net.parameters(), first, strict=True):
+        p.grad = g
+    guarded_update(optimizer, gradient_norm(optimizer), 1.0, torch.zeros(()))
+    before = [t.clone() for p in net.parameters() for t in (p.detach(), *optimizer.state[p].values())]
+    for p, g in zip(net.parameters(), second, strict=True):
+        p.grad = g * float("nan")
+    guarded_update(optimizer, gradient_norm(optimizer), 1.0, torch.ones(()))
+    after = [t for p in net.parameters() for t in (p.detach(), *optimizer.state[p].values())]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_updates_that_are_counted_by_the_loop_are_those_that_the_state_counts():
+    config, nets = TrainConfig(bias_correction=False), (Net(), Net())
+    told, counted = (build_optimizer(net, config) for net in nets)
+    for number, step_grads in enumerate(gradients(5, [p.shape for p in nets[0].parameters()])):
+        told.updates = number
+        for net, optimizer in zip(nets, (told, counted), strict=True):
+            for p, g in zip(net.parameters(), step_grads, strict=True):
+                p.grad = g.clone()
+            optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
 
 def test_decay_groups_are_weights_against_biases_and_layer_norms(demo_model, mnli):

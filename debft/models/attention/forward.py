@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
 
 from debft.data.packing import NoiseSeeds
+from debft.models.activations import computed_anew
 from debft.models.attention.distances import Distances, distances
 from debft.models.attention.layout import Layout
 from debft.models.attention.masks import (
@@ -139,7 +139,7 @@ def _layers(encoder, layers, hidden_TH: torch.Tensor, shared: Pass) -> torch.Ten
     embedded_TH = hidden_TH
     for number, layer in enumerate(layers):
         if layer.gradient_checkpointing and layer.training:
-            hidden_TH = checkpoint(_layer, layer, number, hidden_TH, shared, use_reentrant=False)
+            hidden_TH = computed_anew(_layer, layer, number, hidden_TH, shared)
         else:
             hidden_TH = _layer(layer, number, hidden_TH, shared)
         if number == 0 and encoder.conv is not None:
