@@ -14,7 +14,11 @@ TESTS = {
     "models for spans": (MODELS, "-k", "not classes"),
     "resumed runs": (RUNS, "-k", "resumed_run"),
     "repeated runs": (RUNS, "-k", "five_runs"),
-    "vocabulary and evaluation": ("tests/models/test_vocabulary.py", "tests/scoring/test_evaluation.py"),
+    "vocabulary, loop, evaluation": (
+        "tests/models/test_vocabulary.py",
+        "tests/training/test_behind.py",
+        "tests/scoring/test_evaluation.py",
+    ),
     "other runs": (RUNS, "-k", "not resumed_run and not five_runs"),
 }
 
