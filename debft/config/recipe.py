@@ -136,8 +136,8 @@ class RuntimeConfig:
     """What computes the attention: `eager` is transformers' own code, `torch` ours, which works on any device, `triton` kernels for
     CUDA. They agree up to rounding. `auto`: the fastest that is there."""
     checkpoint_activations: bool = False
-    """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory, a third more
-    time, the same gradients."""
+    """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory,
+    a second forward pass, the same gradients."""
     deterministic: bool = False
     """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, slower."""
     micro_batch_tokens: int | None = bounded(None, least=1)
