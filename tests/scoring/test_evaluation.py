@@ -184,15 +184,6 @@ def test_processes_put_their_parts_together(task, monkeypatch):
         assert [row["prediction"] for row in assessment.rows] == [row["prediction"] for row in alone.rows]
 
 
-def test_model_trains_on_after_an_evaluation():
-    """What the evaluation of some lengths has kept serves the training on the same lengths."""
-    loaded, _, encoded = opened("mnli", "torch", limit=7)
-    predict_splits(loaded, CPU, encoded, micro_batch_tokens=TOKENS)
-    for split in encoded.values():
-        batch = loaded.collate(split, np.arange(len(split)))
-        loaded.head.loss(loaded.head.outputs(loaded.model.eval(), batch), batch).backward()
-
-
 class Left(Exception):
     """The processes have agreed to leave."""
 

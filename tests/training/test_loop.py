@@ -14,6 +14,7 @@ from debft.data.encoding import encode
 from debft.data.packing import Collator
 from debft.data.rows import check_rows
 from debft.errors import NotFiniteError
+from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.tokens.tokenizer import build_tokenizer
@@ -28,6 +29,7 @@ HEAD = LabelHead(task=TASKS["mnli"], labels=TASKS["mnli"].labels)
 STEPS, BATCH, ROWS = 50, 8, 100  # 100 rows in steps of 8: the last step of an epoch has 4
 CONFIG = TrainConfig(learning_rate=1e-3, warmup_steps=10, train_batch_size=BATCH, max_steps=STEPS, seed=5)
 NAMES = ("input_ids", "token_type_ids", "attention_mask")
+ATTENTIONS = ("eager", "torch")
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +50,12 @@ def new_model(files, seed=1):
     return build_model(files, TASKS["mnli"], from_scratch=True, head_dropout=None, seed=seed, quiet=True)
 
 
-def collator():
-    return Collator(pad_id=0, names=NAMES, device=torch.device("cpu"))
+def collator(attention="eager"):
+    return Collator(pad_id=0, names=NAMES, device=torch.device("cpu"), packed=is_packed(attention))
 
 
-def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=0, last_step=None, **options):
+def train(model, split, config=CONFIG, *, attention="eager", micro_batch_tokens=10_000, first_step=0, last_step=None, **options):
+    use_attention(model, attention)
     accelerator, _ = build_accelerator("fp32")
     model, optimizer = accelerator.prepare(model, options.pop("optimizer", None) or build_optimizer(model, config))
     steps = optimizer_steps(
@@ -61,7 +64,7 @@ def train(model, split, config=CONFIG, *, micro_batch_tokens=10_000, first_step=
         optimizer,
         split,
         config,
-        collate=collator(),
+        collate=collator(attention),
         micro_batch_tokens=micro_batch_tokens,
         total_steps=config.max_steps,
         first_step=first_step,
@@ -79,11 +82,12 @@ def relative_difference(ours, theirs):
     )
 
 
-def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path):
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path, attention):
     """Card dialect, accumulation 1, dropout 0: losses and final weights. 13 steps are an epoch, the last of them is smaller."""
     ours, theirs = new_model(files), new_model(files)
     start = [p.detach().clone() for p in ours.parameters()]
-    logs = train(ours, split)
+    logs = train(ours, split, attention=attention)
     losses = []
     batches = [step_examples(k, CONFIG.seed, ROWS, BATCH).tolist() for k in range(STEPS)]
     collate = collator()
@@ -125,10 +129,12 @@ def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path):
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, *(pytest.param(tokens, marks=pytest.mark.sweep) for tokens in (150, 400))])
-def test_accumulation_equals_one_batch(files, split, micro_batch_tokens):
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_accumulation_equals_one_batch(files, split, micro_batch_tokens, attention):
     """However a step is cut; the loss of every step and the weights after 50."""
     whole, cut = new_model(files), new_model(files)
-    logs_whole, logs_cut = train(whole, split), train(cut, split, micro_batch_tokens=micro_batch_tokens)
+    logs_whole = train(whole, split, attention=attention)
+    logs_cut = train(cut, split, attention=attention, micro_batch_tokens=micro_batch_tokens)
     assert [log.loss for log in logs_cut] == pytest.approx([log.loss for log in logs_whole], rel=1e-5)
     assert relative_difference(cut.parameters(), [p.detach() for p in whole.parameters()]) < 1e-5
 
@@ -144,7 +150,8 @@ def test_loss_of_a_smaller_last_step_is_the_mean_of_what_it_has(files, split):
     assert logs[12].loss == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_gradient_is_no_further_from_float64_than_eager_float32(files, split):
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_gradient_is_no_further_from_float64_than_eager_float32(files, split, attention):
     """Cut into micro-batches, against float32 eager's own gradient of the whole padded batch.
 
     Both are off by rounding, about 3e-7 of the norm, and which of them is nearer is chance: over models and batches their ratio
@@ -166,7 +173,7 @@ def test_gradient_is_no_further_from_float64_than_eager_float32(files, split):
         optimizer = build_optimizer(ours, CONFIG)
         optimizer.register_step_pre_hook(lambda *_, seen=seen, ours=ours: seen.append(flat(p.grad for p in ours.parameters())))
         config = replace(CONFIG, max_grad_norm=1e9, max_steps=1, warmup_steps=0, seed=seed)
-        train(ours, split, config, micro_batch_tokens=150, optimizer=optimizer)
+        train(ours, split, config, attention=attention, micro_batch_tokens=150, optimizer=optimizer)
         exact = eager(new_model(files, seed).double(), batch)
         off, eagers = ((one - exact).norm() / exact.norm() for one in (seen[0], eager(new_model(files, seed), batch)))
         assert 0 < eagers < 2e-6  # it is float32 that is compared with float64
@@ -208,6 +215,16 @@ def test_dropout_of_a_step_depends_on_seed_and_step_alone(files, split):
     other = train(with_dropout(files), split, replace(config, seed=6))
     assert other[0].loss != logs[0].loss
     assert len({step_seed(s, k, r) for s in range(3) for k in range(50) for r in range(4)}) == 600
+
+
+def test_step_with_dropout_is_the_same_however_it_is_cut(files, split):
+    """Packed masks are those of the example. A weight of eight steps moves by rounding; another mask moves the first loss by 1e-3."""
+    config = replace(CONFIG, max_steps=8)
+    whole, cut = with_dropout(files), with_dropout(files)
+    logs_whole = train(whole, split, config, attention="torch")
+    logs_cut = train(cut, split, config, attention="torch", micro_batch_tokens=60)
+    assert [log.loss for log in logs_cut] == pytest.approx([log.loss for log in logs_whole], rel=1e-5)
+    assert relative_difference(cut.parameters(), [p.detach() for p in whole.parameters()]) < 1e-4
 
 
 class OverflowingOnce:

@@ -27,7 +27,7 @@ from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, Interrupted
-from debft.models.attention.use import use_attention
+from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.models.outputs import model_labels
@@ -78,12 +78,12 @@ class Parts:
         self.split = self.head.prepare(split)
         self.loss = SiftLoss(head=self.head, config=SiftConfig(weight=WEIGHT), plain=self.model, **loss)
 
-    def collator(self):
-        return Collator(pad_id=0, names=tuple(self.tokenizer.model_input_names), device=torch.device("cpu"))
+    def collator(self, packed=False):
+        return Collator(pad_id=0, names=tuple(self.tokenizer.model_input_names), device=torch.device("cpu"), packed=packed)
 
-    def batch(self, indices=range(8)):
+    def batch(self, indices=range(8), packed=False):
         indices = np.array(indices)
-        batch = self.collator()(self.split, indices)
+        batch = self.collator(packed)(self.split, indices)
         if batch["labels"].is_floating_point():
             batch["labels"] = batch["labels"].to(next(self.model.parameters()).dtype)
         return batch | {"noise_seed": torch.from_numpy(indices + 1000)}
@@ -98,11 +98,10 @@ class Parts:
                 optimizer,
                 self.split,
                 CONFIG,
-                collate=self.collator(),
                 micro_batch_tokens=micro_batch_tokens,
                 total_steps=CONFIG.max_steps,
                 loss_fn=loss_fn or self.loss,
-                **options,
+                **{"collate": self.collator()} | options,
             )
         )
 
@@ -156,20 +155,40 @@ def literally(parts, batch):
     return delta, r, loss + WEIGHT * r
 
 
+@pytest.mark.parametrize("attention", ["eager", "torch"])
 @pytest.mark.parametrize("name", TASK_NAMES)
-def test_delta_loss_and_gradient_equal_the_algorithm_in_float64(files, name, monkeypatch):
+def test_delta_loss_and_gradient_equal_the_algorithm_in_float64(files, name, attention, monkeypatch):
     parts = Parts(files, name, double=True)
     batch, made = parts.batch(), recorded_delta(monkeypatch)
-    total, logs = parts.loss(parts.model, batch)
+    use_attention(parts.model, attention)
+    total, logs = parts.loss(parts.model, parts.batch(packed=is_packed(attention)))
     ours = torch.autograd.grad(total, list(parts.model.parameters()))
     delta, r, expected = literally(parts, batch)
     theirs = torch.autograd.grad(expected, list(parts.model.parameters()))
+    norms = (delta * batch["attention_mask"].unsqueeze(-1)).flatten(1).norm(dim=1)
+    assert float(logs["sift_delta_norm"]) == pytest.approx(float(norms.sum()), rel=1e-6)
+    if is_packed(attention):
+        delta = delta[batch["attention_mask"].bool()]
     torch.testing.assert_close(made[0][0], delta, rtol=1e-6, atol=1e-12)
     assert float(logs["sift_loss"]) == pytest.approx(float(r.detach()), rel=1e-6)
     assert float(total.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     for a, b in zip(ours, theirs, strict=True):
         assert float((a - b).norm()) <= 1e-6 * float(b.norm()) + 1e-12
     assert sum(float(b.norm() > 0) for b in theirs) > 0.9 * len(theirs)
+
+
+def test_each_pass_of_a_packed_batch_drops_by_masks_of_its_own(files):
+    parts, passes = Parts(files, "mnli"), []
+    use_attention(parts.model, "torch")
+    forward = parts.model.forward
+
+    def record(**inputs):
+        passes.append(inputs["seeds"].forward_pass)
+        return forward(**inputs)
+
+    parts.model.forward = record
+    parts.train(collate=parts.collator(packed=True), micro_batch_tokens=50)
+    assert passes == [0, 1, 2] * (len(passes) // 3)
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
