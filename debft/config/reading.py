@@ -44,7 +44,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
     Raises InputError with one line per problem of the file and of the overrides.
     """
     content = yaml12.load(path)
-    if isinstance(train := content.get("train"), dict) and {f"train.{key}" for key in train} >= MOVED.keys():
+    if _is_of_an_old_run(content):
         content = upgraded(content)
     overrides = dict(overrides or {})
     if overrides.get("init_from") is not None:
@@ -66,15 +66,23 @@ def from_dict(content: Mapping[str, Any], where: str) -> Recipe:
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring what an older version wrote, where every key of a run was in `train`, into the sections of this one."""
+    """Bring what an older version wrote, where keys had other owners, into the sections of this one."""
     new = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
-    train = new.get("train")
     for old, moved in MOVED.items():
-        key, (section, _, moved_key) = old.removeprefix("train."), moved.partition(".")
-        target = new.setdefault(section, {})
-        if isinstance(train, dict) and key in train and isinstance(target, dict) and moved_key not in target:
-            target[moved_key] = train.pop(key)
+        (old_section, _, old_key), (section, _, key) = old.partition("."), moved.partition(".")
+        source, target = new.get(old_section), new.setdefault(section, {})
+        if isinstance(source, dict) and old_key in source and isinstance(target, dict) and key not in target:
+            target[key] = source.pop(old_key)
     return new
+
+
+def _is_of_an_old_run(content: Mapping[str, Any]) -> bool:
+    """Tell the recipe.yaml that an older version wrote: one of its sections has every key that was moved from there."""
+    for section in ("train", "text"):
+        moved = {key for old in MOVED for of, _, key in [old.partition(".")] if of == section}
+        if isinstance(has := content.get(section), dict) and has.keys() >= moved:
+            return True
+    return False
 
 
 def parse_set(assignments: Iterable[str]) -> dict[str, Any]:

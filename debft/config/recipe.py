@@ -6,11 +6,11 @@ the score is in the sections of `SCORE_SECTIONS`; `runtime` must not move it.
 
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 SOURCES = ("hub", "demo")  # of `data`, beside directories
-SCORE_SECTIONS = ("train", "text", "questions", "languages", "sift")
+SCORE_SECTIONS = ("train", "text", "own", "questions", "languages", "sift")
 SECTIONS = (*SCORE_SECTIONS, "runtime")
 
 
@@ -81,12 +81,18 @@ class TextConfig:
     one from the front or the back of the longer text, by a coin (the DeBERTa repository)."""
     swap_texts: bool = False
     """Whether the second text of a pair goes first, as the DeBERTa repository feeds QNLI: sentence, question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig:
+    """This section belongs to the user's own data: which of its columns and rows mean what."""
+
     text_columns: str | None = None
-    """Columns of own data that the model reads, `a` or `a,b`; null: found in the file."""
+    """Columns that the model reads, `a` or `a,b`; null: found in the file."""
     label_column: str | None = None
-    """Column of own data that the model learns; null: found in the file."""
+    """Column that the model learns; null: found in the file."""
     problem: Literal["auto", "classification", "regression"] = "auto"
-    """What the labels of own data are: names (`classification`) or scores (`regression`); `auto`: found in the file."""
+    """What the labels are: names (`classification`) or scores (`regression`); `auto`: found in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +177,8 @@ class Recipe:
     """How the weights are trained, and on how many rows."""
     text: TextConfig = TextConfig()
     """How a row becomes the text that the model reads."""
+    own: OwnConfig = OwnConfig()
+    """The user's own data: which columns and rows mean what."""
     questions: QuestionConfig = QuestionConfig()
     """Question answering: windows of a context, and answers."""
     languages: LanguageConfig = LanguageConfig()
@@ -206,16 +214,17 @@ DIALECTS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Keys that were all in `train` before they had owners, with the place where each is now.
+# Keys that had another owner in older versions, with the place where each is now: first all were in `train`, then those of own data
+# in `text`.
 MOVED = {
-    **{
-        f"train.{key}": f"text.{key}"
-        for key in ("max_seq_length", "truncation", "swap_texts", "text_columns", "label_column", "problem")
-    },
+    **{f"train.{key}": f"text.{key}" for key in ("max_seq_length", "truncation", "swap_texts")},
+    **{f"{section}.{key}": f"own.{key}" for section in ("train", "text") for key in ("text_columns", "label_column", "problem")},
     **{f"train.{key}": f"questions.{key}" for key in ("doc_stride", "max_question_length", "max_answer_length", "n_best_size")},
     "train.train_language": "languages.train_language",
     "train.languages": "languages.eval_languages",
 }
+# Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
+ADDED: tuple[str, ...] = ()
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:
@@ -258,8 +267,11 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 def recipe_hash(recipe: Recipe) -> str:
     """Return 16 hex digits of what moves the score: model, task, data, the weights it starts from and `SCORE_SECTIONS`.
 
-    The moved keys are hashed in their old places, so that a recipe keeps the hash that older reports and runs name.
+    A moved key is hashed in its first place, and a key of `ADDED` where it is not the default, so that a recipe keeps the hash that
+    older reports and runs name.
     """
-    train = asdict(recipe.train) | {old.removeprefix("train."): value_at(recipe, new) for old, new in MOVED.items()}
+    added = {key: value for key in ADDED if (value := value_at(recipe, key)) != value_at(Recipe(), key)}
+    train = {f.name: value_at(recipe, f"train.{f.name}") for f in fields(recipe.train) if f"train.{f.name}" not in ADDED}
+    train |= {old.removeprefix("train."): value_at(recipe, new) for old, new in MOVED.items() if old.startswith("train.")} | added
     content = [recipe.model, recipe.task, recipe.data, recipe.init_from, train, asdict(recipe.sift)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -38,7 +38,7 @@ def task_for(recipe: Recipe) -> Task:
     """Return the task as the recipe's data has it: with own data's columns and labels, and the eval splits that have rows."""
     task = task_of(recipe.task or "", recipe.languages)
     if task is TEXT:
-        return own_task(recipe.text, load_table(task, task.train, recipe.data), skip=recipe.train.skip_bad_rows)
+        return own_task(recipe.own, load_table(task, task.train, recipe.data), skip=recipe.train.skip_bad_rows)
     return present(task, recipe.data, all_of_them=recipe.languages.eval_languages is not None)
 
 

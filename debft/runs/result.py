@@ -16,7 +16,7 @@ from typing import Any, Literal
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +194,13 @@ def _upgrade_2_to_3(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"recipe": upgraded_recipe(recipe)} if isinstance(recipe, dict) else content
 
 
+def _upgrade_3_to_4(content: dict[str, Any]) -> dict[str, Any]:
+    """In format 3 the keys of own data were in `text`."""
+    return _upgrade_2_to_3(content)
+
+
 # By the format that a function starts from; each brings it to the next one.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1_to_2, 2: _upgrade_2_to_3}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1_to_2, 2: _upgrade_2_to_3, 3: _upgrade_3_to_4}
 
 
 def _read(value: Any, kind: Any, place: str) -> Any:

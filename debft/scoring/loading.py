@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from debft.config.recipe import Recipe, TextConfig, with_train
+from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean, one_of
@@ -50,7 +50,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str, att
     if recipe is not None:  # a run of an earlier version left some settings in its recipe alone
         settings = flat_values(recipe, (*USE_TEXTS, *USE_ANSWERS)) | settings
     used = use_config(files, settings)
-    task = _own_texts(files, used.text, foreign=foreign) if name == TEXT.name else task_of(name, (recipe or used).languages)
+    task = _own_texts(files, used.own, foreign=foreign) if name == TEXT.name else task_of(name, (recipe or used).languages)
     if foreign and isinstance(task, TextClassification):
         _check_outputs(files, task)
     check_lengths(task, used, f"{files.path / 'config.json'}: debft.")
@@ -92,7 +92,7 @@ def _precision(asked: str, trained: str) -> str:
         return "auto"
 
 
-def _own_texts(files: ModelFiles, config: TextConfig, *, foreign: bool) -> TextClassification:
+def _own_texts(files: ModelFiles, config: OwnConfig, *, foreign: bool) -> TextClassification:
     """Return the task of a model that was trained on the user's own texts.
 
     foreign: another program saved it, so that nothing but the names and the number of its outputs tells what it predicts

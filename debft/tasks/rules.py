@@ -33,7 +33,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
     answers_questions, usual = isinstance(task, QuestionAnswering), Recipe()
     for kind, used, keys in (
         ("XNLI", task.name == "xnli", _keys_of("languages")),
-        ("own data", task is TEXT, ("text.text_columns", "text.label_column", "text.problem")),
+        ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
         ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
     ):

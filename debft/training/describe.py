@@ -92,7 +92,7 @@ def _label_remarks(plan: Plan) -> list[str]:
         return [f"scores {lowest:g} to {highest:g}, mean {mean:.2f}"]
     counts, own = plan.label_counts, plan.task.name == "text"
     lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in counts.items()], "   ")])]
-    if own and plan.recipe.text.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
+    if own and plan.recipe.own.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
         lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
     alike = Counter(map(str.casefold, counts)) if own else {}
     if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:

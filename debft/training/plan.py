@@ -61,7 +61,7 @@ class Plan:
     @property
     def unused_columns(self) -> tuple[str, ...]:
         """Return the columns of the user's own data that are not read, where the recipe does not name those that are."""
-        return tuple(self.train.unused) if self.task.name == "text" and self.recipe.text.text_columns is None else ()
+        return tuple(self.train.unused) if self.task.name == "text" and self.recipe.own.text_columns is None else ()
 
     @property
     def absent_languages(self) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def test_set_reads_values_as_yaml():
 
 @pytest.mark.parametrize("text", ["learning_rate=1", "train.seed", "model.x=1", "train.=3"])
 def test_set_outside_the_sections_is_refused(text):
-    with pytest.raises(InputError, match=r"expected SECTION\.KEY=VALUE, where SECTION is one of train, text, questions, "):
+    with pytest.raises(InputError, match=r"expected SECTION\.KEY=VALUE, where SECTION is one of train, text, own, questions, "):
         parse_set([text])
 
 

@@ -75,8 +75,9 @@ OLD_HASH = "1a83fa5f4cd809ad"  # as that version computed it
 def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
     (tmp_path / "recipe.yaml").write_text(OLD)
     recipe, old = RunDirectory(tmp_path).recipe(), yaml12.parse(OLD, "")
-    assert {place: value_at(recipe, new) for place, new in MOVED.items()} == {
-        place: old["train"][place.removeprefix("train.")] for place in MOVED
+    moved = {place: new for place, new in MOVED.items() if place.startswith("train.")}
+    assert {place: value_at(recipe, new) for place, new in moved.items()} == {
+        place: old["train"][place.removeprefix("train.")] for place in moved
     }
     kept = {key: value for key, value in old["train"].items() if f"train.{key}" not in MOVED}
     assert to_dict(recipe)["train"] == kept
@@ -95,6 +96,15 @@ def test_recipe_of_an_old_run_can_be_given_for_a_new_one(tmp_path):
     path.write_text(OLD)
     assert load_recipe(path, {"text.max_seq_length": 32}).text.max_seq_length == 32
     assert load_recipe(path) == from_dict(yaml12.parse(OLD, ""), "")
+
+
+def test_recipe_of_a_run_that_had_own_data_in_text_is_read(tmp_path):
+    content = to_dict(load_recipe(recipe_path("demo"), {"task": "text", "own.label_column": "tone", "own.problem": "regression"}))
+    content["text"] |= content.pop("own")
+    (tmp_path / "recipe.yaml").write_text(json.dumps(content))
+    recipe = RunDirectory(tmp_path).recipe()
+    assert (recipe.own.label_column, recipe.own.problem) == ("tone", "regression")
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
 def test_recipe_of_an_old_result_is_read(tmp_path):
@@ -122,7 +132,8 @@ def test_new_recipe_is_read_as_it_was_written():
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_old_place_in_a_file_is_an_error_that_names_the_new_one(tmp_path, old, new):
     path = tmp_path / "x.yaml"
-    path.write_text(f"task: mnli\ntrain:\n  {old.removeprefix('train.')}: 3\n")
+    section, _, key = old.partition(".")
+    path.write_text(f"task: mnli\n{section}:\n  {key}: 3\n")
     with pytest.raises(InputError, match=rf"^{path}: {old}: moved to {new}$"):
         load_recipe(path)
 

@@ -18,7 +18,7 @@ from conftest import dotted
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import TextConfig
+from debft.config.recipe import OwnConfig
 from debft.data.label_names import label_name, single
 from debft.data.load import load_table
 from debft.data.rows import check_rows
@@ -55,7 +55,7 @@ def write(path, rows):
 
 
 def task_in(root, skip=False, **settings):
-    return own_task(TextConfig(**settings), load_table(TEXT, TEXT.train, str(root)), skip=skip)
+    return own_task(OwnConfig(**settings), load_table(TEXT, TEXT.train, str(root)), skip=skip)
 
 
 def read(root, *, split=0, skip=False, **settings):
@@ -191,7 +191,7 @@ def test_columns_are_found(tmp_path, name):
     write(tmp_path / "train.jsonl", rows_of(**columns))
     task = task_in(tmp_path, **settings)
     assert (task.text_keys, task.label_key, task.labels) == (texts, label, ("x", "y") if label == "tone" else ("n", "p"))
-    config = TextConfig(**settings_of(task))
+    config = OwnConfig(**settings_of(task))
     assert own_task_of_model(config, task.labels) == task  # the model knows them again
 
 
@@ -403,8 +403,8 @@ def test_order_of_labels_does_not_depend_on_the_process(tmp_path):
     write(tmp_path / "train.csv", rows_of(text=["a b"] * 6, label=["1", "01", "001", "0001", "2", "02"]))
     code = (
         "from debft.data.load import load_table; from debft.data.sources.own import own_task; from debft.tasks import TEXT; "
-        "from debft.config.recipe import TextConfig; "
-        f"print(own_task(TextConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
+        "from debft.config.recipe import OwnConfig; "
+        f"print(own_task(OwnConfig(), load_table(TEXT, TEXT.train, {str(tmp_path)!r})).labels)"
     )
     orders = {
         subprocess.run(
@@ -633,7 +633,7 @@ def test_data_that_is_no_directory_is_one_line(data, message):
 def test_options_of_own_data_are_refused_for_other_tasks():
     with pytest.raises(InputError) as error:
         make_plan(replace(recipe_for("demo", label_column="tone"), task="mnli"))
-    assert str(error.value) == "text.label_column: is for own data, the task is mnli; leave it out"
+    assert str(error.value) == "own.label_column: is for own data, the task is mnli; leave it out"
 
 
 # whole runs
@@ -897,11 +897,11 @@ def rows_with(tmp_path, labels: list, name: str = "train.jsonl"):
 )
 def test_labels_that_are_none_are_shown_with_their_reason(tmp_path, labels, problem):
     with pytest.raises(InputError, match=re.escape(problem)):
-        own_task(TextConfig(), rows_with(tmp_path, labels))
+        own_task(OwnConfig(), rows_with(tmp_path, labels))
 
 
 def test_local_numbers_are_labels_where_the_user_says_so(tmp_path):
-    assert own_task(TextConfig(problem="classification"), rows_with(tmp_path, ["7%", "12%", "7%"])).labels == ("12%", "7%")
+    assert own_task(OwnConfig(problem="classification"), rows_with(tmp_path, ["7%", "12%", "7%"])).labels == ("12%", "7%")
 
 
 def test_fingerprint_knows_the_names_of_own_labels(tmp_path):
@@ -909,7 +909,7 @@ def test_fingerprint_knows_the_names_of_own_labels(tmp_path):
     prints = []
     for names in (("neg", "pos"), ("pos", "quite")):
         table = rows_with(tmp_path, [names[0], names[1], names[0]])
-        prints.append(check_rows(table, own_task(TextConfig(), table)).fingerprint())
+        prints.append(check_rows(table, own_task(OwnConfig(), table)).fingerprint())
     assert prints[0] != prints[1]
 
 

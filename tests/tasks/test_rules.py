@@ -17,10 +17,10 @@ def problems_of(**values) -> tuple[str, ...]:
 
 
 def test_every_problem_for_the_task_is_reported_at_once_with_its_file():
-    changes = {"train__head_dropout": 0.1, "train__warmup_steps": 3.5, "text__max_seq_length": 40, "text__problem": "regression"}
+    changes = {"train__head_dropout": 0.1, "train__warmup_steps": 3.5, "text__max_seq_length": 40, "own__problem": "regression"}
     assert problems_of(languages__eval_languages="fr", **changes) == (
         "x.yaml: languages.eval_languages: is for XNLI, the task is squad2; leave it out",
-        "x.yaml: text.problem: is for own data, the task is squad2; leave it out",
+        "x.yaml: own.problem: is for own data, the task is squad2; leave it out",
         "x.yaml: train.head_dropout: is for classification, the task is squad2; leave it out",
         "x.yaml: train.warmup_steps: expected a whole number of steps or a fraction below 1, got 3.5",
         "x.yaml: text.max_seq_length: expected at least 197 for windows that share 128 tokens (doc_stride) beside a question of "

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from debft.config.recipe import TextConfig
+from debft.config.recipe import OwnConfig
 from debft.data.label_names import SEVERAL, label_name, looks, single
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
@@ -24,7 +24,7 @@ LONGEST_EXAMPLE = 30  # characters
 ANY_SCORE = (-math.inf, math.inf)
 
 
-def own_task(config: TextConfig, table: DataTable, *, skip: bool = False) -> TextClassification:
+def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> TextClassification:
     """Return the task that the training rows ask for; `text_columns`, `label_column` and `problem` of `config` decide where given.
 
     skip: whether bad rows are left out, for the error line about a table without rows
@@ -42,7 +42,7 @@ def own_task(config: TextConfig, table: DataTable, *, skip: bool = False) -> Tex
     return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
-def _check_labels(config: TextConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+def _check_labels(config: OwnConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
     """Raise InputError for a column without labels, and for labels that do not recur or that nobody could tell apart."""
     where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
@@ -82,7 +82,7 @@ def _first_place(table: DataTable, values: list, name: str) -> str:
     return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
 
 
-def own_task_of_model(config: TextConfig, labels: tuple[str, ...]) -> TextClassification:
+def own_task_of_model(config: OwnConfig, labels: tuple[str, ...]) -> TextClassification:
     """Return the task of a fine-tuned model, from the settings in its config.json. labels: the names of its outputs."""
     text_keys = _split(config.text_columns) if config.text_columns else TEXT.text_keys
     columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
@@ -111,7 +111,7 @@ def quoted(name: str) -> str:
     return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
-def _label_column(config: TextConfig, table: DataTable) -> str:
+def _label_column(config: OwnConfig, table: DataTable) -> str:
     """Return the column of the labels. Raises InputError where it cannot be told."""
     if config.label_column is not None:
         return _existing(table, config.label_column, "--label-column")
@@ -122,7 +122,7 @@ def _label_column(config: TextConfig, table: DataTable) -> str:
     return candidates[0]
 
 
-def _text_columns(config: TextConfig, table: DataTable, label_key: str) -> tuple[str, ...]:
+def _text_columns(config: OwnConfig, table: DataTable, label_key: str) -> tuple[str, ...]:
     """Return the columns of the one or two texts. Raises InputError where they cannot be told."""
     if config.text_columns is not None:
         given = _split(config.text_columns)
@@ -167,7 +167,7 @@ def _names(columns: list[str]) -> str:
     return one_of(map(quoted, columns[:COLUMNS_SHOWN])) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
 
 
-def _is_score(config: TextConfig, table: DataTable, label_key: str, values: list) -> bool:
+def _is_score(config: OwnConfig, table: DataTable, label_key: str, values: list) -> bool:
     """Tell whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"
