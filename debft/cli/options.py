@@ -128,6 +128,9 @@ OPTIONS = (
     _of_recipe("own.text_columns", RUN, "Column of the texts, or A,B for pairs (default: found in the file).", only_for="text"),
     _of_recipe("own.label_column", RUN, "Column of the labels (default: found in the file).", only_for="text"),
     _of_recipe("own.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),
+    _of_recipe(
+        "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
+    ),
     _of_recipe("init_from", SCORE, "Start from the weights of this run, such as an MNLI run for RTE.", is_path=True),
     _of_command(
         "sift",

@@ -72,10 +72,12 @@ def _assess(
         should_stop=should_stop,
         leave=leave_together,
     )
-    assessed = {}
+    assessed, head = {}, session.loaded.head
     for name, split in encoded.items():
         stop.watch.alive()
-        assessed[name] = session.loaded.head.assess(outcomes[name], split, session.plan.examples[name])
+        assessed[name] = head.assess(outcomes[name], split, session.plan.examples[name])
+        if name in session.plan.task.selection:  # the splits behind it are scored with what was chosen here
+            head = head.with_chosen(assessed[name].settings)
     return assessed
 
 
