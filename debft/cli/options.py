@@ -121,6 +121,10 @@ OPTIONS = (
     _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
     _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
+    _of_command(
+        "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
+    ),
+    _of_command("jobs", int, RUN, "Runs of --seeds at a time (default: one per GPU, else one; demo: one per core).", least=1),
     _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
     _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
     _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from debft.cli import several
 from debft.cli.options import DEFAULT_MODEL, OPTIONS, options_of
 from debft.cli.stdout import print_json
 from debft.config.packaged import default_recipe_path, display, published_weight, recipe_path
@@ -45,6 +46,8 @@ def fine_tune(
     sift: bool | None,
     assignments: Sequence[str] | None,
     output: str | None,
+    seeds: int | None,
+    jobs: int | None,
     num_processes: int | None,
     resume: bool,
     dry_run: bool,
@@ -53,6 +56,12 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     run = RunDirectory(Path(output) if output else _default_output(resolved))
+    if seeds is not None:
+        several.refuse_alone("--seeds", num_processes)
+        directory = run.path if output else run.path.parent
+        several.repeat_seeds(resolved, directory, seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
+    if jobs is not None:
+        raise InputError("--jobs: needs --seeds, which is not given; add it, or leave --jobs out")
     if dry_run:
         _show_plan(resolved, run, resume, as_json)
         return

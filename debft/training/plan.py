@@ -204,7 +204,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
         raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
     if not resume:
         raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
-    _check_same_run(where, run.recipe(), recipe)
+    check_same_run(where, run.recipe(), recipe)
     result = run.result()
     if result is not None:
         run.check_model(result)
@@ -224,7 +224,7 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def _check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
+def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
     """Raise InputError that names the first key that moves the score and differs."""
     for key in differing_keys(recorded, asked, "resume"):
         old, new = value_at(recorded, key), value_at(asked, key)
