@@ -93,6 +93,10 @@ class OwnConfig:
     """Column that the model learns; null: found in the file."""
     problem: Literal["auto", "classification", "regression"] = "auto"
     """What the labels are: names (`classification`) or scores (`regression`); `auto`: found in the file."""
+    folds: int | None = bounded(None, least=2)
+    """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
+    fold: int | None = bounded(None, least=1)
+    """The fold that is the validation split of this run, from 1 to `folds`; the others are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +228,7 @@ MOVED = {
     "train.languages": "languages.eval_languages",
 }
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = ()
+ADDED: tuple[str, ...] = ("own.folds", "own.fold")
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:
