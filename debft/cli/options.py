@@ -135,6 +135,9 @@ OPTIONS = (
     _of_recipe("own.label_column", RUN, "Column of the labels (default: found in the file).", only_for="text"),
     _of_recipe("own.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),
     _of_recipe(
+        "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
+    ),
+    _of_recipe(
         "own.folds",
         SCORE,
         "Cut the training rows into so many folds and run once for each, into OUTPUT/fold-N; score every row.",

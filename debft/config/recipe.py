@@ -91,8 +91,12 @@ class OwnConfig:
     """Columns that the model reads, `a` or `a,b`; null: found in the file."""
     label_column: str | None = None
     """Column that the model learns; null: found in the file."""
-    problem: Literal["auto", "classification", "regression"] = "auto"
-    """What the labels are: names (`classification`) or scores (`regression`); `auto`: found in the file."""
+    problem: Literal["auto", "classification", "multilabel", "regression"] = "auto"
+    """What the labels are: one name a row (`classification`), any number of names (`multilabel`) or scores (`regression`); `auto`:
+    found in the file."""
+    label_separator: str | None = None
+    """What stands between the labels of a cell, `|` in `a|b`: the rows then have any number of labels; null: lists alone hold
+    several."""
     folds: int | None = bounded(None, least=2)
     """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
     fold: int | None = bounded(None, least=1)
@@ -228,7 +232,7 @@ MOVED = {
     "train.languages": "languages.eval_languages",
 }
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = ("own.folds", "own.fold")
+ADDED: tuple[str, ...] = ("own.label_separator", "own.folds", "own.fold")
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:

@@ -10,7 +10,8 @@ from rich.table import Table as RichTable
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, to_dict
-from debft.console import clock, console, plain_table, say
+from debft.console import clock, plain_table, print_table, say
+from debft.output.text import interval_text
 from debft.runs.result import ComparedScore, RunResult
 from debft.training.describe import remarks
 
@@ -22,7 +23,9 @@ def print_result(result: RunResult, output: Path) -> None:
     """Show the scores of a run, the published ones or why there is no comparison, the time, and where everything is."""
     compared = {row.score: row for row in result.published}
     languages = {split_and_language(name)[1] for name in result.scores} - {""}
-    console.print((_language_table if languages else _score_table)(result.scores, compared))
+    print_table((_language_table if languages else _score_table)(result, compared))
+    if languages:
+        say(_rows_of_languages(result.num_examples))
     if result.not_compared:
         say(f"not compared: {result.not_compared}")
     for note in dict.fromkeys(row.note for row in compared.values() if row.note):
@@ -35,26 +38,37 @@ def print_result(result: RunResult, output: Path) -> None:
     say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
 
 
-def _score_table(scores: Mapping[str, float], compared: Mapping[str, ComparedScore]) -> RichTable:
-    table = plain_table("score", "ours", "published", "diff", "", left=("score", ""))
-    for name, value in scores.items():
-        row = compared.get(name)
-        beside = ("-", "", "" if compared else "not compared") if row is None else _beside(row)
-        table.add_row(name, f"{value:.2f}", *beside)
+def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> RichTable:
+    heads = ("published", "diff", "") if compared else ()
+    table = plain_table("score", "ours", "95 % interval", "n", *heads, left=("score", ""), wrapped=("score", ""))
+    for name, value in result.scores.items():
+        row, n = compared.get(name), result.num_examples.get(name.partition("/")[0])
+        beside = (("-", "", "") if row is None else _beside(row)) if compared else ()
+        table.add_row(name, f"{value:.2f}", interval_text(result.intervals.get(name), "-"), "-" if n is None else f"{n:,}", *beside)
     return table
 
 
-def _language_table(scores: Mapping[str, float], compared: Mapping[str, ComparedScore]) -> RichTable:
-    """Return a line per language, the average last; the published number stands beside our score on test."""
+def _language_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> RichTable:
+    """Return a line per language, the average last; the published number stands beside our score on test, as its interval does."""
+    scores = result.scores
     metric = next(iter(scores)).partition("/")[2]
     parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
-    table = plain_table("language", *parts, "published", "diff", "", left=("language", ""))
+    heads = ("published", "diff", "") if compared else ()
+    table = plain_table("language", *parts, "95 % interval", *heads, left=("language", ""), wrapped=("",))
     for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
         ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
         row = compared.get(f"test.{language}/{metric}")
-        beside = ("-", "", "not compared") if row is None or row.ours is None else _beside(row)
-        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), *beside)
+        beside = (("-", "", "not compared") if row is None or row.ours is None else _beside(row)) if compared else ()
+        interval = interval_text(result.intervals.get(f"{parts[-1]}.{language}/{metric}"), "-")
+        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), interval, *beside)
     return table
+
+
+def _rows_of_languages(num_examples: Mapping[str, int]) -> str:
+    """Return what the table of languages does not say: the rows that each language has, and whose interval it is."""
+    rows = {name.partition(".")[0]: count for name, count in num_examples.items()}
+    counts = ", ".join(f"{part} {count:,}" for part, count in rows.items())
+    return f"rows of each language: {counts}; the interval is that of {list(rows)[-1]}"
 
 
 def _beside(row: ComparedScore) -> tuple[str, str, str]:

@@ -48,6 +48,12 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
     if warmup >= 1 and warmup != int(warmup):
         message = f"expected a whole number of steps or a fraction below 1, got {warmup}"
         yield Problem(path="train.warmup_steps", message=message)
+    if (separator := recipe.own.label_separator) is not None:
+        if not separator.strip():
+            yield Problem(path="own.label_separator", message=f"expected what stands between two labels, got {separator!r}")
+        elif recipe.own.problem not in ("auto", "multilabel"):
+            message = f"is for own.problem multilabel, got {recipe.own.problem}; leave one of the two out"
+            yield Problem(path="own.label_separator", message=message)
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
     if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):

@@ -94,7 +94,10 @@ def _label_remarks(plan: Plan) -> list[str]:
         return [f"scores {lowest:g} to {highest:g}, mean {mean:.2f}"]
     counts, own = plan.label_counts, plan.task.name == "text"
     lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in counts.items()], "   ")])]
-    if own and plan.recipe.own.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
+    if plan.labels_per_row:
+        rows = [f"{number or 'none'} {count:,}" for number, count in plan.labels_per_row.items()]
+        lines.append("   ".join(["labels per row", _some(rows, "   ")]))
+    elif own and plan.recipe.own.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
         lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
     alike = Counter(map(str.casefold, counts)) if own else {}
     if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,10 @@ class Plan:
         """Return the number of training rows of each label; {} for a task without labels."""
         if not isinstance(self.task, TextClassification) or self.task.is_regression:
             return {}
-        counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
+        if self.task.multilabel:
+            counts = self.train.labels.sum(axis=0).astype(np.int64)
+        else:
+            counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
         return dict(zip(self.task.labels, counts.tolist(), strict=True))
 
     @cached_property
@@ -90,7 +94,23 @@ class Plan:
             return {}
         labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
         uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
-        return {name: f"{one:g}" if self.task.is_regression else self.task.labels[one] for name, one in uniform.items()}
+        return {name: self._named(one) for name, one in uniform.items()}
+
+    def _named(self, label: Any) -> str:
+        """Return what a line calls a score, a label or a set of labels, as the rows hold it."""
+        if self.task.is_regression:
+            return f"{label:g}"
+        if self.task.multilabel:
+            return " and ".join(self.task.labels[i] for i in np.flatnonzero(label)) or "with nothing"
+        return self.task.labels[label]
+
+    @cached_property
+    def labels_per_row(self) -> dict[int, int]:
+        """Return how many training rows have 0, 1, 2, ... labels, in this order; {} where each has one."""
+        if not isinstance(self.task, TextClassification) or not self.task.multilabel:
+            return {}
+        rows = np.bincount(self.train.labels.sum(axis=1).astype(np.int64))
+        return {number: int(count) for number, count in enumerate(rows) if count}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

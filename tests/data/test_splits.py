@@ -28,7 +28,9 @@ def test_folds_of_different_texts_are_as_even_as_those_of_scikit_learn(labels, f
     """No two folds differ by more than one row of a label, which is what StratifiedKFold gives, nor by more rows than there."""
     fold_N = folds_of(examples_of(different(len(labels)), labels), folds)
     assert set(fold_N) <= set(range(1, folds + 1))
-    of_each = {label: [int(((np.array(labels) == label) & (fold_N == fold)).sum()) for fold in range(1, folds + 1)] for label in labels}
+    of_each = {
+        label: [int(((np.array(labels) == label) & (fold_N == fold)).sum()) for fold in range(1, folds + 1)] for label in labels
+    }
     assert all(max(counts) - min(counts) <= 1 for counts in of_each.values())
     sizes = np.bincount(fold_N, minlength=folds + 1)[1:]
     counts = Counter(labels)
@@ -57,7 +59,10 @@ def test_folds_with_groups_are_as_well_stratified_as_those_of_scikit_learn():
     labels = np.array([usual[text] if rng.random() < 0.95 else rng.randrange(3) for text in texts])
     fold_N = folds_of(examples_of(texts, labels), 5)
     ours = [labels[fold_N == fold] for fold in range(1, 6)]
-    theirs = [labels[test] for _, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, [text for (text,) in texts])]
+    theirs = [
+        labels[test]
+        for _, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, [text for (text,) in texts])
+    ]
 
     def spread(folds):
         return sum(np.std([np.mean(fold == label) for fold in folds]) for label in (0, 1, 2))

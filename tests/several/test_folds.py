@@ -106,7 +106,9 @@ def test_pooled_scores_are_those_of_all_rows_together(tmp_path, data, fake_debft
     pooled = summary.pooled
     assert pooled.n == 40
     assert pooled.scores["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(labels, predictions))
-    assert pooled.scores["validation/macro_f1"] == pytest.approx(100 * sklearn.metrics.f1_score(labels, predictions, average="macro"))
+    assert pooled.scores["validation/macro_f1"] == pytest.approx(
+        100 * sklearn.metrics.f1_score(labels, predictions, average="macro")
+    )
     low, high = pooled.intervals["validation/accuracy"]
     assert low < pooled.scores["validation/accuracy"] < high
 
@@ -194,7 +196,9 @@ def test_folds_are_for_own_data_alone(tmp_path):
 
 
 def test_folds_and_seeds_do_not_go_together(tmp_path, data):
-    done = processes.run("text", "--data", data, "--model", "demo", "--from-scratch", "--folds", 3, "--seeds", 2, "--output", tmp_path / "x")
+    done = processes.run(
+        "text", "--data", data, "--model", "demo", "--from-scratch", "--folds", 3, "--seeds", 2, "--output", tmp_path / "x"
+    )
     assert done.returncode == 2 and "--seeds: does not go with --folds" in done.stderr
 
 

@@ -30,13 +30,13 @@ class Assessment:
     scores: percent, by metric
     rows: the predictions, one row per example
     files: JSON content that lies beside the rows, by file name
-    settings: what was chosen on this split and belongs to the model, as the no-answer threshold does
+    settings: what was chosen on this split and belongs to the model, as thresholds do
     """
 
     scores: dict[str, float]
     rows: list[dict[str, Any]]
     files: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class Head(Protocol):
@@ -59,6 +59,9 @@ class Head(Protocol):
 
         left: the padding is in front; executor: where it works while the model computes, None to work at once
         """
+
+    def with_chosen(self, settings: dict[str, Any]) -> "Head":
+        """Return the head with what an assessment chose, or what a model's config.json has of that. `settings`: as it has them"""
 
     def assess(self, outcome: Any, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing.

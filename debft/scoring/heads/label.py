@@ -46,6 +46,9 @@ class LabelHead:
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
         return LogitsCollector(len(split))
 
+    def with_chosen(self, settings: dict[str, Any]) -> "LabelHead":
+        return self
+
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, C) logits by the task's order of labels: F1 is that of the task's label 1 whatever the outputs are called."""
         check_finite(bool(np.isfinite(outcome).all()))

@@ -1,0 +1,32 @@
+"""The predictions of a split become numbers of which its scores can be computed for any weights of the rows.
+
+Legend: N rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from debft.scoring.metrics import by_name, squad
+from debft.tasks import QuestionAnswering, Task
+
+
+def outcomes_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return the columns that `weighted_score` reads, (N,) each. rows: as `predictions/<split>.jsonl` has them.
+
+    Labels are counted in the task's order, so that F1 is that of its label 1. Names that the task does not know, as those of own
+    data may be, come after it in their order; the metrics of own data do not depend on it.
+    """
+    if isinstance(task, QuestionAnswering):
+        return {
+            "f1": np.array([squad.f1(row["prediction"], row["label"]) for row in rows]),
+            "exact_match": np.array([squad.exact_match(row["prediction"], row["label"]) for row in rows]),
+            "answerable": np.array([bool(row["label"]) for row in rows]),
+        }
+    columns = {"reference": [row["label"] for row in rows], "prediction": [row["prediction"] for row in rows]}
+    if all(metric in by_name.OF_NUMBERS for metric in task.metrics):
+        return {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+    others = sorted({*columns["reference"], *columns["prediction"]} - set(task.labels))
+    number = {label: i for i, label in enumerate([*task.labels, *others])}
+    return {name: np.array([number[value] for value in values]) for name, values in columns.items()}
