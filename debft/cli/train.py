@@ -56,12 +56,9 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     run = RunDirectory(Path(output) if output else _default_output(resolved))
-    if seeds is not None:
-        several.refuse_alone("--seeds", num_processes)
-        directory = run.path if output else run.path.parent
-        several.repeat_seeds(resolved, directory, seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
-    if jobs is not None:
-        raise InputError("--jobs: needs --seeds, which is not given; add it, or leave --jobs out")
+    if several.repeats(resolved, seeds, jobs, num_processes):
+        directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
+        several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:
         _show_plan(resolved, run, resume, as_json)
         return

@@ -60,6 +60,13 @@ class Examples:
         """Return the examples `start` to `end`, or to the last."""
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
 
+    def chosen(self, rows: Sequence[int], source: str) -> "Examples":
+        """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
+        texts = [self.texts[row] for row in rows]
+        labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
+        empty = sum(not text.strip() for pair in texts for text in pair)
+        return replace(self, texts=texts, labels=labels, ids=[self.ids[row] for row in rows], empty_texts=empty, source=source)
+
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
         return self.digest[:16]

@@ -119,6 +119,8 @@ def remarks(plan: Plan) -> list[str]:
     task, lines = plan.task, []
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.recipe.own.fold is not None:
+            lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
             lines.append(f"not read: {_some([quoted(name) for name in plan.unused_columns])}")
     if task.name == "xnli":

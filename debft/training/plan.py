@@ -12,8 +12,8 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows
+from debft.data.load import absent_languages, encode_split, load_examples, task_for
+from debft.data.rows import Examples
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -134,16 +134,7 @@ def make_plan(recipe: Recipe) -> Plan:
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
-    examples = {
-        split.name: check_rows(
-            load_table(task, split, recipe.data),
-            task,
-            config.max_train_samples if split is task.train else config.max_eval_samples,
-            train=split is task.train,
-            skip=config.skip_bad_rows,
-        )
-        for split in task.splits
-    }
+    examples = load_examples(task, recipe)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
     if longest is not None and recipe.text.max_seq_length > longest:
