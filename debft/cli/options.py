@@ -161,6 +161,7 @@ OPTIONS = (
     _of_recipe("train.num_train_epochs", SCORE, "Passes over the training data."),
     _of_recipe("train.train_batch_size", SCORE, "Sequences per optimizer step, over all devices."),
     _of_recipe("train.warmup_steps", SCORE, "Optimizer steps of the warm-up; a number below 1 is that fraction of the run."),
+    _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),

@@ -36,6 +36,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
         ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
         ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
+        ("labels", not answers_questions and not task.is_regression, ("train.class_weight",)),
     ):
         for key in keys:
             if not used and value_at(recipe, key) != value_at(usual, key):

@@ -17,6 +17,7 @@ from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
+from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -149,6 +150,10 @@ def _label_remarks(plan: Plan) -> list[str]:
     alike = Counter(map(str.casefold, counts)) if own else {}
     if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:
         lines.append(f"labels that differ in case alone: {_some(same)}")
+    if plan.class_weights:
+        what = "class weights of rows with / without the label" if plan.labels_per_row else "class weights"
+        line = "   ".join([what, _some(in_words(plan.class_weights), "   ")])
+        lines.append(f"{line}   ({plan.recipe.train.class_weight}; the mean over the training rows is 1)")
     if none := [label for label, count in counts.items() if not count]:
         first = f" in the first {len(plan.train):,}" if plan.recipe.train.max_train_samples is not None else ""
         lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")

@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.class_weights import class_weights
 from debft.training.schedule import check_schedule
 
 
@@ -41,6 +42,7 @@ class Plan:
     examples: the rows, by the name of their split.
     num_sequences: sequences that are trained on in an epoch; a question may take several.
     total_steps: optimizer steps of the whole run.
+    class_weights: what a training row counts for in the loss, by label; {} where all count alike.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Plan:
     examples: dict[str, Examples]
     num_sequences: int
     total_steps: int
+    class_weights: dict[str, Any] = field(default_factory=dict)
 
     @property
     def train(self) -> Examples:
@@ -135,6 +138,7 @@ def make_plan(recipe: Recipe) -> Plan:
         )
     check_model_name(recipe.model or "")
     examples = load_examples(task, recipe)
+    weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
     if longest is not None and recipe.text.max_seq_length > longest:
@@ -143,7 +147,15 @@ def make_plan(recipe: Recipe) -> Plan:
         )
     num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
     total_steps = check_schedule(config, num_sequences)
-    return Plan(recipe=recipe, task=task, files=files, examples=examples, num_sequences=num_sequences, total_steps=total_steps)
+    return Plan(
+        recipe=recipe,
+        task=task,
+        files=files,
+        examples=examples,
+        num_sequences=num_sequences,
+        total_steps=total_steps,
+        class_weights=weights,
+    )
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:
