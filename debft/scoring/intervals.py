@@ -29,18 +29,24 @@ FEW = 8  # a row stands for so many equal ones at least where counts are drawn i
 def intervals_of(task: Task, assessed: Mapping[str, Assessment]) -> dict[str, list[float]]:
     """Return the 95 % interval, [low, high] in percent, of each `<split>/<metric>` and of the means over languages.
 
-    Scores that are chosen on the rows that they are of, `best_f1`, have none; nor has one without any spread, but for accuracy.
+    A score for which the predictions were made otherwise, `best_f1` and `micro_f1_at_0.5`, has none; nor has one without any spread,
+    but for accuracy.
     """
     outcomes = {name: outcomes_of(task, assessment.rows) for name, assessment in assessed.items()}
     intervals = {}
     for name, columns in outcomes.items():
-        metrics = [metric for metric in assessed[name].scores if not metric.startswith("best_")]
+        metrics = [metric for metric in assessed[name].scores if is_of_predictions(metric)]
         intervals |= {f"{name}/{metric}": low_high for metric, low_high in split_intervals(columns, metrics).items()}
     for part in dict.fromkeys(name.partition(".")[0] for name in assessed if "." in name):
         of_languages = [columns for name, columns in outcomes.items() if name.startswith(f"{part}.")]
         if len(of_languages) > 1 and "accuracy" in task.metrics:
             intervals[f"{part}.avg/accuracy"] = mean_accuracy_interval(of_languages)
     return {name: low_high for name, low_high in intervals.items() if low_high is not None}
+
+
+def is_of_predictions(metric: str) -> bool:
+    """Tell whether the predictions of a run are those that the score is of, and not such as another threshold gives."""
+    return not metric.startswith("best_") and "_at_" not in metric
 
 
 def split_intervals(columns: Columns, metrics: list[str]) -> dict[str, list[float] | None]:
@@ -76,7 +82,7 @@ def mean_accuracy_interval(of_languages: list[Columns]) -> list[float] | None:
 
 def distinct_rows(columns: Columns) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the different rows, (U,) a column, and how many rows each stands for, (U,)."""
-    keys_NK = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], axis=1)
+    keys_NK = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
     _, first_U, counts_U = np.unique(keys_NK, axis=0, return_index=True, return_counts=True)
     return {name: column[first_U] for name, column in columns.items()}, counts_U
 

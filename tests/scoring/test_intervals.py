@@ -62,6 +62,22 @@ def test_interval_equals_scipy_bootstrap(metric):
     assert (low / 100, high / 100) == pytest.approx((oracle.low, oracle.high), abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("metric", by_name.OF_SETS)
+def test_weighted_score_of_sets_of_labels_equals_the_score_of_the_rows_drawn(metric):
+    rng = np.random.default_rng(7)
+    true, predicted = rng.random((60, 4)) < 0.3, rng.random((60, 4)) < 0.3
+    rows = [
+        {"label": [str(c) for c in np.flatnonzero(one)], "prediction": [str(c) for c in np.flatnonzero(other)]}
+        for one, other in zip(true, predicted, strict=True)
+    ]
+    columns = outcomes_of(TASKS["text"], rows)
+    drawn = rng.integers(0, 60, 60)
+    weights = np.bincount(drawn, minlength=60).astype(float)[None]
+    assert weighted_score(metric, columns, weights)[0] == pytest.approx(by_name.compute(metric, predicted[drawn], true[drawn]))
+    low, high = intervals.split_intervals(columns, [metric])[metric]
+    assert low < 100 * by_name.compute(metric, predicted, true) < high
+
+
 def test_interval_is_the_same_every_time():
     columns = columns_of("macro_f1")
     assert intervals.split_intervals(columns, ["macro_f1"]) == intervals.split_intervals(columns, ["macro_f1"])

@@ -1,7 +1,7 @@
 """Every score is computed for many weightings of the same rows at once, as a bootstrap and a paired comparison need it.
 
-A weight is how often a row was drawn. With every weight 1 each score is that of scores.py and squad.py.
-Legend: R weightings, U different rows.
+A weight is how often a row was drawn. With every weight 1 each score is that of scores.py, sets.py and squad.py.
+Legend: R weightings, U different rows, C labels.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ Columns = Mapping[str, np.ndarray]
 def weighted_score(metric: str, columns: Columns, weights_RU: np.ndarray) -> np.ndarray:
     """Return the score of each weighting, a fraction, (R,); NaN where the rows drawn do not define it.
 
-    columns: `reference` and `prediction`, label ids or numbers, (U,) each; of questions `f1` and `exact_match`, fractions, and
-        `answerable`
+    columns: `reference` and `prediction`, label ids or numbers, (U,) each, or sets of labels, bool (U, C) each; of questions `f1`
+        and `exact_match`, fractions, and `answerable`
     weights_RU: float64, how often each row was drawn
     """
     if "answerable" in columns:
         return _question_score(metric, columns, weights_RU)
+    if columns["reference"].ndim == 2:
+        return _score_of_sets(metric, columns["reference"], columns["prediction"], weights_RU)
     return _SCORES[metric](columns["reference"], columns["prediction"], weights_RU)
 
 
@@ -104,6 +106,18 @@ def _correlation(one_RU: np.ndarray, other_RU: np.ndarray, weights_RU: np.ndarra
 
 def _row_mean(values_RU: np.ndarray, weights_RU: np.ndarray) -> np.ndarray:
     return (np.einsum("ru,ru->r", weights_RU, values_RU) / weights_RU.sum(axis=1))[:, None]
+
+
+def _score_of_sets(metric: str, true_UC: np.ndarray, predicted_UC: np.ndarray, weights_RU: np.ndarray) -> np.ndarray:
+    """Return a score of sets of labels."""
+    if metric == "subset_accuracy":
+        return _mean((true_UC == predicted_UC).all(axis=1).astype(np.float64), weights_RU)
+    both_RC = weights_RU @ (true_UC & predicted_UC).astype(np.float64)
+    given_RC = weights_RU @ true_UC.astype(np.float64) + weights_RU @ predicted_UC.astype(np.float64)
+    if metric == "micro_f1":
+        return 2 * both_RC.sum(axis=1) / np.maximum(given_RC.sum(axis=1), 1)
+    assert metric == "macro_f1"
+    return (2 * both_RC / np.maximum(given_RC, 1)).sum(axis=1) / np.maximum((given_RC > 0).sum(axis=1), 1)
 
 
 def _question_score(metric: str, columns: Columns, weights_RU: np.ndarray) -> np.ndarray:
