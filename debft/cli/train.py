@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from debft.cli import several
 from debft.cli.options import DEFAULT_MODEL, OPTIONS, options_of
 from debft.cli.stdout import print_json
 from debft.config.packaged import default_recipe_path, published_weight, recipe_path
@@ -45,6 +46,8 @@ def fine_tune(
     sift: bool | None,
     assignments: Sequence[str] | None,
     output: str | None,
+    seeds: int | None,
+    jobs: int | None,
     num_processes: int | None,
     resume: bool,
     dry_run: bool,
@@ -53,6 +56,9 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     run = RunDirectory(Path(output) if output else _default_output(resolved))
+    if several.repeats(resolved, seeds, jobs, num_processes):
+        directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
+        several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:
         _show_plan(resolved, run, resume, as_json)
         return

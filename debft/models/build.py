@@ -111,7 +111,8 @@ def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float |
     if isinstance(task, QuestionAnswering):
         config.problem_type = None
     else:
-        config.problem_type = "regression" if task.is_regression else "single_label_classification"
+        single = "regression" if task.is_regression else "single_label_classification"
+        config.problem_type = "multi_label_classification" if task.multilabel else single
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
 

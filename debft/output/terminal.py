@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from debft.config.recipe import to_dict
 from debft.console import clock, plain_table, print_table, say, say_field
 from debft.output.recipes import recipe_yaml
-from debft.output.text import counted
+from debft.output.text import counted, interval_text
 from debft.published.comparison import frozen_beside
 from debft.published.load import PublishedScore
 from debft.runs.result import ComparedScore, RunResult
@@ -30,6 +30,8 @@ def print_result(result: RunResult, output: Path) -> None:
     compared = {row.score: row for row in result.published}
     languages = {split_and_language(name)[1] for name in result.scores} - {""}
     print_table((_language_table if languages else _score_table)(result, compared))
+    if languages:
+        say(_rows_of_languages(result.num_examples))
     for line in _below(result, compared):
         say(line)
     timing = result.timing
@@ -68,13 +70,14 @@ def _below(result: RunResult, compared: Mapping[str, ComparedScore]) -> list[str
 
 
 def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> RichTable:
-    """Return a line per score with the rows that it is over, and the number that it is compared with where there is one."""
+    """Return a line per score: its interval, its rows, and the number that it is compared with where there is one."""
     frozen = frozen_beside(result)
     beside = ("published", "diff", "") if compared else ("frozen", "diff", "") if frozen else ()
-    table = plain_table("", "ours", "rows", *beside, left=("",))
+    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",))
     for name, value in result.scores.items():
         rows = result.num_examples.get(name.partition("/")[0])
-        cells = [score_title(result.task, name), f"{value:.2f}", "-" if rows is None else f"{rows:,}"]
+        interval = interval_text(result.intervals.get(name), "-")
+        cells = [score_title(result.task, name), f"{value:.2f}", interval, "-" if rows is None else f"{rows:,}"]
         if compared:
             cells += _beside(compared[name]) if name in compared else ("-", "", "")
         elif frozen:
@@ -84,23 +87,28 @@ def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> Ri
 
 
 def _language_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> RichTable:
-    """Return a line per language, the average last; the published number stands beside our score on test."""
+    """Return a line per language, the average last; the published number stands beside our score on test, as its interval does."""
     scores = result.scores
     metric = next(iter(scores)).partition("/")[2]
     parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
     beside = ("published", "diff", "") if compared else ()
-    table = plain_table("language", *parts, *beside, left=("language", ""))
+    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""))
     for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
         ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
         cells = [language, *("-" if score is None else f"{score:.2f}" for score in ours)]
+        cells.append(interval_text(result.intervals.get(f"{parts[-1]}.{language}/{metric}"), "-"))
         if compared:
             row = compared.get(f"test.{language}/{metric}")
             cells += ("-", "", "not compared") if row is None or row.ours is None else _beside(row)
         table.add_row(*cells)
-    rows = [f"{part} {count:,}" for part in parts if (count := result.num_examples.get(f"{part}.en"))]
-    if rows:
-        table.caption, table.caption_justify = f"accuracy in percent; rows of each language: {', '.join(rows)}", "left"
     return table
+
+
+def _rows_of_languages(num_examples: Mapping[str, int]) -> str:
+    """Return what the table of languages does not say: the rows that each language has, and whose interval it is."""
+    rows = {name.partition(".")[0]: count for name, count in num_examples.items()}
+    counts = ", ".join(f"{part} {count:,}" for part, count in rows.items())
+    return f"rows of each language: {counts}; the interval is that of {list(rows)[-1]}"
 
 
 def _beside(row: ComparedScore) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """This module turns numbers, names, notes and links into text, for the report, the tables and the terminal alike."""
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from debft.runs.result import in_percent
@@ -17,6 +18,11 @@ def score_text(score: str, value: float | None, missing: str = DASH) -> str:
     if in_percent(score):
         return with_minus(f"{value:.2f}")
     return with_minus(f"{value:,.0f}" if value == int(value) else f"{value:.4g}")
+
+
+def interval_text(low_high: Sequence[float] | None, missing: str = "") -> str:
+    """Return `[91.10, 95.20]`, both ends in percent."""
+    return missing if low_high is None else f"[{low_high[0]:.2f}, {low_high[1]:.2f}]"
 
 
 def signed(value: float, decimals: int = 2) -> str:

@@ -18,6 +18,7 @@ from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
+from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def remarks(plan: Plan) -> list[str]:
     task, lines = plan.task, []
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.recipe.own.fold is not None:
+            lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
             lines.append(f"not read: {_some([quoted(name) for name in plan.unused_columns])}")
     if task.name == "xnli":
@@ -142,11 +145,18 @@ def _label_remarks(plan: Plan) -> list[str]:
         return [f"scores {lowest:g} to {highest:g}, mean {mean:.2f}"]
     counts, own = plan.label_counts, plan.task.name == "text"
     lines = ["   ".join(["labels", _some([f"{label} {count:,}" for label, count in counts.items()], "   ")])]
-    if own and plan.recipe.own.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
+    if plan.labels_per_row:
+        rows = [f"{number or 'none'} {count:,}" for number, count in plan.labels_per_row.items()]
+        lines.append("   ".join(["labels per row", _some(rows, "   ")]))
+    elif own and plan.recipe.own.problem == "auto" and len(counts) > 2 and all(map(str.isdecimal, counts)):
         lines[0] += "   (whole numbers are labels; --problem regression makes them a score)"
     alike = Counter(map(str.casefold, counts)) if own else {}
     if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:
         lines.append(f"labels that differ in case alone: {_some(same)}")
+    if plan.class_weights:
+        what = "class weights of rows with / without the label" if plan.labels_per_row else "class weights"
+        line = "   ".join([what, _some(in_words(plan.class_weights), "   ")])
+        lines.append(f"{line}   ({plan.recipe.train.class_weight}; the mean over the training rows is 1)")
     if none := [label for label, count in counts.items() if not count]:
         first = f" in the first {len(plan.train):,}" if plan.recipe.train.max_train_samples is not None else ""
         lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")

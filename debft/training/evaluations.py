@@ -21,11 +21,12 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
     task = session.plan.task
     scores = scores_of(task, assessed)
     state.eval_seconds += time.perf_counter() - started
-    state.evaluated = state.step
+    before, state.evaluated = state.evaluated, state.step
     if session.is_main:
         session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
+        counts = "" if before else f"   ({_row_counts(session, splits)})"
         titled = [f"{score_title(task.name, name)} {scores[name]:.2f}" for name in _headline(task, scores)]
-        say_field("scores", f"step {state.step:,}: {', '.join(titled)}")
+        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{counts}")
     if session.plan.recipe.train.checkpoint == "best":
         score = session.plan.task.selection_score(scores)
         if state.best_score is None or score > state.best_score:
@@ -75,11 +76,19 @@ def _assess(
         should_stop=should_stop,
         leave=leave_together,
     )
-    assessed = {}
+    assessed, head = {}, session.loaded.head
     for name, split in encoded.items():
         stop.watch.alive()
-        assessed[name] = session.loaded.head.assess(outcomes[name], split, session.plan.examples[name])
+        assessed[name] = head.assess(outcomes[name], split, session.plan.examples[name])
+        if name in session.plan.task.selection:  # the splits behind it are scored with what was chosen here
+            head = head.with_chosen(assessed[name].settings)
     return assessed
+
+
+def _row_counts(session: Session, splits: tuple[Split, ...]) -> str:
+    """Return on how many rows the scores are computed, `600 + 600 rows`, which is said with the first of them."""
+    counts = [len(session.plan.examples[split.name]) for split in splits]
+    return f"{len(counts)} x {counts[0]:,} rows" if len(counts) > 2 else f"{' + '.join(f'{n:,}' for n in counts)} rows"
 
 
 def _headline(task: Task, scores: dict[str, float]) -> list[str]:

@@ -1,7 +1,7 @@
 """A session is opened: everything is built, compared between the processes, and set to the newest checkpoint."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -83,6 +83,8 @@ def _build(plan: Plan) -> tuple[Any, ...]:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
     plan.let_go_of_texts()
+    if plan.class_weights:
+        loaded = replace(loaded, head=loaded.head.weighted(plan.class_weights))
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
