@@ -7,7 +7,7 @@ import numpy as np
 
 from debft.console import say
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import say_skipped
+from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
@@ -38,6 +38,7 @@ def describe(plan: Plan) -> None:
         )
     if recipe.note:
         say(f"note on the recipe: {recipe.note}")
+    say_notes(plan.examples.values())
     for line in remarks(plan):
         say(line)
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):

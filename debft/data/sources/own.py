@@ -35,7 +35,8 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
     label_key = _label_column(config, table)
     text_keys = _text_columns(config, table, label_key)
     values = [single(value) for value in table.columns[label_key]]
-    if _is_score(config, table, label_key, values):
+    decimal = [v.replace(",", ".") for v in table.columns[label_key]] if label_key in table.decimal_commas else values
+    if _is_score(config, table, label_key, decimal):
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
     labels = _classes(values)
     _check_labels(config, table, label_key, values, labels)
