@@ -29,7 +29,8 @@ class EncodedSplit:
     ids_T: int32, the token ids
     types_T: int8, the token types
     ends_S: int64, where each sequence ends in T
-    labels_S: what is learned of each sequence: int64 (S,), float32 (S,) for scores, or int64 (S, 2) for spans
+    labels_S: what is learned of each sequence: int64 (S,), float32 (S, C) of 0 and 1 for sets of labels, float32 (S,) for scores,
+        or int64 (S, 2) for spans
     truncated: how many examples were cut
     """
 
@@ -44,6 +45,8 @@ class EncodedSplit:
 
     def with_labels(self, task_labels: tuple[str, ...], model_labels: tuple[str, ...]) -> "EncodedSplit":
         """Return the same examples with labels that count in the order of the model's outputs instead of the task's."""
+        if self.labels_S.ndim == 2:
+            return replace(self, labels_S=self.labels_S[:, [task_labels.index(label) for label in model_labels]])
         order = np.array([model_labels.index(label) for label in task_labels], dtype=np.int64)
         return replace(self, labels_S=order[self.labels_S])
 

@@ -6,7 +6,9 @@ import re
 import unicodedata
 from typing import Any
 
-SEVERAL = "; several labels in one row are not supported"
+SEVERAL = "; rows of several labels take --problem multilabel"
+UNSEEN = "; the training rows have no such label"
+LABELS_SHOWN = 12
 _WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
@@ -25,24 +27,47 @@ def label_name(value: object) -> str | None:
     return whole[1] if (whole := _WHOLE.fullmatch(name)) else name
 
 
+def some_of(labels: tuple[str, ...]) -> str:
+    """Return the first labels for an error line."""
+    return ", ".join(labels[:LABELS_SHOWN]) + (", ..." if len(labels) > LABELS_SHOWN else "")
+
+
+def in_order(names: set[str]) -> tuple[str, ...]:
+    """Return the names of labels in one order: whole numbers in theirs, other names in that of the alphabet."""
+    whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names))
+
+
 def single(value: Any) -> Any:
     """Return the only label of a list, and anything else as it is; a list of several labels stays one, which is no label.
 
     Labelling programs write such lists; a table may hold one as text.
     """
+    value = listed(value)
+    return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], (list, dict)) else value
+
+
+def listed(value: Any) -> Any:
+    """Return the list that a cell holds as text, and anything else as it is."""
     if isinstance(value, str) and len(value) <= LONGEST_LIST and _LIST.fullmatch(value):
         try:
             inside = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return value  # [neg] is a name like any other
-        value = inside if isinstance(inside, list) else value
-    return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], (list, dict)) else value
+        return inside if isinstance(inside, list) else value
+    return value
 
 
 def looks(name: str) -> str:
     """Return what a reader sees of a name: Unicode's forms, kinds of spaces and characters without width make no difference."""
     spaced = (" " if character.isspace() else character for character in unicodedata.normalize("NFC", name))
     return " ".join("".join(character for character in spaced if not _has_no_width(character)).split())
+
+
+def look_alike(labels: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return two names that look the same to a reader, None where there are none."""
+    seen: dict[str, str] = {}
+    return next(((other, name) for name in labels if (other := seen.setdefault(looks(name), name)) != name), None)
 
 
 def _has_no_width(character: str) -> bool:

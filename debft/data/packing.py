@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.data.encoding import EncodedSplit
+from debft.data.windows import EncodedWindows
 from debft.runtime.memory import to_device
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 # What a batch holds by name. Padded: `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, L), as far as the model reads
 # them. Packed: `input_ids` and `token_type_ids`, int64 (T,), the sequences end to end without padding, and their `lengths`, a numpy
-# array (B,). Both: `labels`, (B,), or (B, 2) for the positions of a span's start and end; while training, `noise_seed` (B,)
-# and `seeds`, a NoiseSeeds.
+# array (B,). Both: `labels`, (B,), (B, C) for sets of labels, or (B, 2) for the positions of a span's start and end; in
+# training also `noise_seed` (B,) and `seeds`, a NoiseSeeds.
 Batch = dict[str, Any]
 
 
@@ -62,7 +63,7 @@ class Collator:
         rows = [split.example(int(i)) for i in indices]
         arrays, others = self._packed(rows) if self.packed else self._padded(rows)
         arrays["labels"] = split.labels_S[indices]
-        if self.left and arrays["labels"].ndim == 2:
+        if self.left and isinstance(split, EncodedWindows):
             longest = max(len(ids) for ids, _ in rows)
             arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])
         return others | {name: to_device(torch.from_numpy(array), self.device) for name, array in arrays.items()}

@@ -12,15 +12,14 @@ import numpy as np
 
 from debft.console import say
 from debft.data.answers import GoldAnswers, check_answers, check_not_empty
-from debft.data.label_names import SEVERAL, has_half_surrogate, label_name, looks, single
+from debft.data.label_names import SEVERAL, UNSEEN, has_half_surrogate, label_name, looks, single, some_of
+from debft.data.label_sets import check_sets, multi_hot
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, one_of, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
-LABELS_SHOWN = 12
 HASHED = 1000  # examples that are hashed at a time
-UNSEEN = "; the training rows have no such label"
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
@@ -29,7 +28,8 @@ class Examples:
     """The rows of a split have been checked and are examples now, N of them.
 
     texts: one or two strings of each example
-    labels: (N,) int64 in the task's order, (N,) float32 scores, or the GoldAnswers of each question
+    labels: (N,) int64 in the task's order, (N, C) float32 of 0 and 1 for sets of labels, (N,) float32 scores, or the GoldAnswers
+        of each question
     ids: from the column `id` or `idx` where there is one, else the number of the row in its file, from 0
     empty_texts: how many texts are empty
     source: the file, or what stands for it
@@ -62,6 +62,13 @@ class Examples:
         """Return the examples `start` to `end`, or to the last."""
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
 
+    def chosen(self, rows: Sequence[int], source: str) -> "Examples":
+        """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
+        texts = [self.texts[row] for row in rows]
+        labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
+        empty = sum(not text.strip() for pair in texts for text in pair)
+        return replace(self, texts=texts, labels=labels, ids=[self.ids[row] for row in rows], empty_texts=empty, source=source)
+
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
         return self.digest[:16]
@@ -73,7 +80,8 @@ class Examples:
             return self.hashed
         digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
         whole_numbers = isinstance(self.labels, np.ndarray) and self.labels.dtype == np.int64
-        labels = self.labels.tolist() if whole_numbers else self.labels
+        sets = isinstance(self.labels, np.ndarray) and self.labels.ndim == 2  # numpy leaves numbers out of a long row's text
+        labels = self.labels.tolist() if whole_numbers or sets else self.labels
         for start in range(0, len(self), HASHED):
             columns = [*zip(*self.texts[start : start + HASHED], strict=True), list(map(str, labels[start : start + HASHED]))]
             cells = [""] * (len(columns) * len(columns[-1]))
@@ -107,7 +115,7 @@ def check_texts(table: DataTable, task: Task) -> Examples:
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
     ids = _ids(table, problems)
-    labels = [() if isinstance(task, QuestionAnswering) else 0] * len(texts)
+    labels = [() if isinstance(task, QuestionAnswering) or task.multilabel else 0] * len(texts)
     return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
 
 
@@ -129,7 +137,9 @@ def _examples(
     table: DataTable, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]
 ) -> Examples:
     texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
-    if isinstance(task, TextClassification):
+    if isinstance(task, TextClassification) and task.multilabel:
+        labels = multi_hot(labels, len(task.labels))
+    elif isinstance(task, TextClassification):
         labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
     return Examples(
         texts=texts,
@@ -177,8 +187,10 @@ def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped,
     )
 
 
-def _named(label: float, task: TextClassification) -> str:
-    """Return what an error calls a label or a score."""
+def _named(label: float | tuple[int, ...], task: TextClassification) -> str:
+    """Return what an error calls a label, a set of labels or a score."""
+    if task.multilabel:
+        return " and ".join(repr(task.labels[one]) for one in label) or "no label"
     return f"{label:g}" if task.is_regression else repr(task.labels[label])
 
 
@@ -235,7 +247,7 @@ def _labels(table: DataTable, task: Task, problems: Problems) -> list:
     column = table.columns[task.label_key]
     if task.is_regression and task.label_key in table.decimal_commas:
         column = [cell.replace(",", ".") for cell in column]
-    check = _scores if task.is_regression else _classes
+    check = check_sets if task.multilabel else _scores if task.is_regression else _classes
     return check(column, task, problems)
 
 
@@ -251,7 +263,7 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
     counts = Counter(filter(_usable, column))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
-    allowed = one_of(task.labels[:LABELS_SHOWN]) + (", ..." if len(task.labels) > LABELS_SHOWN else "")
+    allowed = some_of(task.labels)
     expected = allowed if lookup is by_name else f"0 to {len(task.labels) - 1} ({allowed})"
     labels = [lookup.get(label, -1) if _usable(label) else -1 for label in column]
     for row in [row for row, label in enumerate(labels) if label == -1]:

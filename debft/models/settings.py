@@ -10,6 +10,7 @@ from debft.data.sources.own import settings_of
 from debft.errors import InputError, one_of, shown
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
+from debft.models.outputs import model_names
 from debft.models.positions import longest_input
 from debft.tasks import TASKS, QuestionAnswering, Task
 
@@ -26,7 +27,9 @@ USE_ANSWERS = (
     "questions.n_best_size",
 )
 USE_TEXTS = ("text.max_seq_length", "text.swap_texts", "text.truncation", "train.seed")  # seed: it draws what `random_ends` cuts
+USE_OWN = ("own.text_columns", "own.label_column", "own.problem", "own.label_separator")
 USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
+CHOSEN = ("no_answer_threshold", "label_thresholds")  # what was chosen on dev data
 
 
 def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
@@ -56,9 +59,20 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     if "task" in settings and settings["task"] not in TASKS:
         raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
     threshold = settings.get("no_answer_threshold", 0.0)
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+    if not _is_number(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
+    thresholds = settings.get("label_thresholds", {})
+    if not isinstance(thresholds, dict):
+        raise InputError(f"{where}: {SETTINGS}.label_thresholds: expected a number by label, got {shown(thresholds)}")
+    for label, number in thresholds.items():
+        if label not in model_names(files) or not _is_number(number):
+            expected = f"a number for one of {one_of(model_names(files))}"
+            raise InputError(f"{where}: {SETTINGS}.label_thresholds: expected {expected}, got {shown(number)} for {shown(label)}")
     return settings
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:
@@ -69,11 +83,12 @@ def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:
     Raises InputError for settings that no training would have accepted.
     """
     where, longest = f"{files.path / 'config.json'}: {SETTINGS}", longest_input(read_config(files.path))
-    of_runtime = {key.rpartition(".")[2] for key in USE_RUNTIME}
-    runtime = {key: value for key, value in settings.items() if key in of_runtime}
-    others = {key: value for key, value in settings.items() if key not in ("task", "no_answer_threshold", *of_runtime)}
-    others.setdefault("max_seq_length", longest or DEFAULT_LENGTH)
-    recipe = from_dict({"train": others, "runtime": runtime}, where)  # it gives each key of an older `train` to its section
+    places = {key.rpartition(".")[2]: key.rpartition(".")[0] for key in (*USE_ANSWERS, *USE_TEXTS, *USE_OWN, *USE_RUNTIME)}
+    content: dict[str, dict[str, Any]] = {}
+    for key, value in {"max_seq_length": longest or DEFAULT_LENGTH, **settings}.items():
+        if key not in ("task", *CHOSEN):
+            content.setdefault(places.get(key, "train"), {})[key] = value
+    recipe = from_dict(content, where)
     if recipe.text.max_seq_length > (longest or LONGEST_LENGTH):
         raise InputError(f"{where}.max_seq_length: expected at most {longest or LONGEST_LENGTH}, got {recipe.text.max_seq_length}")
     return recipe

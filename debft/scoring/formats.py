@@ -62,7 +62,13 @@ def _tsv_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
         cells = [*((key, value) for key, value in row.items() if key != "scores"), *row["scores"].items()]
         if not number:
             yield "\t".join(name.translate(_ESCAPES) for name, _ in cells)
-        yield "\t".join("" if value is None else str(value).translate(_ESCAPES) for _, value in cells)
+        yield "\t".join(_cell(value) for _, value in cells)
+
+
+def _cell(value: Any) -> str:
+    """Write a value of a row: nothing for None, a list of labels as JSON has it."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else "" if value is None else str(value)
+    return text.translate(_ESCAPES)
 
 
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})

@@ -11,6 +11,7 @@ from debft.errors import InputError
 from debft.scoring.evaluation import scores_of
 from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.heads import Assessment
+from debft.scoring.intervals import intervals_of
 from debft.scoring.predictor import Predictor
 
 # Rows of a file that are labelled together: enough to fill batches with rows of about the same length, and so few that the first
@@ -21,7 +22,8 @@ ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
     """Score the model on the dev splits of its task, those of `data` (as in a recipe) or of the run's own source.
 
-    Returns task, model, data, scores (percent, by `<split>/<metric>`), num_examples and skipped_rows (by split).
+    Returns task, model, data, scores (percent, by `<split>/<metric>`), their 95 % intervals, num_examples and skipped_rows (by
+    split).
     limit: rows of each split, the first ones
     """
     if data == "":
@@ -39,6 +41,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
         "model": str(predictor.loaded.files.path),
         "data": source,
         "scores": scores_of(task, assessed),
+        "intervals": intervals_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
         "skipped_rows": {name: len(rows.skipped) for name, rows in examples.items()},
     }

@@ -1,8 +1,9 @@
 """A model in memory, with what makes its inputs of examples and scores of its outputs: training and use share it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -80,7 +81,7 @@ def load_model(
     device: torch.device,
     *,
     attention: str = "eager",
-    threshold: float | None = None,
+    chosen: Mapping[str, Any] | None = None,
     new_head: bool = False,
     quiet: bool = True,
 ) -> LoadedModel:
@@ -88,13 +89,14 @@ def load_model(
 
     recipe: where lengths, seed, head dropout and `from_scratch` are taken from
     attention: the backend that is to compute the model's attention, as `attention_for` returns it
-    threshold: the no-answer score above which a question has no answer, None where it is chosen on the dev data
+    chosen: what was chosen on dev data, as the model's config.json has it; None where that is yet to be done
     new_head: whether a head that the files lack is made up, as for training
 
     Raises InputError where files and task do not go together.
     """
     tokenizer = build_tokenizer(files, task)
-    head = head_of(task, recipe.questions, model_labels(files, task), threshold)
+    head = head_of(task, recipe.questions, model_labels(files, task))
+    head = head if chosen is None else head.with_chosen(chosen)
     model = build_model(
         files,
         task,

@@ -58,8 +58,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str, att
         used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
     accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
     backend, _ = attention_for(attention, read_config(files.path), accelerator.device.type)
-    threshold = settings.get("no_answer_threshold", 0.0)
-    loaded = load_model(files, task, used, accelerator.device, attention=backend, threshold=threshold)
+    loaded = load_model(files, task, used, accelerator.device, attention=backend, chosen=settings)
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
         data=recipe.data if recipe is not None else None,
@@ -100,18 +99,25 @@ def _own_texts(files: ModelFiles, config: OwnConfig, *, foreign: bool) -> TextCl
     names = output_names(files)
     if not foreign:
         return own_task_of_model(config, names)
+    if _gives_sets(files):
+        return replace(own_task_of_model(replace(config, problem="multilabel"), names), numbered=are_numbers(names))
     if len(names) == 1 or read_config(files.path).get("problem_type") == "regression":
         return own_task_of_model(replace(config, problem="regression"), names)
     return replace(own_task_of_model(config, names), numbered=are_numbers(names))
 
 
+def _gives_sets(files: ModelFiles) -> bool:
+    """Tell a model that gives each text any number of labels."""
+    return read_config(files.path).get("problem_type") == "multi_label_classification"
+
+
 def _check_outputs(files: ModelFiles, task: TextClassification) -> None:
     """Say what is assumed about a model of another program whose outputs have no names.
 
-    Raises InputError for a model that gives each text any number of labels.
+    Raises InputError for a model that gives each text any number of labels where the task has one for each.
     """
     where, names = files.path / "config.json", output_names(files)
-    if read_config(files.path).get("problem_type") == "multi_label_classification":
+    if _gives_sets(files) and not task.multilabel:
         raise InputError(f"{where}: problem_type: expected one label for each text, got multi_label_classification")
     if task.is_regression or not are_numbers(names):
         return

@@ -7,7 +7,7 @@ from debft.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassification(Task):
-    """A task that gives a text, or a pair, one of several labels, or a score."""
+    """A task that gives a text, or a pair, one of several labels, a set of them, or a score."""
 
     labels: tuple[str, ...] = ()
     """Names in the hub's order, so that label i has the integer i in the hub's files; () for a score."""
@@ -15,6 +15,10 @@ class TextClassification(Task):
     """Lowest and highest score; None for labels."""
     numbered: bool = True
     """Whether files may give labels as the hub's integers; without it `1` is a name like any other."""
+    multilabel: bool = False
+    """Whether a text may have several of the labels, or none."""
+    label_separator: str | None = None
+    """What stands between the labels of one cell, `|` in `a|b`; None: a cell that is no list is one label."""
 
     @property
     def is_regression(self) -> bool:

@@ -36,6 +36,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
         ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
         ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
+        ("labels", not answers_questions and not task.is_regression, ("train.class_weight",)),
     ):
         for key in keys:
             if not used and value_at(recipe, key) != value_at(usual, key):
@@ -48,8 +49,17 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
     if warmup >= 1 and warmup != int(warmup):
         message = f"expected a whole number of steps or a fraction below 1, got {warmup}"
         yield Problem(path="train.warmup_steps", message=message)
+    if (separator := recipe.own.label_separator) is not None:
+        if not separator.strip():
+            yield Problem(path="own.label_separator", message=f"expected what stands between two labels, got {separator!r}")
+        elif recipe.own.problem not in ("auto", "multilabel"):
+            message = f"is for own.problem multilabel, got {recipe.own.problem}; leave one of the two out"
+            yield Problem(path="own.label_separator", message=message)
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
+    if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):
+        most = f"at most the {recipe.own.folds} of own.folds" if recipe.own.folds else "own.folds beside it"
+        yield Problem(path="own.fold", message=f"expected {most}, got {recipe.own.fold}")
 
 
 def _too_short(task: Task, recipe: Recipe) -> str | None:

@@ -3,16 +3,17 @@
 import errno
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows
+from debft.data.load import absent_languages, encode_split, load_examples, task_for
+from debft.data.rows import Examples
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -27,6 +28,7 @@ from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.class_weights import class_weights
 from debft.training.schedule import check_schedule
 
 
@@ -40,6 +42,7 @@ class Plan:
     examples: the rows, by the name of their split.
     num_sequences: sequences that are trained on in an epoch; a question may take several.
     total_steps: optimizer steps of the whole run.
+    class_weights: what a training row counts for in the loss, by label; {} where all count alike.
     """
 
     recipe: Recipe
@@ -48,6 +51,7 @@ class Plan:
     examples: dict[str, Examples]
     num_sequences: int
     total_steps: int
+    class_weights: dict[str, Any] = field(default_factory=dict)
 
     @property
     def train(self) -> Examples:
@@ -73,7 +77,10 @@ class Plan:
         """Return the number of training rows of each label; {} for a task without labels."""
         if not isinstance(self.task, TextClassification) or self.task.is_regression:
             return {}
-        counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
+        if self.task.multilabel:
+            counts = self.train.labels.sum(axis=0).astype(np.int64)
+        else:
+            counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
         return dict(zip(self.task.labels, counts.tolist(), strict=True))
 
     @cached_property
@@ -90,7 +97,23 @@ class Plan:
             return {}
         labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
         uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
-        return {name: f"{one:g}" if self.task.is_regression else self.task.labels[one] for name, one in uniform.items()}
+        return {name: self._named(one) for name, one in uniform.items()}
+
+    def _named(self, label: Any) -> str:
+        """Return what a line calls a score, a label or a set of labels, as the rows hold it."""
+        if self.task.is_regression:
+            return f"{label:g}"
+        if self.task.multilabel:
+            return " and ".join(self.task.labels[i] for i in np.flatnonzero(label)) or "with nothing"
+        return self.task.labels[label]
+
+    @cached_property
+    def labels_per_row(self) -> dict[int, int]:
+        """Return how many training rows have 0, 1, 2, ... labels, in this order; {} where each has one."""
+        if not isinstance(self.task, TextClassification) or not self.task.multilabel:
+            return {}
+        rows = np.bincount(self.train.labels.sum(axis=1).astype(np.int64))
+        return {number: int(count) for number, count in enumerate(rows) if count}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -114,16 +137,8 @@ def make_plan(recipe: Recipe) -> Plan:
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
-    examples = {
-        split.name: check_rows(
-            load_table(task, split, recipe.data),
-            task,
-            config.max_train_samples if split is task.train else config.max_eval_samples,
-            train=split is task.train,
-            skip=config.skip_bad_rows,
-        )
-        for split in task.splits
-    }
+    examples = load_examples(task, recipe)
+    weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
     if longest is not None and recipe.text.max_seq_length > longest:
@@ -132,7 +147,15 @@ def make_plan(recipe: Recipe) -> Plan:
         )
     num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
     total_steps = check_schedule(config, num_sequences)
-    return Plan(recipe=recipe, task=task, files=files, examples=examples, num_sequences=num_sequences, total_steps=total_steps)
+    return Plan(
+        recipe=recipe,
+        task=task,
+        files=files,
+        examples=examples,
+        num_sequences=num_sequences,
+        total_steps=total_steps,
+        class_weights=weights,
+    )
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:
@@ -184,7 +207,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
         raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
     if not resume:
         raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
-    _check_same_run(where, run.recipe(), recipe)
+    check_same_run(where, run.recipe(), recipe)
     result = run.result()
     if result is not None:
         run.check_model(result)
@@ -204,7 +227,7 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def _check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
+def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
     """Raise InputError that names the first key that moves the score and differs."""
     for key in differing_keys(recorded, asked, "resume"):
         old, new = value_at(recorded, key), value_at(asked, key)

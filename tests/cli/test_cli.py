@@ -110,7 +110,7 @@ def test_bad_input_is_one_line_and_exit_code_2(places, name):
         *arguments,
     )
     assert done.returncode == 2, done.stderr
-    said = [line for line in done.stderr.splitlines() if not line.startswith("no published recipe")]
+    said = done.stderr.splitlines()
     assert len(said) == 1, done.stderr
     assert message in said[0]
     assert done.stdout == ""
@@ -189,7 +189,8 @@ def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
     plan = json.loads(done.stdout)
     assert plan["num_examples"] == {"train": 100, "validation_matched": 20, "validation_mismatched": 20}
     assert plan["steps"] == 4 * 14
-    assert plan["remarks"] == [done.stderr.splitlines()[1]] and plan["remarks"][0].startswith("labels   entailment ")
+    (remark,) = plan["remarks"]
+    assert remark.startswith("labels   entailment ") and remark.replace("labels   ", "labels     ") in done.stderr.splitlines()
     assert "nothing was trained" in run("mnli", "--recipe", "demo", "--output", tmp_path / "run", "--dry-run").stdout
     assert not (tmp_path / "run").exists()
 
@@ -256,9 +257,7 @@ def test_completion_completes_commands_and_options():
 def test_plain_lines_instead_of_a_bar_when_stderr_is_no_terminal(places, tmp_path):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--max-steps", 1, "--output", tmp_path / "run")
     assert done.returncode == 0
-    assert {"training from step 1", "weights random, float32   labels entailment, neutral, contradiction"} <= set(
-        done.stderr.splitlines()
-    )
+    assert {"training from step 1", "weights    random, float32"} <= set(done.stderr.splitlines())
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
 

@@ -7,7 +7,7 @@ import pytest
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import from_dict, load_recipe, parse_set
-from debft.config.recipe import MOVED, recipe_hash, to_dict, value_at
+from debft.config.recipe import ADDED, MOVED, Recipe, recipe_hash, to_dict, value_at
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 
@@ -80,7 +80,8 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
         place: old["train"][place.removeprefix("train.")] for place in moved
     }
     kept = {key: value for key, value in old["train"].items() if f"train.{key}" not in MOVED}
-    assert to_dict(recipe)["train"] == kept
+    later = {key.removeprefix("train."): value_at(Recipe(), key) for key in ADDED if key.startswith("train.")}
+    assert to_dict(recipe)["train"] == kept | later
     assert to_dict(recipe)["sift"] == old["sift"]
     later = {
         "deterministic": False,
@@ -100,7 +101,8 @@ def test_recipe_of_an_old_run_can_be_given_for_a_new_one(tmp_path):
 
 def test_recipe_of_a_run_that_had_own_data_in_text_is_read(tmp_path):
     content = to_dict(load_recipe(recipe_path("demo"), {"task": "text", "own.label_column": "tone", "own.problem": "regression"}))
-    content["text"] |= content.pop("own")
+    had = {new.removeprefix("own.") for old, new in MOVED.items() if old.startswith("text.")}
+    content["text"] |= {key: value for key, value in content.pop("own").items() if key in had}
     (tmp_path / "recipe.yaml").write_text(json.dumps(content))
     recipe = RunDirectory(tmp_path).recipe()
     assert (recipe.own.label_column, recipe.own.problem) == ("tone", "regression")

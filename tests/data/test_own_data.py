@@ -315,8 +315,8 @@ UNCLEAR = {
     ),
     "lists of several labels": (
         {"text": WORDS, "label": [["p", "n"]] * 3},
-        {},
-        "FILE: label: expected labels, got ['p', 'n'] in line 1; several labels in one row are not supported",
+        {"problem": "classification"},
+        "FILE: label: expected labels, got ['p', 'n'] in line 1; rows of several labels take --problem multilabel",
     ),
     "labels of objects": (
         {"text": WORDS, "label": [None, {"name": "p"}, {"name": "n"}]},
@@ -449,19 +449,19 @@ BAD = {
     "labels in a list": (
         {"text": WORDS, "label": ["p", ["p", "n"], "n"]},
         {},
-        "label: expected n, p, got ['p', 'n']; several labels in one row are not supported",
+        "label: expected n, p, got ['p', 'n']; rows of several labels take --problem multilabel",
     ),
     "labels in a list written as text": (
         {"text": WORDS, "label": ["p", "['p', 'n']", "n"]},
         {},
-        "label: expected n, p, got \"['p', 'n']\"; several labels in one row are not supported",
+        "label: expected n, p, got \"['p', 'n']\"; rows of several labels take --problem multilabel",
     ),
     "label in an empty list": ({"text": WORDS, "label": ["p", [], "n"]}, {}, "label: expected n, p, got []"),
     "label in an object": ({"text": WORDS, "label": ["p", {"name": "p"}, "n"]}, {}, "label: expected n, p, got {'name': 'p'}"),
     "several scores": (
         {"text": WORDS, "label": [0.5, [1.5, 2], 1.5]},
         {},
-        f"{NUMBER} [1.5, 2]; several labels in one row are not supported",
+        f"{NUMBER} [1.5, 2]; rows of several labels take --problem multilabel",
     ),
     "half of a surrogate pair as label": (
         {"text": WORDS, "label": ["p", "\ud800", "n"]},
@@ -675,13 +675,13 @@ def classified(tmp_path_factory):
 def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classified):
     result, _, data, log = classified
     before = log[: log.index("training from step 1")]
-    assert f"text   demo   dialect card   data {data}   90 train   30 dev" in before
+    assert f"data       {data}: 90 train, 30 validation rows" in before
     assert 'texts "title, short", body   label tone' in before
-    assert "labels   Bad 30   good 30   so-so 30" in before
-    lengths = [line for line in before if "tokens: median" in line]
-    assert [line.split("   ")[0] for line in lengths] == ["train", "validation"]
-    assert "longest 32   9 of 90 are longer than the maximum and were cut" in lengths[0]
-    assert "longest 32   3 of 30 are longer than the maximum and were cut" in lengths[1]
+    assert "labels     Bad 30   good 30   so-so 30" in before
+    lengths = [line for line in before if line.startswith("lengths ")]
+    assert [line.split()[1] for line in lengths] == ["train:", "validation:"]
+    assert "longest 32; 9 of 90 are longer than the maximum and were cut" in lengths[0]
+    assert "longest 32; 3 of 30 are longer than the maximum and were cut" in lengths[1]
     assert result["data"]["source"] == "directory" and result["published"] == []
 
 
@@ -892,7 +892,6 @@ def rows_with(tmp_path, labels: list, name: str = "train.jsonl"):
         (["7%", "12%", "7%", "7%"], "got '7%' in line 1, a number in local notation"),
         (["1.000,5", "12", "12", "3"], "got '1.000,5' in line 1, a number in local notation"),
         ([float("inf")] * 4, "got inf in line 1, which is none"),
-        (["['a', 'b']"] * 4, "several labels in one row are not supported"),
     ],
 )
 def test_labels_that_are_none_are_shown_with_their_reason(tmp_path, labels, problem):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import write_model_config
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.table import DataTable
@@ -93,11 +93,31 @@ def test_named_outputs_are_taken_by_name_without_a_word(saved, tmp_path, capsys)
     assert "names no labels" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task", ["text", "mnli"])
-def test_model_of_several_labels_a_text_is_refused(saved, tmp_path, task):
+def test_model_of_several_labels_a_text_is_refused_where_the_task_has_one(saved, tmp_path):
     model = named(saved[3], tmp_path / "m", None, problem_type="multi_label_classification")
     with pytest.raises(InputError, match="problem_type: expected one label for each text, got multi_label_classification"):
-        loading.load_predictor(model, task, "fp32")
+        loading.load_predictor(model, "mnli", "fp32")
+
+
+@pytest.mark.parametrize("names", [None, ["price", "service", "delivery"]])
+def test_model_of_several_labels_a_text_gives_what_its_pipeline_gives(saved, tmp_path, names):
+    """Without thresholds of its own each label is predicted from one half on."""
+    model = named(saved[3], tmp_path / "m", names, problem_type="multi_label_classification")
+    predictor = loading.load_predictor(model, "text", "fp32")
+    ours = inference.predict(predictor, {"rows": check_texts(table(text=TEXTS), predictor.loaded.task)})["rows"]
+    plain = AutoModelForSequenceClassification.from_pretrained(model)
+    classify = pipeline("text-classification", model=plain, tokenizer=predictor.loaded.tokenizer, top_k=None)
+    for row, given in zip(ours, classify(TEXTS), strict=True):
+        expected = {one["label"]: one["score"] for one in given}
+        assert row["scores"] == pytest.approx(expected, abs=2e-6)  # ours are rounded to six digits
+        assert row["prediction"] == [name for name in row["scores"] if expected[name] >= 0.5]
+
+
+def test_sets_of_numbers_are_those_of_outputs_without_names(saved, tmp_path):
+    model = named(saved[3], tmp_path / "m", None, problem_type="multi_label_classification")
+    predictor = loading.load_predictor(model, "text", "fp32")
+    rows = check_rows(table(text=TEXTS, label=["[0, 2]", ""]), predictor.loaded.task)
+    assert rows.labels.tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("names", [{"1": "a", "2": "b"}, {"0": "a", "1": "a"}])

@@ -45,7 +45,9 @@ from debft.training.sift import SiftLoss, first_draw, perturbed_module
 WEIGHT = 3.0
 CONFIG = TrainConfig(learning_rate=1e-3, train_batch_size=8, max_steps=10, warmup_steps=0)
 RECIPE = Recipe(train=CONFIG, text=TextConfig(max_seq_length=64), questions=QuestionConfig(doc_stride=16, max_question_length=16))
-TASK_NAMES = ("mnli", "stsb", "squad2")
+SETS = replace(TASKS["mnli"], name="sets", multilabel=True, metrics=("micro_f1", "macro_f1"))
+TASKS_BY_NAME = {task.name: task for task in (TASKS["mnli"], TASKS["stsb"], TASKS["squad2"], SETS)}
+TASK_NAMES = tuple(TASKS_BY_NAME)
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +62,19 @@ def examples_of(name):
         columns = questions.rows("train", 24)
         return check_rows(DataTable(columns=columns, path="rows", lines=range(1, 25)), TASKS[name])
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 24).tolist() if name == "mnli" else rng.uniform(0, 5, 24).tolist()
-    keys = TASKS[name].text_keys
-    return check_rows(table_of(**{keys[0]: random_texts(24, 3), keys[1]: random_texts(24, 4), "label": labels}), TASKS[name])
+    labels = rng.uniform(0, 5, 24).tolist() if name == "stsb" else rng.integers(0, 3, 24).tolist()
+    if name == "sets":
+        labels = [[SETS.labels[i] for i in np.flatnonzero(row)] for row in rng.integers(0, 2, (24, 3))]
+    keys = TASKS_BY_NAME[name].text_keys
+    columns = {keys[0]: random_texts(24, 3), keys[1]: random_texts(24, 4), "label": labels}
+    return check_rows(table_of(**columns), TASKS_BY_NAME[name])
 
 
 class Parts:
     """Model, head, data and loss of one task; `double` for comparisons with float64."""
 
     def __init__(self, files, name, *, double=False, seed=1, **loss):
-        self.task = TASKS[name]
+        self.task = TASKS_BY_NAME[name]
         self.tokenizer = build_tokenizer(files)
         self.model = build_model(files, self.task, from_scratch=True, head_dropout=None, seed=seed, quiet=True).train()
         self.model = self.model.double() if double else self.model
@@ -133,6 +138,9 @@ def literally(parts, batch):
     def apart(target, logits):
         if parts.task.name == "stsb":
             return ((logits - target) ** 2).sum() / 2
+        if parts.task.name == "sets":
+            p, q = target.sigmoid(), logits.sigmoid()
+            return -(p * q.log() + (1 - p) * (1 - q).log()).mean(-1).sum()
         share = 0.5 if parts.task.name == "squad2" else 1.0
         return -share * (target.softmax(-1) * logits.log_softmax(-1)).sum()
 
@@ -147,6 +155,9 @@ def literally(parts, batch):
     r = apart(z.detach(), z2) + apart(z2.detach(), z)
     if parts.task.name == "stsb":
         loss = ((z.squeeze(-1) - batch["labels"]) ** 2).sum()
+    elif parts.task.name == "sets":
+        y, q = batch["labels"], z.sigmoid()
+        loss = -(y * q.log() + (1 - y) * (1 - q).log()).mean(-1).sum()
     elif parts.task.name == "squad2":
         log_p = z.log_softmax(-1)
         loss = -sum(log_p[i, k, batch["labels"][i, k]] for i in range(len(z)) for k in (0, 1)) / 2

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from debft.config.recipe import OwnConfig
-from debft.data.label_names import SEVERAL, label_name, looks, single
+from debft.data.label_names import SEVERAL, in_order, label_name, look_alike, single
+from debft.data.label_sets import check_no_combinations, has_sets, labels_of_sets, separator_advice
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
 from debft.data.sources.text_columns import IDS, find_texts, holds_words
@@ -22,6 +23,7 @@ MOST_COUNTED = 50  # and up to so many, where they are counted from 0 or 1 witho
 COLUMNS_SHOWN = 12
 LONGEST_EXAMPLE = 30  # characters
 ANY_SCORE = (-math.inf, math.inf)
+CLASSIFICATION, REGRESSION, MULTILABEL = ("accuracy", "macro_f1"), ("pearson", "spearmanr"), ("micro_f1", "macro_f1")
 
 
 def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> TextClassification:
@@ -34,12 +36,19 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
         Problems(table).settle(skip)
     label_key = _label_column(config, table)
     text_keys = _text_columns(config, table, label_key)
-    values = [single(value) for value in table.columns[label_key]]
-    decimal = [v.replace(",", ".") for v in table.columns[label_key]] if label_key in table.decimal_commas else values
+    column = table.columns[label_key]
+    if config.problem == "multilabel" or (config.problem == "auto" and (config.label_separator is not None or has_sets(column))):
+        labels = labels_of_sets(table, label_key, config.label_separator)
+        sets = {"multilabel": True, "label_separator": config.label_separator, "metrics": MULTILABEL}
+        return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, **sets)
+    values = [single(value) for value in column]
+    decimal = [cell.replace(",", ".") for cell in column] if label_key in table.decimal_commas else values
     if _is_score(config, table, label_key, decimal):
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
     labels = _classes(values)
     _check_labels(config, table, label_key, values, labels)
+    if config.problem == "auto":
+        check_no_combinations(table, label_key, labels)
     return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
@@ -64,13 +73,11 @@ def _check_labels(config: OwnConfig, table: DataTable, label_key: str, values: l
     if len(labels) > max(MOST_CLASSES, len(values) // 2):
         raise InputError(
             f"{where}: expected labels that recur, got {len(labels):,} different ones in {len(values):,} rows; "
-            f"{advice}, or give --problem regression for scores"
+            f"{advice}, or give --problem regression for scores{separator_advice(labels)}"
         )
-    seen: dict[str, str] = {}
-    for name in labels:
-        if (other := seen.setdefault(looks(name), name)) != name:
-            both = " and ".join(f"{one!a} ({_first_place(table, values, one)})" for one in (other, name))
-            raise InputError(f"{where}: expected labels that look different, got {both}, which look the same; write them the same")
+    if (pair := look_alike(labels)) is not None:
+        both = " and ".join(f"{one!a} ({_first_place(table, values, one)})" for one in pair)
+        raise InputError(f"{where}: expected labels that look different, got {both}, which look the same; write them the same")
 
 
 def _is_local(name: str) -> bool:
@@ -89,16 +96,17 @@ def own_task_of_model(config: OwnConfig, labels: tuple[str, ...]) -> TextClassif
     columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
     if config.problem == "regression":
         return replace(TEXT, **columns, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
+    if config.problem == "multilabel":
+        sets = {"multilabel": True, "label_separator": config.label_separator, "metrics": MULTILABEL}
+        return replace(TEXT, **columns, labels=labels, **sets)
     return replace(TEXT, **columns, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
 def settings_of(task: TextClassification) -> dict[str, str]:
     """Return the settings that `own_task_of_model` needs."""
-    problem = "regression" if task.is_regression else "classification"
-    return {"text_columns": ",".join(map(quoted, task.text_keys)), "label_column": task.label_key, "problem": problem}
-
-
-CLASSIFICATION, REGRESSION = ("accuracy", "macro_f1"), ("pearson", "spearmanr")
+    problem = "regression" if task.is_regression else "multilabel" if task.multilabel else "classification"
+    settings = {"text_columns": ",".join(map(quoted, task.text_keys)), "label_column": task.label_key, "problem": problem}
+    return settings | ({"label_separator": task.label_separator} if task.label_separator else {})
 
 
 def _split(columns: str) -> tuple[str, ...]:
@@ -203,7 +211,5 @@ def _number(value: Any) -> float | None:
 
 
 def _classes(values: list) -> tuple[str, ...]:
-    """Return the different names of the labels: whole numbers in their order, other names in that of the alphabet."""
-    names = {name for value in values if (name := label_name(value)) is not None}
-    whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names))
+    """Return the different names of the labels, in order."""
+    return in_order({name for value in values if (name := label_name(value)) is not None})

@@ -1,8 +1,9 @@
-"""Each kind of task has a head: label.py, score.py and span.py, which share head.py."""
+"""Each kind of task has a head: label.py, multilabel.py, score.py and span.py, which share head.py."""
 
 from debft.scoring.heads.build import head_of
 from debft.scoring.heads.head import Assessment, Head, at_least_float32, model_inputs, plain_loss
 from debft.scoring.heads.label import LabelHead, probabilities
+from debft.scoring.heads.multilabel import MultiLabelHead
 from debft.scoring.heads.score import ScoreHead
 from debft.scoring.heads.span import SpanHead
 
@@ -10,6 +11,7 @@ __all__ = [
     "Assessment",
     "Head",
     "LabelHead",
+    "MultiLabelHead",
     "ScoreHead",
     "SpanHead",
     "at_least_float32",

@@ -3,7 +3,7 @@
 Legend: B sequences in a batch, L its padded length, C outputs of the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.errors import NotFiniteError
+from debft.runtime.memory import to_device
 from debft.scoring.collecting import Collector
 from debft.scoring.metrics import by_name
 
@@ -30,13 +31,13 @@ class Assessment:
     scores: percent, by metric
     rows: the predictions, one row per example
     files: JSON content that lies beside the rows, by file name
-    settings: what was chosen on this split and belongs to the model, as the no-answer threshold does
+    settings: what was chosen on this split and belongs to the model, as thresholds do
     """
 
     scores: dict[str, float]
     rows: list[dict[str, Any]]
     files: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class Head(Protocol):
@@ -59,6 +60,9 @@ class Head(Protocol):
 
         left: the padding is in front; executor: where it works while the model computes, None to work at once
         """
+
+    def with_chosen(self, settings: dict[str, Any]) -> "Head":
+        """Return the head with what an assessment chose, or what a model's config.json has of that. `settings`: as it has them"""
 
     def assess(self, outcome: Any, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing.
@@ -83,6 +87,11 @@ def model_inputs(batch: Batch) -> Batch:
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Widen half precision; float64 stays."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def beside(outputs: torch.Tensor, numbers: Sequence[Any] | None) -> torch.Tensor | None:
+    """Return numbers as a tensor with the kind and on the device of `outputs`; None for None."""
+    return None if numbers is None else to_device(torch.tensor(numbers, dtype=outputs.dtype), outputs.device)
 
 
 def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

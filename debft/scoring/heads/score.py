@@ -46,6 +46,9 @@ class ScoreHead:
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
         return LogitsCollector(len(split))
 
+    def with_chosen(self, settings: dict[str, Any]) -> "ScoreHead":
+        return self
+
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, 1) outputs."""
         check_finite(bool(np.isfinite(outcome).all()))

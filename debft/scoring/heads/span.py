@@ -5,7 +5,7 @@ Legend: B windows in a batch, L its padded length, N questions.
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class SpanHead:
 
     task: QuestionAnswering
     config: QuestionConfig
-    threshold: float | None
+    threshold: float | None = None
 
     def prepare(self, split: EncodedWindows) -> EncodedWindows:
         return split
@@ -62,6 +62,9 @@ class SpanHead:
         return SpanCollector(
             split, left=left, max_answer_length=config.max_answer_length, n_best_size=config.n_best_size, executor=executor
         )
+
+    def with_chosen(self, settings: dict[str, Any]) -> "SpanHead":
+        return replace(self, threshold=settings.get("no_answer_threshold", 0.0))
 
     def assess(self, outcome: BestSpans | None, split: EncodedWindows, examples: Examples) -> Assessment:
         """Score the answers by the official metrics, and write them as the official scorer reads them."""

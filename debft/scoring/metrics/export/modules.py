@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def path(name: str) -> str:
-    """Return the folder to give to `evaluate.load`, which fetches nothing for it: that of a metric, or `squad_v2`."""
+    """Return the folder to give to `evaluate.load`, which fetches nothing: that of a metric, `sets_of_labels` or `squad_v2`."""
     return str(Path(__file__).parent / name)
 
 
