@@ -12,7 +12,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe
 from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import say_skipped
+from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
@@ -45,6 +45,7 @@ def describe(plan: Plan) -> None:
         )
     if recipe.note:
         say_field("note", recipe.note)
+    say_notes(plan.examples.values())
     for line in remarks(plan):
         _say_remark(line)
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
