@@ -118,7 +118,10 @@ OPTIONS = (
     ),
     _of_recipe("data", RUN, "Where the rows are: hub, demo or a directory (default: hub).", is_path=True),
     _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
-    _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
+    _of_command(
+        "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
+    ),
+    _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
     _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from debft.runtime.launch.group import is_main_process
 LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
+# What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
+FILES = ("result.json", "report.html", "analysis.json", "checkpoints", "predictions", "model", *LOGS, "split.json", "recipe.yaml")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ class RunDirectory:
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
         return self.path.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in self.path.iterdir())
+
+    def foreign_files(self) -> list[Path]:
+        """Return what no run has left here."""
+        return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
+
+    def remove(self) -> None:
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        with disk_errors(self.path):
+            for name in FILES:
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

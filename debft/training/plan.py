@@ -1,8 +1,5 @@
 """The plan of a run holds everything that can be known, and be wrong, before weights are loaded."""
 
-import errno
-import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.config.differences import differing_keys
-from debft.config.recipe import SOURCES, Recipe, value_at
+from debft.config.recipe import Recipe
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.rows import Examples
 from debft.data.windows import unlearnable
@@ -23,12 +19,11 @@ from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
-from debft.runs.result import RunResult
-from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.class_weights import class_weights
+from debft.training.place import same_place
 from debft.training.schedule import check_schedule
 
 
@@ -169,7 +164,7 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
     run.check_model(result)
-    if not _same_place(trained := run.recipe().model, model):
+    if not same_place(trained := run.recipe().model, model):
         raise InputError(f"{where}: expected a run of {model}, got one of {trained}; give --model {trained}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
@@ -192,53 +187,3 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
             "--max-seq-length"
         )
     return len(windows)
-
-
-def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """Return the result of a complete run, None where there is something left to do.
-
-    Raises InputError where the directory holds something else or cannot be written.
-    """
-    where = f"--output {run.path}"
-    check_writable(run.path)
-    if not run.occupied():
-        return None
-    if not run.exists():
-        raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
-    if not resume:
-        raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
-    check_same_run(where, run.recipe(), recipe)
-    result = run.result()
-    if result is not None:
-        run.check_model(result)
-    return result
-
-
-def check_writable(output: Path) -> None:
-    """Raise InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
-    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
-    try:
-        tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise DiskError(f"{existing}: cannot be written: {error.strerror}") from None
-        raise InputError(
-            f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"
-        ) from None
-
-
-def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
-    """Raise InputError that names the first key that moves the score and differs."""
-    for key in differing_keys(recorded, asked, "resume"):
-        old, new = value_at(recorded, key), value_at(asked, key)
-        if key not in ("model", "init_from", "data") or not _same_place(old, new):
-            raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; choose another --output")
-
-
-def _same_place(one: str | None, other: str | None) -> bool:
-    """Return whether two names are equal, or two spellings of one directory; an alias is no directory."""
-    if one == other:
-        return True
-    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
-        return False
-    return Path(one).samefile(other)
