@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from debft.config.recipe import window_stride
 from debft.console import say
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import say_skipped
@@ -81,6 +82,10 @@ def remarks(plan: Plan) -> list[str]:
             evaluated = dict.fromkeys(split.config for split in task.evals)
             lines.append(f"no rows of {', '.join(plan.absent_languages)}: evaluated on {', '.join(evaluated)}")
     if isinstance(task, TextClassification):
+        if plan.windows:
+            text, rows = plan.recipe.text, [f"{number} {count:,}" for number, count in plan.windows.items()]
+            how = f"{text.max_seq_length} tokens each, {window_stride(text)} of them shared; outputs pooled by {text.pooling}"
+            lines.append(f"windows per row   {_some(rows, '   ')}   ({how})")
         lines += _label_remarks(plan)
         lines += _uniform_remarks(plan)
     return lines
