@@ -121,6 +121,12 @@ OPTIONS = (
     _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
     _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
+    _of_command(
+        "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
+    ),
+    _of_command(
+        "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1
+    ),
     _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
     _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
     _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),
@@ -130,6 +136,12 @@ OPTIONS = (
     _of_recipe("own.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),
     _of_recipe(
         "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
+    ),
+    _of_recipe(
+        "own.folds",
+        SCORE,
+        "Cut the training rows into so many folds and run once for each, into OUTPUT/fold-N; score every row.",
+        only_for="text",
     ),
     _of_recipe("init_from", SCORE, "Start from the weights of this run, such as an MNLI run for RTE.", is_path=True),
     _of_command(

@@ -36,6 +36,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the dev splits of its task."""
+    from debft.output.text import interval_text
     from debft.scoring import inference
     from debft.scoring.loading import load_predictor
 
@@ -44,9 +45,11 @@ def evaluate(
         print_json(result)
         return
     for name, score in result["scores"].items():
-        print(f"{name:<36} {score:6.2f}")
+        print(f"{name:<36} {score:6.2f} {interval_text(result['intervals'].get(name)):>16}")
     for name, count in result["num_examples"].items():
         print(f"{name:<36} {count:,} rows")
+    if result["intervals"]:
+        print("[low, high]: 95 % interval, by drawing the rows anew")
 
 
 def predict(

@@ -108,6 +108,10 @@ class OwnConfig:
     label_separator: str | None = None
     """What stands between the labels of a cell, `|` in `a|b`: the rows then have any number of labels; null: lists alone hold
     several."""
+    folds: int | None = bounded(None, least=2)
+    """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
+    fold: int | None = bounded(None, least=1)
+    """The fold that is the validation split of this run, from 1 to `folds`; the others are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +243,15 @@ MOVED = {
     "train.languages": "languages.eval_languages",
 }
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = ("train.class_weight", "text.long_texts", "text.pooling", "text.window_stride", "own.label_separator")
+ADDED: tuple[str, ...] = (
+    "train.class_weight",
+    "text.long_texts",
+    "text.pooling",
+    "text.window_stride",
+    "own.label_separator",
+    "own.folds",
+    "own.fold",
+)
 
 
 def window_stride(text: TextConfig) -> int:

@@ -1,6 +1,7 @@
 """This module turns numbers, names, notes and links into text, for the report, the tables and the terminal alike."""
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from debft.runs.result import in_percent
@@ -19,6 +20,11 @@ def score_text(score: str, value: float | None, missing: str = DASH) -> str:
     return with_minus(f"{value:,.0f}" if value == int(value) else f"{value:.4g}")
 
 
+def interval_text(low_high: Sequence[float] | None, missing: str = "") -> str:
+    """Return `[91.10, 95.20]`, both ends in percent."""
+    return missing if low_high is None else f"[{low_high[0]:.2f}, {low_high[1]:.2f}]"
+
+
 def signed(value: float, decimals: int = 2) -> str:
     """Return `+0.04` or `−0.31`; zero has no sign."""
     text = with_minus(f"{value:+.{decimals}f}")
@@ -31,8 +37,8 @@ def with_minus(number: str) -> str:
 
 
 def counted(count: int, unit: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{count} {plural(unit, count)}"
+    """Return `1 run`, `2,000 runs`."""
+    return f"{count:,} {plural(unit, count)}"
 
 
 def plural(unit: str, count: int) -> str:

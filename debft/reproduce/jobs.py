@@ -14,7 +14,6 @@ from typing import IO
 
 from debft.console import Meter, meter, say
 from debft.errors import InputError
-from debft.published.load import Table
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
@@ -37,7 +36,7 @@ class Failure:
 
 
 @dataclass
-class _Job:
+class Job:
     """A job is a run in its process."""
 
     run: PlannedRun
@@ -50,7 +49,61 @@ class _Job:
     """The file that takes what the process writes to stderr."""
 
     def step(self) -> int:
+        """Return the optimizer step that it has logged last."""
         return last_step(self.run.directory)
+
+    def tell(self, number: int) -> None:
+        """Send it a signal; it saves a checkpoint and leaves."""
+        self.process.send_signal(number)
+
+
+class Pool:
+    """A pool runs several runs at a time, each in a process of its own, which goes on where a checkpoint of the run stands.
+
+    jobs: runs at a time
+    devices: values of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
+    logs: the directory of what the processes write to stderr
+    """
+
+    def __init__(self, jobs: int, devices: Sequence[str], logs: Path) -> None:
+        self.jobs, self.devices, self.logs = jobs, devices, logs
+        self.running: list[Job] = []
+        self._free = list(range(jobs))
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def has_room(self) -> bool:
+        """Whether another run can start."""
+        return bool(self._free)
+
+    def start(self, run: PlannedRun) -> None:
+        """Start or resume a run."""
+        self.running.append(_start(run, self._free.pop(0), self.jobs, self.devices, self.logs))
+
+    def ended(self) -> list[tuple[PlannedRun, Failure | None]]:
+        """Return the runs that have ended since the last call, each with what went wrong, None where its result is there."""
+        done = [job for job in self.running if job.process.poll() is not None]
+        for job in done:
+            self.running.remove(job)
+            self._free.append(job.slot)
+        return [(job.run, _finish(job)) for job in done]
+
+    def pass_on(self, stop: StopRequest) -> None:
+        """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves."""
+        if not stop or getattr(stop, "passed_on", False):
+            return
+        stop.passed_on = True
+        say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
+        for job in self.running:
+            job.tell(stop.number)
+
+    def kill(self) -> None:
+        """End all processes at once, without a checkpoint."""
+        for job in self.running:
+            job.process.kill()
+
+    def log_of(self, run: PlannedRun) -> Path:
+        """Return the file that takes what the process of a run writes to stderr."""
+        return log_of(run, self.logs)
 
 
 def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
@@ -78,44 +131,36 @@ def _is_complete(run: PlannedRun) -> bool:
     return run.damage() is None and run.result() is not None
 
 
-def run_all(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
+def run_all(
+    runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path, *, what: str = "reproduce"
+) -> tuple[dict[str, Failure], int]:
     """Run or resume each of `runs`, `jobs` at a time. Return (failures by run id, the signal that ended it early or 0).
 
-    devices: values of CUDA_VISIBLE_DEVICES, used in turn; () where there is no GPU, and the cores are then shared out
+    devices: as in `Pool`; what: the word before the progress
     A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
     checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
-    waiting, running, failures = list(runs), [], {}
-    free = list(range(jobs))
+    waiting, failures = list(runs), {}
+    pool = Pool(jobs, devices, logs)
     steps = {run.id: last_step(run.directory) for run in runs}
-    logs.mkdir(parents=True, exist_ok=True)
     total = sum(run.total_steps for run in runs)
     warn_of_unused_gpus()
-
-    def end_all() -> None:
-        for job in running:
-            job.process.kill()
-
-    with (
-        stop_requested(show=False, at_once=end_all) as stop,
-        meter("reproduce", total, "steps", done=sum(steps.values())) as progress,
-    ):
-        while running or (waiting and not stop):
-            while waiting and free and not stop:
-                running.append(_start(waiting.pop(0), free.pop(0), jobs, devices, logs))
-            _pass_on(stop, running)
-            for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
-                free.append(job.slot)
-                _finish(job, failures, len(runs) - len(waiting) - len(running), len(runs))
-            for job in running:
+    with stop_requested(show=False, at_once=pool.kill) as stop, meter(what, total, "steps", done=sum(steps.values())) as progress:
+        while pool.running or (waiting and not stop):
+            while waiting and pool.has_room() and not stop:
+                pool.start(waiting.pop(0))
+            pool.pass_on(stop)
+            for run, failure in pool.ended():
+                failures |= {run.id: failure} if failure else {}
+                _say_ended(run, failure, f"{len(runs) - len(waiting) - len(pool.running)}/{len(runs)}", pool)
+            for job in pool.running:
                 _count(job, steps, progress)
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return failures, stop.number
 
 
-def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> _Job:
-    log = (logs / f"{run.id.replace('/', '-')}.log").open("a", encoding="utf-8")
+def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> Job:
+    log = log_of(run, logs).open("a", encoding="utf-8")
     environment = {**os.environ, PARENT: str(os.getpid())}
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
@@ -129,37 +174,36 @@ def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: 
         env=environment,
         start_new_session=True,
     )
-    return _Job(run=run, slot=slot, process=process, log=log)
+    return Job(run=run, slot=slot, process=process, log=log)
 
 
-def _pass_on(stop: StopRequest, running: Sequence[_Job]) -> None:
-    """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves."""
-    if not stop or getattr(stop, "passed_on", False):
-        return
-    stop.passed_on = True
-    say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
-    for job in running:
-        job.process.send_signal(stop.number)
+def log_of(run: PlannedRun, logs: Path) -> Path:
+    """Return the file that takes what the process of a run writes to stderr."""
+    return logs / f"{run.id.replace('/', '-')}.log"
 
 
-def _finish(job: _Job, failures: dict[str, Failure], done: int, total: int) -> None:
-    """Note why a run has no result, whatever its process ended with, and remove the checkpoints of one that has."""
+def _finish(job: Job) -> Failure | None:
+    """Return why a run has no result, whatever its process ended with; remove the checkpoints of one that has."""
     job.log.close()
     code = job.process.returncode
-    ended = code if code >= 0 else 128 - code  # as a shell has it: a process that a signal ended, by kill -9 or for its memory
     lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     error = lines[-1] if lines else "no output"
-    if code < 0:
-        error = f"ended by {signal.Signals(-code).name}; its last line: {error}"
-    elif code == 0:
-        if not (wrong := _without_result(job.run)):
-            shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
-            say(f"{done}/{total}  {job.run.id}  done")
-            return
-        ended, error = NO_RESULT, wrong
-    failures[job.run.id] = Failure(code=ended, error=error)
-    if ended not in INTERRUPTED:
-        say(f"{done}/{total}  {job.run.id}  failed with exit code {ended}: {error}   log {job.log.name}")
+    if code < 0:  # as a shell has it: a process that a signal ended, by kill -9 or for its memory
+        return Failure(code=128 - code, error=f"ended by {signal.Signals(-code).name}; its last line: {error}")
+    if code > 0:
+        return Failure(code=code, error=error)
+    if wrong := _without_result(job.run):
+        return Failure(code=NO_RESULT, error=wrong)
+    shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
+    return None
+
+
+def _say_ended(run: PlannedRun, failure: Failure | None, count: str, pool: Pool) -> None:
+    """Say that a run is done or has failed; one that was interrupted has said so itself."""
+    if failure is None:
+        say(f"{count}  {run.id}  done")
+    elif failure.code not in INTERRUPTED:
+        say(f"{count}  {run.id}  failed with exit code {failure.code}: {failure.error}   log {pool.log_of(run)}")
 
 
 def _without_result(run: PlannedRun) -> str | None:
@@ -170,7 +214,7 @@ def _without_result(run: PlannedRun) -> str | None:
         return error.problems[0]
 
 
-def _count(job: _Job, steps: dict[str, int], progress: Meter) -> None:
+def _count(job: Job, steps: dict[str, int], progress: Meter) -> None:
     now = job.step()
     progress.advance(max(0, now - steps[job.run.id]), f"{job.run.id} at step {now:,} of {job.run.total_steps:,}")
     steps[job.run.id] = max(now, steps[job.run.id])
@@ -188,9 +232,9 @@ def last_step(directory: Path) -> int:
         return 0
 
 
-def default_jobs(table: Table) -> int:
+def default_jobs(data: str | None) -> int:
     """Return one job per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
-    return len(devices_here()) or (os.cpu_count() or 1 if table.data == "demo" else 1)
+    return len(devices_here()) or (os.cpu_count() or 1 if data == "demo" else 1)
 
 
 def threads_of_a_job(jobs: int) -> int:

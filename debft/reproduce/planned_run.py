@@ -1,4 +1,4 @@
-"""This module knows one run of a reproduction: its id, where it lies, and whether what lies there can be counted."""
+"""This module knows one run of several: its id, where it lies, and whether what lies there can be counted."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -23,15 +23,9 @@ class PlannedRun:
     """A planned run is one training run, done or still to be done."""
 
     id: str
-    """`<task>-<recipe>/seed-<seed>-<key>-<made>`, a directory below the output; `key` as below, `made` as in `made_key`."""
-    recipe_name: str
-    """The packaged recipe, by name."""
+    """A directory below the output. Of a table it is `<task>-<recipe>/seed-<seed>-<key>-<made>`, with `made` as in `made_key`."""
     recipe: Recipe
-    """That recipe with the options of the user, and the seed."""
-    seed: int
-    """The seed of weights, order and dropout."""
-    key: str
-    """8 hex digits of everything that was asked for and moves the score, see `run_key`."""
+    """Its recipe, with the options of the user and the seed."""
     directory: Path
     """Where the run lies."""
     arguments: tuple[str, ...]
@@ -42,6 +36,17 @@ class PlannedRun:
     """16 hex digits of the rows, by split."""
     starts_from: "PlannedRun | None" = None
     """The run whose weights this one starts from, where its recipe says so."""
+    recipe_name: str = ""
+    """The packaged recipe of a table's run, by name."""
+    key: str = ""
+    """8 hex digits of everything that was asked for and moves the score, see `run_key`; empty where the id does not hold it."""
+    any_code: bool = False
+    """Whether a result that other code or versions made counts as well."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of weights, order and dropout."""
+        return self.recipe.train.seed
 
     @property
     def command(self) -> str:
@@ -65,7 +70,7 @@ class PlannedRun:
         recipe = from_dict(result.recipe, str(self.directory / "result.json"))
         if identity_of(recipe) != identity_of(self.recipe):
             return "another recipe"
-        if not made_here(result.environment):
+        if not self.any_code and not made_here(result.environment):
             return f"other code or versions ({made_by(result.environment)})"
         return None
 
@@ -117,7 +122,6 @@ def make_run(
         id=identity,
         recipe_name=name,
         recipe=recipe,
-        seed=seed,
         key=key,
         directory=directory,
         arguments=arguments,

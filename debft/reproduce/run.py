@@ -32,7 +32,7 @@ def dry_run(table_plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], in
     without_hub = [recipe_plan for recipe_plan in table_plan.recipes.values() if recipe_plan.needs_hub]
     if not without_hub:
         _require_runs(table_plan)
-    at_a_time, devices = jobs or default_jobs(table_plan.table), len(devices_here())
+    at_a_time, devices = jobs or default_jobs(table_plan.table.data), len(devices_here())
     probed = _probed(table_plan, None if devices or at_a_time == 1 else threads_of_a_job(at_a_time))
     total = total_cost(probed, at_a_time, devices)
     if table_plan.runs:
@@ -91,7 +91,7 @@ def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: b
     terminal.print_plan(table_plan, missing, damaged)
     failures, signal_number = {}, 0
     if missing:
-        costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table)
+        costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table.data)
         terminal.print_costs(table_plan, costs, total_cost(costs, at_a_time), at_a_time)
         failures, signal_number = run_in_order(missing, at_a_time, devices_here(), output / "logs")
     failures |= {name: Failure(code=2, error=damage) for name, damage in damaged.items()}

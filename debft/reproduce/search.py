@@ -83,7 +83,7 @@ def search(
     all_trials = [trial for of_recipe in searches.values() for trial in of_recipe]
     missing = [trial.run for trial in all_trials if trial.run.is_missing()]
     say(f"{len(missing)} trials to run, of {len(all_trials)}, with {options.max_train_samples:,} training rows each")
-    failures, signal_number = run_all(missing, jobs or default_jobs(table_plan.table), devices_here(), output / "logs")
+    failures, signal_number = run_all(missing, jobs or default_jobs(table_plan.table.data), devices_here(), output / "logs")
     content = {
         name: _record(table_plan.recipes[name], of_recipe, output / "search", options, whole=not signal_number)
         for name, of_recipe in searches.items()

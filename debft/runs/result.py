@@ -145,6 +145,8 @@ class RunResult:
     """Code, versions and hardware of the run."""
     model_files: dict[str, WrittenFile] | None = None
     """Each file of model/ by its path there; null: the run is of a debft that did not record them."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """95 % interval of a score, [low, high] in percent: what other rows of the same kind would move, not what other seeds would."""
     paths: PathsOfRun | None = None
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
 

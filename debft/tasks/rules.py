@@ -62,6 +62,9 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
                 yield Problem(path=key, message="does nothing where long texts are cut; give --long-texts windows as well")
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
+    if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):
+        most = f"at most the {recipe.own.folds} of own.folds" if recipe.own.folds else "own.folds beside it"
+        yield Problem(path="own.fold", message=f"expected {most}, got {recipe.own.fold}")
 
 
 def _too_short(task: Task, recipe: Recipe) -> str | None:

@@ -15,6 +15,7 @@ from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
+from debft.scoring.intervals import intervals_of
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -62,7 +63,8 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
 def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:
     """Write everything, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
-    result = replace(result, model_files=save_model(session, chosen))
+    intervals = intervals_of(session.plan.task, assessed)
+    result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.sync_logs()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
-from debft.console import say
+from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
@@ -73,9 +73,10 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     is_main = accelerator.is_main_process
     if is_main:
         describe_device(plan, accelerator, with_remark(precision, remark), with_remark(attention, lacking))
-    loaded = load_model(
-        plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
-    )
+    with activity("loading the model", show=is_main):
+        loaded = load_model(
+            plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
+        )
     if plan.recipe.runtime.checkpoint_activations:
         checkpoint_activations(loaded.model)
     if plan.recipe.sift.weight:
@@ -102,7 +103,7 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     if vocabulary.rows_A is not None:
         vocabulary.base_VE = broadcast_tensors_from_main({"table": vocabulary.base_VE})["table"]
     if is_main_process() and (line := vocabulary.line()):
-        say(line)
+        say_field("vocabulary", line)
     return vocabulary
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows
+from debft.data.load import absent_languages, encode_split, load_examples, task_for
+from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -139,16 +139,7 @@ def make_plan(recipe: Recipe) -> Plan:
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
-    examples = {
-        split.name: check_rows(
-            load_table(task, split, recipe.data),
-            task,
-            config.max_train_samples if split is task.train else config.max_eval_samples,
-            train=split is task.train,
-            skip=config.skip_bad_rows,
-        )
-        for split in task.splits
-    }
+    examples = load_examples(task, recipe)
     weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
@@ -230,7 +221,7 @@ def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult |
         raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
     if not resume:
         raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
-    _check_same_run(where, run.recipe(), recipe)
+    check_same_run(where, run.recipe(), recipe)
     result = run.result()
     if result is not None:
         run.check_model(result)
@@ -250,7 +241,7 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def _check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
+def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
     """Raise InputError that names the first key that moves the score and differs."""
     for key in differing_keys(recorded, asked, "resume"):
         old, new = value_at(recorded, key), value_at(asked, key)

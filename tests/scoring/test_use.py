@@ -61,7 +61,9 @@ def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
     examples = make_plan(recipe).examples
     assert any(predictor.encode(rows, name, cached=True).remarks() for name, rows in examples.items()), "no row was cut"
     by_run = loading.load_predictor(str(tmp_path), None, "auto")
-    assert inference.evaluate(by_run, None, 24)["scores"] == result.scores
+    evaluated = inference.evaluate(by_run, None, 24)
+    assert evaluated["scores"] == result.scores
+    assert evaluated["intervals"] == result.intervals
     predicted = inference.predict(predictor, {split: examples[split] for split in result.num_examples})
     for split, rows in predicted.items():
         assert rows == [{key: value for key, value in row.items() if key != "label"} for row in rows_of(tmp_path, split)]

@@ -8,7 +8,7 @@ import pytest
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
-from debft.training.plan import _check_same_run
+from debft.training.plan import check_same_run
 
 KEYS = ("model", "data", "init_from")
 
@@ -26,19 +26,19 @@ def recipe(tmp_path, monkeypatch):
 @pytest.mark.parametrize("spelling", ["./{}", "{}/", "other/../{}", "{cwd}/{}", "link"])
 def test_other_spelling_of_a_directory_is_the_same_run(recipe, key, spelling):
     Path("link").symlink_to(key)
-    _check_same_run("--output run", recipe, replace(recipe, **{key: spelling.format(key, cwd=Path.cwd())}))
+    check_same_run("--output run", recipe, replace(recipe, **{key: spelling.format(key, cwd=Path.cwd())}))
 
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("other", ["other", "./other", "demo", "nowhere", None])
 def test_other_directory_or_name_is_another_run(recipe, key, other):
     with pytest.raises(InputError) as error:
-        _check_same_run("--output run", recipe, replace(recipe, **{key: other}))
+        check_same_run("--output run", recipe, replace(recipe, **{key: other}))
     assert f"holds a different run: {key} is {key!r} there and {other!r} here; choose another --output" in str(error.value)
 
 
 def test_name_of_a_source_is_no_directory(recipe, tmp_path):
     (tmp_path / "demo").mkdir()
-    _check_same_run("--output run", replace(recipe, data="demo"), replace(recipe, data="demo"))
+    check_same_run("--output run", replace(recipe, data="demo"), replace(recipe, data="demo"))
     with pytest.raises(InputError, match=r"data is 'demo' there and '\./demo' here"):
-        _check_same_run("--output run", replace(recipe, data="demo"), replace(recipe, data="./demo"))
+        check_same_run("--output run", replace(recipe, data="demo"), replace(recipe, data="./demo"))
