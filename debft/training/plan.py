@@ -10,7 +10,7 @@ import numpy as np
 from debft.config.recipe import Recipe
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.rows import Examples
-from debft.data.windows import unlearnable
+from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
@@ -35,9 +35,10 @@ class Plan:
     task: the task, with the columns, labels and eval splits that the data has.
     files: the files that training starts from.
     examples: the rows, by the name of their split.
-    num_sequences: sequences that are trained on in an epoch; a question may take several.
+    num_sequences: sequences that are trained on in an epoch; a question, or a long text, may take several.
     total_steps: optimizer steps of the whole run.
     class_weights: what a training row counts for in the loss, by label; {} where all count alike.
+    windows: how many training rows take 1, 2, ... windows; {} where each row is one sequence.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Plan:
     num_sequences: int
     total_steps: int
     class_weights: dict[str, Any] = field(default_factory=dict)
+    windows: dict[int, int] = field(default_factory=dict)
 
     @property
     def train(self) -> Examples:
@@ -140,7 +142,8 @@ def make_plan(recipe: Recipe) -> Plan:
         raise InputError(
             f"text.max_seq_length: expected at most the {longest} positions of {files.name}, got {recipe.text.max_seq_length}"
         )
-    num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
+    windows = _windows(task, examples[task.train.name], files, recipe)
+    num_sequences = sum(number * rows for number, rows in windows.items()) or len(examples[task.train.name])
     total_steps = check_schedule(config, num_sequences)
     return Plan(
         recipe=recipe,
@@ -150,6 +153,7 @@ def make_plan(recipe: Recipe) -> Plan:
         num_sequences=num_sequences,
         total_steps=total_steps,
         class_weights=weights,
+        windows=windows,
     )
 
 
@@ -169,13 +173,24 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
-def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> int:
-    """Return the sequences of an epoch: an example is one, a question takes as many as its context has windows."""
-    if not isinstance(task, QuestionAnswering):
-        return len(examples)
+def _windows(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> dict[int, int]:
+    """Return how many rows take 1, 2, ... windows; {} where each row is one sequence.
+
+    Raises InputError for an answer that lies whole in no window.
+    """
+    if not isinstance(task, QuestionAnswering) and recipe.text.long_texts == "cut":
+        return {}
     tokenizer, show = build_tokenizer(files, task), is_main_process()
     by_word = partial(reads_word_by_word, tokenizer.backend_tokenizer)
-    windows = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
+    split = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
+    if isinstance(split, EncodedWindows):
+        _check_answers_lie_in_windows(split, examples, recipe)
+    rows = np.bincount(np.bincount(split.question_W if isinstance(split, EncodedWindows) else split.row_S))
+    return {number: int(count) for number, count in enumerate(rows) if number and count}
+
+
+def _check_answers_lie_in_windows(windows: EncodedWindows, examples: Examples, recipe: Recipe) -> None:
+    """Raise InputError for an answer that lies whole in no window: it would be learned as none."""
     if lost := unlearnable(windows, examples.labels):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
@@ -186,4 +201,3 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
             f"it would be learned as no answer: give --set questions.doc_stride={max(t for _, t in lost)} or a larger "
             "--max-seq-length"
         )
-    return len(windows)
