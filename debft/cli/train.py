@@ -55,7 +55,7 @@ def fine_tune(
 ) -> None:
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
-    run = RunDirectory(Path(output) if output else _default_output(resolved))
+    run = RunDirectory(Path(output) if output else default_output(resolved))
     if several.repeats(resolved, seeds, jobs, num_processes):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
@@ -114,7 +114,8 @@ def resolve(
     return resolved
 
 
-def _default_output(recipe: Recipe) -> Path:
+def default_output(recipe: Recipe) -> Path:
+    """Return the directory of a run where none is given."""
     from debft.models.names import short_name
 
     return Path("runs") / f"{recipe.task}-{short_name(recipe.model)}" / f"seed-{recipe.train.seed}"
