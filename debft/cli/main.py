@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from debft import __version__
-from debft.cli import look, tables, use
+from debft.cli import look, search, tables, use
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
@@ -72,6 +72,7 @@ for _name, _task in TASKS.items():
     app.command(_name, help=_help_of(_task), rich_help_panel="Tasks", epilog=f"Example: {_example}")(task_command(_name))
 for _panel, _function, _example in COMMANDS:
     app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_function)
+app.add_typer(search.app, name="search", rich_help_panel="Use")
 
 
 def main() -> None:

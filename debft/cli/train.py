@@ -67,7 +67,7 @@ def fine_tune(
         resolved = continued(task, run, **typed)
     else:
         resolved = resolve(task, recipe=recipe, **typed)
-        run = RunDirectory(Path(output) if output else _default_output(resolved))
+        run = RunDirectory(Path(output) if output else default_output(resolved))
         if resume and output is None and recipe is None and run.exists():
             resolved = continued(task, run, **typed)
     if several.repeats(resolved, seeds, jobs, num_processes):
@@ -171,7 +171,8 @@ def _options(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[s
     return {key: typed[key] for key in overrides} | {key: f"--set {key}" for key in parse_set(assignments)}
 
 
-def _default_output(recipe: Recipe) -> Path:
+def default_output(recipe: Recipe) -> Path:
+    """Return the directory of a run where none is given."""
     from debft.models.names import short_name
 
     return Path("runs") / f"{recipe.task}-{short_name(recipe.model)}" / f"seed-{recipe.train.seed}"
