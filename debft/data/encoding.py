@@ -3,7 +3,7 @@
 Legend: S sequences of a split, which are its examples or, in windows.py, the windows of its questions; T tokens of all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -111,6 +111,15 @@ def encode(
         labels_S=examples.labels,
         truncated=int(arrays["truncated"][0]),
     )
+
+
+def whole_lengths(texts: Sequence[tuple[str, ...]], tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """Return the tokens that each example has before it is cut, the special ones included."""
+    if not texts:
+        return []
+    backend = set_up(tokenizer)
+    special = Frame.of(backend, len(texts[0])).num_special
+    return (special + sum(whole_texts(backend, list(column))[1] for column in zip(*texts, strict=True))).tolist()
 
 
 def set_up(tokenizer: "PreTrainedTokenizerFast"):
