@@ -4,19 +4,27 @@ Anything that takes longer than two seconds shows its progress: by a bar on a te
 """
 
 import os
+import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
+SECONDS_OF_SILENCE = 2.0  # after which a line says what is being done, where stderr is no terminal
 WIDTH_OF_LOGS = 180  # characters of a table, where stderr is no terminal
+WIDTH_OF_LABEL = 11  # characters before the text of a labelled line, the space included
+MARKS = {"error: ": "bold red", "warning: ": "yellow"}  # the first words of a line that are coloured
 
 
 class _Stderr:
@@ -56,6 +64,88 @@ class OutputConsole(Console):
         raise BrokenPipeError
 
 
+_doing: list["_Activity"] = []  # what is being done, the innermost last
+
+
+class _Activity:
+    """An activity without a count: a line that moves on a terminal, elsewhere a plain line where it lasts."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.spinner: Live | None = None
+        self.timer: threading.Timer | None = None
+
+    def show(self) -> None:
+        if is_animated():
+            moving = Spinner("line", Text(self.what, style="dim"))
+            self.spinner = Live(moving, console=console, transient=True, refresh_per_second=8)
+            self.spinner.start(refresh=True)
+        else:
+            self.timer = threading.Timer(SECONDS_OF_SILENCE, say, [f"{self.what} ..."])
+            self.timer.daemon = True
+            self.timer.start()
+
+    def hide(self) -> None:
+        if self.spinner:
+            self.spinner.stop()
+        if self.timer:
+            self.timer.cancel()
+
+
+@contextmanager
+def activity(what: str, show: bool = True) -> Iterator[None]:
+    """Say what is being done within the block, such as `loading torch`: at once on a terminal, elsewhere where it lasts.
+
+    A meter or an activity within the block takes its place as long as it lasts. With `show=False` nothing is said.
+    """
+    if not show:
+        yield
+        return
+    with _in_place_of_others():
+        shown = _Activity(what)
+        _doing.append(shown)
+        shown.show()
+        try:
+            yield
+        finally:
+            shown.hide()
+            _doing.remove(shown)
+
+
+@contextmanager
+def _in_place_of_others() -> Iterator[None]:
+    """Hide the activity around the block while it lasts."""
+    around = _doing[-1] if _doing else None
+    if around:
+        around.hide()
+    try:
+        yield
+    finally:
+        if around:
+            around.show()
+
+
+def on_terminal() -> bool:
+    """Return whether stderr is a terminal. FORCE_COLOR, which gives a pipe colours, makes none of it."""
+    return console.file.isatty()
+
+
+def is_animated() -> bool:
+    """Return whether lines may move."""
+    return on_terminal() and not console.is_dumb_terminal
+
+
+class _TimeLeft(ProgressColumn):
+    """The time that is left, with its name."""
+
+    max_refresh = 0.5  # seconds
+
+    def render(self, task: Task) -> Text:
+        """Write `ETA 0:28`, or `ETA -:--` where nothing is known yet."""
+        left = task.time_remaining
+        return Text(f"ETA {'-:--' if left is None else clock(left)}", style="cyan")
+
+
 class Meter:
     """A meter counts `advance()` calls and shows the count: as a bar or as lines, as the console suggests."""
 
@@ -64,16 +154,18 @@ class Meter:
         self.done = self.done_at_start = done
         self.started = self.last_line = time.monotonic()
         self.bar: Progress | None = None
-        if console.is_terminal:
+        if is_animated():
             self.bar = Progress(
-                TextColumn("{task.description:<10}"),
-                BarColumn(bar_width=28),
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}  {task.fields[note]}"),
-                TimeRemainingColumn(compact=True),
+                TextColumn("{task.description:<8}", style="dim"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}{task.fields[unit]}"),
+                TextColumn("{task.fields[note]}", markup=False),
+                _TimeLeft(),
                 console=console,
                 transient=True,
+                expand=True,
             )
-            self.bar_task = self.bar.add_task(what, total=total, completed=done, unit=unit, note="")
+            self.bar_task = self.bar.add_task(what, total=total, completed=done, unit="", note="")
             self.bar.start()
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -81,7 +173,10 @@ class Meter:
         self.done += count
         now = time.monotonic()
         if self.bar:
-            self.bar.update(self.bar_task, completed=self.done, note=note)
+            room = console.width >= 100  # for the unit beside a bar of useful width
+            self.bar.update(
+                self.bar_task, completed=self.done, unit=f" {self.unit}" if room else "", note=note if room else _short(note)
+            )
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = (self.done - self.done_at_start) / (now - self.started)
@@ -97,11 +192,12 @@ class Meter:
 @contextmanager
 def meter(what: str, total: int, unit: str, done: int = 0, show: bool = True) -> Iterator[Meter]:
     """Give a `Meter` that is taken down whatever happens. With `show=False`, as for all but the main process, it shows nothing."""
-    shown = Meter(what, total, unit, done) if show else _Silent(what, total, unit, done)
-    try:
-        yield shown
-    finally:
-        shown.close()
+    with _in_place_of_others():
+        shown = Meter(what, total, unit, done) if show else _Silent(what, total, unit, done)
+        try:
+            yield shown
+        finally:
+            shown.close()
 
 
 class _Silent(Meter):
@@ -116,22 +212,60 @@ class _Silent(Meter):
 
 
 def say(line: str) -> None:
-    """Print one line for people."""
-    console.print(line, soft_wrap=True, markup=False)
+    """Print one line for people. A terminal breaks it between words, never within one such as a path."""
+    for part in broken(line, console.width) if on_terminal() else [line]:
+        console.print(_marked(part), soft_wrap=True)
+
+
+def say_field(label: str, text: str) -> None:
+    """Print a labelled line, `device     cpu x 1`. On a terminal what does not fit goes on below the text."""
+    name = f"{label:<{WIDTH_OF_LABEL - 1}} "
+    lines = broken(text, console.width - len(name)) if on_terminal() and console.width >= 4 * WIDTH_OF_LABEL else [text]
+    for number, line in enumerate(lines):
+        console.print(Text.assemble((name if number == 0 else " " * len(name), "dim"), line), soft_wrap=True)
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most `width` columns, between words alone: a longer word, such as a path, stays whole."""
+    lines = [""]
+    for word in re.findall(r"\S+\s*|^\s+", text):
+        if lines[-1].strip() and cell_len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [line.rstrip() for line in lines]
+
+
+def _marked(line: str) -> Text:
+    """Colour the first word of a line where it is an error's or a warning's."""
+    text = Text(line)
+    for mark, style in MARKS.items():
+        if line.startswith(mark):
+            text.stylize(style, 0, len(mark) - 1)
+    return text
+
+
+def say_problem(problem: str) -> None:
+    """Print what ends a command. A terminal marks it as an error; elsewhere a line begins with its place, as compilers have it."""
+    say(f"error: {problem}" if console.is_terminal else problem)
 
 
 def plain_table(*headers: str, left: Container[str], wrapped: Container[str] = ()) -> Table:
     """Return a table without lines and rows. Columns in `left` are aligned left, the others right; those in `wrapped` may break."""
     table = Table(box=None, pad_edge=False)
     for header in headers:
-        table.add_column(Text(header), justify="left" if header in left else "right", no_wrap=header not in wrapped)
+        table.add_column(Text(header, style="dim"), justify="left" if header in left else "right", no_wrap=header not in wrapped)
     return table
 
 
 def print_table(table: Table) -> None:
     """Print a table for people: as wide as the terminal is, elsewhere with whole lines."""
-    wide = console if console.is_terminal else Console(file=_Stderr(), highlight=False, width=WIDTH_OF_LOGS)
+    wide = console if on_terminal() else Console(file=_Stderr(), highlight=False, width=WIDTH_OF_LOGS)
     wide.print(table)
+
+
+def _short(note: str) -> str:
+    """Keep of a note what fits beside a bar at 80 columns: its last part, the speed, goes first."""
+    return "  ".join(note.split("  ")[:2])
 
 
 def clock(seconds: float) -> str:

@@ -16,7 +16,7 @@ from debft.cli import look, tables, use
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
-from debft.console import say
+from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
@@ -87,7 +87,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except _UsageError as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
-        say(f"{where}: {error.format_message()}")
+        say_problem(f"{where}: {error.format_message()}")
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
@@ -100,7 +100,7 @@ def _print_problems(error: DebftError) -> None:
     """Print an error once: the main process prints it, another process only what happened to itself alone."""
     if is_main_process():
         for problem in error.problems:
-            say(f"debft: {problem}" if error.exit_code == 1 else problem)
+            say_problem(f"debft: {problem}" if error.exit_code == 1 else problem)
     elif not isinstance(error, Interrupted | NotFiniteError):  # these two end all the processes
         for problem in error.problems:
             say(f"{process_name()}: {problem}")

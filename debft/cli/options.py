@@ -124,7 +124,9 @@ OPTIONS = (
     _of_command(
         "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
     ),
-    _of_command("jobs", int, RUN, "Runs of --seeds at a time (default: one per GPU, else one; demo: one per core).", least=1),
+    _of_command(
+        "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1
+    ),
     _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
     _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
     _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),
@@ -134,6 +136,12 @@ OPTIONS = (
     _of_recipe("own.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),
     _of_recipe(
         "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
+    ),
+    _of_recipe(
+        "own.folds",
+        SCORE,
+        "Cut the training rows into so many folds and run once for each, into OUTPUT/fold-N; score every row.",
+        only_for="text",
     ),
     _of_recipe("init_from", SCORE, "Start from the weights of this run, such as an MNLI run for RTE.", is_path=True),
     _of_command(
@@ -153,6 +161,7 @@ OPTIONS = (
     _of_recipe("train.num_train_epochs", SCORE, "Passes over the training data."),
     _of_recipe("train.train_batch_size", SCORE, "Sequences per optimizer step, over all devices."),
     _of_recipe("train.warmup_steps", SCORE, "Optimizer steps of the warm-up; a number below 1 is that fraction of the run."),
+    _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),

@@ -1,4 +1,4 @@
-"""What repeats a run: the same recipe over several seeds."""
+"""What repeats a run: the same recipe over several seeds, or over the folds of own data."""
 
 import sys
 from pathlib import Path
@@ -9,22 +9,37 @@ from debft.config.recipe import Recipe
 from debft.errors import InputError
 
 
-def refuse_alone(option: str, num_processes: int | None) -> None:
-    """Raise InputError for an option of a single run that `option` leaves no room for."""
+def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None) -> bool:
+    """Whether the options ask for several runs. Raises InputError for options that do not go together."""
+    folds = recipe.own.folds is not None and recipe.own.fold is None
+    if seeds is not None and folds:
+        raise InputError("--seeds: does not go with --folds; leave one of them out")
+    if not folds and seeds is None:
+        if jobs is not None:
+            raise InputError("--jobs: needs --seeds or --folds, of which none is given; add one, or leave --jobs out")
+        return False
     if num_processes not in (None, 1):
+        option = "--folds" if folds else "--seeds"
         raise InputError(f"--num-processes: does not go with {option}, whose runs have a process each; leave one of them out")
+    return True
 
 
-def repeat_seeds(recipe: Recipe, directory: Path, count: int, *, jobs: int | None, dry_run: bool, as_json: bool) -> NoReturn:
-    """Run `recipe` with `count` seeds below `directory`, or show what would be run, and end the command."""
+def usual_output(recipe: Recipe, single: Path, seeds: int | None) -> Path:
+    """Return the directory of several runs where none is given. single: that of a single run, which is one of the seeds."""
+    return single.parent if seeds is not None else single.with_name(f"{single.name}-folds-{recipe.own.folds}")
+
+
+def repeat(recipe: Recipe, directory: Path, *, seeds: int | None, jobs: int | None, dry_run: bool, as_json: bool) -> NoReturn:
+    """Run `recipe` over seeds or folds below `directory`, or show what would be run, and end the command."""
+    from debft.several.folds import plan_folds, run_folds
     from debft.several.repeat import show_plan
     from debft.several.seeds import plan_seeds, run_seeds
 
-    repetition = plan_seeds(recipe, directory, count)
+    plan = plan_folds(recipe, directory) if seeds is None else plan_seeds(recipe, directory, seeds)
     if dry_run:
-        content, code = show_plan(repetition, jobs)
+        content, code = show_plan(plan.repetition if seeds is None else plan, jobs)
     else:
-        summary, code = run_seeds(repetition, jobs)
+        summary, code = run_folds(plan, jobs) if seeds is None else run_seeds(plan, jobs)
         content = summary.as_dict()
     if as_json:
         print_json(content)

@@ -14,10 +14,10 @@ import typer
 from debft.cli import several
 from debft.cli.options import DEFAULT_MODEL, OPTIONS, options_of
 from debft.cli.stdout import print_json
-from debft.config.packaged import default_recipe_path, display, published_weight, recipe_path
+from debft.config.packaged import default_recipe_path, published_weight, recipe_path
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe
-from debft.console import say
+from debft.console import say_field
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type, visible_gpus
@@ -56,12 +56,9 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     run = RunDirectory(Path(output) if output else _default_output(resolved))
-    if seeds is not None:
-        several.refuse_alone("--seeds", num_processes)
-        directory = run.path if output else run.path.parent
-        several.repeat_seeds(resolved, directory, seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
-    if jobs is not None:
-        raise InputError("--jobs: needs --seeds, which is not given; add it, or leave --jobs out")
+    if several.repeats(resolved, seeds, jobs, num_processes):
+        directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
+        several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:
         _show_plan(resolved, run, resume, as_json)
         return
@@ -114,8 +111,6 @@ def resolve(
         check_precision(resolved.runtime.precision)
     if resolved.runtime.attention != "auto":
         check_attention(resolved.runtime.attention, None, device_type())
-    if path.stem == "default":
-        say(f"no published recipe for {resolved.model} on {task}: {display(path)} is used")
     return resolved
 
 
@@ -139,9 +134,9 @@ def _show_plan(recipe: Recipe, run: RunDirectory, resume: bool, as_json: bool) -
     plan = make_plan(recipe)
     describe(plan)
     if remark:
-        say(f"precision {with_remark(precision, remark)}")
+        say_field("precision", with_remark(precision, remark))
     attention = attention_for(recipe.runtime.attention, read_config(plan.files.path), device_type())
-    say(f"attention {with_remark(*attention)}")
+    say_field("attention", with_remark(*attention))
     print_json(plan_dict(plan, run.path)) if as_json else print_plan(plan, run.path)
 
 

@@ -48,6 +48,10 @@ class TrainConfig:
     """Decoupled decay per step, times the learning rate, of everything but biases and LayerNorm weights."""
     max_grad_norm: float = bounded(1.0, above=0)
     """Norm over all gradients to which larger ones are clipped."""
+    class_weight: str = "none"
+    """What a training row counts for in the loss, by its label: `none` (all alike), `balanced` (rows / (labels x rows of the
+    label), as scikit-learn has it), or `label=weight,label=weight` (1 for the others). The mean over the
+    training rows is made 1."""
     head_dropout: float | None = bounded(None, least=0, below=1)
     """Probability of dropout before the classifier; null leaves the model's own."""
     steps: Literal["up", "down"] = "up"
@@ -97,6 +101,10 @@ class OwnConfig:
     label_separator: str | None = None
     """What stands between the labels of a cell, `|` in `a|b`: the rows then have any number of labels; null: lists alone hold
     several."""
+    folds: int | None = bounded(None, least=2)
+    """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
+    fold: int | None = bounded(None, least=1)
+    """The fold that is the validation split of this run, from 1 to `folds`; the others are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +236,7 @@ MOVED = {
     "train.languages": "languages.eval_languages",
 }
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = ("own.label_separator",)
+ADDED: tuple[str, ...] = ("train.class_weight", "own.label_separator", "own.folds", "own.fold")
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:

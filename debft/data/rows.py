@@ -4,7 +4,7 @@ import hashlib
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -36,6 +36,7 @@ class Examples:
     skipped: the rows that were left out
     unused: the columns that are neither text nor label nor id
     label_names: what the labels of own data mean; () where the task itself has the names
+    notes: what a reader of the file should know, a line for each
     hashed: the digest of examples whose texts are no longer there; None where it is computed of them
     """
 
@@ -47,6 +48,7 @@ class Examples:
     skipped: Skipped = NOTHING_SKIPPED
     unused: tuple[str, ...] = ()
     label_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     hashed: str | None = None
 
     def __len__(self) -> int:
@@ -59,6 +61,13 @@ class Examples:
     def part(self, start: int, end: int) -> "Examples":
         """Return the examples `start` to `end`, or to the last."""
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
+
+    def chosen(self, rows: Sequence[int], source: str) -> "Examples":
+        """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
+        texts = [self.texts[row] for row in rows]
+        labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
+        empty = sum(not text.strip() for pair in texts for text in pair)
+        return replace(self, texts=texts, labels=labels, ids=[self.ids[row] for row in rows], empty_texts=empty, source=source)
 
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
@@ -141,7 +150,15 @@ def _examples(
         skipped=problems.skipped(),
         unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
+        notes=(*table.notes, *_note_on_commas(table, task)),
     )
+
+
+def _note_on_commas(table: DataTable, task: Task) -> Iterator[str]:
+    """Give the line that says how scores with decimal commas were read, where there are such."""
+    if isinstance(task, TextClassification) and task.is_regression and task.label_key in table.decimal_commas:
+        first = next(cell for cell in table.columns[task.label_key] if "," in cell)
+        yield f"{task.label_key}: decimal commas read as points: {first} is {first.replace(',', '.')}"
 
 
 def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
@@ -227,8 +244,11 @@ def _labels(table: DataTable, task: Task, problems: Problems) -> list:
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
         return check_answers(table, task, problems)
+    column = table.columns[task.label_key]
+    if task.is_regression and task.label_key in table.decimal_commas:
+        column = [cell.replace(",", ".") for cell in column]
     check = check_sets if task.multilabel else _scores if task.is_regression else _classes
-    return check(table.columns[task.label_key], task, problems)
+    return check(column, task, problems)
 
 
 def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
@@ -291,3 +311,9 @@ def say_skipped(examples: dict[str, Examples]) -> None:
     for name, kept in examples.items():
         if kept.skipped:
             say(f"{name}: {kept.skipped}")
+
+
+def say_notes(examples: Iterable[Examples]) -> None:
+    """Write what a reader of the files should know, each line once."""
+    for note in dict.fromkeys(note for kept in examples for note in kept.notes):
+        say(note)

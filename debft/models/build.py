@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, PreTrainedModel
 
-from debft.console import say
+from debft.console import say, say_field
 from debft.errors import InputError, first_line, one_of
 from debft.models.files import ModelFiles
 from debft.models.json_files import load_config
@@ -52,7 +52,7 @@ def build_model(
     torch.manual_seed(seed)
     if from_scratch:
         if not quiet:
-            say(f"weights random, float32   labels {', '.join(labels)}")
+            say_field("weights", f"random, float32{_order(labels, task)}")
         with _refusals_explained(files):
             return auto.from_config(config, **OPTIONS)
     with _refusals_explained(files):
@@ -67,9 +67,14 @@ def build_model(
     if new and not new_head:
         raise InputError(f"{files.path}: expected a model fine-tuned for {task.name}, its head lacks {new[0]}; fine-tune it first")
     if not quiet:
-        say(f"weights {', '.join(stored_dtypes(files.path)) or 'pytorch_model.bin'} -> float32   labels {', '.join(labels)}")
-        say(f"head {'new (' + ', '.join(new) + ')' if new else 'as in the checkpoint'}")
+        head, dtypes = f"new, random ({', '.join(new)})" if new else "as in the checkpoint", ", ".join(stored_dtypes(files.path))
+        say_field("weights", f"{dtypes or 'pytorch_model.bin'} -> float32; head {head}{_order(labels, task)}")
     return in_own_memory(model)
+
+
+def _order(labels: tuple[str, ...], task: Task) -> str:
+    """Say in which order the model gives its labels, where that is not the task's."""
+    return "" if labels == getattr(task, "labels", labels) else f"; its labels in the order {', '.join(labels)}"
 
 
 @contextmanager

@@ -61,8 +61,8 @@ class ActiveVocabulary:
     def line(self) -> str:
         """Return what a person should know, "" where it is nothing: all rows are trained since nearly all are active."""
         if self.rows_A is not None:
-            return f"vocabulary   {len(self.rows_A):,} of {self.of:,} embedding rows occur in the training rows and are trained"
-        return f"vocabulary   all embedding rows are trained: {self.why_whole}" if self.why_whole else ""
+            return f"{len(self.rows_A):,} of {self.of:,} embedding rows occur in the training rows and are trained"
+        return f"all embedding rows are trained: {self.why_whole}" if self.why_whole else ""
 
     def identity(self) -> dict[str, Any] | None:
         """Return what tells in a checkpoint which rows its optimizer state is of; None for all of them."""

@@ -1,50 +1,88 @@
 """This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from debft.config.packaged import recipe_names, recipe_path
-from debft.config.reading import load_recipe
-from debft.config.recipe import SECTIONS, Recipe, to_dict
-from debft.console import clock, plain_table, print_table, say
-from debft.output.text import interval_text
+from debft.config.recipe import to_dict
+from debft.console import clock, plain_table, print_table, say, say_field
+from debft.output.recipes import recipe_yaml
+from debft.output.text import counted, interval_text
+from debft.published.comparison import frozen_beside
+from debft.published.load import PublishedScore
 from debft.runs.result import ComparedScore, RunResult
+from debft.tasks.titles import score_title
 from debft.training.describe import remarks
 
 if TYPE_CHECKING:
     from debft.training.plan import Plan
 
+FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
+
 
 def print_result(result: RunResult, output: Path) -> None:
-    """Show the scores of a run, the published ones or why there is no comparison, the time, and where everything is."""
+    """Show the scores of a run, what they are compared with or why with nothing, the time, and where everything is."""
     compared = {row.score: row for row in result.published}
     languages = {split_and_language(name)[1] for name in result.scores} - {""}
     print_table((_language_table if languages else _score_table)(result, compared))
     if languages:
         say(_rows_of_languages(result.num_examples))
-    if result.not_compared:
-        say(f"not compared: {result.not_compared}")
-    for note in dict.fromkeys(row.note for row in compared.values() if row.note):
-        say(f"note on the published cell: {note}")
+    for line in _below(result, compared):
+        say(line)
     timing = result.timing
-    say(
-        f"{result.steps:,} steps in {clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s; "
-        f"evaluation {clock(timing.eval_seconds)}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB"
+    say_field(
+        "time",
+        f"{counted(result.steps, 'step')} in {clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s; "
+        f"evaluation {clock(timing.eval_seconds)}; peak memory {result.peak_memory_bytes / 2**30:.1f} GiB",
     )
-    say(f"{output}   model/  result.json  predictions/  steps.jsonl        next: debft predict {output} FILE")
+    say_field("run", str(output))
+    say_field("", "  ".join(name for name in FILES_OF_RUN if (output / name.rstrip("/")).exists()))
+    say_field("next", f"{command_name()} predict {shlex.quote(str(output))} FILE")
+
+
+def command_name() -> str:
+    """Return the word that starts debft here: `debft` where the shell finds it, else the path by which it was started."""
+    started = Path(sys.argv[0])
+    return str(started) if started.name == "debft" and shutil.which("debft") is None else "debft"
+
+
+def _below(result: RunResult, compared: Mapping[str, ComparedScore]) -> list[str]:
+    """Return the lines below the scores: what the comparison means, and what a reader should know of it."""
+    lines = [f"note on the published cell: {note}" for note in dict.fromkeys(row.note for row in compared.values() if row.note)]
+    if frozen := frozen_beside(result):
+        first = next(iter(frozen.values()))
+        lines.append(
+            f"frozen: the mean of {first.seeds} runs of ours with this recipe on these rows, +/- their standard deviation "
+            f"(debft tables --table {first.table}); not a published number"
+        )
+    elif result.not_compared and result.task != "text":
+        lines.append(f"not compared: {result.not_compared}")
+    if result.published:
+        first = result.published[0]
+        row = f"{first.table} --row {shlex.quote(first.row)} --task {result.task}"
+        lines.append(f"one seed decides nothing: {command_name()} reproduce {row} runs several and judges")
+    return lines
 
 
 def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> RichTable:
-    heads = ("published", "diff", "") if compared else ()
-    table = plain_table("score", "ours", "95 % interval", "n", *heads, left=("score", ""), wrapped=("score", ""))
+    """Return a line per score: its interval, its rows, and the number that it is compared with where there is one."""
+    frozen = frozen_beside(result)
+    beside = ("published", "diff", "") if compared else ("frozen", "diff", "") if frozen else ()
+    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",))
     for name, value in result.scores.items():
-        row, n = compared.get(name), result.num_examples.get(name.partition("/")[0])
-        beside = (("-", "", "") if row is None else _beside(row)) if compared else ()
-        table.add_row(name, f"{value:.2f}", interval_text(result.intervals.get(name), "-"), "-" if n is None else f"{n:,}", *beside)
+        rows = result.num_examples.get(name.partition("/")[0])
+        interval = interval_text(result.intervals.get(name), "-")
+        cells = [score_title(result.task, name), f"{value:.2f}", interval, "-" if rows is None else f"{rows:,}"]
+        if compared:
+            cells += _beside(compared[name]) if name in compared else ("-", "", "")
+        elif frozen:
+            cells += _beside_frozen(frozen[name], value) if name in frozen else ("-", "", "")
+        table.add_row(*cells)
     return table
 
 
@@ -53,14 +91,16 @@ def _language_table(result: RunResult, compared: Mapping[str, ComparedScore]) ->
     scores = result.scores
     metric = next(iter(scores)).partition("/")[2]
     parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
-    heads = ("published", "diff", "") if compared else ()
-    table = plain_table("language", *parts, "95 % interval", *heads, left=("language", ""), wrapped=("",))
+    beside = ("published", "diff", "") if compared else ()
+    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""))
     for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
         ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
-        row = compared.get(f"test.{language}/{metric}")
-        beside = (("-", "", "not compared") if row is None or row.ours is None else _beside(row)) if compared else ()
-        interval = interval_text(result.intervals.get(f"{parts[-1]}.{language}/{metric}"), "-")
-        table.add_row(language, *("-" if score is None else f"{score:.2f}" for score in ours), interval, *beside)
+        cells = [language, *("-" if score is None else f"{score:.2f}" for score in ours)]
+        cells.append(interval_text(result.intervals.get(f"{parts[-1]}.{language}/{metric}"), "-"))
+        if compared:
+            row = compared.get(f"test.{language}/{metric}")
+            cells += ("-", "", "not compared") if row is None or row.ours is None else _beside(row)
+        table.add_row(*cells)
     return table
 
 
@@ -76,6 +116,13 @@ def _beside(row: ComparedScore) -> tuple[str, str, str]:
     if row.value is None:
         return "-", "", f"the card prints {row.cell}"
     return f"{row.value:.1f}", f"{row.difference:+.1f}", row.verdict
+
+
+def _beside_frozen(frozen: PublishedScore, ours: float) -> tuple[str, str, str]:
+    """Return our frozen number, the difference, and whether it is within three standard deviations, as all but 3 of 1,000 are."""
+    assert frozen.value is not None and frozen.sd is not None
+    usual = abs(ours - frozen.value) <= 3 * frozen.sd
+    return f"{frozen.value:.1f} +/- {frozen.sd:.1f}", f"{ours - frozen.value:+.1f}", "as usual" if usual else "unusual"
 
 
 def split_and_language(score: str) -> tuple[str, str]:
@@ -99,46 +146,7 @@ def plan_dict(plan: "Plan", output: Path) -> dict[str, Any]:
 
 def print_plan(plan: "Plan", output: Path) -> None:
     """Print the recipe, the rows of each split, and the steps that were not trained."""
-    print_recipe(plan.recipe)
+    print(recipe_yaml(plan.recipe))
     for name, examples in plan.examples.items():
         print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
     print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
-
-
-def recipes_list() -> list[dict[str, Any]]:
-    """Return name, task, model, dialect, reproduces, source, and the hyper-parameters people compare, of every packaged recipe."""
-    rows = []
-    for name in recipe_names():
-        recipe = load_recipe(recipe_path(name))
-        train = {
-            key: getattr(recipe.train, key) for key in ("num_train_epochs", "warmup_steps", "learning_rate", "train_batch_size")
-        }
-        train["sift_weight"] = recipe.sift.weight
-        rows.append(
-            {"name": name, **{key: getattr(recipe, key) for key in ("task", "model", "dialect", "reproduces", "source")}, **train}
-        )
-    return rows
-
-
-def print_recipes(rows: list[dict[str, Any]]) -> None:
-    """Print a line for each recipe; `debft recipes NAME` has the rest."""
-    print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6} {'SiFT':>5}")
-    for row in rows:
-        print(
-            f"{row['name']:<30} {row['dialect']:<8} {row['num_train_epochs']:>6g} {row['warmup_steps']:>8g} "
-            f"{row['learning_rate']:>14g} {row['train_batch_size']:>6} {row['sift_weight'] or '-':>5}"
-        )
-
-
-def print_recipe(recipe: Recipe) -> None:
-    """Print every value; what differs from the defaults is marked."""
-    for name in ("task", "model", "data", "starts_from", "dialect", "reproduces", "source", "note"):
-        if getattr(recipe, name):
-            print(f"{name:<11} {getattr(recipe, name)}")
-    for section in SECTIONS:
-        print(f"{section}:")
-        usual = getattr(Recipe(), section)
-        for f in fields(usual):
-            value = getattr(getattr(recipe, section), f.name)
-            mark = "" if value == getattr(usual, f.name) else "   *"
-            print(f"  {f.name:<20} {'null' if value is None else value}{mark}")

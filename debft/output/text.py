@@ -37,8 +37,8 @@ def with_minus(number: str) -> str:
 
 
 def counted(count: int, unit: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{count} {plural(unit, count)}"
+    """Return `1 run`, `2,000 runs`."""
+    return f"{count:,} {plural(unit, count)}"
 
 
 def plural(unit: str, count: int) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
-from debft.config.reading import load_recipe
+from debft.config.reading import from_dict, load_recipe
 from debft.config.recipe import Recipe, source_kind
-from debft.published.load import PublishedScore, published_scores
+from debft.published.load import Column, PublishedScore, Row, Table, load_published, published_scores, recipe_of_cell, table_names
 from debft.runs.directory import RunDirectory
-from debft.runs.result import ComparedScore
+from debft.runs.result import ComparedScore, RunResult
 from debft.tasks import LANGUAGES, Task
 
 
@@ -84,3 +84,26 @@ def _lacks_languages(score: str, evaluated: Set[str]) -> bool:
     """Return whether the score is an average over all languages, some of which were not evaluated."""
     split = score.partition("/")[0]
     return split.endswith(".avg") and not {f"{split.removesuffix('avg')}{language}" for language in LANGUAGES} <= evaluated
+
+
+def frozen_beside(result: RunResult) -> dict[str, PublishedScore]:
+    """Return by score what we froze of runs with the recipe and the rows of this one, {} where we froze nothing of that.
+
+    These numbers are ours, not published ones: they tell whether the program still gives what it gave.
+    """
+    recipe = from_dict(result.recipe, "recipe")
+    for table in map(load_published, table_names()):
+        for row in table.rows if table.kind == "measured" else ():
+            for column in table.columns:
+                if row.model == result.model and column.task == result.task and _is_frozen(result, recipe, table, row, column):
+                    return {score.score: score for score in row.cells[column.key] if score.score in result.scores}
+    return {}
+
+
+def _is_frozen(result: RunResult, recipe: Recipe, table: Table, row: Row, column: Column) -> bool:
+    """Return whether the run is another one of those that a cell of a measured table holds."""
+    name = recipe_of_cell(table, row, column)
+    rows = table.fingerprints.get(column.task, {})
+    if name is None or rows != {split: result.data.fingerprints.get(split) for split in rows}:
+        return False
+    return not differing_keys(load_recipe(recipe_path(name)), recipe, "repeat")

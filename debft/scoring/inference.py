@@ -6,7 +6,7 @@ from typing import Any
 
 from debft.console import say
 from debft.data.load import absent_languages, load_table, present
-from debft.data.rows import Examples, check_rows, check_texts, say_skipped
+from debft.data.rows import Examples, check_rows, check_texts, say_notes, say_skipped
 from debft.errors import InputError
 from debft.scoring.evaluation import scores_of
 from debft.scoring.formats import read_file, read_stdin
@@ -33,6 +33,7 @@ def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
     examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
+    say_notes(examples.values())
     say_skipped(examples)
     assessed = assess(predictor, examples)
     return {
@@ -64,6 +65,7 @@ def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
     table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task)
     examples = check_texts(table, predictor.loaded.task)
+    say_notes([examples])
     at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
     for start in range(0, len(examples), at_once):
         part = examples.part(start, start + at_once)

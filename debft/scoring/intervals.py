@@ -29,7 +29,7 @@ FEW = 8  # a row stands for so many equal ones at least where counts are drawn i
 def intervals_of(task: Task, assessed: Mapping[str, Assessment]) -> dict[str, list[float]]:
     """Return the 95 % interval, [low, high] in percent, of each `<split>/<metric>` and of the means over languages.
 
-    A score of other predictions than those of the rows, `best_f1` and `micro_f1_at_0.5`, has none; nor has one without any
+    A score for which the predictions were made otherwise, `best_f1` and `micro_f1_at_0.5`, has none. Nor has one without any
     spread, but for accuracy.
     """
     outcomes = {name: outcomes_of(task, assessment.rows) for name, assessment in assessed.items()}

@@ -11,7 +11,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
 from debft.console import WIDTH_OF_LOGS, console, print_table, say
 from debft.errors import InputError
-from debft.output.text import counted
+from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
 from debft.reproduce.jobs import Failure, default_jobs, run_all
 from debft.reproduce.planned_run import PlannedRun
@@ -52,10 +52,10 @@ class Repetition:
         return {run.id: damage for run in self.runs.values() if (damage := run.damage())}
 
 
-def check_place(option: str, directory: Path, over: str, runs: Mapping[Path, Recipe]) -> None:
+def check_place(option: str, directory: Path, over: str, recipe: Recipe, runs: Mapping[Path, Recipe]) -> None:
     """Raise InputError, with a line for each directory, where runs of another recipe or other files are in the way.
 
-    runs: the recipe of each run by its directory
+    recipe: what all runs have in common; runs: the recipe of each by its directory
     """
     if in_a_group():
         raise InputError(f"{option}: starts processes of its own; start debft without torchrun or accelerate")
@@ -63,18 +63,22 @@ def check_place(option: str, directory: Path, over: str, runs: Mapping[Path, Rec
     if RunDirectory(directory).exists():
         raise InputError(f"--output {directory}: expected a directory for several runs, got that of a single run; choose another")
     problems = []
-    for path, recipe in runs.items():
+    for path, own_recipe in runs.items():
         run = RunDirectory(path)
         if run.occupied() and not run.exists():
             problems.append(f"--output {path}: expected an empty directory or a run, got other files; choose another --output")
         elif run.exists():
-            problems += _differences(path, run.recipe, recipe)
+            problems += _differences(path, run.recipe, own_recipe)
     common, others = common_recipe(directory, over), sorted(directory.glob(f"{over}-*/recipe.yaml"))
     if not problems and common.is_file() and others:  # runs with other seeds would else be of another recipe than those beside them
-        recipe = next(iter(runs.values()))
-        problems += _differences(directory, lambda: with_train(load_recipe(common), seed=recipe.train.seed), recipe)
+        problems += _differences(directory, lambda: _from_seed(load_recipe(common), recipe, over), recipe)
     if problems:
         raise InputError(*problems)
+
+
+def _from_seed(recorded: Recipe, asked: Recipe, over: str) -> Recipe:
+    """Return a recorded recipe with the first seed of the one that is asked for, where seeds are what differs."""
+    return with_train(recorded, seed=asked.train.seed) if over == "seed" else recorded
 
 
 def _differences(path: Path, recorded: Callable[[], Recipe], asked: Recipe) -> tuple[str, ...]:
@@ -123,7 +127,7 @@ def repeat(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Failure]
 def say_state(repetition: Repetition, jobs: int | None) -> None:
     """Say how many runs there are and what becomes of them, and name the damaged ones."""
     missing, damaged, numbers = repetition.missing(), repetition.damaged(), list(repetition.runs)
-    which = f"{repetition.over} {numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")
+    which = f"{plural(repetition.over, len(numbers))} {numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")
     line = (
         f"{counted(len(numbers), 'run')} of {which}: {len(numbers) - len(missing) - len(damaged)} complete, {len(missing)} to run"
     )

@@ -16,14 +16,16 @@ def plan_seeds(recipe: Recipe, directory: Path, count: int) -> Repetition:
     """
     recipes = {seed: with_train(recipe, seed=seed) for seed in range(recipe.train.seed, recipe.train.seed + count)}
     places = {seed: f"seed-{seed}" for seed in recipes}
-    check_place("--seeds", directory, "seed", {directory / places[seed]: own_recipe for seed, own_recipe in recipes.items()})
+    check_place(
+        "--seeds", directory, "seed", recipe, {directory / places[seed]: own_recipe for seed, own_recipe in recipes.items()}
+    )
     plan = make_plan(recipe)
     describe(plan)
     path = common_recipe(directory, "seed")
     runs = {
         seed: planned(
             own_recipe,
-            directory / places[seed],
+            directory / f"seed-{seed}",
             steps=plan.total_steps,
             fingerprints=plan.fingerprints,
             options=("--recipe", str(path), "--seed", str(seed)),

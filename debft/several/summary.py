@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,20 @@ class RunOfSeveral:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """The predictions of all folds are scored together, each row once."""
+
+    n: int
+    """Rows."""
+    scores: dict[str, float]
+    """Score over all rows of each `<split>/<metric>`, in percent."""
+    intervals: dict[str, list[float]]
+    """95 % bootstrap interval over the rows, [low, high] in percent, by score; without those that have none."""
+    file: str
+    """The file of the predictions, relative to the summary."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """A summary is the content of summary.json, and what `--seeds` and `--folds` print with `--json`."""
 
@@ -81,8 +95,8 @@ class Summary:
     """Every run that was asked for."""
     recipe: dict[str, Any]
     """The recipe that all have in common, with the first seed."""
-    pooled: dict[str, Any] = field(default_factory=dict)
-    """Of folds: the score of each metric over all rows, each predicted by the run that was not trained on it; empty for seeds."""
+    pooled: Pooled | None = None
+    """Of folds: the scores over all rows, each predicted by the run that was not trained on it; null where a fold is missing."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what summary.json holds."""
@@ -123,18 +137,23 @@ def spread_tables(summary: Summary, width: int) -> list[Table]:
 
 def _columns(summary: Summary) -> dict[str, list[str]]:
     """Return the cells of each column of numbers, its header first."""
-    spreads = summary.scores.values()
-    columns = {
-        "mean": [f"{s.mean:.2f}" for s in spreads],
-        "sd": [DASH if s.sd is None else f"{s.sd:.2f}" for s in spreads],
-        "95 % interval": [DASH if s.interval is None else "{:.2f} to {:.2f}".format(*s.interval) for s in spreads],
-        "n": [str(s.n) for s in spreads],
-    }
-    if summary.over == "fold":  # runs over folds have no interval of their own, see folds.py
-        del columns["95 % interval"]
+    spreads, pooled = summary.scores.values(), summary.pooled
+    columns = {"mean": [f"{s.mean:.2f}" for s in spreads], "sd": [DASH if s.sd is None else f"{s.sd:.2f}" for s in spreads]}
+    counts = [str(s.n) for s in spreads]
+    if summary.over == "seed":
+        columns |= {"95 % interval": [_interval_text(s.interval) for s in spreads], "n": counts}
+    else:
+        columns["n"] = counts
+    if pooled:
+        columns["pooled"] = [f"{pooled.scores[name]:.2f}" if name in pooled.scores else DASH for name in summary.scores]
+        columns["95 % interval"] = [_interval_text(pooled.intervals.get(name)) for name in summary.scores]
     if any(s.published is not None for s in spreads):
         columns["published"] = [DASH if s.published is None else f"{s.published:g}" for s in spreads]
     return {header: [header, *cells] for header, cells in columns.items()}
+
+
+def _interval_text(interval: Sequence[float] | None) -> str:
+    return DASH if interval is None else "{:.2f} to {:.2f}".format(*interval)
 
 
 def _table(summary: Summary, columns: Mapping[str, Sequence[str]], numbers: Sequence[str]) -> Table:

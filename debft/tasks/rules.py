@@ -36,6 +36,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
         ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
         ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
+        ("labels", not answers_questions and not task.is_regression, ("train.class_weight",)),
     ):
         for key in keys:
             if not used and value_at(recipe, key) != value_at(usual, key):
@@ -56,6 +57,9 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
             yield Problem(path="own.label_separator", message=message)
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
+    if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):
+        most = f"at most the {recipe.own.folds} of own.folds" if recipe.own.folds else "own.folds beside it"
+        yield Problem(path="own.fold", message=f"expected {most}, got {recipe.own.fold}")
 
 
 def _too_short(task: Task, recipe: Recipe) -> str | None:

@@ -27,6 +27,7 @@ class QuestionAnswering(Task):
 SQUAD = (
     QuestionAnswering(
         name="squad2",
+        title="SQuAD 2.0",
         dataset="rajpurkar/squad_v2",
         revision="3ffb306f725f7d2ce8394bc1873b24868140c412",
         unanswerable=True,
@@ -38,6 +39,7 @@ SQUAD = (
     ),
     QuestionAnswering(
         name="squad",
+        title="SQuAD 1.1",
         dataset="rajpurkar/squad",
         revision="7b6d24c440a36b6815f21b70d25016731768db1f",
         unanswerable=False,

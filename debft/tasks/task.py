@@ -41,6 +41,8 @@ class Task:
 
     name: str
     """Name of the command, `mnli`."""
+    title: str = ""
+    """Name for people, `MNLI`; "" where there is none but that of the command."""
     dataset: str
     """Id of the data set on the hub; "" where the rows are the user's own."""
     revision: str

@@ -5,6 +5,7 @@ from debft.tasks.task import Split
 
 TEXT = TextClassification(
     name="text",
+    title="your own data",
     dataset="",
     revision="",
     train=Split("train", "", "train"),

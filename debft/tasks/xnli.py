@@ -24,6 +24,7 @@ def xnli(train_language: str = "en", languages: tuple[str, ...] = LANGUAGES) -> 
     """
     return TextClassification(
         name="xnli",
+        title="XNLI",
         dataset="facebook/xnli",
         revision="b8dd5d7af51114dbda02c0e3f6133f332186418e",
         train=Split(f"train.{train_language}", train_language, "train", 392_702),

@@ -5,13 +5,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.console import say
+from debft.config.differences import differing_keys
+from debft.config.packaged import recipe_names, recipe_path
+from debft.config.plausible import implausible
+from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe
+from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import say_skipped
+from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
-from debft.tasks import TextClassification
+from debft.tasks import Task, TextClassification
+from debft.tasks.titles import task_title
+from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -23,13 +30,13 @@ MOST_SHOWN = 8  # labels or splits in one line
 def describe(plan: Plan) -> None:
     """Print what is about to run, before torch is imported."""
     recipe, task = plan.recipe, plan.task
-    dev = " + ".join(f"{len(plan.examples[split.name]):,}" for split in task.evals[:MOST_SHOWN])
-    if len(task.evals) > MOST_SHOWN:
-        dev += f" + ... ({len(task.evals)} splits)"
-    model = f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model
-    say(f"{task.name}   {model}   dialect {recipe.dialect}   data {recipe.data}   {len(plan.train):,} train   {dev} dev")
+    say_field("task", f"{task_title(task.name)}: {', '.join(task.text_keys)} -> {_outputs(task)}")
+    say_field("model", f"{recipe.model} from {recipe.init_from}" if recipe.init_from else recipe.model or "")
     if plan.files.packaged:
-        say(f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
+        say_field("", f"{'configuration' if recipe.train.from_scratch else 'weights'} from the package {plan.files.revision}")
+    say_field("recipe", recipe_in_words(recipe))
+    rows = [f"{len(plan.examples[split.name]):,} {split.name}" for split in task.splits]
+    say_field("data", f"{recipe.data}: {_some(rows)} rows")
     if recipe.starts_from and not recipe.init_from:
         say(
             f"this run starts from the pre-trained model, the published one from the run of {recipe.starts_from}; it is not "
@@ -37,21 +44,65 @@ def describe(plan: Plan) -> None:
             "then --init-from its run"
         )
     if recipe.note:
-        say(f"note on the recipe: {recipe.note}")
+        say_field("note", recipe.note)
+    say_notes(plan.examples.values())
     for line in remarks(plan):
-        say(line)
+        _say_remark(line)
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
         say(f"{empty:,} empty texts in the data, kept")
     say_skipped(plan.examples)
+    for line in implausible(recipe):
+        say(f"warning: {line}")
+    config = recipe.train
+    passes = "" if config.max_steps is not None else f" ({config.num_train_epochs:g} epochs)"
+    say_field(
+        "training",
+        f"{plan.total_steps:,} steps of {config.train_batch_size} sequences{passes}, learning rate {config.learning_rate:g}, "
+        f"texts of up to {recipe.text.max_seq_length} tokens, seed {config.seed}",
+    )
+
+
+def _outputs(task: Task) -> str:
+    """Return what the model gives, with the first names of many labels."""
+    named = isinstance(task, TextClassification) and not task.is_regression
+    return _some(list(task.labels)) if named else task.gives
+
+
+def _say_remark(line: str) -> None:
+    """Print a remark, as a labelled line where it begins with a word and a gap."""
+    label, gap, text = line.partition("   ")
+    say_field(label, text) if gap and label.isalpha() else say(line)
+
+
+def recipe_in_words(recipe: Recipe) -> str:
+    """Name the packaged recipe, the keys in which this one differs, and where its hyper-parameters come from."""
+    name, changed = nearest_packaged(recipe)
+    parts = [name or "your own"] + ([f"changed: {_some(changed)}"] if changed else [])
+    source = recipe.source or ""
+    if source and not source.startswith("ours"):
+        source = f"published: {source}"
+    elif (name or "").endswith("default") and recipe.task != "text":
+        source = f"no recipe of {recipe.model} was published; {source}"
+    return "; ".join(parts) + (f" ({source})" if source else "")
+
+
+def nearest_packaged(recipe: Recipe) -> tuple[str | None, list[str]]:
+    """Return the packaged recipe that a run's recipe was made of, and the keys that were changed; (None, []) for the user's own."""
+    near = {}
+    for name in recipe_names():
+        if name.partition("/")[0] in (recipe.task, name):
+            packaged = load_recipe(recipe_path(name))
+            same = (packaged.source, packaged.reproduces, packaged.dialect) == (recipe.source, recipe.reproduces, recipe.dialect)
+            if same and packaged.model in (None, recipe.model):
+                near[name] = differing_keys(packaged, recipe, "repeat")
+    return min(near.items(), key=lambda pair: len(pair[1]), default=(None, []))
 
 
 def describe_device(plan: Plan, accelerator: "Accelerator", precision: str, attention: str) -> None:
     """Print where and how the plan runs. precision, attention: with a remark behind them where there is one."""
-    kernels = "deterministic kernels   " if plan.recipe.runtime.deterministic else ""
-    say(
-        f"{device_name(accelerator.device)} x {accelerator.num_processes}   {precision}   attention {attention}   {kernels}"
-        f"{plan.recipe.train.train_batch_size} sequences per step   {plan.total_steps:,} steps   tokens {token_file(plan.files)}"
-    )
+    kernels = ", deterministic kernels" if plan.recipe.runtime.deterministic else ""
+    device = f"{device_name(accelerator.device)} x {accelerator.num_processes}"
+    say_field("device", f"{device}, {precision}, attention {attention}{kernels}, tokens of {token_file(plan.files)}")
 
 
 def with_remark(word: str, remark: str) -> str:
@@ -64,7 +115,8 @@ def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
     for name, split in splits.items():
         median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
         if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
-            say("   ".join([f"{name}   tokens: median {median}, 95 % up to {p95}, longest {longest}", *split.remarks()]))
+            lengths = f"{name}: median {median} tokens, 95 % up to {p95}, longest {longest}"
+            say_field("lengths", "; ".join([lengths, *split.remarks()]))
 
 
 def remarks(plan: Plan) -> list[str]:
@@ -72,6 +124,8 @@ def remarks(plan: Plan) -> list[str]:
     task, lines = plan.task, []
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.recipe.own.fold is not None:
+            lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
             lines.append(f"not read: {_some([quoted(name) for name in plan.unused_columns])}")
     if task.name == "xnli":
@@ -100,6 +154,10 @@ def _label_remarks(plan: Plan) -> list[str]:
     alike = Counter(map(str.casefold, counts)) if own else {}
     if same := [label for label in counts if alike.get(label.casefold(), 1) > 1]:
         lines.append(f"labels that differ in case alone: {_some(same)}")
+    if plan.class_weights:
+        what = "class weights of rows with / without the label" if plan.labels_per_row else "class weights"
+        line = "   ".join([what, _some(in_words(plan.class_weights), "   ")])
+        lines.append(f"{line}   ({plan.recipe.train.class_weight}; the mean over the training rows is 1)")
     if none := [label for label, count in counts.items() if not count]:
         first = f" in the first {len(plan.train):,}" if plan.recipe.train.max_train_samples is not None else ""
         lines.append(f"no training row{first} is labelled {_some(none)}: the model cannot learn it")

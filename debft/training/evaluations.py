@@ -2,11 +2,12 @@
 
 import time
 
-from debft.console import say
+from debft.console import say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.evaluation import predict_splits, scores_of
 from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
+from debft.tasks.titles import score_title
 from debft.training.checkpoints import load_best, save, save_best
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_agreed
@@ -17,14 +18,15 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
     started = time.perf_counter()
     with session.vocabulary.whole(state.step):
         assessed = _assess(session, state, stop, splits)
-    scores = scores_of(session.plan.task, assessed)
+    task = session.plan.task
+    scores = scores_of(task, assessed)
     state.eval_seconds += time.perf_counter() - started
     before, state.evaluated = state.evaluated, state.step
     if session.is_main:
         session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
         counts = "" if before else f"   ({_row_counts(session, splits)})"
-        headline = "  ".join(f"{name} {scores[name]:.2f}" for name in _headline(session.plan.task, scores))
-        say(f"step {state.step:,}  {headline}{counts}")
+        titled = [f"{score_title(task.name, name)} {scores[name]:.2f}" for name in _headline(task, scores)]
+        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{counts}")
     if session.plan.recipe.train.checkpoint == "best":
         score = session.plan.task.selection_score(scores)
         if state.best_score is None or score > state.best_score:

@@ -1,12 +1,12 @@
 """A session is opened: everything is built, compared between the processes, and set to the newest checkpoint."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from debft.config.recipe import SCORE_SECTIONS
-from debft.console import say
+from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
@@ -73,15 +73,18 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     is_main = accelerator.is_main_process
     if is_main:
         describe_device(plan, accelerator, with_remark(precision, remark), with_remark(attention, lacking))
-    loaded = load_model(
-        plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
-    )
+    with activity("loading the model", show=is_main):
+        loaded = load_model(
+            plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main
+        )
     if plan.recipe.runtime.checkpoint_activations:
         checkpoint_activations(loaded.model)
     if plan.recipe.sift.weight:
         perturbed_module(loaded.model)  # raises where there is none
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
     plan.let_go_of_texts()
+    if plan.class_weights:
+        loaded = replace(loaded, head=loaded.head.weighted(plan.class_weights))
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
@@ -100,7 +103,7 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     if vocabulary.rows_A is not None:
         vocabulary.base_VE = broadcast_tensors_from_main({"table": vocabulary.base_VE})["table"]
     if is_main_process() and (line := vocabulary.line()):
-        say(line)
+        say_field("vocabulary", line)
     return vocabulary
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.data.load import absent_languages, encode_split, load_table, task_for
-from debft.data.rows import Examples, check_rows
+from debft.data.load import absent_languages, encode_split, load_examples, task_for
+from debft.data.rows import Examples
 from debft.data.windows import unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -28,6 +28,7 @@ from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.class_weights import class_weights
 from debft.training.schedule import check_schedule
 
 
@@ -41,6 +42,7 @@ class Plan:
     examples: the rows, by the name of their split.
     num_sequences: sequences that are trained on in an epoch; a question may take several.
     total_steps: optimizer steps of the whole run.
+    class_weights: what a training row counts for in the loss, by label; {} where all count alike.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Plan:
     examples: dict[str, Examples]
     num_sequences: int
     total_steps: int
+    class_weights: dict[str, Any] = field(default_factory=dict)
 
     @property
     def train(self) -> Examples:
@@ -134,16 +137,8 @@ def make_plan(recipe: Recipe) -> Plan:
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
-    examples = {
-        split.name: check_rows(
-            load_table(task, split, recipe.data),
-            task,
-            config.max_train_samples if split is task.train else config.max_eval_samples,
-            train=split is task.train,
-            skip=config.skip_bad_rows,
-        )
-        for split in task.splits
-    }
+    examples = load_examples(task, recipe)
+    weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
     if longest is not None and recipe.text.max_seq_length > longest:
@@ -152,7 +147,15 @@ def make_plan(recipe: Recipe) -> Plan:
         )
     num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
     total_steps = check_schedule(config, num_sequences)
-    return Plan(recipe=recipe, task=task, files=files, examples=examples, num_sequences=num_sequences, total_steps=total_steps)
+    return Plan(
+        recipe=recipe,
+        task=task,
+        files=files,
+        examples=examples,
+        num_sequences=num_sequences,
+        total_steps=total_steps,
+        class_weights=weights,
+    )
 
 
 def _find_weights(recipe: Recipe) -> ModelFiles:

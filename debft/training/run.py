@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from debft.config.recipe import Recipe
-from debft.console import say
+from debft.console import activity, say
 from debft.errors import InputError, MachineError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
@@ -64,7 +64,8 @@ def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult |
     done = check_output(run, recipe, resume) if is_main_process() else None
     if done is not None:
         return done, None
-    plan = make_plan(recipe)
+    with activity("reading the rows", show=is_main_process()):
+        plan = make_plan(recipe)
     if is_main_process():
         describe(plan)
     return None, plan
@@ -78,14 +79,18 @@ def _check_again(recipe: Recipe, run: RunDirectory, resume: bool) -> None:
 
 def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
     """Do what the plan says. It has been shown: only now torch is imported, which takes seconds."""
+    show = is_main_process()
     with circles_kept():
-        from debft.training.evaluations import final_evaluation
-        from debft.training.finish import write_result
-        from debft.training.opening import open_session
-        from debft.training.train import train
+        with activity("loading torch", show=show):
+            from debft.training.evaluations import final_evaluation
+            from debft.training.finish import write_result
+            from debft.training.opening import open_session
+            from debft.training.train import train
 
-        session, state = open_session(plan, run, resume=resume)
+        with activity("preparing the run", show=show):
+            session, state = open_session(plan, run, resume=resume)
     with stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)
-        return write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written
+        with activity("saving the model", show=show):
+            return write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written

@@ -675,13 +675,13 @@ def classified(tmp_path_factory):
 def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classified):
     result, _, data, log = classified
     before = log[: log.index("training from step 1")]
-    assert f"text   demo   dialect card   data {data}   90 train   30 dev" in before
+    assert f"data       {data}: 90 train, 30 validation rows" in before
     assert 'texts "title, short", body   label tone' in before
-    assert "labels   Bad 30   good 30   so-so 30" in before
-    lengths = [line for line in before if "tokens: median" in line]
-    assert [line.split("   ")[0] for line in lengths] == ["train", "validation"]
-    assert "longest 32   9 of 90 are longer than the maximum and were cut" in lengths[0]
-    assert "longest 32   3 of 30 are longer than the maximum and were cut" in lengths[1]
+    assert "labels     Bad 30   good 30   so-so 30" in before
+    lengths = [line for line in before if line.startswith("lengths ")]
+    assert [line.split()[1] for line in lengths] == ["train:", "validation:"]
+    assert "longest 32; 9 of 90 are longer than the maximum and were cut" in lengths[0]
+    assert "longest 32; 3 of 30 are longer than the maximum and were cut" in lengths[1]
     assert result["data"]["source"] == "directory" and result["published"] == []
 
 

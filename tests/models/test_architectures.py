@@ -202,7 +202,7 @@ def test_published_checkpoint_gives_every_weight_of_the_encoder(architecture, fi
     assert encoder
     for name, tensor in encoder.items():
         assert torch.equal(tensor, expected[name]), name
-    assert "head new (" in capsys.readouterr().err.replace("\n", " ")
+    assert "head new, random (" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_lost_weight_of_the_encoder_is_an_error(architecture, files, mnli):

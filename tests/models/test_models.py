@@ -79,7 +79,7 @@ def test_weights_that_the_configuration_has_no_place_for_are_told(saved, mnli, c
 def test_missing_head_is_new_seeded_and_said(saved, mnli, capsys):
     rewrite(saved, lambda tensors: {name: t for name, t in tensors.items() if not name.startswith("classifier")})
     one, two, other = load(saved, mnli, quiet=False), load(saved, mnli), load(saved, mnli, seed=1)
-    assert "head new (classifier.bias, classifier.weight" in capsys.readouterr().err.replace("\n", "")
+    assert "head new, random (classifier.bias, classifier.weight" in capsys.readouterr().err.replace("\n", "")
     assert torch.equal(one.classifier.weight, two.classifier.weight)
     assert not torch.equal(one.classifier.weight, other.classifier.weight)
 
@@ -379,13 +379,13 @@ def test_sharded_weights_are_read_and_said(saved, mnli, capsys):
     find_model(str(saved.path), from_scratch=False)
     model = load(saved, mnli, quiet=False)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
-    assert "weights F32 -> float32" in capsys.readouterr().err
+    assert "weights    F32 -> float32" in capsys.readouterr().err
 
 
 def test_weights_in_half_precision_in_a_pickle_are_said(saved, mnli, capsys):
     pickled(saved, {name: tensor.half() for name, tensor in load_file(saved.path / "model.safetensors").items()})
     load(saved, mnli, quiet=False)
-    assert "weights F16 -> float32" in capsys.readouterr().err
+    assert "weights    F16 -> float32" in capsys.readouterr().err
 
 
 def test_missing_shard_is_named(saved):

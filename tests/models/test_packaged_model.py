@@ -109,7 +109,7 @@ def test_hub_is_asked_where_the_package_is_absent(no_package, model):
 @pytest.mark.parametrize(("from_scratch", "what"), [(False, "weights"), (True, "configuration")])
 def test_plan_says_that_the_files_are_the_packages(fake_package, capsys, from_scratch, what):
     describe(make_plan(load_recipe(recipe_path("demo"), {"task": "rte", "model": ALIAS, "train.from_scratch": from_scratch})))
-    assert f"{what} from the package {PACKAGE} 9.8" in capsys.readouterr().err.splitlines()
+    assert f"{what} from the package {PACKAGE} 9.8" in map(str.strip, capsys.readouterr().err.splitlines())
 
 
 def test_ids_equal_those_of_the_packages_tokenizer(files, plain):

@@ -8,7 +8,10 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.output.terminal import print_result
 from debft.published.comparison import beside_published
+from debft.published.load import load_published
 from debft.runs.result import RowsOfRun, RunResult, Timing
+from debft.tasks import TASKS
+from debft.tasks.titles import score_title, task_title
 
 SCORES = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.0}
 
@@ -45,15 +48,17 @@ def shown(result, tmp_path, capsys):
 
 def test_published_score_difference_and_note_stand_beside_ours(result, tmp_path, capsys):
     lines = shown(result, tmp_path, capsys)
-    assert "validation_matched/accuracy 88.20 [87.56, 88.84] 9,815 88.3 -0.1 undecided (1 seed)" in lines
-    assert "validation_mismatched/accuracy 88.00 [87.36, 88.64] 9,832 87.7 +0.3 undecided (1 seed)" in lines
+    assert "ours 95 % interval rows published diff" in lines
+    assert "MNLI-m 88.20 [87.56, 88.84] 9,815 88.3 -0.1 undecided (1 seed)" in lines
+    assert "MNLI-mm 88.00 [87.36, 88.64] 9,832 87.7 +0.3 undecided (1 seed)" in lines
     assert any(line.startswith("note on the published cell: the DeBERTa paper") for line in lines)
-    assert "10 steps in 1:15, 9,480 examples/s; evaluation 0:05; peak memory 1.0 GiB" in lines
+    assert any(line.startswith("one seed decides nothing: debft reproduce deberta-v3 --row ") for line in lines)
+    assert "time 10 steps in 1:15, 9,480 examples/s; evaluation 0:05; peak memory 1.0 GiB" in lines
 
 
 def test_run_that_may_not_be_compared_says_why_and_shows_no_published_number(result, tmp_path, capsys):
     lines = shown(replace(result, published=[], not_compared="demo data is never compared"), tmp_path, capsys)
-    assert "validation_matched/accuracy 88.20 [87.56, 88.84] 9,815" in lines
+    assert "ours 95 % interval rows" in lines and "MNLI-m 88.20 [87.56, 88.84] 9,815" in lines  # no empty columns
     assert "not compared: demo data is never compared" in lines
     assert not any("88.3" in line for line in lines)
 
@@ -65,3 +70,64 @@ def test_languages_have_the_interval_of_the_compared_split_and_say_their_rows(re
     lines = shown(replace(result, scores=scores, num_examples=rows, intervals=intervals, published=[]), tmp_path, capsys)
     assert "fr 80.00 79.00 [77.90, 80.10]" in lines
     assert "rows of each language: validation 2,490, test 5,010; the interval is that of test" in lines
+
+
+def test_own_data_has_no_word_of_published_numbers(result, tmp_path, capsys):
+    own = replace(result, task="text", scores={"validation/macro_f1": 90.0}, num_examples={"validation": 40}, published=[])
+    lines = shown(replace(own, not_compared="no published number for demo on text"), tmp_path, capsys)
+    assert lines[:2] == ["ours 95 % interval rows", "validation macro F1 90.00 - 40"]
+    assert not any("published" in line or "compared" in line for line in lines)
+
+
+@pytest.fixture
+def frozen_run(result):
+    """A run with the recipe and the rows of the frozen demo table, a standard deviation below its mean on the matched rows."""
+    table = load_published("demo")
+    (cell,) = (row.cells["mnli"] for row in table.rows if row.name == "MNLI")
+    scores = {"validation_matched/accuracy": cell[0].value - cell[0].sd, "validation_mismatched/accuracy": cell[1].value}
+    recipe = asdict(load_recipe(recipe_path("mnli/quick")))
+    rows = RowsOfRun(source="demo", fingerprints=table.fingerprints["mnli"])
+    return replace(result, model="demo", scores=scores, published=[], not_compared="demo data", data=rows, recipe=recipe)
+
+
+def test_run_of_a_frozen_recipe_stands_beside_our_frozen_number_which_is_not_called_published(frozen_run, tmp_path, capsys):
+    lines = shown(frozen_run, tmp_path, capsys)
+    assert lines[:2] == ["ours 95 % interval rows frozen diff", "MNLI-m 94.52 [87.56, 88.84] 9,815 95.4 +/- 0.8 -0.8 as usual"]
+    assert any(line.startswith("frozen: the mean of 12 runs of ours") and "not a published number" in line for line in lines)
+
+
+def test_score_beyond_three_deviations_of_the_frozen_one_is_unusual(frozen_run, tmp_path, capsys):
+    lines = shown(replace(frozen_run, scores={"validation_matched/accuracy": 60.0}), tmp_path, capsys)
+    assert "MNLI-m 60.00 [87.56, 88.84] 9,815 95.4 +/- 0.8 -35.4 unusual" in lines
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: replace(run, data=replace(run.data, fingerprints=dict.fromkeys(run.data.fingerprints, "0" * 16))),
+        lambda run: replace(run, recipe=run.recipe | {"train": run.recipe["train"] | {"learning_rate": 0.5}}),
+    ],
+    ids=["other rows", "another recipe"],
+)
+def test_run_on_other_rows_or_of_another_recipe_stands_beside_no_frozen_number(frozen_run, tmp_path, capsys, change):
+    lines = shown(change(frozen_run), tmp_path, capsys)
+    assert lines[0] == "ours 95 % interval rows" and "not compared: demo data" in lines
+
+
+NAMES = {
+    ("mnli", "validation_matched/accuracy"): "MNLI-m",
+    ("mnli", "test_mismatched/accuracy"): "MNLI-mm test",
+    ("cola", "validation/matthews_correlation"): "CoLA Matthews",
+    ("squad2", "validation/exact_match"): "SQuAD 2.0 EM",
+    ("xnli", "test.avg/accuracy"): "XNLI test avg",
+    ("text", "test/macro_f1"): "test macro F1",
+}
+
+
+@pytest.mark.parametrize(("task", "score"), NAMES)
+def test_score_title_is_the_name_that_papers_print(task, score):
+    assert score_title(task, score) == NAMES[task, score]
+
+
+def test_every_task_has_a_title_of_its_own():
+    assert len({task_title(name) for name in TASKS}) == len(TASKS) and not set(map(task_title, TASKS)) & set(TASKS)

@@ -11,28 +11,55 @@ _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "ut
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
-def decoded(path: Path, raw: bytes) -> str:
+def decoded(path: Path, raw: bytes, encoding: str | None = None) -> str:
     """Return the file as text, without byte order marks, also where files were joined; lines end in \\n.
 
-    A file is UTF-8 unless it begins with the mark of UTF-16 or UTF-32. Bytes that are not UTF-8 are escaped.
+    encoding: what the file is in; None: UTF-8, unless it begins with the mark of UTF-16 or UTF-32
+    Bytes that are not UTF-8 are escaped. Raises InputError where the file is not in the encoding that it says or that is given.
     """
-    encoding = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
-    try:
-        text = raw.decode(encoding) if encoding else raw.decode("utf-8", "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: expected {encoding.upper()}, as its byte order mark says, got {error.reason}; convert it to UTF-8"
-        ) from None
+    marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
+    if encoding is not None:
+        text = _in_encoding(path, raw, encoding)
+    elif marked is None:
+        text = raw.decode("utf-8", "surrogateescape")
+    else:
+        try:
+            text = raw.decode(marked)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: expected {marked.upper()}, as its byte order mark says, got {error.reason}; convert it to UTF-8"
+            ) from None
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\n\ufeff", "\n")
     if "\r" in text and "\n" not in text:
         raise InputError(f"{path}: expected lines that end in \\n, got \\r alone; convert the line ends")
     return text
 
 
+def _in_encoding(path: Path, raw: bytes, encoding: str) -> str:
+    """Decode the file by the encoding that was given. Raises InputError for an unknown one, and for bytes that it does not have."""
+    try:
+        return raw.decode(encoding)
+    except (LookupError, AttributeError):  # rot13 and the like are no encodings of texts
+        raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: expected text in {encoding}, as --encoding says, got byte 0x{raw[error.start]:02x}; give another one"
+        ) from None
+
+
 def not_utf8(text: str) -> str | None:
-    """Return what is wrong with a text that holds escaped bytes, None where it holds none."""
-    byte = None if text.isascii() else _ESCAPED_BYTE.search(text)
-    return f"expected UTF-8 text, got byte 0x{ord(byte[0]) - 0xDC00:02x}; convert the file to UTF-8" if byte else None
+    """Return what is wrong with a text that holds escaped bytes, None where it holds none.
+
+    The byte is shown as Windows would, whose programs write it: one can see whether that is meant.
+    """
+    escaped = None if text.isascii() else _ESCAPED_BYTE.search(text)
+    if escaped is None:
+        return None
+    byte = bytes([ord(escaped[0]) - 0xDC00])
+    in_windows = byte.decode("cp1252", "ignore")
+    meant, advice = (f", which is {in_windows!r} in cp1252", ", or give --encoding cp1252 (debft text)") if in_windows else ("", "")
+    return f"expected UTF-8 text, got byte 0x{byte.hex()}{meant}; convert the file to UTF-8{advice}"
 
 
 def line_of_escaped_byte(text: str) -> int:

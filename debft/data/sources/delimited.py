@@ -7,10 +7,12 @@ and without NA guessing: a leading quote must not swallow rows, and `None`, `N/A
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from debft.data.sources.decoding import not_utf8
 from debft.data.sources.progress import BLOCK, reading
+from debft.data.sources.separator import NAMES, decimal_columns, separator_of
 from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError
 
@@ -52,10 +54,24 @@ def _fields(line: str) -> list[str] | str:
 
 
 def read_csv(path: Path, text: str, header: Header | None) -> DataTable:
-    """Read CSV. Raises InputError for a quote that is still open at the end of its line: which rows it swallows cannot be known."""
+    """Read CSV, between commas or what else parts its columns. The notes of the table say what is not plain CSV.
+
+    Raises InputError for a quote that is still open at the end of its line: which rows it swallows cannot be known.
+    """
     csv.field_size_limit(2**31 - 1)  # its default of 131,072 characters is not meant here
-    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
-    is_utf8, num_lines = not_utf8(text) is None, text.count("\n")
+    separator, text = separator_of(text)
+    rows, num_blank = _csv_rows(path, text, separator)
+    table = _from_rows(path, rows, header)
+    notes = [] if separator == "," else [f"{path.name}: columns parted by {NAMES.get(separator, repr(separator))}"]
+    if num_blank:
+        notes.append(f"{path.name}: {num_blank:,} row{'s' * (num_blank > 1)} of empty cells left out")
+    return replace(table, notes=tuple(notes), decimal_commas=frozenset() if separator == "," else decimal_columns(table.columns))
+
+
+def _csv_rows(path: Path, text: str, separator: str) -> tuple[list[tuple[int, list[str] | str]], int]:
+    """Return (line, fields or what is wrong with it) of every row, and how many rows of nothing but empty cells were left out."""
+    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True, delimiter=separator)
+    is_utf8, num_lines, num_blank = not_utf8(text) is None, text.count("\n"), 0
     rows: list[tuple[int, list[str] | str]] = []
     with reading(num_lines) as progress:
         while True:
@@ -71,20 +87,24 @@ def read_csv(path: Path, text: str, header: Header | None) -> DataTable:
                 continue
             if row is None:
                 break
-            if row:
+            if rows and len(row) > 1 and not any(row):
+                num_blank += 1
+            elif row:
                 rows.append((start, row if is_utf8 else not_utf8(",".join(row)) or row))
             if len(rows) % BLOCK == 0:
                 progress.advance(reader.line_num - progress.done, path.name)
-    return _from_rows(path, rows, header)
+    return rows, num_blank
 
 
 def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Header | None) -> DataTable:
     """Make columns of rows, each the fields of a line or what is wrong with it; the first is the header unless that is given."""
     line, first = rows[0] if rows else (1, None)
     names, begin = _header(path, first, line, header)
+    named = max((place for place, name in enumerate(names, start=1) if name.strip()), default=len(names))
     read: list[list[str]] = []
     lines, unread = [], []
     for line, row in rows[begin:]:
+        row = _without_empty_end(row, len(names), named) if isinstance(row, list) else row
         if (what := _wrong(row, names, "columns")) is not None:
             unread.append((line, what))
         else:
@@ -92,6 +112,17 @@ def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Head
             lines.append(line)
     columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in names]
     return DataTable(columns=_named(names, columns), path=str(path), lines=lines, unread=tuple(unread))
+
+
+def _without_empty_end(row: list[str], width: int, named: int) -> list[str]:
+    """Return the row with as many cells as the header has, where what it has more or less of are empty cells behind the names.
+
+    Spreadsheets end some rows with the separators of columns that hold nothing, and others without. named: columns up to the last
+    that has a name
+    """
+    if len(row) > width and not any(row[width:]):
+        return row[:width]
+    return row + [""] * (width - len(row)) if named <= len(row) < width else row
 
 
 def _wrong(row: list[str] | str, names: tuple[str, ...], what: str) -> str | None:
@@ -118,9 +149,6 @@ def _header(path: Path, first: list[str] | str | None, line: int, header: Header
     twice = next((name for name in first if name.strip() and first.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path}:{line}: expected each column once, got '{twice}' twice")
-    separator = next((mark for mark in (";", "\t") if len(first) == 1 and mark in first[0]), None)
-    if separator is not None and path.suffix == ".csv":
-        raise InputError(f"{path}:{line}: expected commas between the columns, got {separator!r}; save it with commas, or as .tsv")
     return tuple(first), 1
 
 

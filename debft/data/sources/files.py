@@ -12,13 +12,16 @@ from debft.errors import InputError, one_of
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
-def read_table(path: Path, header: Header | None = None) -> DataTable:
+def read_table(path: Path, header: Header | None = None, encoding: str | None = None) -> DataTable:
     """Read the table in `path`, in the format that its ending names.
 
     header: of a TSV or CSV file that has no header line, or may have none
+    encoding: as in `decoded`
     Raises InputError, with the line where there is one, for a file that is no table at all.
     """
-    return _parquet(path) if path.suffix == ".parquet" else read_text(path, decoded(path, path.read_bytes()), path.suffix, header)
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    return read_text(path, decoded(path, path.read_bytes(), encoding), path.suffix, header)
 
 
 def read_text(path: Path, text: str, suffix: str, header: Header | None = None) -> DataTable:

@@ -42,7 +42,8 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
         sets = {"multilabel": True, "label_separator": config.label_separator, "metrics": MULTILABEL}
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, **sets)
     values = [single(value) for value in column]
-    if _is_score(config, table, label_key, values):
+    decimal = [cell.replace(",", ".") for cell in column] if label_key in table.decimal_commas else values
+    if _is_score(config, table, label_key, decimal):
         return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
     labels = _classes(values)
     _check_labels(config, table, label_key, values, labels)

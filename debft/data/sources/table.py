@@ -12,6 +12,8 @@ class DataTable:
     lines: the line of each row in the file (or its number there, from 1)
     unread: the rows that could not be read and are in no column, as (line, what is wrong with it)
     places: how an error names a row where the file's lines mean nothing, by its entry in `lines`
+    notes: what a reader of the file should know, a line for each
+    decimal_commas: the columns whose numbers have a comma before their fractions
     """
 
     columns: dict[str, list]
@@ -19,6 +21,8 @@ class DataTable:
     lines: list[int] | range
     unread: tuple[tuple[int, str], ...] = ()
     places: dict[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    decimal_commas: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -3,7 +3,7 @@
 Legend: B sequences in a batch, L its padded length, C outputs of the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.errors import NotFiniteError
+from debft.runtime.memory import to_device
 from debft.scoring.collecting import Collector
 from debft.scoring.metrics import by_name
 
@@ -86,6 +87,11 @@ def model_inputs(batch: Batch) -> Batch:
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Widen half precision; float64 stays."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def beside(outputs: torch.Tensor, numbers: Sequence[Any] | None) -> torch.Tensor | None:
+    """Return numbers as a tensor with the kind and on the device of `outputs`; None for None."""
+    return None if numbers is None else to_device(torch.tensor(numbers, dtype=outputs.dtype), outputs.device)
 
 
 def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

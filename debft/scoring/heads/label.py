@@ -3,8 +3,9 @@
 Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.collecting import LogitsCollector
-from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits
+from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits
 from debft.tasks import TextClassification
 
 
@@ -23,21 +24,28 @@ class LabelHead:
     """This head turns C outputs into the probabilities of C labels.
 
     labels: their names in the order of the model's outputs, in which a prepared split counts its labels too
+    weights: what a sequence of each label counts for in the loss, in the same order; None: all alike
     """
 
     task: TextClassification
     labels: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
 
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split.with_labels(self.task.labels, self.labels)
+
+    def weighted(self, weights: Mapping[str, float]) -> "LabelHead":
+        """Return the head with these weights of the loss, by label."""
+        return replace(self, weights=tuple(weights[label] for label in self.labels))
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return (B, C)."""
         return sequence_logits(model, batch)
 
     def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return the cross-entropy of the labels, summed over the sequences."""
-        return torch.nn.functional.cross_entropy(outputs, batch["labels"], reduction="sum")
+        """Return the cross-entropy of the labels times their weights, summed over the sequences."""
+        weight_C = beside(outputs, self.weights)
+        return torch.nn.functional.cross_entropy(outputs, batch["labels"], weight=weight_C, reduction="sum")
 
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the probabilities that `target` gives, summed over the sequences."""

@@ -3,6 +3,7 @@
 Legend: B sequences in a batch, N examples, C labels.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.collecting import LogitsCollector
-from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits
+from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits
 from debft.scoring.metrics.sets import DEFAULT_THRESHOLD, best_thresholds
 from debft.tasks import TextClassification
 
@@ -30,14 +31,21 @@ class MultiLabelHead:
     labels: their names in the order of the model's outputs, in which the columns of a prepared split are too
     thresholds: the probability from which each label is predicted. None: not chosen yet; then the split that is assessed gives
         them, the best for the F1 of each label.
+    weights: what a sequence counts for in the loss of each label, one number where it has the label and one where it has not; None:
+        all alike
     """
 
     task: TextClassification
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] | None = None
+    weights: tuple[tuple[float, float], ...] | None = None
 
     def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split.with_labels(self.task.labels, self.labels)
+
+    def weighted(self, weights: Mapping[str, tuple[float, float]]) -> "MultiLabelHead":
+        """Return the head with these weights of the loss, by label."""
+        return replace(self, weights=tuple(weights[label] for label in self.labels))
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return (B, C)."""
@@ -47,9 +55,14 @@ class MultiLabelHead:
         """Return the mean over the labels of the binary cross-entropy, summed over the sequences.
 
         Divided by the sequences of a step it is the loss of transformers for this kind of problem, the mean over sequences and
-        labels. Source: transformers loss/loss_utils.py ForSequenceClassificationLoss.
+        labels. Source: transformers loss/loss_utils.py ForSequenceClassificationLoss. Weights are torch's pos_weight, the ratio of
+        the two, times that of the sequences without the label.
         """
-        return _binary_cross_entropy(outputs, batch["labels"])
+        weights_C2 = beside(outputs, self.weights)
+        if weights_C2 is None:
+            return _binary_cross_entropy(outputs, batch["labels"])
+        with_C, without_C = weights_C2.unbind(1)
+        return _binary_cross_entropy(outputs, batch["labels"], weight=without_C, pos_weight=with_C / without_C)
 
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the binary cross-entropy of the probabilities that `target` gives, mean over labels, summed over sequences."""
@@ -100,9 +113,10 @@ class MultiLabelHead:
         return [self.labels[i] for i in np.flatnonzero(hot_C)]
 
 
-def _binary_cross_entropy(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean over C of (B, C), summed over B."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum") / outputs.shape[1]
+def _binary_cross_entropy(outputs: torch.Tensor, target: torch.Tensor, **weights: torch.Tensor) -> torch.Tensor:
+    """Return the mean over C of (B, C), summed over B. weights: torch's `weight` and `pos_weight`, (C,)"""
+    summed = torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum", **weights)
+    return summed / outputs.shape[1]
 
 
 def sigmoid(logits_NC: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ def test_run_records_what_computes_its_attention(trained):
 def test_what_computes_the_attention_stands_beside_the_device(demo_model, capsys):
     plan = SimpleNamespace(recipe=Recipe(), total_steps=2, files=ModelFiles(name="demo", path=demo_model))
     describe_device(plan, SimpleNamespace(device=torch.device("cpu"), num_processes=1), "fp32", "eager (torch: no reason)")
-    assert "cpu x 1   fp32   attention eager (torch: no reason)   32 sequences per step" in capsys.readouterr().err
+    assert "device     cpu x 1, fp32, attention eager (torch: no reason)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
