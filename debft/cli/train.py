@@ -18,8 +18,8 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, published_weight, recipe_path
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
-from debft.console import say_field
-from debft.errors import InputError
+from debft.console import say, say_field
+from debft.errors import DebftError, InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type, visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
@@ -86,9 +86,22 @@ def fine_tune(
 
     result = finetune(resolved, run.path, resume=resume, overwrite=overwrite)
     if is_main_process():
+        write_page(run)
         print_result(result, run.path)
         if as_json:
             print(result.to_json())
+
+
+def write_page(run: RunDirectory) -> None:
+    """Write report.html where the run has none. One that cannot be written is said: the result is there all the same."""
+    if (run.path / "report.html").exists():
+        return
+    from debft.output.pages.run_page import write_run_page
+
+    try:
+        write_run_page(run)
+    except DebftError as error:
+        say(f"report.html: not written: {error.problems[0]}")
 
 
 def resolve(

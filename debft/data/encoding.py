@@ -4,7 +4,7 @@ Legend: S sequences of a split, which are its examples or their windows (windows
 outputs of a model for a sequence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -126,6 +126,15 @@ def encode(
         labels_S=examples.labels,
         truncated=int(arrays["truncated"][0]),
     )
+
+
+def whole_lengths(texts: Sequence[tuple[str, ...]], tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """Return the tokens that each example has before it is cut, the special ones included."""
+    if not texts:
+        return []
+    backend = set_up(tokenizer)
+    special = Frame.of(backend, len(texts[0])).num_special
+    return (special + sum(whole_texts(backend, list(column))[1] for column in zip(*texts, strict=True))).tolist()
 
 
 def set_up(tokenizer: "PreTrainedTokenizerFast"):

@@ -19,6 +19,7 @@ from debft.config.reading import from_dict
 from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
+from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
@@ -208,6 +209,34 @@ class RunDirectory:
         for name, content in files.items():
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
             write_atomically(self.path / "predictions" / name, text.encode("utf-8", "surrogatepass"))
+
+    def write_analysis(self, analysis: Analysis) -> None:
+        """Write analysis.json."""
+        write_atomically(self.path / "analysis.json", (analysis.to_json() + "\n").encode("utf-8", "surrogatepass"))
+
+    def analysis(self) -> Analysis | None:
+        """Return the analysis of a complete run; None where an older debft wrote none. Raises InputError where it is damaged."""
+        path = self.path / "analysis.json"
+        if not path.is_file():
+            return None
+        try:
+            with disk_errors(path, "read"):
+                return analysis_from_json(path.read_bytes().decode("utf-8", "surrogatepass"), str(path))
+        except ValueError as error:
+            raise InputError(f"{path}: expected the analysis of a run, got something else ({error}); remove the file") from None
+
+    def predictions(self, split: str) -> list[dict[str, Any]]:
+        """Return the rows of `predictions/<split>.jsonl`. Raises InputError where they cannot be read."""
+        path = self.path / "predictions" / f"{split}.jsonl"
+        if not path.is_file():
+            raise InputError(f"{path}: expected the predictions of a run, found none; run it again into another --output")
+        try:
+            with disk_errors(path, "read"):
+                rows = [json.loads(line) for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]]
+            _require(all(isinstance(row, dict) and {"id", "label", "prediction"} <= row.keys() for row in rows))
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
+        return rows
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         """Add a row to one of the LOGS."""
