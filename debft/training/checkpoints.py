@@ -134,6 +134,7 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
     """Make the run directory, or drop from its logs what the checkpoint does not have."""
     if not run.exists():
         run.create(plan.recipe)
+        run.write_split(plan.rows_record)
     elif resume:
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
