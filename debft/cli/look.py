@@ -1,18 +1,23 @@
 """The commands that only look: at recipes, and at this machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from debft.cli.options import DEFAULT_MODEL, name_or_path
-from debft.cli.stdout import print_json
+from debft.cli.options import DEFAULT_MODEL, OPTIONS, name_or_path
+from debft.cli.stdout import print_json, until_closed
+from debft.config import yaml12
 from debft.config.packaged import recipe_path
+from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
 from debft.config.schema import schema
-from debft.console import OutputConsole
-from debft.errors import InputError
+from debft.console import OutputConsole, broken, say
+from debft.errors import InputError, did_you_mean
 from debft.tasks import TASKS
 from debft.tasks.rules import check_recipe
 
@@ -23,35 +28,91 @@ COLOURS = {"ok": "green", "note": "yellow", "bad": "red"}  # by the state of a f
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this recipe alone.", metavar="NAME", callback=name_or_path)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show this recipe, or those of this task; with --keys a section or a key.", metavar="NAME", callback=name_or_path
+        ),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="List the recipes of this task alone.", show_default=False)] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Explain every key of a recipe, or those of NAME.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     as_schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of a recipe, with which editors complete and check one.")
     ] = False,
 ) -> None:
-    """List the packaged recipes, or show one with every value it resolves to."""
-    from debft.output.terminal import print_recipe, print_recipes, recipes_list
+    """List the packaged recipes, or show one as YAML that runs as it stands, with every value it resolves to."""
+    from debft.output.recipes import explain_keys, print_keys, print_recipes, recipe_yaml, recipes_list
 
     if as_schema:
         if name is not None:
             raise InputError(f"--schema: is of every recipe, {name} is one; leave one of the two out")
         print_json(schema(Recipe))
         return
-    if name is None:
-        print_json({"recipes": recipes_list()}) if as_json else print_recipes(recipes_list())
+    if keys:
+        flags = {option.key: option.typed for option in OPTIONS if option.key}
+        with until_closed():
+            print_keys(list(explain_keys(name, flags)))
         return
-    recipe = load_recipe(recipe_path(name))
-    print_json(to_dict(recipe)) if as_json else print_recipe(recipe)
+    if task is not None and task not in TASKS:
+        raise InputError(f"--task {task}: no such task{did_you_mean(task, TASKS)}")
+    if name in TASKS:
+        name, task = None, task or name
+    if name is None:
+        rows = recipes_list(task)
+        if task is not None and not rows:
+            print(f"no recipe of {task} alone: `debft {task}` runs the recipe `default`")
+            return
+        with until_closed():
+            print_json({"recipes": rows}) if as_json else print_recipes(rows)
+        return
+    recipe = load_recipe(recipe_path(name, task, where=""))
+    print_json(to_dict(recipe)) if as_json else print(recipe_yaml(recipe, name))
 
 
 def check(
     recipe: Annotated[str, typer.Argument(help="Name or YAML file of a recipe.", metavar="RECIPE", callback=name_or_path)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved recipe as JSON on stdout.")] = False,
 ) -> None:
-    """Validate a recipe without training; every problem is reported at once."""
-    loaded = load_recipe(recipe_path(recipe))
-    check_recipe(replace(loaded, task=loaded.task or next(iter(TASKS)), model=loaded.model or DEFAULT_MODEL), f"{recipe}: ")
+    """Validate a recipe without training; every problem is reported at once, and what is hardly meant."""
+    loaded = checked(recipe_path(recipe, where=""), recipe)
+    for line in implausible(loaded):
+        say(f"warning: {recipe}: {line}")
     print_json(to_dict(loaded)) if as_json else print(f"{recipe}: ok")
+
+
+def checked(path: Path, name: str) -> Recipe:
+    """Read a recipe and check it for its task. Raises InputError with a line for everything that is wrong with it."""
+    from debft.models.names import check_model_name
+
+    problems: list[str] = []
+    content, loaded = yaml12.load(path), None
+    task, model = content.get("task"), content.get("model")
+    with _collected(problems):
+        loaded = load_recipe(path)
+    if isinstance(task, str) and task not in TASKS:
+        problems.append(f"{name}: task: unknown task '{task}'{did_you_mean(task, TASKS)}")
+    elif loaded is not None:
+        with _collected(problems):
+            usual = replace(loaded, task=loaded.task or next(iter(TASKS)), model=loaded.model or DEFAULT_MODEL)
+            check_recipe(usual, f"{name}: ")
+    if isinstance(model, str):
+        try:
+            check_model_name(model)
+        except InputError as error:
+            problems += [f"{name}: model: {problem.removeprefix('--model ')}" for problem in error.problems]
+    if problems or loaded is None:
+        raise InputError(*problems)
+    return loaded
+
+
+@contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Add the problems of an InputError in the block to a list."""
+    try:
+        yield
+    except InputError as error:
+        problems += error.problems
 
 
 def doctor(
@@ -70,6 +131,10 @@ def doctor(
 
 
 def _print_findings(findings: "list[Finding]") -> None:
+    """Print a line per finding; on a terminal what does not fit goes on below the words of its first line."""
+    console = OutputConsole(highlight=False)
+    indent = " " * 21
     for finding in findings:
-        OutputConsole(highlight=False).print(f"[{COLOURS[finding.state]}]{finding.state:<5}[/] {finding.what:<14} ", end="")
-        print(finding.found)
+        console.print(f"[{COLOURS[finding.state]}]{finding.state:<5}[/] {finding.what:<14} ", end="")
+        lines = broken(finding.found, console.width - len(indent)) if console.is_terminal else [finding.found]
+        print(f"\n{indent}".join(lines))

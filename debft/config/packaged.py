@@ -1,8 +1,9 @@
 """This module knows the packaged recipes: their names, their files, and which one is used where none is asked for."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError
 
 _PACKAGE = Path(__file__).parent.parent
 RECIPES_DIR = next(path for path in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if path.is_dir())
@@ -13,20 +14,29 @@ def recipe_names() -> list[str]:
     return sorted(path.relative_to(RECIPES_DIR).with_suffix("").as_posix() for path in RECIPES_DIR.rglob("*.yaml"))
 
 
-def recipe_path(name: str, task: str | None = None) -> Path:
+def recipe_path(name: str, task: str | None = None, where: str = "--recipe ") -> Path:
     """Find the file of `mnli/deberta-v3-xsmall`, of `deberta-v3-xsmall` for a known task, or of a path to a YAML file.
 
+    where: what stands before the name in the error line
     Raises InputError where there is none.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
-            raise InputError(f"--recipe {name}: expected a YAML file, found none; `debft recipes` lists the packaged ones")
+            raise InputError(f"{where}{name}: expected a YAML file, found none; `debft recipes` lists the packaged ones")
         return path
     for full in (name if task is None or "/" in name else f"{task}/{name}", name):
         if (path := RECIPES_DIR / f"{full}.yaml").is_file():
             return path
-    raise InputError(f"--recipe {name}: no such recipe{did_you_mean(name if '/' in name else f'{task}/{name}', recipe_names())}")
+    raise InputError(f"{where}{name}: no such recipe; {_near(name, task)}`debft recipes` lists them")
+
+
+def _near(name: str, task: str | None) -> str:
+    """Name the recipes that are near to a name, of its task first; "" where there is none."""
+    names = recipe_names()
+    full = name if task is None or "/" in name else f"{task}/{name}"
+    close = get_close_matches(full, names, n=3) or get_close_matches(name, {each.rpartition("/")[2] for each in names}, n=3)
+    return f"did you mean {' or '.join(repr(each) for each in close)}? " if close else ""
 
 
 def default_recipe_path(task: str, model: str, sift: bool = False) -> Path:

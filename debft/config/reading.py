@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -137,10 +138,18 @@ def _build(kind: type, content: Any, path: str, problems: list[Problem]) -> Any:
 
 
 def _unknown(place: str, key: Any, known: Iterable[str]) -> Problem:
-    """Say of a key that there is none such, or where it is now."""
+    """Say of a key that there is none such; where it is now, or which section it belongs to."""
     if place in MOVED:
         return Problem(path=place, message=f"moved to {MOVED[place]}")
-    return Problem(path=place, message=f"unknown key '{key}'{did_you_mean(str(key), known)}", unknown=True)
+    word, near = str(key), did_you_mean(str(key), known)
+    owners = {f.name: section for section in SECTIONS for f in fields(getattr(Recipe(), section))}
+    if place != word and word in {f.name for f in fields(Recipe)}:
+        near = "; it belongs at the top"
+    elif word in owners:
+        near = f"; it belongs under '{owners[word]}:'"
+    elif near.startswith("; expected") and (close := get_close_matches(word, owners, n=1)):
+        near = f"; did you mean '{close[0]}' under '{owners[close[0]]}:'?"
+    return Problem(path=place, message=f"unknown key '{key}'{near}", unknown=True)
 
 
 def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems: list[Problem]) -> Any:

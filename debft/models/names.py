@@ -54,4 +54,6 @@ def check_model_name(model: str) -> None:
     """Raise InputError for what is neither alias, hub id nor directory, without asking the network."""
     known = model == demo.MODEL_NAME or model in MODELS or Path(model).is_dir()
     if not known and (model.startswith((".", "/", "~")) or model.count("/") != 1):
-        raise InputError(f"--model {model}: no such directory or alias{did_you_mean(model, [*MODELS, demo.MODEL_NAME])}")
+        near = did_you_mean(model, [*MODELS, demo.MODEL_NAME])
+        owner = "" if "/" in model else "; an id of the hub has its owner before it, such as google-bert/bert-base-uncased"
+        raise InputError(f"--model {model}: no such directory or alias{near}{owner}")

@@ -4,16 +4,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from debft.config.packaged import recipe_names, recipe_path
-from debft.config.reading import load_recipe
-from debft.config.recipe import SECTIONS, Recipe, to_dict
+from debft.config.recipe import to_dict
 from debft.console import clock, plain_table, print_table, say, say_field
+from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import frozen_beside
 from debft.published.load import PublishedScore
@@ -148,46 +146,7 @@ def plan_dict(plan: "Plan", output: Path) -> dict[str, Any]:
 
 def print_plan(plan: "Plan", output: Path) -> None:
     """Print the recipe, the rows of each split, and the steps that were not trained."""
-    print_recipe(plan.recipe)
+    print(recipe_yaml(plan.recipe))
     for name, examples in plan.examples.items():
         print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
     print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
-
-
-def recipes_list() -> list[dict[str, Any]]:
-    """Return name, task, model, dialect, reproduces, source, and the hyper-parameters people compare, of every packaged recipe."""
-    rows = []
-    for name in recipe_names():
-        recipe = load_recipe(recipe_path(name))
-        train = {
-            key: getattr(recipe.train, key) for key in ("num_train_epochs", "warmup_steps", "learning_rate", "train_batch_size")
-        }
-        train["sift_weight"] = recipe.sift.weight
-        rows.append(
-            {"name": name, **{key: getattr(recipe, key) for key in ("task", "model", "dialect", "reproduces", "source")}, **train}
-        )
-    return rows
-
-
-def print_recipes(rows: list[dict[str, Any]]) -> None:
-    """Print a line for each recipe; `debft recipes NAME` has the rest."""
-    print(f"{'recipe':<30} {'dialect':<8} {'epochs':>6} {'warm-up':>8} {'learning rate':>14} {'batch':>6} {'SiFT':>5}")
-    for row in rows:
-        print(
-            f"{row['name']:<30} {row['dialect']:<8} {row['num_train_epochs']:>6g} {row['warmup_steps']:>8g} "
-            f"{row['learning_rate']:>14g} {row['train_batch_size']:>6} {row['sift_weight'] or '-':>5}"
-        )
-
-
-def print_recipe(recipe: Recipe) -> None:
-    """Print every value; what differs from the defaults is marked."""
-    for name in ("task", "model", "data", "starts_from", "dialect", "reproduces", "source", "note"):
-        if getattr(recipe, name):
-            print(f"{name:<11} {getattr(recipe, name)}")
-    for section in SECTIONS:
-        print(f"{section}:")
-        usual = getattr(Recipe(), section)
-        for f in fields(usual):
-            value = getattr(getattr(recipe, section), f.name)
-            mark = "" if value == getattr(usual, f.name) else "   *"
-            print(f"  {f.name:<20} {'null' if value is None else value}{mark}")

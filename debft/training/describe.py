@@ -7,6 +7,7 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
+from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe
 from debft.console import say, say_field
@@ -50,6 +51,8 @@ def describe(plan: Plan) -> None:
     if empty := sum(examples.empty_texts for examples in plan.examples.values()):
         say(f"{empty:,} empty texts in the data, kept")
     say_skipped(plan.examples)
+    for line in implausible(recipe):
+        say(f"warning: {line}")
     config = recipe.train
     passes = "" if config.max_steps is not None else f" ({config.num_train_epochs:g} epochs)"
     say_field(

@@ -222,6 +222,29 @@ def test_check_names_every_problem(tmp_path):
     ]
 
 
+def test_check_names_a_wrong_task_and_model_and_misplaced_keys_with_the_others(tmp_path):
+    (tmp_path / "bad.yaml").write_text(
+        "task: nli\nmodel: deberta-v3-smal\nlearning_rate: 1e-4\ntrain:\n  dialect: repo\n  wieght: 1\n"
+    )
+    bad = run("check", tmp_path / "bad.yaml")
+    assert bad.returncode == 2
+    assert bad.stderr.splitlines() == [
+        f"{tmp_path}/bad.yaml: unknown key 'learning_rate'; it belongs under 'train:'",
+        f"{tmp_path}/bad.yaml: train: unknown key 'dialect'; it belongs at the top",
+        f"{tmp_path}/bad.yaml: train: unknown key 'wieght'; did you mean 'weight' under 'sift:'?",
+        f"{tmp_path}/bad.yaml: task: unknown task 'nli'; did you mean 'xnli'?",
+        f"{tmp_path}/bad.yaml: model: deberta-v3-smal: no such directory or alias; did you mean 'deberta-v3-small'?; "
+        "an id of the hub has its owner before it, such as google-bert/bert-base-uncased",
+    ]
+
+
+def test_check_warns_of_what_is_hardly_meant(tmp_path):
+    (tmp_path / "hot.yaml").write_text("train:\n  learning_rate: 300\n")
+    done = run("check", tmp_path / "hot.yaml")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/hot.yaml: ok\n")
+    assert done.stderr.startswith(f"warning: {tmp_path}/hot.yaml: train.learning_rate: 300 is unusual")
+
+
 COMMANDS = typer.main.get_command(cli.app).commands
 
 

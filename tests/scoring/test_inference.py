@@ -221,6 +221,7 @@ def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
         "validation_mismatched/accuracy",
         "validation_matched",
         "validation_mismatched",
+        "[low,",
     ]
 
 

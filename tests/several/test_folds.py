@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -20,9 +21,9 @@ from debft.several.summary import Summary
 from debft.training.plan import make_plan
 
 # Stands in for `python -m debft`: reads the rows of the fold as the run would, predicts every label but that of every fifth row, and
-# leaves what a run leaves. With SPOILS it leaves the predictions of another fold.
+# leaves what a run leaves.
 FAKE = """
-import json, os, sys
+import json, sys
 from pathlib import Path
 from debft.cli.train import resolve
 from debft.config.reading import parse_set
@@ -38,12 +39,12 @@ plan, run = make_plan(recipe), RunDirectory(Path(given("--output")))
 run.create(recipe)
 rows, names = plan.examples["validation"], plan.task.labels
 right = [names[label] for label in rows.labels.tolist()]
-ids = [f"x{i}" for i in rows.ids] if os.environ.get("SPOILS") == str(recipe.own.fold) else rows.ids
 predicted = [names[0] if i % 5 == 0 else name for i, name in enumerate(right)]
-run.write_predictions("validation", [{"id": i, "label": l, "prediction": p, "scores": {}} for i, l, p in zip(ids, right, predicted)], {})
+run.write_predictions("validation", [{"id": i, "label": l, "prediction": p, "scores": {}} for i, l, p in zip(rows.ids, right, predicted)], {})
+run.append("steps.jsonl", {"step": 1, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9})
 accuracy = 100 * sum(l == p for l, p in zip(right, predicted)) / len(right)
 content = dict(format_version=1, task="text", model="demo", status="complete", published=[], not_compared="own data", num_examples={},
-    num_train_examples=len(plan.train), num_tokens=0, steps=0, peak_memory_bytes=1, recipe=to_dict(recipe),
+    num_train_examples=len(plan.train), num_tokens=9, steps=1, peak_memory_bytes=1, recipe=to_dict(recipe),
     data={"source": "directory", "fingerprints": plan.fingerprints}, environment={**moving_versions(), "code": code_digest()},
     timing={"train_seconds": 1.0, "eval_seconds": 1.0, "examples_per_second": 1.0, "tokens_per_second": 1.0},
     scores={"validation/accuracy": accuracy, "validation/macro_f1": accuracy})
@@ -70,9 +71,18 @@ def recipe_for(data, folds=4, **train):
     return with_train(recipe, from_scratch=True, **{"max_steps": 3, **train})
 
 
-@pytest.fixture
-def fake_debft(monkeypatch):
-    return start_forked(monkeypatch, FAKE)
+@pytest.fixture(scope="module")
+def four_folds(tmp_path_factory, data):
+    """The directory of four folds that are done. Not to be changed."""
+    directory = tmp_path_factory.mktemp("folds")
+    with pytest.MonkeyPatch.context() as patch:
+        start_forked(patch, FAKE)
+        assert run_folds(plan_folds(recipe_for(data), directory), 2)[1] == 0
+    return directory
+
+
+def out_of_fold(directory):
+    return [json.loads(line) for line in (directory / "out-of-fold.jsonl").read_text().splitlines()]
 
 
 def test_folds_are_disjoint_and_complete_and_nothing_is_trained_on_that_is_scored(data):
@@ -87,64 +97,60 @@ def test_folds_are_disjoint_and_complete_and_nothing_is_trained_on_that_is_score
     assert sorted(scored) == sorted(f"r{n}" for n in range(40))
 
 
-def test_every_row_is_predicted_once_with_its_id_and_its_fold(tmp_path, data, fake_debft):
-    plan = plan_folds(recipe_for(data), tmp_path)
-    summary, code = run_folds(plan, 1)
-    assert code == 0
-    rows = [json.loads(line) for line in (tmp_path / "out-of-fold.jsonl").read_text().splitlines()]
+def test_every_row_is_predicted_once_with_its_id_and_its_fold(four_folds, data):
+    rows = out_of_fold(four_folds)
     assert [row["id"] for row in rows] == [f"r{n}" for n in range(40)]  # in the order of the file
-    assert [row["fold"] for row in rows] == plan.fold_N.tolist()
+    assert [row["fold"] for row in rows] == plan_folds(recipe_for(data), four_folds).fold_N.tolist()
     assert set(Counter(row["fold"] for row in rows)) == {1, 2, 3, 4}
-    assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary.as_dict()))
-    assert wrong(json.loads((tmp_path / "summary.json").read_text()), schema(Summary)) == []
+    assert wrong(json.loads((four_folds / "summary.json").read_text()), schema(Summary)) == []
 
 
-def test_pooled_scores_are_those_of_all_rows_together(tmp_path, data, fake_debft):
-    summary, _ = run_folds(plan_folds(recipe_for(data), tmp_path), 1)
-    rows = [json.loads(line) for line in (tmp_path / "out-of-fold.jsonl").read_text().splitlines()]
+def test_pooled_scores_are_those_of_all_rows_together(four_folds):
+    rows, pooled = out_of_fold(four_folds), json.loads((four_folds / "summary.json").read_text())["pooled"]
     labels, predictions = [row["label"] for row in rows], [row["prediction"] for row in rows]
-    pooled = summary.pooled
-    assert pooled.n == 40
-    assert pooled.scores["validation/accuracy"] == pytest.approx(100 * sklearn.metrics.accuracy_score(labels, predictions))
-    assert pooled.scores["validation/macro_f1"] == pytest.approx(
-        100 * sklearn.metrics.f1_score(labels, predictions, average="macro")
+    assert pooled["n"] == 40
+    assert pooled["scores"] == pytest.approx(
+        {
+            "validation/accuracy": 100 * sklearn.metrics.accuracy_score(labels, predictions),
+            "validation/macro_f1": 100 * sklearn.metrics.f1_score(labels, predictions, average="macro"),
+        }
     )
-    low, high = pooled.intervals["validation/accuracy"]
-    assert low < pooled.scores["validation/accuracy"] < high
+    low, high = pooled["intervals"]["validation/accuracy"]
+    assert low < pooled["scores"]["validation/accuracy"] < high
 
 
-def test_scores_of_folds_have_no_interval_of_students(tmp_path, data, fake_debft, capfd):
-    summary, _ = run_folds(plan_folds(recipe_for(data), tmp_path), 1)
+def test_same_command_repeats_nothing_and_gives_no_interval_of_students(four_folds, tmp_path, data, capfd):
+    shutil.copytree(four_folds, tmp_path, dirs_exist_ok=True)
+    plan = plan_folds(recipe_for(data), tmp_path)
+    assert plan.repetition.missing() == []
+    summary, code = run_folds(plan, 1)
     spread = summary.scores["validation/accuracy"]
-    assert (spread.n, spread.interval) == (4, None) and spread.sd is not None
+    assert (code, spread.n, spread.interval) == (0, 4, None) and spread.sd is not None
     assert "Bengio and Grandvalet" in summary.rule and "no t interval" in capfd.readouterr().err
 
 
-def test_same_command_repeats_nothing(tmp_path, data, fake_debft):
-    first, _ = run_folds(plan_folds(recipe_for(data), tmp_path), 1)
-    plan = plan_folds(recipe_for(data), tmp_path)
-    assert plan.repetition.missing() == []
-    assert run_folds(plan, 1)[0] == first
-
-
-def test_another_number_of_folds_is_refused(tmp_path, data, fake_debft):
-    run_folds(plan_folds(recipe_for(data), tmp_path), 1)
+def test_another_number_of_folds_is_refused(four_folds, data):
     with pytest.raises(InputError, match=r"fold-1: holds a different run: own\.folds is 4 there and 2 here"):
-        plan_folds(recipe_for(data, folds=2), tmp_path)
+        plan_folds(recipe_for(data, folds=2), four_folds)
 
 
-def test_rows_that_changed_make_every_fold_damaged_and_no_pooled_score(tmp_path, data, fake_debft, capfd):
-    own = write_rows(tmp_path / "own", [(f"r{n}", f"text {n}", "yes" if n % 3 else "no") for n in range(20)])
-    run_folds(plan_folds(recipe_for(own), tmp_path / "out"), 1)
-    write_rows(own, [(f"r{n}", f"other text {n}", "yes" if n % 3 else "no") for n in range(20)])
-    summary, code = run_folds(plan_folds(recipe_for(own), tmp_path / "out"), 1)
+def test_rows_that_changed_make_every_fold_damaged_and_no_pooled_score(tmp_path, four_folds, data, capfd):
+    shutil.copytree(four_folds, tmp_path / "out")
+    shutil.copytree(data, tmp_path / "own")
+    text = (data / "train.csv").read_text().replace("text number", "other text")
+    (tmp_path / "own" / "train.csv").write_text(text)
+    for path in (tmp_path / "out").rglob("*.yaml"):
+        path.write_text(path.read_text().replace(str(data), str(tmp_path / "own")))
+    summary, code = run_folds(plan_folds(recipe_for(tmp_path / "own"), tmp_path / "out"), 1)
     assert code == 2 and {run.status for run in summary.runs} == {"damaged"}
     assert summary.pooled is None and not (tmp_path / "out" / "out-of-fold.jsonl").exists()
     assert "not written, it takes every fold" in capfd.readouterr().err
 
 
-def test_predictions_of_other_rows_are_named_and_not_pooled(tmp_path, data, fake_debft, monkeypatch, capfd):
-    monkeypatch.setenv("SPOILS", "3")
+def test_predictions_of_other_rows_are_named_and_not_pooled(tmp_path, four_folds, data, capfd):
+    shutil.copytree(four_folds, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "fold-3" / "predictions" / "validation.jsonl"
+    path.write_text(path.read_text().replace('"id": "r', '"id": "x'))
     summary, code = run_folds(plan_folds(recipe_for(data), tmp_path), 1)
     assert code == 2 and summary.pooled is None
     assert "expected the predictions of the 10 rows of fold 3" in capfd.readouterr().err

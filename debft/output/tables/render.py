@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
-from debft.console import OutputConsole, plain_table
+from debft.console import OutputConsole, broken
+from debft.output.layout import fitted
 from debft.output.pages.templates import template
 from debft.output.tables.document import numbered
 from debft.output.tables.records import ShownTable, TableRow, TablesDocument
@@ -53,41 +52,24 @@ def _readable_cell(cell: str, scores: list[str]) -> str:
 
 
 def print_terminal(document: TablesDocument) -> None:
+    """Print the tables as wide as the terminal is: a table that is wider is turned, or printed in blocks of columns."""
     document = readable(document)
     console = OutputConsole(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     for table in document.tables:
-        console.print(Text(f"{table.title}{_marks(table.notes)}", style="bold"))
-        console.print(Text(_caption(table)))
-        _print_fitting(console, _rich_grids(table))
-        console.print()
+        _print_words(console, f"{table.title}{_marks(table.notes)}", "bold")
+        _print_words(console, _caption(table), "dim")
+        for block in fitted(_grid(table), console.width):
+            console.print(Text("\n".join(block)), soft_wrap=True)
+            console.print()
     for line in _below(document):
-        console.print(Text(line))
+        _print_words(console, line)
 
 
-def _print_fitting(console: Console, grids: list[RichTable]) -> None:
-    """Print the first of the grids that fits, else the first in full: a cell is never cut."""
-    unlimited = console.options.update(width=1_000_000)
-    needed = [console.measure(grid, options=unlimited).minimum for grid in grids]
-    fitting = [grid for grid, width in zip(grids, needed, strict=True) if width <= console.width]
-    console.print((fitting or grids)[0], width=None if fitting else needed[0], crop=False, soft_wrap=not fitting)
-
-
-def _rich_grids(table: ShownTable) -> list[RichTable]:
-    """Return the table as printed, and with a line per column for a narrow terminal."""
-    rows = _grid(table)
-    return [_rich_grid(rows), _rich_grid([list(line) for line in zip(*rows, strict=True)])]
-
-
-def _rich_grid(rows: list[list[str]]) -> RichTable:
-    headers = rows[0]
-    grid = plain_table(*headers, left=headers, wrapped=headers)
-    for column, texts in zip(grid.columns, zip(*rows, strict=True), strict=True):
-        column.min_width = max(len(word) for text in texts for word in text.split() or [""])
-    for row in rows[1:]:
-        grid.add_row(*(Text(cell) for cell in row))
-    return grid
+def _print_words(console: OutputConsole, text: str, style: str = "") -> None:
+    """Print a text that breaks between words alone, so that an address stays whole."""
+    console.print(Text("\n".join(broken(text, console.width)), style=style), soft_wrap=True)
 
 
 def _grid(table: ShownTable) -> list[list[str]]:
