@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from debft import __version__
-from debft.cli import look, tables, use
+from debft.cli import look, search, tables, use
 from debft.cli.completion import with_completion
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
@@ -102,6 +102,7 @@ for _name, _task in TASKS.items():
     )
 for _panel, _function, _example in COMMANDS:
     app.command(rich_help_panel=_panel, epilog=f"Example: {_example}", cls=_Command)(with_completion(_function))
+app.add_typer(search.app, name="search", rich_help_panel="Use")
 
 
 def main() -> None:
