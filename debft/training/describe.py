@@ -64,8 +64,9 @@ def describe(plan: Plan) -> None:
 
 def _outputs(task: Task) -> str:
     """Return what the model gives, with the first names of many labels."""
-    named = isinstance(task, TextClassification) and not task.is_regression
-    return _some(list(task.labels)) if named else task.gives
+    if not isinstance(task, TextClassification) or task.is_regression:
+        return task.gives
+    return f"{'any of ' if task.multilabel else ''}{_some(list(task.labels))}"
 
 
 def _say_remark(line: str) -> None:
