@@ -116,7 +116,12 @@ OPTIONS = (
     _of_command(
         "recipe", str, RUN, "Name or YAML file of the recipe (default: the published one of this model and task).", is_path=True
     ),
-    _of_recipe("data", RUN, "Where the rows are: hub, demo or a directory (default: hub).", is_path=True),
+    _of_recipe(
+        "data",
+        RUN,
+        "Where the rows are: hub, demo or a directory (default: hub); for text a file, a directory or a hub id.",
+        is_path=True,
+    ),
     _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
     _of_command(
         "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
@@ -140,6 +145,19 @@ OPTIONS = (
     _of_recipe(
         "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
     ),
+    _of_recipe(
+        "own.split_column", RUN, "Column that says train, validation or test (default: found in the file).", only_for="text"
+    ),
+    _of_recipe("own.subset", RUN, "Configuration of a data set from the hub.", only_for="text"),
+    _of_recipe("own.encoding", RUN, "Encoding of text files, such as cp1252 (default: UTF-8).", only_for="text"),
+    _of_recipe(
+        "own.validation",
+        SCORE,
+        "Share of the training rows that is held out for validation (default: 0.1 where the data has no validation rows).",
+        only_for="text",
+    ),
+    _of_recipe("own.test", SCORE, "Share of the training rows that is held out as a test split (default: none).", only_for="text"),
+    _of_recipe("own.split_seed", SCORE, "Seed of what is held out and of the folds (default: 42).", only_for="text"),
     _of_recipe(
         "own.folds",
         SCORE,

@@ -111,6 +111,25 @@ class RunDirectory:
         """Begin a run: write its recipe."""
         write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
 
+    def write_split(self, content: Mapping[str, Any]) -> None:
+        """Write split.json: where the rows were read, and which of them were held out."""
+        write_atomically(self.path / "split.json", (json.dumps(content, ensure_ascii=False) + "\n").encode())
+
+    def split(self) -> dict[str, Any]:
+        """Return what `write_split` wrote, {} for a run that wrote none. Raises InputError where it is something else."""
+        path = self.path / "split.json"
+        if not path.is_file():
+            return {}
+        try:
+            with disk_errors(path, "read"):
+                content = json.loads(path.read_text(encoding="utf-8"))
+            held_out = content.get("held_out")
+            _require(isinstance(content["path"], str | None) and isinstance(held_out, dict | None))
+            _require(held_out is None or (isinstance(held_out["ids"], dict) and isinstance(held_out["fingerprint"], str)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(f"{path}: expected the split of a run, got something else; give the rows to score by --data") from None
+        return content
+
     def recipe(self) -> Recipe:
         """Read the recipe of the run. Raises InputError where it is none."""
         where = self.path / "recipe.yaml"

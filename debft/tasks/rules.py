@@ -60,6 +60,12 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
         for key in WINDOWS:
             if value_at(recipe, key) != value_at(Recipe(), key):
                 yield Problem(path=key, message="does nothing where long texts are cut; give --long-texts windows as well")
+    if (held_out := (recipe.own.validation or 0.0) + (recipe.own.test or 0.0)) >= 1:
+        yield Problem(
+            path="own.validation", message=f"expected a sum with own.test below 1, got {held_out:g}: nothing is left to train on"
+        )
+    if recipe.own.folds is not None and recipe.own.validation is not None:
+        yield Problem(path="own.validation", message="does not go with own.folds, which score every row; leave one of the two out")
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
     if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):

@@ -140,6 +140,7 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
         say(f"{run.path}: holds no run to resume; starting afresh")
     if not run.exists():
         run.create(plan.recipe)
+        run.write_split(plan.rows_record)
     elif start == "resume":
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)

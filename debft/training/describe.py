@@ -125,6 +125,8 @@ def remarks(plan: Plan) -> list[str]:
     task, lines = plan.task, []
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.own is not None and plan.own.held_out is not None and plan.recipe.own.fold is None:
+            lines.append(f"split   {_held_out_in_words(plan)}")
         if plan.recipe.own.fold is not None:
             lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
@@ -142,6 +144,20 @@ def remarks(plan: Plan) -> list[str]:
         lines += _label_remarks(plan)
         lines += _uniform_remarks(plan)
     return lines
+
+
+def _held_out_in_words(plan: Plan) -> str:
+    """Say what was held out of the training rows, and how."""
+    held_out, own = plan.own.held_out, plan.recipe.own
+    parts = [f"{name} {share:.0%} ({len(plan.own.ids[name]):,})" for name, share in held_out.shares.items()]
+    usual = (
+        ", a tenth where no share is given by --validation" if own.validation is None and "validation" in held_out.shares else ""
+    )
+    strata = "tenths of the scores" if plan.task.is_regression else "label"
+    return (
+        f"{' and '.join(parts)} of {held_out.of:,} rows held out by {strata}, those with the same text together, "
+        f"seed {held_out.seed}{usual}"
+    )
 
 
 def _label_remarks(plan: Plan) -> list[str]:

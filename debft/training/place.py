@@ -74,9 +74,9 @@ def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
 
 
 def same_place(one: str | None, other: str | None) -> bool:
-    """Return whether two names are equal, or two spellings of one directory; an alias is no directory."""
+    """Return whether two names are equal, or two spellings of one directory or file; an alias is none."""
     if one == other:
         return True
-    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.isdir(one) and os.path.isdir(other)):
+    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.exists(one) and os.path.exists(other)):
         return False
     return Path(one).samefile(other)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from debft.config.recipe import Recipe
+from debft.config.recipe import SOURCES, Recipe
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
+from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
@@ -20,7 +21,7 @@ from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
 from debft.runtime.launch.group import is_main_process
-from debft.tasks import QuestionAnswering, Task, TextClassification, task_of
+from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.class_weights import class_weights
 from debft.training.place import same_place
@@ -37,6 +38,7 @@ class Plan:
     examples: the rows, by the name of their split.
     num_sequences: sequences that are trained on in an epoch; a question, or a long text, may take several.
     total_steps: optimizer steps of the whole run.
+    own: how the user's own rows came to their splits, without the rows; None for other tasks.
     class_weights: what a training row counts for in the loss, by label; {} where all count alike.
     windows: how many training rows take 1, 2, ... windows; {} where each row is one sequence.
     """
@@ -47,6 +49,7 @@ class Plan:
     examples: dict[str, Examples]
     num_sequences: int
     total_steps: int
+    own: OwnRows | None = None
     class_weights: dict[str, Any] = field(default_factory=dict)
     windows: dict[int, int] = field(default_factory=dict)
 
@@ -118,6 +121,17 @@ class Plan:
         return {name: examples.fingerprint() for name, examples in self.examples.items()}
 
     @property
+    def rows_record(self) -> dict[str, Any]:
+        """Return what a run writes of its rows: the source as it was typed, the whole path where it is one, and what was held out.
+
+        The path is in the run directory alone: neither the recipe nor the model has it, which may be given away.
+        """
+        source = self.recipe.data
+        held_out = record_of(self.own) if self.own is not None else {}
+        path = str(Path(source).absolute()) if source not in SOURCES and Path(source).exists() else None
+        return {"data": source, "path": path, "held_out": held_out or None}
+
+    @property
     def skipped_rows(self) -> dict[str, int]:
         """Return the number of bad rows that were skipped, by split."""
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
@@ -127,14 +141,15 @@ def make_plan(recipe: Recipe) -> Plan:
     """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
     check_recipe(recipe)
     config = recipe.train
-    task = task_for(recipe)
+    own = own_rows(recipe) if recipe.task == TEXT.name else None
+    task = own.task if own is not None else task_for(recipe)
     if config.checkpoint == "best" and not task.selection_evals:
         raise InputError(
             f"train.checkpoint: best needs {task.selection[0]} to choose by; add {recipe.languages.train_language} to --language, "
             "or its rows to the data"
         )
     check_model_name(recipe.model or "")
-    examples = load_examples(task, recipe)
+    examples = own.examples if own is not None else load_examples(task, recipe)
     weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
@@ -152,6 +167,7 @@ def make_plan(recipe: Recipe) -> Plan:
         examples=examples,
         num_sequences=num_sequences,
         total_steps=total_steps,
+        own=own and replace(own, examples={}),
         class_weights=weights,
         windows=windows,
     )
