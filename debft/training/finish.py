@@ -21,6 +21,7 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.describe import describe_chosen
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -77,6 +78,7 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     """Write everything, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
     intervals = intervals_of(session.plan.task, assessed)
+    describe_chosen(chosen)
     result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
