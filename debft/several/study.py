@@ -1,7 +1,8 @@
 """This module is `debft search`: optuna suggests settings, each is tried by a run of its own, and the poor ones are stopped early.
 
 Only this process writes the study, a file of JSON lines (optuna's journal). Trials that were running when the search was
-interrupted go on from their checkpoints. optuna's TPE suggests, seeded for each trial by its number, so that an interruption changes nothing.
+interrupted go on from their checkpoints. optuna's TPE suggests, seeded for each trial by its number, so that an interruption
+changes nothing.
 Source: J. Bergstra, R. Bardenet, Y. Bengio and B. Kegl, Algorithms for Hyper-Parameter Optimization, NeurIPS 2011.
 """
 

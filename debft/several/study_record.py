@@ -91,8 +91,8 @@ class StudyRecord:
 def optimism(trials: int, split: str) -> str:
     """Return what the score of the best of so many complete trials does not say. split: the rows that chose it."""
     return (
-        f"the score of the best trial is the highest of {counted(trials, 'trial')} on the same {split} rows, which chose it: expect "
-        "less on others"
+        f"the score of the best trial is the highest of {counted(trials, 'trial')} on the same {split} rows, which chose it: "
+        "expect less on others"
     )
 
 
