@@ -17,12 +17,13 @@ import numpy as np
 
 from debft.config.recipe import Recipe, with_values
 from debft.console import meter, say
-from debft.data.load import load_folds
+from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.jobs import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import write_atomically
 from debft.scoring.heads.head import scores_in_percent
+from debft.scoring.heads.multilabel import EXTRA
 from debft.scoring.intervals import split_intervals
 from debft.scoring.outcomes import outcomes_of
 from debft.several.repeat import Repetition, check_place, common_recipe, exit_code, planned, repeat, show, summarize
@@ -72,7 +73,7 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
                 options=("--recipe", str(path), "--set", f"own.fold={fold}"),
             )
             progress.advance(1, f"fold {fold}")
-    whole, fold_N = load_folds(first.task, recipe)
+    whole, fold_N = rows_and_folds(recipe)
     _say_small_labels(first.task, whole.labels, folds)
     if recipe.train.checkpoint == "best":
         say("the best step of each run is chosen by the fold that it is scored on: scores of folds are a little too good")
@@ -80,11 +81,11 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
     return FoldsPlan(repetition=repetition, ids=list(whole.ids), fold_N=fold_N)
 
 
-def _say_small_labels(task: Any, labels: np.ndarray, folds: int) -> None:
+def _say_small_labels(task: TextClassification, labels: np.ndarray, folds: int) -> None:
     """Name the labels with fewer rows than folds: some folds have none to score."""
-    if labels.dtype.kind == "f":
+    if task.is_regression:
         return
-    counts = np.bincount(labels, minlength=len(task.labels))
+    counts = labels.sum(axis=0).astype(int) if task.multilabel else np.bincount(labels, minlength=len(task.labels))
     if small := [f"{name} {count}" for name, count in zip(task.labels, counts.tolist(), strict=True) if count < folds]:
         say(f"labels with fewer rows than folds, which some folds lack: {', '.join(small)}")
 
@@ -144,9 +145,10 @@ def _predictions(plan: FoldsPlan, fold: int, run: PlannedRun) -> Mapping[str, di
 
 def _pooled(task: TextClassification, rows: list[dict[str, Any]]) -> Pooled:
     """Score the predictions of all rows, with the bootstrap over the rows. rows: as `predictions/<split>.jsonl` has them."""
+    metrics = (*task.metrics, *(EXTRA if task.multilabel else ()))
     split, columns = task.evals[0].name, outcomes_of(task, rows)
-    scores = scores_in_percent(task.metrics, columns["prediction"], columns["reference"])
-    intervals = split_intervals(columns, list(task.metrics))
+    scores = scores_in_percent(metrics, columns["prediction"], columns["reference"])
+    intervals = split_intervals(columns, list(metrics))
     return Pooled(
         n=len(rows),
         file=OUT_OF_FOLD,
