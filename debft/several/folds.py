@@ -16,16 +16,12 @@ from typing import Any
 import numpy as np
 
 from debft.config.recipe import Recipe, with_values
-from debft.console import meter, say
+from debft.console import activity, meter, say
 from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.jobs import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import write_atomically
-from debft.scoring.heads.head import scores_in_percent
-from debft.scoring.heads.multilabel import EXTRA
-from debft.scoring.intervals import split_intervals
-from debft.scoring.outcomes import outcomes_of
 from debft.several.repeat import Repetition, check_place, common_recipe, exit_code, planned, repeat, show, summarize
 from debft.several.summary import Pooled, Summary
 from debft.tasks import TextClassification
@@ -95,7 +91,7 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     repetition = plan.repetition
     failures, signal_number = repeat(repetition, jobs)
     rows = _out_of_fold(plan, failures)
-    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(repetition.task, rows) if rows else None)
+    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(repetition, rows) if rows else None)
     summary.write(repetition.directory)
     path = repetition.directory / OUT_OF_FOLD
     if rows:
@@ -106,6 +102,14 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     show(summary, repetition.directory)
     say(f"{path}   every row once" if rows else f"{path}: not written, it takes every fold")
     return summary, exit_code(failures, signal_number)
+
+
+def _pooled(repetition: Repetition, rows: list[dict[str, Any]]) -> Pooled:
+    """Score the predictions of all rows. Only now torch is imported, which takes seconds."""
+    with activity("loading torch"):
+        from debft.several.pooled import pooled_scores
+
+    return pooled_scores(repetition.task, rows, OUT_OF_FOLD)
 
 
 def _out_of_fold(plan: FoldsPlan, failures: dict[str, Failure]) -> list[dict[str, Any]]:
@@ -141,17 +145,3 @@ def _predictions(plan: FoldsPlan, fold: int, run: PlannedRun) -> Mapping[str, di
             f"{run.directory} to run it again"
         )
     return {row["id"]: {"id": row["id"], "fold": fold} | row for row in rows}
-
-
-def _pooled(task: TextClassification, rows: list[dict[str, Any]]) -> Pooled:
-    """Score the predictions of all rows, with the bootstrap over the rows. rows: as `predictions/<split>.jsonl` has them."""
-    metrics = (*task.metrics, *(EXTRA if task.multilabel else ()))
-    split, columns = task.evals[0].name, outcomes_of(task, rows)
-    scores = scores_in_percent(metrics, columns["prediction"], columns["reference"])
-    intervals = split_intervals(columns, list(metrics))
-    return Pooled(
-        n=len(rows),
-        file=OUT_OF_FOLD,
-        scores={f"{split}/{metric}": score for metric, score in scores.items()},
-        intervals={f"{split}/{metric}": low_high for metric, low_high in intervals.items() if low_high is not None},
-    )
