@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from debft.runtime.launch.group import is_main_process
 LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
+# What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
+FILES = ("result.json", "report.html", "analysis.json", "checkpoints", "predictions", "model", *LOGS, "split.json", "recipe.yaml")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class RunDirectory:
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
         return self.path.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in self.path.iterdir())
+
+    def foreign_files(self) -> list[Path]:
+        """Return what no run has left here."""
+        return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
+
+    def remove(self) -> None:
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        with disk_errors(self.path):
+            for name in FILES:
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -95,6 +110,25 @@ class RunDirectory:
     def create(self, recipe: Recipe) -> None:
         """Begin a run: write its recipe."""
         write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
+
+    def write_split(self, content: Mapping[str, Any]) -> None:
+        """Write split.json: where the rows were read, and which of them were held out."""
+        write_atomically(self.path / "split.json", (json.dumps(content, ensure_ascii=False) + "\n").encode())
+
+    def split(self) -> dict[str, Any]:
+        """Return what `write_split` wrote, {} for a run that wrote none. Raises InputError where it is something else."""
+        path = self.path / "split.json"
+        if not path.is_file():
+            return {}
+        try:
+            with disk_errors(path, "read"):
+                content = json.loads(path.read_text(encoding="utf-8"))
+            held_out = content.get("held_out")
+            _require(isinstance(content["path"], str | None) and isinstance(held_out, dict | None))
+            _require(held_out is None or (isinstance(held_out["ids"], dict) and isinstance(held_out["fingerprint"], str)))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(f"{path}: expected the split of a run, got something else; give the rows to score by --data") from None
+        return content
 
     def recipe(self) -> Recipe:
         """Read the recipe of the run. Raises InputError where it is none."""

@@ -34,15 +34,31 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Some of the training rows were held out, to be scored. Which ones is in the run's split.json."""
+
+    of: int
+    """Rows before any was held out."""
+    fingerprint: str
+    """Digest of all these rows, in their order."""
+    seed: int
+    """Seed of the choice."""
+    shares: dict[str, float]
+    """Share of the rows of each split that was held out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowsOfRun:
     """The rows of a run are named by where they come from and by what they hold."""
 
     source: str
-    """`hub`, `demo` or `directory`."""
+    """`hub`, `demo` or `directory`; of own data also `file`, or `dataset` for one of the hub."""
     fingerprints: dict[str, str]
     """Digest of the rows of each split."""
     skipped_rows: dict[str, int] = field(default_factory=dict)
     """Bad rows of each split that were left out."""
+    held_out: HeldOut | None = None
+    """What was held out of the training rows; null: every split came as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.loaded import load_model
 from debft.scoring.predictor import Predictor
+from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
@@ -61,7 +62,7 @@ def load_predictor(run_or_model: str, task_name: str | None, precision: str, att
     loaded = load_model(files, task, used, accelerator.device, attention=backend, chosen=settings)
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
-        data=recipe.data if recipe is not None else None,
+        trained_on=TrainedOn(recipe=recipe, split=run.split()) if recipe is not None else None,
         recipe=used,
         accelerator=accelerator,
         micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),

@@ -55,7 +55,12 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             tokens_per_second=state.num_tokens / state.train_seconds,
         ),
         peak_memory_bytes=peak_memory_bytes(),
-        data=RowsOfRun(source=source_kind(recipe.data), fingerprints=plan.fingerprints, skipped_rows=plan.skipped_rows),
+        data=RowsOfRun(
+            source=plan.own.source if plan.own is not None else source_kind(recipe.data),
+            fingerprints=plan.fingerprints,
+            skipped_rows=plan.skipped_rows,
+            held_out=plan.own and plan.own.held_out,
+        ),
         recipe=asdict(recipe),
         label_counts=plan.label_counts,
         started=session.started.isoformat(timespec="seconds"),
