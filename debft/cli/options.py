@@ -116,9 +116,17 @@ OPTIONS = (
     _of_command(
         "recipe", str, RUN, "Name or YAML file of the recipe (default: the published one of this model and task).", is_path=True
     ),
-    _of_recipe("data", RUN, "Where the rows are: hub, demo or a directory (default: hub).", is_path=True),
+    _of_recipe(
+        "data",
+        RUN,
+        "Where the rows are: hub, demo or a directory (default: hub); for text a file, a directory or a hub id.",
+        is_path=True,
+    ),
     _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
-    _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
+    _of_command(
+        "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
+    ),
+    _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
     _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command(
@@ -137,6 +145,19 @@ OPTIONS = (
     _of_recipe(
         "own.label_separator", RUN, "What stands between the labels of a cell, such as '|' (default: one label).", only_for="text"
     ),
+    _of_recipe(
+        "own.split_column", RUN, "Column that says train, validation or test (default: found in the file).", only_for="text"
+    ),
+    _of_recipe("own.subset", RUN, "Configuration of a data set from the hub.", only_for="text"),
+    _of_recipe("own.encoding", RUN, "Encoding of text files, such as cp1252 (default: UTF-8).", only_for="text"),
+    _of_recipe(
+        "own.validation",
+        SCORE,
+        "Share of the training rows that is held out for validation (default: 0.1 where the data has no validation rows).",
+        only_for="text",
+    ),
+    _of_recipe("own.test", SCORE, "Share of the training rows that is held out as a test split (default: none).", only_for="text"),
+    _of_recipe("own.split_seed", SCORE, "Seed of what is held out and of the folds (default: 42).", only_for="text"),
     _of_recipe(
         "own.folds",
         SCORE,
@@ -164,6 +185,7 @@ OPTIONS = (
     _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
+    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than that.", only_for="text"),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
     _of_recipe("languages.train_language", SCORE, "Language to train on (default: en).", only_for="xnli"),
     _of_recipe(

@@ -85,6 +85,13 @@ class TextConfig:
     one from the front or the back of the longer text, by a coin (the DeBERTa repository)."""
     swap_texts: bool = False
     """Whether the second text of a pair goes first, as the DeBERTa repository feeds QNLI: sentence, question."""
+    long_texts: Literal["cut", "windows"] = "cut"
+    """What is done with a longer input: it is `cut`, or its longer text is read in overlapping `windows`, of whose outputs one is
+    made."""
+    pooling: Literal["mean", "max"] = "mean"
+    """How the outputs for the windows of a text become one: their `mean`, or for each label the highest (`max`)."""
+    window_stride: int | None = bounded(None, least=0)
+    """Tokens that neighbouring windows of a long text share; null: a quarter of max_seq_length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,18 @@ class OwnConfig:
     label_separator: str | None = None
     """What stands between the labels of a cell, `|` in `a|b`: the rows then have any number of labels; null: lists alone hold
     several."""
+    validation: float | None = bounded(None, above=0, below=1)
+    """Share of the training rows that is held out as the validation split; null: a tenth where the data has no validation rows."""
+    test: float | None = bounded(None, above=0, below=1)
+    """Share of the training rows that is held out as a test split, which is scored once, at the end; null: none."""
+    split_seed: int = bounded(42, least=0)
+    """Seed of what is held out and of the folds. Runs with other seeds of their own are trained and scored on the same rows."""
+    split_column: str | None = None
+    """Column that says which split a row is in; null: found in the file."""
+    subset: str | None = None
+    """Configuration of a data set from the hub; null: its only one, or the one it calls its default."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252; null: UTF-8, or what their byte order marks say."""
     folds: int | None = bounded(None, least=2)
     """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
     fold: int | None = bounded(None, least=1)
@@ -175,7 +194,7 @@ class Recipe:
     model: str | None = None
     """Alias, hub id or directory of the model; null: given on the command line."""
     data: str = "hub"
-    """Where the rows come from: `hub`, `demo` or a directory."""
+    """Where the rows come from: `hub`, `demo` or a directory; for own data also a file, or the hub id of a data set."""
     init_from: str | None = None
     """Run, or fine-tuned model directory, whose weights the training starts from; its head stays only where it has the task's
     labels."""
@@ -236,7 +255,26 @@ MOVED = {
     "train.languages": "languages.eval_languages",
 }
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = ("train.class_weight", "own.label_separator", "own.folds", "own.fold")
+ADDED: tuple[str, ...] = (
+    "train.class_weight",
+    "text.long_texts",
+    "text.pooling",
+    "text.window_stride",
+    "own.label_separator",
+    "own.folds",
+    "own.fold",
+    "own.validation",
+    "own.test",
+    "own.split_seed",
+    "own.split_column",
+    "own.subset",
+    "own.encoding",
+)
+
+
+def window_stride(text: TextConfig) -> int:
+    """Return the tokens that neighbouring windows of a long text share."""
+    return text.max_seq_length // 4 if text.window_stride is None else text.window_stride
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:

@@ -67,6 +67,6 @@ def strata_of(examples: Examples) -> list[tuple[Hashable, ...]]:
     return [(place,) for place in (rank_N * BINS // max(len(labels), 1)).tolist()]
 
 
-def folds_of(examples: Examples, folds: int) -> np.ndarray:
+def folds_of(examples: Examples, folds: int, seed: int = SEED) -> np.ndarray:
     """Return the fold of each row, (N,) int64, from 1 to `folds`; they are disjoint and hold every row."""
-    return 1 + cut(examples.texts, strata_of(examples), [1 / folds] * folds)
+    return 1 + cut(examples.texts, strata_of(examples), [1 / folds] * folds, seed)

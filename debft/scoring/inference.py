@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from debft.console import say
-from debft.data.load import absent_languages, load_table, present
-from debft.data.rows import Examples, check_rows, say_notes, say_skipped
-from debft.errors import InputError
+from debft.data.rows import Examples, say_notes, say_skipped
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.inputs import examples_to_label
 from debft.scoring.intervals import intervals_of
 from debft.scoring.predictor import Predictor
+from debft.scoring.rows import find_rows
 
 # Rows of a file that are labelled together: enough to fill batches with rows of about the same length, and so few that the first
 # results come out while the others wait.
@@ -19,26 +17,21 @@ ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 
 
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
-    """Score the model on the dev splits of its task, those of `data` (as in a recipe) or of the run's own source.
+    """Score the model on the dev splits of its task, those of `data` (as in a recipe, or a file) or of the run's own source.
 
     Returns task, model, data, scores (percent, by `<split>/<metric>`), their 95 % intervals, num_examples and skipped_rows (by
     split).
     limit: rows of each split, the first ones
     """
-    if data == "":
-        raise InputError("--data: expected hub, demo or a directory, got ''")
-    task, source = predictor.loaded.task, data or predictor.data or "hub"
-    evals, skip = present(task, source).evals, predictor.recipe.train.skip_bad_rows
-    if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
-        say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
-    examples = {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
+    task, trained = predictor.loaded.task, predictor.trained_on
+    examples = find_rows(task, trained, data, limit, skip=predictor.recipe.train.skip_bad_rows)
     say_notes(examples.values())
     say_skipped(examples)
     assessed = assess(predictor, examples)
     return {
         "task": task.name,
         "model": str(predictor.loaded.files.path),
-        "data": source,
+        "data": data or (trained.recipe.data if trained is not None else "hub"),
         "scores": scores_of(task, assessed),
         "intervals": intervals_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},

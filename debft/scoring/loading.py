@@ -35,7 +35,7 @@ def load_used(used: UsedModel, precision: str, attention: str = "auto") -> Predi
     loaded = load_model(used.files, used.task, used.recipe, accelerator.device, attention=backend, chosen=used.settings)
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
-        data=used.data,
+        trained_on=used.trained_on,
         recipe=used.recipe,
         accelerator=accelerator,
         micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),

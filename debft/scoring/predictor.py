@@ -9,6 +9,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
 from debft.scoring.evaluation import predict_splits
 from debft.scoring.loaded import LoadedModel
+from debft.scoring.rows import TrainedOn
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -19,12 +20,12 @@ class Predictor:
     """A predictor encodes examples and runs its model over them.
 
     recipe: how it is used, which names neither task nor model
-    data: the source a run was trained on, as in a recipe; None for a model that is no run
+    trained_on: what a run says about its rows; None for a model that is no run
     micro_batch_tokens: padded tokens that a training batch may have on this device
     """
 
     loaded: LoadedModel
-    data: str | None
+    trained_on: TrainedOn | None
     recipe: Recipe
     accelerator: "Accelerator"
     micro_batch_tokens: int

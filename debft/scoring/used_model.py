@@ -13,6 +13,7 @@ from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
+from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
@@ -26,7 +27,7 @@ class UsedModel:
     files: its files.
     task: its task, with the columns and labels of its data.
     recipe: how it is used, which names neither task nor model.
-    trained: the recipe of the run, None for a model that is no run.
+    trained_on: what the run says about its rows, None for a model that is no run.
     settings: what its config.json has for its use, by key.
     """
 
@@ -35,13 +36,8 @@ class UsedModel:
     files: ModelFiles
     task: Task
     recipe: Recipe
-    trained: Recipe | None
+    trained_on: TrainedOn | None
     settings: dict[str, Any]
-
-    @property
-    def data(self) -> str | None:
-        """Return the source that the run was trained on, as in a recipe; None for a model that is no run."""
-        return self.trained.data if self.trained is not None else None
 
 
 def recipe_of(run: RunDirectory, *, check: bool = True) -> Recipe:
@@ -90,7 +86,7 @@ def find_used_model(run_or_model: str, task_name: str | None) -> UsedModel:
         files=files,
         task=task,
         recipe=used,
-        trained=recipe,
+        trained_on=TrainedOn(recipe=recipe, split=run.split()) if recipe is not None else None,
         settings=settings,
     )
 

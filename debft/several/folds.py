@@ -17,7 +17,7 @@ import numpy as np
 
 from debft.config.recipe import Recipe, with_values
 from debft.console import meter, say
-from debft.data.load import load_folds
+from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.jobs import Failure
 from debft.reproduce.planned_run import PlannedRun
@@ -72,7 +72,7 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
                 options=("--recipe", str(path), "--set", f"own.fold={fold}"),
             )
             progress.advance(1, f"fold {fold}")
-    whole, fold_N = load_folds(first.task, recipe)
+    whole, fold_N = rows_and_folds(recipe)
     _say_small_labels(first.task, whole.labels, folds)
     if recipe.train.checkpoint == "best":
         say("the best step of each run is chosen by the fold that it is scored on: scores of folds are a little too good")

@@ -9,7 +9,7 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe
+from debft.config.recipe import Recipe, window_stride
 from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import say_notes, say_skipped
@@ -124,6 +124,8 @@ def remarks(plan: Plan) -> list[str]:
     task, lines = plan.task, []
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        if plan.own is not None and plan.own.held_out is not None and plan.recipe.own.fold is None:
+            lines.append(f"split   {_held_out_in_words(plan)}")
         if plan.recipe.own.fold is not None:
             lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
@@ -134,9 +136,27 @@ def remarks(plan: Plan) -> list[str]:
             evaluated = dict.fromkeys(split.config for split in task.evals)
             lines.append(f"no rows of {', '.join(plan.absent_languages)}: evaluated on {', '.join(evaluated)}")
     if isinstance(task, TextClassification):
+        if plan.windows:
+            text, rows = plan.recipe.text, [f"{number} {count:,}" for number, count in plan.windows.items()]
+            how = f"{text.max_seq_length} tokens each, {window_stride(text)} of them shared; outputs pooled by {text.pooling}"
+            lines.append(f"windows per row   {_some(rows, '   ')}   ({how})")
         lines += _label_remarks(plan)
         lines += _uniform_remarks(plan)
     return lines
+
+
+def _held_out_in_words(plan: Plan) -> str:
+    """Say what was held out of the training rows, and how."""
+    held_out, own = plan.own.held_out, plan.recipe.own
+    parts = [f"{name} {share:.0%} ({len(plan.own.ids[name]):,})" for name, share in held_out.shares.items()]
+    usual = (
+        ", a tenth where no share is given by --validation" if own.validation is None and "validation" in held_out.shares else ""
+    )
+    strata = "tenths of the scores" if plan.task.is_regression else "label"
+    return (
+        f"{' and '.join(parts)} of {held_out.of:,} rows held out by {strata}, those with the same text together, "
+        f"seed {held_out.seed}{usual}"
+    )
 
 
 def _label_remarks(plan: Plan) -> list[str]:

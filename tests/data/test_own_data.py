@@ -620,8 +620,20 @@ def recipe_for(data, **changes):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("hub", "--data hub: text reads your own files; give --data DIR with train and validation files"),
-        ("nowhere", "--data nowhere: expected 'hub', 'demo' or a directory, found no such directory"),
+        ("hub", "--data hub: text reads your own rows; give --data FILE, a directory with train and validation files, or a hub id"),
+        (
+            "nowhere",
+            "--data nowhere: expected 'demo', a file, a directory or a hub id (OWNER/NAME), found no such file or directory; "
+            "an id of the hub has an owner, as in stanfordnlp/imdb",
+        ),
+        (
+            "nowhere/at/all",
+            "--data nowhere/at/all: expected 'demo', a file, a directory or a hub id (OWNER/NAME), found no such file or directory",
+        ),
+        (
+            "texts/reviews.csv",
+            "--data texts/reviews.csv: expected 'demo', a file, a directory or a hub id (OWNER/NAME), found no such file or directory",
+        ),
     ],
 )
 def test_data_that_is_no_directory_is_one_line(data, message):

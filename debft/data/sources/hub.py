@@ -9,6 +9,8 @@ from debft.errors import InputError
 from debft.runtime import hub
 from debft.tasks import Split, Task
 
+INSTEAD = "use --data DIR with the files of the task, or --data demo"
+
 
 def table(task: Task, split: Split) -> DataTable:
     """Read the rows of a split. Raises InputError in under three seconds where neither the cache nor the hub has them."""
@@ -27,11 +29,7 @@ def table(task: Task, split: Split) -> DataTable:
 def _load(dataset: str, config: str, revision: str):
     """Load all splits of a configuration, from the cache where the hub cannot be reached."""
     if not os.path.isdir(dataset):
-        if not _cached(dataset, config, revision):
-            hub.require_hub(f"--data hub: {dataset}", "use --data DIR with the files of the task, or --data demo")
-        elif not hub.offline() and not hub.reachable():  # `datasets` would retry for 23 s before it looks into its cache
-            say(f"{hub.endpoint()} does not answer: {dataset} at {revision[:8]} comes from the cache")
-            os.environ["HF_HUB_OFFLINE"] = "1"
+        ask_hub(f"--data hub: {dataset}", f"{dataset} at {revision[:8]}", INSTEAD, cached=_cached(dataset, config, revision))
     import datasets
 
     try:
@@ -44,8 +42,24 @@ def _load(dataset: str, config: str, revision: str):
         ) from None
 
 
-def _cached(dataset: str, config: str, revision: str) -> bool:
-    """Tell whether `datasets` has this revision prepared, in the folder that it reads without a network."""
+def ask_hub(where: str, what: str, instead: str, *, cached: bool, why: str = "not in the cache") -> None:
+    """Find out in two seconds whether the hub answers. Where it does not, `datasets`, which would retry for 23, uses its cache.
+
+    Raises InputError, with what works `instead`, where the rows are not in the cache either.
+    """
+    if not cached:
+        hub.require_hub(where, instead, why)
+    elif not hub.offline() and not hub.reachable():
+        say(f"{hub.endpoint()} does not answer: {what} comes from the cache")
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def cache_of(dataset: str) -> str:
+    """Return the folder in which `datasets` keeps what it has prepared of a data set, and which it reads without a network."""
     home = os.environ.get("HF_HOME", os.path.join(os.path.expanduser("~"), ".cache", "huggingface"))
-    cache_dir = os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets"))
-    return os.path.isdir(os.path.join(cache_dir, dataset.replace("/", "___"), config, "0.0.0", revision))
+    return os.path.join(os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets")), dataset.replace("/", "___"))
+
+
+def _cached(dataset: str, config: str, revision: str) -> bool:
+    """Tell whether `datasets` has this revision prepared."""
+    return os.path.isdir(os.path.join(cache_of(dataset), config, "0.0.0", revision))

@@ -34,8 +34,7 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
     """
     if not len(table):
         Problems(table).settle(skip)
-    label_key = _label_column(config, table)
-    text_keys = _text_columns(config, table, label_key)
+    label_key, text_keys = find_columns(config, table)
     column = table.columns[label_key]
     if config.problem == "multilabel" or (config.problem == "auto" and (config.label_separator is not None or has_sets(column))):
         labels = labels_of_sets(table, label_key, config.label_separator)
@@ -118,6 +117,12 @@ def quoted(name: str) -> str:
     """Return the name of a column as `--text-columns` takes it."""
     plain = name and name == name.strip() and not any(character in name for character in ',"\r\n')
     return name if plain else '"{}"'.format(name.replace('"', '""'))
+
+
+def find_columns(config: OwnConfig, table: DataTable) -> tuple[str, tuple[str, ...]]:
+    """Return the column of the labels, and the one or two of the texts. Raises InputError where they cannot be told."""
+    label_key = _label_column(config, table)
+    return label_key, _text_columns(config, table, label_key)
 
 
 def _label_column(config: OwnConfig, table: DataTable) -> str:

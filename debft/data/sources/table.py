@@ -36,6 +36,10 @@ class DataTable:
         columns = {name: [column[row] for row in kept] for name, column in self.columns.items()}
         return replace(self, columns=columns, lines=[self.lines[row] for row in kept])
 
+    def noting(self, *notes: str, unread: bool = True) -> "DataTable":
+        """Return the table with these notes instead of its own. unread: whether it keeps the rows that could not be read"""
+        return replace(self, notes=notes, unread=self.unread if unread else ())
+
 
 def header_again(header: Iterable[str]) -> str:
     """Return what is wrong with a row that repeats the names of the columns."""

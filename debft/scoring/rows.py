@@ -1,0 +1,73 @@
+"""The rows that a model is scored on: those of its run, as the run had them, or those of a file, a directory or a data set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from debft.config.recipe import SOURCES, Recipe, with_values
+from debft.console import say
+from debft.data.load import absent_languages, load_table, present
+from debft.data.own_rows import own_rows, rows_to_score
+from debft.data.rows import Examples, check_rows
+from debft.errors import InputError
+from debft.scoring.inputs import read_file
+from debft.tasks import TEXT, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """What a run says about the rows that it was trained on.
+
+    recipe: that of the run
+    split: its split.json, {} for a run of a version that wrote none
+    """
+
+    recipe: Recipe
+    split: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Return where the rows are now. Raises InputError where they are no longer there."""
+        typed, path = self.recipe.data, self.split.get("path")
+        if path is None or Path(path).exists():
+            return path or typed
+        if not Path(typed).exists():
+            raise InputError(
+                f"--data {typed}: the rows of the run were in {path}, which is gone; give --data the place where they are"
+            )
+        return typed
+
+    def holds(self, data: str) -> bool:
+        """Tell whether `data` is where the rows of the run are."""
+        path = self.split.get("path")
+        if path is not None and data not in SOURCES and Path(data).exists():
+            return Path(path).exists() and Path(data).samefile(path)
+        return data == self.recipe.data
+
+
+def find_rows(task: Task, trained: TrainedOn | None, data: str | None, limit: int | None, *, skip: bool) -> dict[str, Examples]:
+    """Read and check the first `limit` rows of each split to score, by its name: those of `data`, or of the run itself.
+
+    A file is a split of its own, under its name. skip: whether bad rows are left out
+    Raises InputError where there are none.
+    """
+    if data == "":
+        raise InputError("--data: expected hub, demo, a file or a directory, got ''")
+    of_run = trained is not None and (data is None or trained.holds(data))
+    source = trained.source if of_run else data or "hub"
+    if task.name == TEXT.name and source != "demo" and (of_run or not Path(source).is_file()):
+        recipe = trained.recipe if of_run else Recipe()
+        recipe = with_values(recipe, {"data": source, "train.max_eval_samples": limit, "train.skip_bad_rows": skip})
+        held_out = trained.split.get("held_out") if of_run else None
+        if held_out is None:
+            return rows_to_score(recipe, task)
+        rows = own_rows(recipe, task, held_out)
+        return {split.name: rows.examples[split.name] for split in rows.task.evals}
+    if source not in SOURCES and Path(source).is_file():
+        path = Path(source)
+        return {path.stem.replace(".", "_"): check_rows(read_file(path, task), task, limit, skip=skip)}
+    evals = present(task, source).evals
+    if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
+        say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")
+    return {split.name: check_rows(load_table(task, split, source), task, limit, skip=skip) for split in evals}
