@@ -104,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         write_rows(argparse.Namespace(data=options.data, rows=options.rows, words=8, dev_rows=10), root)
-        session, _ = open_session(make_plan(recipe_of("fp32", 0, root)), RunDirectory(root / "run"), resume=False)
+        session, _ = open_session(make_plan(recipe_of("fp32", 0, root)), RunDirectory(root / "run"))
         session.model.train()
         indices = np.arange(options.rows)
         split = session.splits[session.plan.task.train.name]

@@ -6,10 +6,12 @@ from pathlib import Path
 from debft.config.schema import schema
 from debft.output.pages.records import Report
 from debft.output.tables.records import TablesDocument
+from debft.runs.analysis import Analysis
 from debft.runs.result import RunResult
 from debft.several.summary import Summary
 
 SCHEMAS = {
+    "analysis.schema.json": Analysis,
     "report.schema.json": Report,
     "result.schema.json": RunResult,
     "summary.schema.json": Summary,
@@ -18,7 +20,7 @@ SCHEMAS = {
 
 
 def main() -> None:
-    """Write each schema beside this file: of report.json, result.json, summary.json, and of `debft tables --json`."""
+    """Write the schema of each of these files beside this one, and that of `debft tables --json`."""
     for name, kind in SCHEMAS.items():
         content = schema(kind, closed=False)  # a newer version may add fields: a key that it does not name is no error
         Path(__file__).with_name(name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,15 +7,18 @@ import os
 import signal
 import sys
 import threading
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from debft import __version__
-from debft.cli import look, tables, use
+from debft.cli import look, search, tables, use
+from debft.cli.completion import with_completion
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
+from debft.cli.words import meant
 from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
 from debft.runtime.launch.group import is_main_process, process_name
@@ -36,11 +39,34 @@ COMMANDS = (
 # Examples of the task commands that no `--model deberta-v3-xsmall` suits.
 EXAMPLES = {"text": "debft text --data DIR", "xnli": "debft xnli --model mdeberta-v3-base --train-language en"}
 
+
+class _Command(TyperCommand):
+    """A command whose switches stand in `--help` without the word `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_bool(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The same, for the options of all commands together."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_bool(super().get_params(ctx))
+
+
+def _without_bool(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
 app = typer.Typer(
-    no_args_is_help=True,
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Fine-tune DeBERTa-v3 and its peers, and set the result beside the published one.",
+    help="Fine-tune DeBERTa-v3, BERT, RoBERTa and other encoders, and compare your score with the published one.",
     epilog="Start with: debft mnli --data demo",
 )
 # Typer brings its own copy of click from 0.26 on.
@@ -54,24 +80,29 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _common(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 def _help_of(task: Task) -> str:
     if task is TEXT:
         return "Fine-tune on your own texts or pairs: labels or a score."
-    return f"Fine-tune and evaluate {task.name.upper()}: {', '.join(task.text_keys)} -> {task.gives}."
+    return f"Fine-tune and evaluate {task.title}: {', '.join(task.text_keys)} -> {task.gives}."
 
 
 for _name, _task in TASKS.items():
     _example = EXAMPLES.get(_name, f"debft {_name} --model {DEFAULT_MODEL}")
-    app.command(_name, help=_help_of(_task), rich_help_panel="Tasks", epilog=f"Example: {_example}")(task_command(_name))
+    app.command(_name, help=_help_of(_task), rich_help_panel="Tasks", epilog=f"Example: {_example}", cls=_Command)(
+        with_completion(task_command(_name))
+    )
 for _panel, _function, _example in COMMANDS:
-    app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_function)
+    app.command(rich_help_panel=_panel, epilog=f"Example: {_example}", cls=_Command)(with_completion(_function))
+app.add_typer(search.app, name="search", rich_help_panel="Use")
 
 
 def main() -> None:
@@ -86,14 +117,23 @@ def main() -> None:
         _print_problems(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
-        where = error.ctx.command_path if getattr(error, "ctx", None) else "debft"
-        say_problem(f"{where}: {error.format_message()}")
+        say_problem(_usage(error))
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
     if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
         _leave_interrupted()
     sys.exit(code)
+
+
+def _usage(error: Any) -> str:
+    """Return the line of a wrong command or option, with the one that is meant."""
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context else "debft"
+    if option := getattr(error, "possibilities", None) is not None and error.option_name:
+        known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
+        return f"{where}: no such option: {option}{meant(option, known)}"
+    return f"{where}: {error.format_message()}"
 
 
 def _print_problems(error: DebftError) -> None:

@@ -123,7 +123,10 @@ OPTIONS = (
         is_path=True,
     ),
     _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
-    _of_command("resume", bool, RUN, "Continue from the newest whole checkpoint in --output.", default=False),
+    _of_command(
+        "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
+    ),
+    _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
     _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command(
@@ -182,6 +185,7 @@ OPTIONS = (
     _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
+    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than that.", only_for="text"),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
     _of_recipe("languages.train_language", SCORE, "Language to train on (default: en).", only_for="xnli"),
     _of_recipe(

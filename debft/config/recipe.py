@@ -85,6 +85,13 @@ class TextConfig:
     one from the front or the back of the longer text, by a coin (the DeBERTa repository)."""
     swap_texts: bool = False
     """Whether the second text of a pair goes first, as the DeBERTa repository feeds QNLI: sentence, question."""
+    long_texts: Literal["cut", "windows"] = "cut"
+    """What is done with a longer input: it is `cut`, or its longer text is read in overlapping `windows`, of whose outputs one is
+    made."""
+    pooling: Literal["mean", "max"] = "mean"
+    """How the outputs for the windows of a text become one: their `mean`, or for each label the highest (`max`)."""
+    window_stride: int | None = bounded(None, least=0)
+    """Tokens that neighbouring windows of a long text share; null: a quarter of max_seq_length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +257,9 @@ MOVED = {
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
 ADDED: tuple[str, ...] = (
     "train.class_weight",
+    "text.long_texts",
+    "text.pooling",
+    "text.window_stride",
     "own.label_separator",
     "own.folds",
     "own.fold",
@@ -260,6 +270,11 @@ ADDED: tuple[str, ...] = (
     "own.subset",
     "own.encoding",
 )
+
+
+def window_stride(text: TextConfig) -> int:
+    """Return the tokens that neighbouring windows of a long text share."""
+    return text.max_seq_length // 4 if text.window_stride is None else text.window_stride
 
 
 def value_at(recipe: Recipe, dotted: str) -> Any:

@@ -1,9 +1,10 @@
 """Texts become token ids once; encoding_cache.py keeps them.
 
-Legend: S sequences of a split, which are its examples or, in windows.py, the windows of its questions; T tokens of all of them.
+Legend: S sequences of a split, which are its examples or their windows (windows.py, text_windows.py); T tokens of all of them; C
+outputs of a model for a sequence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,6 +43,20 @@ class EncodedSplit:
 
     def __len__(self) -> int:
         return len(self.ends_S)
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Return what each sequence counts for in the loss, (S,) float32, with a mean of 1; None where all count alike."""
+        return None
+
+    @property
+    def row_labels(self) -> np.ndarray:
+        """Return the labels of the rows, whose answers are scored; a row may have several sequences."""
+        return self.labels_S
+
+    def pooled(self, outputs_SC: np.ndarray) -> np.ndarray:
+        """Return the outputs of each row, of those of its sequences."""
+        return outputs_SC
 
     def with_labels(self, task_labels: tuple[str, ...], model_labels: tuple[str, ...]) -> "EncodedSplit":
         """Return the same examples with labels that count in the order of the model's outputs instead of the task's."""
@@ -111,6 +126,15 @@ def encode(
         labels_S=examples.labels,
         truncated=int(arrays["truncated"][0]),
     )
+
+
+def whole_lengths(texts: Sequence[tuple[str, ...]], tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """Return the tokens that each example has before it is cut, the special ones included."""
+    if not texts:
+        return []
+    backend = set_up(tokenizer)
+    special = Frame.of(backend, len(texts[0])).num_special
+    return (special + sum(whole_texts(backend, list(column))[1] for column in zip(*texts, strict=True))).tolist()
 
 
 def set_up(tokenizer: "PreTrainedTokenizerFast"):

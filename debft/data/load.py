@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debft.config.recipe import SOURCES, Recipe
+from debft.config.recipe import SOURCES, Recipe, window_stride
 from debft.data.encoding import EncodedSplit, encode, never
 from debft.data.own_rows import own_rows
 from debft.data.rows import Examples, check_rows
 from debft.data.sources import demo, directory
 from debft.data.sources import hub as hub_datasets
 from debft.data.sources.table import DataTable
+from debft.data.text_windows import encode_text_windows
 from debft.data.windows import encode_windows
 from debft.errors import InputError
 from debft.tasks import TEXT, QuestionAnswering, Split, Task, task_of
@@ -99,6 +100,19 @@ def encode_split(
             max_seq_length=recipe.text.max_seq_length,
             doc_stride=recipe.questions.doc_stride,
             max_question_length=recipe.questions.max_question_length,
+            what=what,
+            by_word=by_word,
+            cached=cached,
+            show=show,
+        )
+    if recipe.text.long_texts == "windows":
+        return encode_text_windows(
+            examples,
+            tokenizer,
+            max_seq_length=recipe.text.max_seq_length,
+            window_stride=window_stride(recipe.text),
+            pooling=recipe.text.pooling,
+            swap_texts=recipe.text.swap_texts,
             what=what,
             by_word=by_word,
             cached=cached,

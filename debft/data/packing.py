@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # What a batch holds by name. Padded: `input_ids`, `attention_mask` and `token_type_ids`, int64 (B, L), as far as the model reads
 # them. Packed: `input_ids` and `token_type_ids`, int64 (T,), the sequences end to end without padding, and their `lengths`, a numpy
-# array (B,). Both: `labels`, (B,), (B, C) for sets of labels, or (B, 2) for the positions of a span's start and end; in
-# training also `noise_seed` (B,) and `seeds`, a NoiseSeeds.
+# array (B,). Both: `labels`, (B,), (B, C) for sets of labels, or (B, 2) for the positions of a span's start and end; where they
+# count for more or less than one, `weights`, float32 (B,); in training also `noise_seed` (B,) and `seeds`, a NoiseSeeds.
 Batch = dict[str, Any]
 
 
@@ -63,6 +63,8 @@ class Collator:
         rows = [split.example(int(i)) for i in indices]
         arrays, others = self._packed(rows) if self.packed else self._padded(rows)
         arrays["labels"] = split.labels_S[indices]
+        if split.weights is not None:
+            arrays["weights"] = split.weights[indices]
         if self.left and isinstance(split, EncodedWindows):
             longest = max(len(ids) for ids, _ in rows)
             arrays["labels"] = arrays["labels"] + np.array([[longest - len(ids)] for ids, _ in rows])

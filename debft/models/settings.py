@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from debft.config.reading import from_dict
-from debft.config.recipe import Recipe, value_at
+from debft.config.recipe import ADDED, Recipe, value_at
 from debft.data.sources.own import settings_of
 from debft.errors import InputError, one_of, shown
 from debft.models.files import ModelFiles
@@ -26,7 +26,15 @@ USE_ANSWERS = (
     "questions.max_answer_length",
     "questions.n_best_size",
 )
-USE_TEXTS = ("text.max_seq_length", "text.swap_texts", "text.truncation", "train.seed")  # seed: it draws what `random_ends` cuts
+USE_TEXTS = (
+    "text.max_seq_length",
+    "text.swap_texts",
+    "text.truncation",
+    "train.seed",  # it draws what `random_ends` cuts
+    "text.long_texts",
+    "text.pooling",
+    "text.window_stride",
+)
 USE_OWN = ("own.text_columns", "own.label_column", "own.problem", "own.label_separator")
 USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
 CHOSEN = ("no_answer_threshold", "label_thresholds")  # what was chosen on dev data
@@ -42,10 +50,15 @@ def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
 
     recipe: holds the precision that was in use, never `auto`
     """
-    keys = USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS
+    keys = [key for key in (USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS) if _says_something(recipe, key)]
     settings = {"task": task.name} | flat_values(recipe, keys)
     settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
     return settings | (settings_of(task) if task.name == "text" else {})
+
+
+def _says_something(recipe: Recipe, key: str) -> bool:
+    """Tell whether a key has to be in config.json: one that a version added is left out where it is what every model did before."""
+    return key not in ADDED or value_at(recipe, key) != value_at(Recipe(), key)
 
 
 def read_settings(files: ModelFiles) -> dict[str, Any]:

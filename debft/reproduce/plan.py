@@ -14,7 +14,8 @@ from debft.reproduce.options import RunOptions
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runtime.devices import check_precision
 from debft.tasks import Task
-from debft.training.plan import Plan, check_writable, make_plan
+from debft.training.place import check_writable
+from debft.training.plan import Plan, make_plan
 
 SEEDS = 5  # of each recipe, where neither the table nor the user says another number
 

@@ -96,7 +96,7 @@ def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
         return checkpoint
     if damaged:
         raise InputError(
-            f"{directory}: expected a whole checkpoint, found only damaged ones: {', '.join(damaged)}; choose another --output, "
+            f"{directory}: expected a whole checkpoint, found only damaged ones: {', '.join(damaged)}; give another --output, "
             "or remove this folder to begin again"
         )
     return None

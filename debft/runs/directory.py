@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from debft.config.reading import from_dict
 from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
+from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
@@ -25,6 +27,8 @@ from debft.runtime.launch.group import is_main_process
 LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
+# What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
+FILES = ("result.json", "report.html", "analysis.json", "checkpoints", "predictions", "model", *LOGS, "split.json", "recipe.yaml")
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,18 @@ class RunDirectory:
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
         return self.path.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in self.path.iterdir())
+
+    def foreign_files(self) -> list[Path]:
+        """Return what no run has left here."""
+        return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
+
+    def remove(self) -> None:
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        with disk_errors(self.path):
+            for name in FILES:
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -212,6 +228,34 @@ class RunDirectory:
         for name, content in files.items():
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
             write_atomically(self.path / "predictions" / name, text.encode("utf-8", "surrogatepass"))
+
+    def write_analysis(self, analysis: Analysis) -> None:
+        """Write analysis.json."""
+        write_atomically(self.path / "analysis.json", (analysis.to_json() + "\n").encode("utf-8", "surrogatepass"))
+
+    def analysis(self) -> Analysis | None:
+        """Return the analysis of a complete run; None where an older debft wrote none. Raises InputError where it is damaged."""
+        path = self.path / "analysis.json"
+        if not path.is_file():
+            return None
+        try:
+            with disk_errors(path, "read"):
+                return analysis_from_json(path.read_bytes().decode("utf-8", "surrogatepass"), str(path))
+        except ValueError as error:
+            raise InputError(f"{path}: expected the analysis of a run, got something else ({error}); remove the file") from None
+
+    def predictions(self, split: str) -> list[dict[str, Any]]:
+        """Return the rows of `predictions/<split>.jsonl`. Raises InputError where they cannot be read."""
+        path = self.path / "predictions" / f"{split}.jsonl"
+        if not path.is_file():
+            raise InputError(f"{path}: expected the predictions of a run, found none; run it again into another --output")
+        try:
+            with disk_errors(path, "read"):
+                rows = [json.loads(line) for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]]
+            _require(all(isinstance(row, dict) and {"id", "label", "prediction"} <= row.keys() for row in rows))
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
+        return rows
 
     def append(self, file: str, row: dict[str, Any]) -> None:
         """Add a row to one of the LOGS."""

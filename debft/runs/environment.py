@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+import shlex
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,13 @@ def code_digest() -> str:
 def moving_versions() -> dict[str, str]:
     """Return the versions of the installed packages that can move a number of a run, by name."""
     return {name: version(name) for name in MOVING}
+
+
+def command_line() -> str | None:
+    """Return the command as it was typed, None where Python code other than the command line asked. No option takes a secret."""
+    started = Path(sys.argv[0])
+    by_command = started.stem == "debft" or started.parts[-2:] == ("debft", "__main__.py")
+    return shlex.join(["debft", *sys.argv[1:]]) if by_command else None
 
 
 def environment(device: str, gpu: str | None, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:

@@ -163,6 +163,14 @@ class RunResult:
     """Each file of model/ by its path there; null: the run is of a debft that did not record them."""
     intervals: dict[str, list[float]] = field(default_factory=dict)
     """95 % interval of a score, [low, high] in percent: what other rows of the same kind would move, not what other seeds would."""
+    label_counts: dict[str, int] = field(default_factory=dict)
+    """Training rows of each label; {} where there are no labels."""
+    started: str | None = None
+    """When the command that completed the run began, in UTC as ISO 8601 writes it; null: an older debft did not record it."""
+    finished: str | None = None
+    """When the result was written; null as above."""
+    command: str | None = None
+    """That command as it was typed; null where the run was not started by the command line."""
     paths: PathsOfRun | None = None
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
 
@@ -190,7 +198,7 @@ def from_json(text: str, where: str) -> RunResult:
         raise InputError(f"{where}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
     for older in range(version, FORMAT_VERSION):
         content = UPGRADES[older](content)
-    result = _read(content | {"format_version": FORMAT_VERSION}, RunResult, "")
+    result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
     return result
@@ -221,18 +229,18 @@ def _upgrade_3_to_4(content: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1_to_2, 2: _upgrade_2_to_3, 3: _upgrade_3_to_4}
 
 
-def _read(value: Any, kind: Any, place: str) -> Any:
+def read_as(value: Any, kind: Any, place: str) -> Any:
     """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
     if is_dataclass(kind):
         return _read_record(value, kind, place)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType and type(None) in arguments:
         (kind,) = (part for part in arguments if part is not type(None))
-        return None if value is None else _read(value, kind, place)
+        return None if value is None else read_as(value, kind, place)
     if origin is dict and isinstance(value, dict):
-        return {name: _read(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
+        return {name: read_as(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
     if origin is list and isinstance(value, list):
-        return [_read(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
+        return [read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
     if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
         expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
         raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
@@ -248,7 +256,7 @@ def _read_record(value: Any, kind: type, place: str) -> Any:
     if missing:
         raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
     return kind(
-        **{f.name: _read(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
+        **{f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
     )
 
 

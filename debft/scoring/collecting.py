@@ -1,6 +1,7 @@
 """While the model goes over a split, a collector keeps of its outputs what the scores need.
 
-Legend: B sequences of a batch, S sequences of the split, C outputs for a whole sequence, L the padded length of a batch.
+Legend: B sequences of a batch, S sequences of the split, N its rows, C outputs for a whole sequence, L the padded length of
+a batch.
 """
 
 from collections import deque
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
 from debft.scoring import spans
 from debft.scoring.spans import BestSpans, Windows
@@ -33,8 +35,8 @@ class Collector(Protocol):
 class LogitsCollector:
     """This collector keeps the (C,) outputs of every sequence."""
 
-    def __init__(self, num_sequences: int) -> None:
-        self.num_sequences = num_sequences
+    def __init__(self, split: EncodedSplit) -> None:
+        self.split = split
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, sequences_B: np.ndarray, outputs_B: np.ndarray) -> None:
@@ -45,12 +47,12 @@ class LogitsCollector:
         return [np.concatenate(column) for column in zip(*self.parts, strict=True)]
 
     def merged(self, parts: list[list[np.ndarray]]) -> np.ndarray:
-        """Return (S, C)."""
+        """Return the outputs of each row of the split, (N, C)."""
         sequences_S, outputs_SC = (np.concatenate(column) for column in zip(*filter(None, parts), strict=True))
-        assert np.array_equal(np.sort(sequences_S), np.arange(self.num_sequences)), "a sequence was left out"
+        assert np.array_equal(np.sort(sequences_S), np.arange(len(self.split))), "a sequence was left out"
         logits_SC = np.empty_like(outputs_SC)
         logits_SC[sequences_S] = outputs_SC
-        return logits_SC
+        return self.split.pooled(logits_SC)
 
 
 class SpanCollector:

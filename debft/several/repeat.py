@@ -25,7 +25,7 @@ from debft.runtime.launch.group import in_a_group
 from debft.runtime.signals import INTERRUPTED
 from debft.several.summary import SUMMARY, RunOfSeveral, Summary, spread_of, spread_tables
 from debft.tasks import Task
-from debft.training.plan import check_same_run, check_writable
+from debft.training.place import check_same_run, check_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def check_place(option: str, directory: Path, over: str, recipe: Recipe, runs: M
     for path, own_recipe in runs.items():
         run = RunDirectory(path)
         if run.occupied() and not run.exists():
-            problems.append(f"--output {path}: expected an empty directory or a run, got other files; choose another --output")
+            problems.append(f"--output {path}: expected an empty directory or a run, got other files; give another --output")
         elif run.exists():
             problems += _differences(path, run.recipe, own_recipe)
     common, others = common_recipe(directory, over), sorted(directory.glob(f"{over}-*/recipe.yaml"))

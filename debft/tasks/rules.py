@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from debft.config.reading import Problem
-from debft.config.recipe import Recipe, value_at
+from debft.config.recipe import Recipe, value_at, window_stride
 from debft.errors import InputError
 from debft.tasks import TEXT, QuestionAnswering, Task, task_of
 
+WINDOWS = ("text.long_texts", "text.pooling", "text.window_stride")
 SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
 
 
@@ -35,7 +36,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
         ("XNLI", task.name == "xnli", _keys_of("languages")),
         ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
-        ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts")),
+        ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts", *WINDOWS)),
         ("labels", not answers_questions and not task.is_regression, ("train.class_weight",)),
     ):
         for key in keys:
@@ -55,6 +56,10 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
         elif recipe.own.problem not in ("auto", "multilabel"):
             message = f"is for own.problem multilabel, got {recipe.own.problem}; leave one of the two out"
             yield Problem(path="own.label_separator", message=message)
+    if recipe.text.long_texts == "cut":
+        for key in WINDOWS:
+            if value_at(recipe, key) != value_at(Recipe(), key):
+                yield Problem(path=key, message="does nothing where long texts are cut; give --long-texts windows as well")
     if (held_out := (recipe.own.validation or 0.0) + (recipe.own.test or 0.0)) >= 1:
         yield Problem(
             path="own.validation", message=f"expected a sum with own.test below 1, got {held_out:g}: nothing is left to train on"
@@ -71,8 +76,14 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
 def _too_short(task: Task, recipe: Recipe) -> str | None:
     """Say what `max_seq_length` must be for windows to move on; None where it is."""
     longest, questions = recipe.text.max_seq_length, recipe.questions
+    if not isinstance(task, QuestionAnswering):
+        shared = window_stride(recipe.text)
+        least = 2 * shared + SPECIAL_TOKENS + 1  # a text that every window repeats may take half of the room
+        if recipe.text.long_texts == "cut" or longest >= least:
+            return None
+        return f"expected at least {least} for windows that share {shared} tokens (window_stride), got {longest}"
     least = questions.max_question_length + questions.doc_stride + SPECIAL_TOKENS + 1
-    if not isinstance(task, QuestionAnswering) or longest >= least:
+    if longest >= least:
         return None
     return (
         f"expected at least {least} for windows that share {questions.doc_stride} tokens (doc_stride) beside a question of "

@@ -13,6 +13,7 @@ from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
+from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
 
@@ -88,7 +89,7 @@ def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary)
         changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
         if changed:
             what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
-            raise InputError(f"--output {run.path}: was trained on {what}; choose another --output")
+            raise InputError(f"--output {run.path}: was trained on {what}; give another --output")
         _check_vocabulary(saved, run, vocabulary)
     return saved
 
@@ -100,7 +101,7 @@ def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVo
         needed = now["rows"] if now else vocabulary.of
         raise InputError(
             f"--output {run.path}: expected optimizer state of the {needed:,} embedding rows that the training rows need, "
-            f"the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; choose another --output, or "
+            f"the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; give another --output, or "
             "go on with the version of debft and the tokenizer that the run began with"
         )
 
@@ -130,12 +131,17 @@ def restore(
     return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
 
 
-def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, resume: bool) -> None:
-    """Make the run directory, or drop from its logs what the checkpoint does not have."""
+def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
+    """Make the run directory, after the removal of the run that is to be overwritten, or drop from its logs what comes later."""
+    if start == "overwrite" and run.exists():
+        run.remove()
+        say(f"removed the run that was in {run.path}")
+    if start == "resume" and not run.exists():
+        say(f"{run.path}: holds no run to resume; starting afresh")
     if not run.exists():
         run.create(plan.recipe)
         run.write_split(plan.rows_record)
-    elif resume:
+    elif start == "resume":
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)
@@ -148,5 +154,5 @@ def _check_log(run: RunDirectory, state: TrainState) -> None:
     if logged != state.num_tokens:
         raise InputError(
             f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
-            f"got {logged:,}: lines are lost; choose another --output"
+            f"got {logged:,}: lines are lost; give another --output"
         )

@@ -9,7 +9,7 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe
+from debft.config.recipe import Recipe, window_stride
 from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import say_notes, say_skipped
@@ -136,6 +136,10 @@ def remarks(plan: Plan) -> list[str]:
             evaluated = dict.fromkeys(split.config for split in task.evals)
             lines.append(f"no rows of {', '.join(plan.absent_languages)}: evaluated on {', '.join(evaluated)}")
     if isinstance(task, TextClassification):
+        if plan.windows:
+            text, rows = plan.recipe.text, [f"{number} {count:,}" for number, count in plan.windows.items()]
+            how = f"{text.max_seq_length} tokens each, {window_stride(text)} of them shared; outputs pooled by {text.pooling}"
+            lines.append(f"windows per row   {_some(rows, '   ')}   ({how})")
         lines += _label_remarks(plan)
         lines += _uniform_remarks(plan)
     return lines

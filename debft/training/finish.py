@@ -1,18 +1,22 @@
 """A trained run leaves the model, the predictions, and last the result."""
 
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 
 from debft.config.recipe import source_kind
+from debft.data.encoding import whole_lengths
 from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
+from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
-from debft.runs.environment import environment
+from debft.runs.environment import command_line, environment
 from debft.runs.result import RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
+from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
@@ -21,7 +25,7 @@ from debft.training.session import Session, TrainState
 
 
 def write_result(session: Session, state: TrainState, assessed: dict[str, Assessment], stop: StopRequest) -> RunResult:
-    """Write model, predictions and, last, result.json, each whole before the next: a run without it is not complete."""
+    """Write model, predictions, analysis and, last, result.json, each whole before the next: a run without it is not complete."""
     stop.watch.alive(SECONDS_TO_SAVE)
     result = _result(session, state, assessed)
     return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)))
@@ -58,6 +62,9 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             held_out=plan.own and plan.own.held_out,
         ),
         recipe=asdict(recipe),
+        label_counts=plan.label_counts,
+        started=session.started.isoformat(timespec="seconds"),
+        command=command_line(),
         environment=environment(
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
@@ -72,9 +79,23 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
+    session.run.write_analysis(_analysis(session, assessed))
     session.run.sync_logs()
+    result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     session.run.write_result(result)
     return result
+
+
+def _analysis(session: Session, assessed: dict[str, Assessment]) -> Analysis:
+    """Return what the predictions of each split get wrong."""
+    plan, longest = session.plan, session.plan.recipe.text.max_seq_length
+
+    def tokens_of(texts: list[tuple[str, ...]]) -> list[tuple[int, bool]]:
+        return [(length, length > longest) for length in whole_lengths(texts, session.loaded.tokenizer)]
+
+    return Analysis(
+        splits={name: analysis_of(plan.task, one.rows, plan.examples[name], tokens_of) for name, one in assessed.items()}
+    )
 
 
 def save_model(session: Session, chosen: dict[str, float]) -> dict[str, WrittenFile]:

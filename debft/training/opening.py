@@ -25,14 +25,15 @@ from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
+from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.session import Session, TrainState
 from debft.training.sift import SiftLoss, perturbed_module
 
 
-def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Session, TrainState]:
-    """Build everything, restore the newest checkpoint where `resume` asks and there is one, and claim the run directory.
+def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new") -> tuple[Session, TrainState]:
+    """Build everything, restore the newest checkpoint where the run is to go on and there is one, and claim the run directory.
 
     With several processes: what one of them lacks, or has in another form, ends all of them with one line.
     """
@@ -40,9 +41,9 @@ def open_session(plan: Plan, run: RunDirectory, *, resume: bool) -> tuple[Sessio
     check_same_on_all_ranks(lambda: _facts(plan, precision, splits, loaded))
     vocabulary = _cut_vocabulary(plan, loaded, splits)
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
-    saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if resume else None)
+    saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
-    run_on_main(lambda: claim_run(plan, run, state, saved, resume))
+    run_on_main(lambda: claim_run(plan, run, state, saved, start))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)

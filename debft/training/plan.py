@@ -1,8 +1,5 @@
 """The plan of a run holds everything that can be known, and be wrong, before weights are loaded."""
 
-import errno
-import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from debft.config.differences import differing_keys
-from debft.config.recipe import SOURCES, Recipe, value_at
+from debft.config.recipe import SOURCES, Recipe
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.rows import Examples
-from debft.data.windows import unlearnable
+from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
@@ -24,12 +20,11 @@ from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
-from debft.runs.result import RunResult
-from debft.runs.storage import DiskError
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.class_weights import class_weights
+from debft.training.place import same_place
 from debft.training.schedule import check_schedule
 
 
@@ -41,10 +36,11 @@ class Plan:
     task: the task, with the columns, labels and eval splits that the data has.
     files: the files that training starts from.
     examples: the rows, by the name of their split.
-    num_sequences: sequences that are trained on in an epoch; a question may take several.
+    num_sequences: sequences that are trained on in an epoch; a question, or a long text, may take several.
     total_steps: optimizer steps of the whole run.
     own: how the user's own rows came to their splits, without the rows; None for other tasks.
     class_weights: what a training row counts for in the loss, by label; {} where all count alike.
+    windows: how many training rows take 1, 2, ... windows; {} where each row is one sequence.
     """
 
     recipe: Recipe
@@ -55,6 +51,7 @@ class Plan:
     total_steps: int
     own: OwnRows | None = None
     class_weights: dict[str, Any] = field(default_factory=dict)
+    windows: dict[int, int] = field(default_factory=dict)
 
     @property
     def train(self) -> Examples:
@@ -160,7 +157,8 @@ def make_plan(recipe: Recipe) -> Plan:
         raise InputError(
             f"text.max_seq_length: expected at most the {longest} positions of {files.name}, got {recipe.text.max_seq_length}"
         )
-    num_sequences = _num_sequences(task, examples[task.train.name], files, recipe)
+    windows = _windows(task, examples[task.train.name], files, recipe)
+    num_sequences = sum(number * rows for number, rows in windows.items()) or len(examples[task.train.name])
     total_steps = check_schedule(config, num_sequences)
     return Plan(
         recipe=recipe,
@@ -171,6 +169,7 @@ def make_plan(recipe: Recipe) -> Plan:
         total_steps=total_steps,
         own=own and replace(own, examples={}),
         class_weights=weights,
+        windows=windows,
     )
 
 
@@ -185,18 +184,29 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     if not run.exists() or (result := run.result()) is None:
         raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
     run.check_model(result)
-    if not _same_place(trained := run.recipe().model, model):
+    if not same_place(trained := run.recipe().model, model):
         raise InputError(f"{where}: expected a run of {model}, got one of {trained}; give --model {trained}")
     return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
-def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> int:
-    """Return the sequences of an epoch: an example is one, a question takes as many as its context has windows."""
-    if not isinstance(task, QuestionAnswering):
-        return len(examples)
+def _windows(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> dict[int, int]:
+    """Return how many rows take 1, 2, ... windows; {} where each row is one sequence.
+
+    Raises InputError for an answer that lies whole in no window.
+    """
+    if not isinstance(task, QuestionAnswering) and recipe.text.long_texts == "cut":
+        return {}
     tokenizer, show = build_tokenizer(files, task), is_main_process()
     by_word = partial(reads_word_by_word, tokenizer.backend_tokenizer)
-    windows = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
+    split = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
+    if isinstance(split, EncodedWindows):
+        _check_answers_lie_in_windows(split, examples, recipe)
+    rows = np.bincount(np.bincount(split.question_W if isinstance(split, EncodedWindows) else split.row_S))
+    return {number: int(count) for number, count in enumerate(rows) if number and count}
+
+
+def _check_answers_lie_in_windows(windows: EncodedWindows, examples: Examples, recipe: Recipe) -> None:
+    """Raise InputError for an answer that lies whole in no window: it would be learned as none."""
     if lost := unlearnable(windows, examples.labels):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
@@ -207,54 +217,3 @@ def _num_sequences(task: Task, examples: Examples, files: ModelFiles, recipe: Re
             f"it would be learned as no answer: give --set questions.doc_stride={max(t for _, t in lost)} or a larger "
             "--max-seq-length"
         )
-    return len(windows)
-
-
-def check_output(run: RunDirectory, recipe: Recipe, resume: bool) -> RunResult | None:
-    """Return the result of a complete run, None where there is something left to do.
-
-    Raises InputError where the directory holds something else or cannot be written.
-    """
-    where = f"--output {run.path}"
-    check_writable(run.path)
-    if not run.occupied():
-        return None
-    if not run.exists():
-        raise InputError(f"{where}: expected an empty directory or a run, got other files; choose another --output")
-    if not resume:
-        raise InputError(f"{where}: holds a run already; --resume continues it, or choose another --output")
-    check_same_run(where, run.recipe(), recipe)
-    result = run.result()
-    if result is not None:
-        run.check_model(result)
-    return result
-
-
-def check_writable(output: Path) -> None:
-    """Raise InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
-    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
-    try:
-        tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise DiskError(f"{existing}: cannot be written: {error.strerror}") from None
-        raise InputError(
-            f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"
-        ) from None
-
-
-def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
-    """Raise InputError that names the first key that moves the score and differs."""
-    for key in differing_keys(recorded, asked, "resume"):
-        old, new = value_at(recorded, key), value_at(asked, key)
-        if key not in ("model", "init_from", "data") or not _same_place(old, new):
-            raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; choose another --output")
-
-
-def _same_place(one: str | None, other: str | None) -> bool:
-    """Return whether two names are equal, or two spellings of one directory or file; an alias is none."""
-    if one == other:
-        return True
-    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.exists(one) and os.path.exists(other)):
-        return False
-    return Path(one).samefile(other)

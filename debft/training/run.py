@@ -16,39 +16,42 @@ from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
 from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
-from debft.training.plan import Plan, check_output, make_plan
+from debft.training.place import Start, check_output, start_of
+from debft.training.plan import Plan, make_plan
 
 
-def finetune(recipe: Recipe, output: Path, *, resume: bool = False) -> RunResult:
+def finetune(recipe: Recipe, output: Path, *, resume: bool = False, overwrite: bool = False) -> RunResult:
     """Run `recipe` into the run directory `output` and return its result.
 
-    With `resume` the newest whole checkpoint is continued, and a complete run is returned as it is.
+    resume: the newest whole checkpoint is continued, and a complete run is returned as it is
+    overwrite: a run that is in `output` is removed once everything is checked, right before the first step
     Raises InputError before anything is written, NotFiniteError, Interrupted after a checkpoint was saved, or MachineError where
     the disk refuses or the memory is not enough; the last checkpoint is whole then.
     """
+    start = start_of(resume=resume, overwrite=overwrite)
     if not in_a_group():
-        return _finetune(recipe, RunDirectory(output), resume, Watch())
+        return _finetune(recipe, RunDirectory(output), start, Watch())
     stays = f"what was saved stays: the same command with --output {output} --resume goes on"
     with ended_without_life(process_name()) as watch, report_lost_rank(stays):
-        return _finetune(recipe, RunDirectory(output), resume, watch)
+        return _finetune(recipe, RunDirectory(output), start, watch)
 
 
-def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
+def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> RunResult:
     """Do the same, with `watch` for the signs of life of this process."""
     with ExitStack() as held:
         kernels = deterministic_kernels(recipe.runtime.deterministic)  # before anything uses the GPU
         raise_together(lambda: held.enter_context(kernels))
         held.callback(gc.unfreeze)
         with circles_kept():
-            done, plan = raise_together(lambda: _check(recipe, run, resume))
+            done, plan = raise_together(lambda: _check(recipe, run, start))
         if (done := broadcast_from_main(done)) is not None:
             if is_main_process():
                 say(f"{run.path}: already complete")
             return done
         raise_together(lambda: held.enter_context(run.lock()))
-        raise_together(lambda: _check_again(recipe, run, resume))
+        raise_together(lambda: _check_again(recipe, run, start))
         try:
-            return _run(plan, run, resume, watch)
+            return _run(plan, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
             raise MachineError(f"{error.refusal}; {advice}") from error
@@ -59,9 +62,9 @@ def _finetune(recipe: Recipe, run: RunDirectory, resume: bool, watch: Watch) -> 
             raise MachineError(f"the memory is not enough: {first_line(error)}; {advice}") from error
 
 
-def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult | None, Plan | None]:
+def _check(recipe: Recipe, run: RunDirectory, start: Start) -> tuple[RunResult | None, Plan | None]:
     """Return (the result of a complete run, None) or (None, the plan), which is shown. The run directory is process 0's."""
-    done = check_output(run, recipe, resume) if is_main_process() else None
+    done = check_output(run, recipe, start) if is_main_process() else None
     if done is not None:
         return done, None
     with activity("reading the rows", show=is_main_process()):
@@ -71,13 +74,13 @@ def _check(recipe: Recipe, run: RunDirectory, resume: bool) -> tuple[RunResult |
     return None, plan
 
 
-def _check_again(recipe: Recipe, run: RunDirectory, resume: bool) -> None:
+def _check_again(recipe: Recipe, run: RunDirectory, start: Start) -> None:
     """Raise InputError where the run directory has changed while the rows were read."""
-    if is_main_process() and check_output(run, recipe, resume) is not None:
+    if is_main_process() and check_output(run, recipe, start) is not None:
         raise InputError(f"--output {run.path}: another process has just completed this run; the same command shows it")
 
 
-def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult:
+def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult:
     """Do what the plan says. It has been shown: only now torch is imported, which takes seconds."""
     show = is_main_process()
     with circles_kept():
@@ -88,7 +91,7 @@ def _run(plan: Plan, run: RunDirectory, resume: bool, watch: Watch) -> RunResult
             from debft.training.train import train
 
         with activity("preparing the run", show=show):
-            session, state = open_session(plan, run, resume=resume)
+            session, state = open_session(plan, run, start=start)
     with stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)

@@ -1,6 +1,7 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import torch
 from accelerate import Accelerator
@@ -55,6 +56,7 @@ class Session:
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
+    started: when the session was opened.
     """
 
     plan: Plan
@@ -69,6 +71,7 @@ class Session:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def is_main(self) -> bool:

@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+import terminal
 import typer
 from conftest import run, write_mnli
 
@@ -84,8 +85,8 @@ BAD = {
     "no step": (["--data", "good", "--max-steps", "0"], "--max-steps: expected a whole number of at least 1, got 0"),
     "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
     "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected SECTION.KEY=VALUE"),
-    "unknown option": (["--learning-rte", "1"], "No such option: --learning-rte"),
-    "removed flag of the cards": (["--evaluation_strategy", "steps"], "No such option: --evaluation_strategy"),
+    "unknown option": (["--learning-rte", "1"], "no such option: --learning-rte"),
+    "removed flag of the cards": (["--evaluation_strategy", "steps"], "no such option: --evaluation_strategy"),
     "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
     "infinite epochs": (["--data", "good", "--num-train-epochs", "inf"], "--num-train-epochs: expected a number, got inf"),
     "empty model": (["--data", "good", "--model", ""], "--model: expected a name or path, got ''"),
@@ -275,6 +276,92 @@ def test_completion_completes_commands_and_options():
     assert "complete -o default -F _debft_completion debft" in completed(_DEBFT_COMPLETE="source_bash")
     for words, at, expected in (("debft sub", "1", ["submit"]), ("debft mnli --max-se", "2", ["--max-seq-length"])):
         assert completed(_DEBFT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=at).split() == expected
+
+
+VALUES = {
+    "mnli --model deberta-v3-s": ["deberta-v3-small"],
+    "mnli --recipe electra": ["electra-base"],
+    "xnli --language fr,d": ["fr,de"],
+    "mnli --precision b": ["bf16"],
+    "mnli --attention t": ["torch", "triton"],
+    "mnli --set train.sch": ["train.schedule="],
+    "mnli --set train.schedule=linear_": ["train.schedule=linear_unshifted"],
+    "text --data de": ["demo"],
+    "text --data own": ["own/"],
+    "text --data own/r": ["own/rows.csv"],
+    "check my": ["my.yaml"],
+    "recipes rte/deberta-b": ["rte/deberta-base"],
+    "recipes --task col": ["cola"],
+    "evaluate own --task squad": ["squad2", "squad"],
+    "tables --table mini": ["minilm-small"],
+    "reproduce glu": ["glue"],
+    "reproduce demo --row MN": ["MNLI", "MNLI+SiFT"],
+    "reproduce mdeberta-v3 --task x": ["xnli"],
+}
+# All of them in one process; what it imported is said last.
+COMPLETE_ALL = """
+import contextlib, io, json, os, sys
+from debft.cli.main import main
+os.environ["_DEBFT_COMPLETE"] = "complete_bash"
+for words in json.loads(sys.argv[1]):
+    os.environ |= {"COMP_WORDS": f"debft {words}", "COMP_CWORD": str(len(words.split()))}
+    sys.argv = ["debft"]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main()
+    print(json.dumps(out.getvalue().split()))
+print(json.dumps([name for name in ("torch", "transformers", "datasets", "numpy") if name in sys.modules]))
+"""
+
+
+def test_completion_completes_values_and_imports_nothing_heavy(tmp_path):
+    (tmp_path / "own").mkdir()
+    for name in ("own/rows.csv", "own/notes.txt", "my.yaml"):
+        (tmp_path / name).touch()
+    done = subprocess.run([sys.executable, "-c", COMPLETE_ALL, json.dumps([*VALUES])], capture_output=True, text=True, cwd=tmp_path)
+    *completions, heavy = map(json.loads, done.stdout.splitlines())
+    assert dict(zip(VALUES, completions, strict=True)) == VALUES, done.stderr
+    assert heavy == []
+
+
+def test_debft_alone_and_every_h_print_help_and_end_with_0():
+    alone, short, long = (run(*words) for words in ([], ["mnli", "-h"], ["mnli", "--help"]))
+    assert alone.returncode == short.returncode == 0 and alone.stderr == ""
+    assert "Start with: debft mnli --data demo" in alone.stdout and short.stdout == long.stdout
+    assert "<bool>" not in alone.stdout + long.stdout
+    assert all(f"evaluate {title}:" in alone.stdout for title in ("CoLA", "SST-2", "SQuAD 2.0"))
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_help_and_doctor_fit_the_terminal(columns):
+    commands = [["--help"], ["text", "--help"], ["reproduce", "--help"], ["tables", "--help"], ["doctor"]]
+    for command, lines in zip(commands, terminal.screens([(columns, words) for words in commands]), strict=True):
+        assert len(lines) > 5 and all(len(line) <= columns for line in lines), command
+
+
+MEANT = {
+    ("mnli", "--lr"): "--learning-rate",
+    ("mnli", "--learning_rate"): "--learning-rate",
+    ("mnli", "--max-seq-len"): "--max-seq-length",
+    ("mnli", "--per_device_train_batch_size"): "--train-batch-size",
+    ("text", "--label-colum"): "--label-column",
+    ("mnli", "--fp16"): "--precision fp16",
+}
+
+
+@pytest.mark.parametrize("typed", MEANT)
+def test_unknown_option_is_answered_by_the_one_that_is_meant(typed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["debft", *typed])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(f"no such option: {typed[1]}; did you mean {MEANT[typed]}?\n")
+
+
+def test_unknown_option_that_is_near_to_none_leads_to_the_help(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["debft", "mnli", "--zork"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err.endswith("no such option: --zork; --help lists the options\n")
 
 
 def test_plain_lines_instead_of_a_bar_when_stderr_is_no_terminal(places, tmp_path):

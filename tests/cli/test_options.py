@@ -57,7 +57,7 @@ def test_task_has_its_own_options_and_no_others(task):
 
 def test_option_of_another_task_is_unknown(monkeypatch, capsys):
     code, _, err = command(monkeypatch, capsys, "mnli", "--language", "fr")
-    assert code == 2 and "No such option: --language" in err
+    assert code == 2 and "no such option: --language" in err
 
 
 def test_types_are_those_of_the_recipe():

@@ -180,7 +180,7 @@ def test_no_whole_checkpoint_left_is_refused_and_each_is_named(tmp_path):
         load_newest(tmp_path)
     (line,) = raised.value.problems
     assert "step-000010 (state.json is missing), step-000005 (model.safetensors is not what was written)" in line
-    assert "choose another --output" in line
+    assert "give another --output" in line
 
 
 def refuse_reading(monkeypatch, times):

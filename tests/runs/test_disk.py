@@ -25,7 +25,8 @@ from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
 from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.scoring.loading import recipe_of
-from debft.training.plan import check_output, make_plan
+from debft.training.place import check_output
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 
@@ -256,7 +257,7 @@ def flip(path):
 
 def test_model_that_was_cut_is_refused_wherever_the_run_is_read(copy, recipe):
     (copy.model / "model.safetensors").write_bytes(b"")
-    for use in (copy.result, lambda: check_output(copy, recipe, resume=True), lambda: recipe_of(copy)):
+    for use in (copy.result, lambda: check_output(copy, recipe, "resume"), lambda: recipe_of(copy)):
         with pytest.raises(InputError, match=r"model/model\.safetensors: expected what the run wrote, [\d,]+ bytes, got 0;"):
             use()
 
@@ -267,7 +268,7 @@ def test_model_with_other_weights_of_the_same_size_is_refused_before_it_is_used(
     other = load_recipe(
         recipe_path("demo"), {"task": "rte", "data": "demo", "init_from": str(copy.path), "train.from_scratch": False}
     )
-    for use in (lambda: check_output(copy, recipe, resume=True), lambda: recipe_of(copy), lambda: make_plan(other)):
+    for use in (lambda: check_output(copy, recipe, "resume"), lambda: recipe_of(copy), lambda: make_plan(other)):
         with pytest.raises(InputError, match=r"model/model\.safetensors: expected what the run wrote, sha256 "):
             use()
 

@@ -12,6 +12,7 @@ from debft.config.schema import descriptions, schema
 from debft.errors import InputError
 from debft.runs import result
 from debft.runs.directory import RunDirectory
+from debft.runs.environment import command_line
 from debft.runs.result import (
     FORMAT_VERSION,
     UPGRADES,
@@ -193,3 +194,17 @@ def test_schema_takes_a_result_with_and_without_added_fields():
 @pytest.mark.parametrize("kind", [RunResult, Timing, RowsOfRun, WrittenFile, PathsOfRun, TrainedRows])
 def test_every_field_has_a_line_about_it(kind):
     assert set(descriptions(kind)) == set(kind.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        (["/venv/bin/debft", "text", "--data", "my reviews"], "debft text --data 'my reviews'"),
+        (["/src/debft/__main__.py", "mnli"], "debft mnli"),
+        (["/venv/bin/pytest", "-q"], None),
+        (["notebook.py"], None),
+    ],
+)
+def test_command_is_recorded_as_it_was_typed(monkeypatch, typed, command):
+    monkeypatch.setattr("sys.argv", typed)
+    assert command_line() == command

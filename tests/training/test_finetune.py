@@ -28,6 +28,7 @@ from debft.data.load import load_table
 from debft.errors import InputError, Interrupted
 from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 
@@ -59,6 +60,7 @@ def test_run_directory_holds_what_the_contract_says(finished):
     assert {p.name for p in run.path.iterdir()} == {
         "recipe.yaml",
         "result.json",
+        "analysis.json",
         "steps.jsonl",
         "evaluations.jsonl",
         "predictions",
@@ -97,8 +99,25 @@ def test_result_has_every_field_of_the_contract(finished):
     assert content["num_examples"] == {"validation_matched": 20, "validation_mismatched": 20}
     assert set(content["data"]["fingerprints"]) == {"train", "validation_matched", "validation_mismatched"}
     assert content["data"]["skipped_rows"] == {"train": 0, "validation_matched": 0, "validation_mismatched": 0}
+    assert sum(content["label_counts"].values()) == 100
+    assert content["started"] <= content["finished"]
+    assert content["command"] is None  # nobody typed one
+    assert set(content["intervals"]) <= set(content["scores"])
     assert content["published"] == []
     assert "random weights" in content["not_compared"]
+
+
+def test_analysis_has_every_dev_row_and_the_texts_of_the_worst(finished):
+    analysis, data = finished[1].analysis(), make_plan(finished[2])
+    assert set(analysis.splits) == {"validation_matched", "validation_mismatched"}
+    for name, split in analysis.splits.items():
+        rows, examples = lines(finished[1].path / "predictions" / f"{name}.jsonl"), data.examples[name]
+        assert sum(split.label_counts.values()) == sum(cell.rows for cell in split.confusion) == split.rows == 20
+        right = sum(cell.rows for cell in split.confusion if cell.label == cell.prediction)
+        assert 100 * right / 20 == pytest.approx(finished[0].scores[f"{name}/accuracy"])
+        assert {row.id for row in split.worst} == {row["id"] for row in rows}
+        place = examples.ids.index(split.worst[0].id)
+        assert tuple(split.worst[0].texts.values()) == examples.texts[place]
 
 
 def test_steps_file_has_one_line_per_optimizer_step(finished):

@@ -8,7 +8,7 @@ import pytest
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
-from debft.training.plan import check_same_run
+from debft.training.place import check_same_run
 
 KEYS = ("model", "data", "init_from")
 
@@ -34,7 +34,10 @@ def test_other_spelling_of_a_directory_is_the_same_run(recipe, key, spelling):
 def test_other_directory_or_name_is_another_run(recipe, key, other):
     with pytest.raises(InputError) as error:
         check_same_run("--output run", recipe, replace(recipe, **{key: other}))
-    assert f"holds a different run: {key} is {key!r} there and {other!r} here; choose another --output" in str(error.value)
+    assert (
+        f"holds a different run: {key} is {key!r} there and {other!r} here; leave that out to continue it, or give another --output"
+        in str(error.value)
+    )
 
 
 def test_name_of_a_source_is_no_directory(recipe, tmp_path):

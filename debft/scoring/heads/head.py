@@ -99,6 +99,16 @@ def sequence_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return at_least_float32(model(**model_inputs(batch)).logits)
 
 
+def summed(
+    loss: Callable[..., torch.Tensor], outputs: torch.Tensor, target: torch.Tensor, batch: Batch, **options: torch.Tensor | None
+) -> torch.Tensor:
+    """Return a loss of torch summed over the sequences, each times its weight where the batch has weights."""
+    if "weights" not in batch:
+        return loss(outputs, target, reduction="sum", **options)
+    loss_B = loss(outputs, target, reduction="none", **options).reshape(len(outputs), -1).sum(dim=1)
+    return loss_B @ batch["weights"].to(loss_B.dtype)
+
+
 def check_finite(are_finite: bool) -> None:
     """Raise NotFiniteError unless the logits of a split are."""
     if not are_finite:

@@ -1,6 +1,6 @@
 """A classification gives each example one of C labels, from C outputs of the model.
 
-Legend: B sequences in a batch, N examples, each one sequence of its split, C labels.
+Legend: B sequences in a batch, N examples, C labels.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.collecting import LogitsCollector
-from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits
+from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits, summed
 from debft.tasks import TextClassification
 
 
@@ -45,14 +45,14 @@ class LabelHead:
     def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the labels times their weights, summed over the sequences."""
         weight_C = beside(outputs, self.weights)
-        return torch.nn.functional.cross_entropy(outputs, batch["labels"], weight=weight_C, reduction="sum")
+        return summed(torch.nn.functional.cross_entropy, outputs, batch["labels"], batch, weight=weight_C)
 
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the probabilities that `target` gives, summed over the sequences."""
-        return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=-1), reduction="sum")
+        return summed(torch.nn.functional.cross_entropy, outputs, target.softmax(dim=-1), batch)
 
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
-        return LogitsCollector(len(split))
+        return LogitsCollector(split)
 
     def with_chosen(self, settings: dict[str, Any]) -> "LabelHead":
         return self
@@ -60,7 +60,7 @@ class LabelHead:
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, C) logits by the task's order of labels: F1 is that of the task's label 1 whatever the outputs are called."""
         check_finite(bool(np.isfinite(outcome).all()))
-        logits_NC, labels_N = outcome, split.labels_S
+        logits_NC, labels_N = outcome, split.row_labels
         of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
         scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
         rows = self._rows(logits_NC, examples, [self.labels[label] for label in labels_N])

@@ -15,7 +15,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.collecting import LogitsCollector
-from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits
+from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits, summed
 from debft.scoring.metrics.sets import DEFAULT_THRESHOLD, best_thresholds
 from debft.tasks import TextClassification
 
@@ -60,16 +60,16 @@ class MultiLabelHead:
         """
         weights_C2 = beside(outputs, self.weights)
         if weights_C2 is None:
-            return _binary_cross_entropy(outputs, batch["labels"])
+            return _binary_cross_entropy(outputs, batch["labels"], batch)
         with_C, without_C = weights_C2.unbind(1)
-        return _binary_cross_entropy(outputs, batch["labels"], weight=without_C, pos_weight=with_C / without_C)
+        return _binary_cross_entropy(outputs, batch["labels"], batch, weight=without_C, pos_weight=with_C / without_C)
 
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the binary cross-entropy of the probabilities that `target` gives, mean over labels, summed over sequences."""
-        return _binary_cross_entropy(outputs, target.sigmoid())
+        return _binary_cross_entropy(outputs, target.sigmoid(), batch)
 
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
-        return LogitsCollector(len(split))
+        return LogitsCollector(split)
 
     def with_chosen(self, settings: dict[str, Any]) -> "MultiLabelHead":
         """Return the head with the thresholds that an assessment chose; 0.5 for a label of which none was chosen."""
@@ -79,7 +79,7 @@ class MultiLabelHead:
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, C) logits at the thresholds, and at 0.5: the difference is what their choice gave."""
         check_finite(bool(np.isfinite(outcome).all()))
-        probability_NC, label_NC = sigmoid(outcome), split.labels_S.astype(np.int64)
+        probability_NC, label_NC = sigmoid(outcome), split.row_labels.astype(np.int64)
         thresholds = self.thresholds or tuple(best_thresholds(label_NC, probability_NC).tolist())
         names = (*self.task.metrics, *EXTRA)
         predicted_NC = (probability_NC >= np.array(thresholds)).astype(np.int64)
@@ -113,10 +113,10 @@ class MultiLabelHead:
         return [self.labels[i] for i in np.flatnonzero(hot_C)]
 
 
-def _binary_cross_entropy(outputs: torch.Tensor, target: torch.Tensor, **weights: torch.Tensor) -> torch.Tensor:
+def _binary_cross_entropy(outputs: torch.Tensor, target: torch.Tensor, batch: Batch, **weights: torch.Tensor) -> torch.Tensor:
     """Return the mean over C of (B, C), summed over B. weights: torch's `weight` and `pos_weight`, (C,)"""
-    summed = torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum", **weights)
-    return summed / outputs.shape[1]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    return summed(loss, outputs, target, batch, **weights) / outputs.shape[1]
 
 
 def sigmoid(logits_NC: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A regression gives each example a score, from one output of the model.
 
-Legend: B sequences in a batch, N examples, each one sequence of its split.
+Legend: B sequences in a batch, N examples.
 """
 
 from concurrent.futures import Executor
@@ -14,7 +14,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.scoring.collecting import LogitsCollector
-from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits
+from debft.scoring.heads.head import Assessment, check_finite, scores_in_percent, sequence_logits, summed
 from debft.tasks import TextClassification
 
 
@@ -37,14 +37,14 @@ class ScoreHead:
 
     def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the squared error of the scores, summed over the sequences."""
-        return torch.nn.functional.mse_loss(outputs.squeeze(-1), batch["labels"], reduction="sum")
+        return summed(torch.nn.functional.mse_loss, outputs.squeeze(-1), batch["labels"], batch)
 
     def divergence(self, target: torch.Tensor, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return half the squared difference of two scores: SiFT adds it in both directions, which makes it whole."""
-        return torch.nn.functional.mse_loss(outputs, target, reduction="sum") / 2
+        return summed(torch.nn.functional.mse_loss, outputs, target, batch) / 2
 
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
-        return LogitsCollector(len(split))
+        return LogitsCollector(split)
 
     def with_chosen(self, settings: dict[str, Any]) -> "ScoreHead":
         return self
@@ -53,8 +53,8 @@ class ScoreHead:
         """Score (N, 1) outputs."""
         check_finite(bool(np.isfinite(outcome).all()))
         scores_N = outcome[:, 0]
-        scores = scores_in_percent(self.task.metrics, scores_N, split.labels_S)
-        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.labels_S.tolist()))
+        scores = scores_in_percent(self.task.metrics, scores_N, split.row_labels)
+        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.row_labels.tolist()))
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
         check_finite(bool(np.isfinite(outcome).all()))

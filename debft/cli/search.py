@@ -1,0 +1,98 @@
+"""`debft search TASK`: the options of the task's own command, and how settings are searched."""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from debft.cli.options import DEFAULT_MODEL, OPTIONS, RUN, Option, options_of
+from debft.cli.stdout import print_json
+from debft.cli.train import default_output, resolve
+from debft.config.reading import parse_set
+from debft.errors import InputError
+from debft.tasks import TASKS, TEXT
+
+TRIALS = 20  # that a search has where --trials says nothing else
+# Options of a task's command that a search does not have: it goes on by itself, and each trial is one process with one seed.
+NOT_OF_A_SEARCH = ("resume", "seeds", "jobs", "num_processes", "folds")
+OWN_OPTIONS = (
+    Option(name="trials", key=None, kind=int, flag="--trials", panel=RUN, help=f"Trials in all (default: {TRIALS}).", least=1),
+    Option(
+        name="space",
+        key=None,
+        kind=str,
+        flag="--space",
+        panel=RUN,
+        help="YAML file of what is tried (default: rate 1e-5 to 1e-4, batch size 16, 32 or 64, 2 to 5 epochs, warm-up 0 to 0.2).",
+        is_path=True,
+    ),
+    Option(
+        name="jobs", key=None, kind=int, flag="--jobs", panel=RUN, help="Trials at a time (default: one per GPU, else 1).", least=1
+    ),
+)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Search for the settings that score best on the dev rows (needs optuna): debft search text --data DIR --trials 30",
+)
+
+
+def search_command(task: str) -> Callable[..., None]:
+    """Make the command `debft search TASK`, with the signature from which Typer makes its options."""
+    options = [*OWN_OPTIONS, *(option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH)]
+
+    def command(**typed: Any) -> None:
+        keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
+        search(task, keys, **{option.name: typed[option.name] for option in options if not option.key})
+
+    command.__signature__ = inspect.Signature([option.parameter() for option in options])
+    return command
+
+
+def search(
+    task: str,
+    keys: Mapping[str, Any],
+    *,
+    trials: int | None,
+    space: str | None,
+    jobs: int | None,
+    recipe: str | None,
+    sift: bool | None,
+    assignments: Sequence[str] | None,
+    output: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Search for settings of `task`. keys: the keys of the recipe that were typed, which are the same in every trial."""
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError(
+            "debft search: expected optuna, which is not installed; pip install 'optuna>=4', or debft with its extra search"
+        )
+    from debft.several.space import check_not_typed, read_space
+
+    resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
+    dimensions = read_space(Path(space) if space else None, resolved)
+    flags = {option.key: option.typed for option in OPTIONS if option.key in keys}
+    check_not_typed(dimensions, flags | {key: f"--set {key}" for key in parse_set(assignments or ())})
+    from debft.several.search import plan_search, show_plan
+    from debft.several.search import search as run_search
+
+    directory = Path(output) if output else default_output(resolved).with_name("search")
+    plan = plan_search(resolved, directory)
+    if dry_run:
+        content, code = show_plan(plan, dimensions, directory, trials=trials or TRIALS), 0
+    else:
+        content, code = run_search(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs)
+    if as_json:
+        print_json(content)
+    sys.exit(code)  # typer.Exit would print a second line for an interrupted search
+
+
+for _name, _task in TASKS.items():
+    _model = "" if _task is TEXT else f" --model {DEFAULT_MODEL}"
+    _example = f"debft search {_name}{' --data DIR' if _task is TEXT else _model} --trials 30 --space space.yaml"
+    app.command(_name, help=f"Search for settings of {_name}.", epilog=f"Example: {_example}")(search_command(_name))
