@@ -11,16 +11,20 @@ from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded
 from debft.data.sources.files import read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
+from debft.data.sources.nested import with_dotted
 from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.tasks import Task
 
 
-def read_file(path: Path, task: Task) -> DataTable:
-    """Return the table in a file under the task's names for the columns. Raises InputError where there is no file."""
+def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
+    """Return the table in a file under the task's names for the columns. Raises InputError where there is no file.
+
+    encoding: as in `decoded`
+    """
     if not path.is_file():
         raise InputError(f"{path}: expected a file with the columns of the task, or - for stdin; found none")
-    return in_task_columns(read_table(path, header_for(task)), task)
+    return _in_columns_of(read_table(path, header_for(task), encoding), task)
 
 
 def read_stdin(task: Task) -> DataTable:
@@ -34,7 +38,13 @@ def read_stdin(task: Task) -> DataTable:
         table = read_text(path, text, ".tsv", header_for(task))
     else:
         table = read_text(path, *(_one_object(text, task) if begin == "{" else (text, ".json")))
-    return in_task_columns(table, task)
+    return _in_columns_of(table, task)
+
+
+def _in_columns_of(table: DataTable, task: Task) -> DataTable:
+    """Return the table under the task's names for the columns, also where these are the dotted names of nested objects."""
+    nested = any("." in key and key not in table.columns for key in (*task.text_keys, task.label_key))
+    return in_task_columns(with_dotted(table) if nested else table, task)
 
 
 def _one_object(text: str, task: Task) -> tuple[str, str]:

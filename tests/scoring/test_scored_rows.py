@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference
+from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.loading import load_predictor
+from debft.tasks import TEXT
 from debft.training.run import finetune
 
 
@@ -95,6 +98,24 @@ def test_file_is_a_split_of_its_own(trained, tmp_path):
 def test_file_of_the_run_given_by_another_name_is_the_run_split(trained, monkeypatch):
     monkeypatch.chdir(trained[0] / "run")
     assert evaluate(".", "../rows.jsonl")["num_examples"] == {"validation": 9, "test": 18}
+
+
+def test_encoding_is_that_of_the_file_that_is_given(trained, tmp_path):
+    (tmp_path / "a.csv").write_text("text;label\ndas ist schön;red\n", encoding="cp1252")
+    predictor = load_predictor(str(trained[0] / "run"), None, "auto")
+    with pytest.raises(InputError, match="which is 'ö' in cp1252"):
+        inference.evaluate(predictor, str(tmp_path / "a.csv"))
+    assert inference.evaluate(predictor, str(tmp_path / "a.csv"), encoding="cp1252")["num_examples"] == {"a": 1}
+    assert len(list(inference.label(predictor, str(tmp_path / "a.csv"), "cp1252"))) == 1
+
+
+def test_columns_of_nested_objects_are_read_from_a_file_and_from_stdin(tmp_path, monkeypatch):
+    task = replace(TEXT, text_keys=("doc.text",))
+    (tmp_path / "a.jsonl").write_text('{"doc": {"text": "a b"}}\n')
+    assert read_file(tmp_path / "a.jsonl", task).columns["doc.text"] == ["a b"]
+    with (tmp_path / "a.jsonl").open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert read_stdin(task).columns["doc.text"] == ["a b"]
 
 
 def test_model_without_its_run_takes_the_file_whole(trained):
