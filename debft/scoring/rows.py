@@ -43,7 +43,8 @@ class TrainedOn:
         path = self.split.get("path")
         if path is not None and data not in SOURCES and Path(data).exists():
             return Path(path).exists() and Path(data).samefile(path)
-        return data == self.recipe.data
+        both_there = not {data, self.recipe.data} & set(SOURCES) and Path(data).exists() and Path(self.recipe.data).exists()
+        return data == self.recipe.data or (both_there and Path(data).samefile(self.recipe.data))
 
 
 def find_rows(

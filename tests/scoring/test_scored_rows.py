@@ -9,6 +9,7 @@ import pytest
 import yaml
 from conftest import dotted
 
+from debft.cli.train import continued
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
@@ -145,6 +146,29 @@ def test_rows_that_came_along_with_a_run_are_found_where_they_were_typed(copy, m
     (copy / "rows.jsonl").rename(copy / "there" / "rows.jsonl")
     monkeypatch.chdir(copy / "there")
     assert evaluate("../run")["num_examples"] == {"validation": 9, "test": 18}
+
+
+def test_run_goes_on_with_its_rows_from_any_directory(trained, copy, monkeypatch, tmp_path):
+    (copy / "run" / "result.json").unlink()
+    shutil.rmtree(copy / "run" / "model")
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", 30)  # others of the same name
+    recipe = RunDirectory(copy / "run").recipe()
+    result = finetune(recipe, copy / "run", resume=True)
+    assert result.data.fingerprints == trained[1].data.fingerprints
+    assert result.scores == pytest.approx(trained[1].scores)
+    assert result.recipe["data"] == "rows.jsonl"
+    with pytest.raises(InputError, match="--resume continues it"):
+        finetune(recipe, copy / "run")
+
+
+def test_rows_of_a_run_that_goes_on_may_be_given_by_another_name(copy, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    keys = {"data": str(copy / "rows.jsonl")}
+    assert continued("text", RunDirectory(copy / "run"), keys, sift=None, assignments=()).data == "rows.jsonl"
+    write_rows(tmp_path / "other.jsonl", 30)
+    with pytest.raises(InputError, match=r"--data: the run in .* has 'rows.jsonl', got 'other.jsonl'"):
+        continued("text", RunDirectory(copy / "run"), {"data": "other.jsonl"}, sift=None, assignments=())
 
 
 def test_split_that_cannot_be_read_is_one_line(copy):
