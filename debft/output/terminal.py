@@ -27,7 +27,7 @@ from debft.training.describe import remarks
 if TYPE_CHECKING:
     from debft.training.plan import Plan
 
-EXAMPLE_TEXTS = ("where did the fox sleep", "the fox slept here")  # a question, a text or the first one of a pair, and the second
+EXAMPLE_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -52,12 +52,11 @@ def print_result(result: RunResult, output: Path) -> None:
 
 
 def predict_line(result: RunResult, output: Path) -> str:
-    """Return a command that labels a row with the run, as it can be typed: the columns are those that the model reads."""
+    """Return a command that labels a text with the run, or a pair, as it can be typed."""
     task = TASKS[result.task]
     own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
     columns = split_columns(own["text_columns"]) if own else task.text_keys
-    row = dict(zip(columns, EXAMPLE_TEXTS, strict=False))
-    return f"echo {shlex.quote(json.dumps(row, ensure_ascii=False))} | {command_name()} predict {shlex.quote(str(output))}"
+    return f"{command_name()} predict {shlex.join([str(output), *EXAMPLE_TEXTS[: len(columns)]])}"
 
 
 def command_name() -> str:

@@ -66,9 +66,9 @@ def test_published_score_difference_and_note_stand_beside_ours(result, tmp_path,
 def test_last_line_is_a_command_with_a_row_that_the_task_reads(result, tmp_path, capsys, task):
     scores = {f"{TASKS[task].evals[0].name}/{TASKS[task].metrics[0]}": 50.0}
     last = shown(replace(result, task=task, scores=scores, published=[], not_compared="demo data"), tmp_path, capsys)[-1]
-    row, command = last.removeprefix("next ").removeprefix("echo ").split(" | ")
-    assert tuple(json.loads(shlex.split(row)[0])) == (("review", "a, b") if task == "text" else TASKS[task].text_keys)
-    assert shlex.split(command) == ["debft", "predict", str(tmp_path)]
+    words = shlex.split(last.removeprefix("next "))
+    assert words[:3] == ["debft", "predict", str(tmp_path)] and all(words[3:])
+    assert len(words[3:]) == (2 if task == "text" else len(TASKS[task].text_keys))
 
 
 def test_last_line_names_debft_by_its_path_where_the_shell_does_not_find_it(monkeypatch):
