@@ -70,7 +70,7 @@ def fine_tune(
         run = RunDirectory(Path(output) if output else default_output(resolved))
         if resume and output is None and recipe is None and run.exists():
             resolved = continued(task, run, **typed)
-    if several.repeats(resolved, seeds, jobs, num_processes):
+    if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:

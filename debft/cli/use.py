@@ -64,14 +64,16 @@ def evaluate(
 
 def predict(
     run_or_model: _RunOrModel,
-    file: Annotated[
-        str,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="JSONL, JSON, TSV, CSV or Parquet with the task's columns; - for stdin (JSONL, JSON or TSV).",
-            metavar="FILE",
+            help="A text, or the two of a pair; or a file: JSONL, JSON, TSV, CSV or Parquet with the task's columns, or .txt with "
+            "a text a line (a pair: with a tab between). Left out, or -: stdin, read like a .txt or as JSONL.",
+            metavar="[TEXT...|FILE|-]",
+            show_default=False,
             callback=name_or_path,
         ),
-    ] = "-",
+    ] = None,
     task: _Task = None,
     encoding: _Encoding = None,
     precision: _Precision = "auto",
@@ -79,13 +81,18 @@ def predict(
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
-    from debft.scoring import inference
     from debft.scoring.formats import FORMATS
-    from debft.scoring.loading import load_predictor
+    from debft.scoring.inputs import examples_to_label
+    from debft.scoring.used_model import find_used_model
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
-    rows = inference.label(load_predictor(run_or_model, task, precision, attention), file, encoding)
+    used = find_used_model(run_or_model, task)
+    examples = examples_to_label(texts or (), used.task, encoding)
+    from debft.scoring.inference import label_rows  # torch comes with it, which takes seconds
+    from debft.scoring.loading import load_used
+
+    rows = label_rows(load_used(used, precision, attention), examples)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)

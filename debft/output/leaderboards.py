@@ -19,8 +19,9 @@ from debft.errors import DebftError, InputError, one_of, shown
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
 from debft.scoring.inference import assess, predict
-from debft.scoring.loading import load_predictor, recipe_of
+from debft.scoring.loading import load_predictor
 from debft.scoring.rows import TrainedOn
+from debft.scoring.used_model import recipe_of
 from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
 
 # The official file of each test split. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.

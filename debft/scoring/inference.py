@@ -1,13 +1,12 @@
 """A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from debft.data.rows import Examples, check_texts, say_notes, say_skipped
+from debft.data.rows import Examples, say_notes, say_skipped
 from debft.scoring.evaluation import scores_of
-from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.heads import Assessment
+from debft.scoring.inputs import examples_to_label
 from debft.scoring.intervals import intervals_of
 from debft.scoring.predictor import Predictor
 from debft.scoring.rows import find_rows
@@ -56,9 +55,11 @@ def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str,
 
 def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task, encoding)
-    examples = check_texts(table, predictor.loaded.task)
-    say_notes([examples])
+    return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding))
+
+
+def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, Any]]:
+    """Label each row, the first ones while the others wait."""
     at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
     for start in range(0, len(examples), at_once):
         part = examples.part(start, start + at_once)

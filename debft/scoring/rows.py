@@ -11,7 +11,7 @@ from debft.data.load import absent_languages, load_table, present
 from debft.data.own_rows import own_rows, rows_to_score
 from debft.data.rows import Examples, check_rows
 from debft.errors import InputError
-from debft.scoring.formats import read_file
+from debft.scoring.inputs import read_file
 from debft.tasks import TEXT, Task
 
 
