@@ -28,7 +28,7 @@ _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
-    encoding: of a file or stdin, as in `decoded`
+    encoding: that of a file or stdin, as in `decoded`
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
     examples = check_texts(_table(words, task, encoding), task)
@@ -76,6 +76,7 @@ def _of_typed(words: Sequence[str], task: Task) -> DataTable:
 def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
     """Return the table in a file under the task's names for the columns; a `.txt` is read as stdin is.
 
+    encoding: as in `decoded`
     Raises InputError where there is no file.
     """
     if not path.is_file():
@@ -135,13 +136,9 @@ def _of_lines(path: Path, lines: list[str], task: Task) -> DataTable:
 
 
 def _named(table: DataTable, task: Task) -> DataTable:
-    """Return the table under the task's names for its columns; `text` is the only text of a task, whatever that is called.
-
-    The fields of nested objects are found where the task has their dotted names.
-    """
-    if any("." in key and key not in table.columns for key in (*task.text_keys, task.label_key)):
-        table = with_dotted(table)
-    table, keys = in_task_columns(table, task), task.text_keys
+    """Return the table under the task's names for its columns; `text` is the only text of a task, whatever that is called."""
+    nested = any("." in key and key not in table.columns for key in (*task.text_keys, task.label_key))
+    table, keys = in_task_columns(with_dotted(table) if nested else table, task), task.text_keys
     if len(keys) > 1 or keys[0] in table.columns or USUAL_TEXT not in table.columns:
         return table
     columns = {keys[0] if name == USUAL_TEXT else name: column for name, column in table.columns.items()}
