@@ -148,10 +148,16 @@ def _examples(
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
-        unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
+        unused=_unused(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
         notes=(*table.notes, *_note_on_commas(table, task)),
     )
+
+
+def _unused(table: DataTable, used: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that are neither used nor ids, nor objects with a field that is used."""
+    whole = [name for name in table.columns if name not in (*used, id_column(table))]
+    return tuple(name for name in whole if not any(key.startswith(f"{name}.") for key in used))
 
 
 def _note_on_commas(table: DataTable, task: Task) -> Iterator[str]:
