@@ -154,9 +154,8 @@ def _held_out_in_words(plan: Plan) -> str:
     """Say what was held out of the training rows, and how."""
     held_out, own = plan.own.held_out, plan.recipe.own
     parts = [f"{name} {share:.0%} ({len(plan.own.ids[name]):,})" for name, share in held_out.shares.items()]
-    usual = (
-        ", a tenth where no share is given by --validation" if own.validation is None and "validation" in held_out.shares else ""
-    )
+    is_usual = own.validation is None and "validation" in held_out.shares
+    usual = "; another share for validation: --validation" if is_usual else ""
     strata = "tenths of the scores" if plan.task.is_regression else "label"
     return (
         f"{' and '.join(parts)} of {held_out.of:,} rows held out by {strata}, those with the same text together, "
