@@ -456,7 +456,11 @@ BAD = {
         {},
         "label: expected n, p, got \"['p', 'n']\"; rows of several labels take --problem multilabel",
     ),
-    "label in an empty list": ({"text": WORDS, "label": ["p", [], "n"]}, {}, "label: expected n, p, got []"),
+    "label in an empty list": (
+        {"text": WORDS, "label": ["p", [], "n"]},
+        {},
+        "label: expected n, p, got []; rows without a label take --problem multilabel",
+    ),
     "label in an object": ({"text": WORDS, "label": ["p", {"name": "p"}, "n"]}, {}, "label: expected n, p, got {'name': 'p'}"),
     "several scores": (
         {"text": WORDS, "label": [0.5, [1.5, 2], 1.5]},
