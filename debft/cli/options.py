@@ -185,7 +185,7 @@ OPTIONS = (
     _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
-    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than that.", only_for="text"),
+    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than --max-seq-length.", only_for="text"),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
     _of_recipe("languages.train_language", SCORE, "Language to train on (default: en).", only_for="xnli"),
     _of_recipe(
