@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from debft.console import broken
 
 GAP = 2  # columns between two cells
+HARD_SPACE = "\u2423"  # a space in a cell at which no line is broken
 
 Rows = Sequence[Sequence[str]]
 
@@ -36,7 +37,7 @@ def lines(rows: Rows, width: int, right: Collection[int] = ()) -> list[str]:
     for row in rows:
         for line in zip_longest(*(_wrapped(cell, size) for cell, size in zip(row, widths, strict=True)), fillvalue=""):
             parts = [_aligned(part, size, at in right) for at, (part, size) in enumerate(zip(line, widths, strict=True))]
-            laid_out.append((" " * GAP).join(parts).rstrip())
+            laid_out.append((" " * GAP).join(parts).replace(HARD_SPACE, " ").rstrip())
     return laid_out
 
 
