@@ -13,7 +13,7 @@ from typing import Any
 from debft.config.differences import SCORE_KEYS
 from debft.config.recipe import value_at
 from debft.console import broken, clock
-from debft.output.layout import HARD_SPACE, lines, narrowest
+from debft.output.layout import fitted
 from debft.output.tables.runs import FinishedRun, find_runs
 from debft.output.text import DASH, interval_text
 from debft.tasks.titles import score_title
@@ -128,14 +128,21 @@ def printed(found: RunList, width: int) -> list[str]:
     same = [f"{name} {next(iter(values))}" for name, values in shared.items() if len(values) == 1 < len(found.runs)]
     own = [name for name, values in shared.items() if f"{name} {next(iter(values), '')}" not in same]
     heading = broken(f"all: {', '.join(same)}", width) if same else []
-    tables = (_rows(found.runs, own, name_width) for name_width in NAME_WIDTHS)
-    rows = next((rows for rows in tables if narrowest(rows) <= width), _rows(found.runs, own, NAME_WIDTHS[-1]))
-    return [*heading, *(lines(rows, width, range(1, 6)) if found.runs else []), *_below(found, width)]
+    return [*heading, *(_table(found.runs, own, width) if found.runs else []), *_below(found, width)]
+
+
+def _table(runs: Sequence[ListedRun], own: Sequence[str], width: int) -> list[str]:
+    """Return the lines of the table, with names as wide as the numbers leave room for."""
+    for name_width in NAME_WIDTHS:
+        blocks = fitted(_rows(runs, own, name_width), width, turn=False, right=range(1, 6), whole=range(7))
+        if len(blocks) == 1:
+            break
+    return [line.plain for block in blocks for line in block]
 
 
 def _rows(runs: Sequence[ListedRun], own: Sequence[str], name_width: int) -> list[list[str]]:
     """Return the header and a row for each run. own: what is said of each run, `model` or `score`, as all do not share it."""
-    head = ["run", "seed", "percent", f"95{HARD_SPACE}%{HARD_SPACE}interval", "rows", "time", "date"]
+    head = ["run", "seed", "percent", "95 % interval", "rows", "time", "date"]
     return [
         head,
         *(
@@ -143,7 +150,7 @@ def _rows(runs: Sequence[ListedRun], own: Sequence[str], name_width: int) -> lis
                 "\n".join(_named(run, own, name_width)),
                 str(run.seed),
                 f"{run.value:.2f}",
-                interval_text(run.interval, DASH).replace(" ", HARD_SPACE),
+                interval_text(run.interval, DASH),
                 DASH if run.rows is None else f"{run.rows:,}",
                 clock(run.seconds),
                 run.finished[:10],
@@ -159,7 +166,7 @@ def _named(run: ListedRun, own: Sequence[str], width: int) -> list[str]:
     below += [f"{key.rpartition('.')[2]} {value}" for key, value in list(run.changed.items())[:KEYS_SHOWN]]
     below += [f"and {len(run.changed) - KEYS_SHOWN} more"] if len(run.changed) > KEYS_SHOWN else []
     indented = [f"  {line}" for text in below for line in _broken_name(text, width - 2)]
-    return [line.replace(" ", HARD_SPACE) for line in [*_broken_name(run.run, width), *indented]]
+    return [*_broken_name(run.run, width), *indented]
 
 
 def _broken_name(name: str, width: int) -> list[str]:

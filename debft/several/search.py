@@ -37,7 +37,8 @@ from debft.several.study_record import (
     write_study,
 )
 from debft.training.describe import describe
-from debft.training.plan import Plan, check_same_run, check_writable, make_plan
+from debft.training.place import check_same_run, check_writable
+from debft.training.plan import Plan, make_plan
 
 COMMON = "search.yaml"
 FEWEST_FOR_IMPORTANCE = 4  # complete trials
