@@ -31,6 +31,7 @@ COMMANDS = (
     ("Use", use.predict, "debft predict runs/mnli-demo/seed-42 pairs.jsonl"),
     ("Use", use.submit, "debft submit runs/rte-deberta-v3-large/seed-42 --output submission"),
     ("Use", tables.reproduce, "debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check"),
+    ("Look", runs.runs, "debft runs runs --sort score"),
     ("Look", runs.compare, "debft compare runs/text-a/seed-42 runs/text-b/seed-42"),
     ("Look", tables.tables, "debft tables runs --table deberta-v3 --format markdown"),
     ("Look", look.recipes, "debft recipes mnli/deberta-v3-small-repo"),
