@@ -7,6 +7,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
+from debft.console import activity
 from debft.errors import InputError
 
 _RunOrModel = Annotated[
@@ -47,10 +48,13 @@ def evaluate(
 ) -> None:
     """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
     from debft.output.text import interval_text
-    from debft.scoring import inference
-    from debft.scoring.loading import load_predictor
 
-    result = inference.evaluate(load_predictor(run_or_model, task, precision, attention), data, max_eval_samples, encoding)
+    with activity("loading the model"):
+        from debft.scoring import inference
+        from debft.scoring.loading import load_predictor
+
+        predictor = load_predictor(run_or_model, task, precision, attention)
+    result = inference.evaluate(predictor, data, max_eval_samples, encoding)
     if as_json:
         print_json(result)
         return
@@ -89,10 +93,12 @@ def predict(
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
     used = find_used_model(run_or_model, task)
     examples = examples_to_label(texts or (), used.task, encoding)
-    from debft.scoring.inference import label_rows  # torch comes with it, which takes seconds
-    from debft.scoring.loading import load_used
+    with activity("loading the model"):  # torch comes with it, which takes seconds
+        from debft.scoring.inference import label_rows
+        from debft.scoring.loading import load_used
 
-    rows = label_rows(load_used(used, precision, attention), examples)
+        predictor = load_used(used, precision, attention)
+    rows = label_rows(predictor, examples)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)
