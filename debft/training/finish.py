@@ -11,7 +11,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
 from debft.runs.environment import command_line, environment
-from debft.runs.result import RowsOfRun, RunResult, Timing, WrittenFile
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
@@ -20,6 +20,7 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -48,6 +49,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         num_train_examples=len(plan.train),
         num_tokens=state.num_tokens,
         steps=state.step,
+        stopped_early=_early_stop(session, state),
         timing=Timing(
             train_seconds=state.train_seconds,
             eval_seconds=state.eval_seconds,
@@ -70,6 +72,13 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         ),
         paths=session.paths,
     )
+
+
+def _early_stop(session: Session, state: TrainState) -> EarlyStop | None:
+    """Return where and why the run ended before its last step; None where it did not."""
+    if not (reason := stopped_early(session, state)):
+        return None
+    return EarlyStop(step=state.step, of=session.plan.total_steps, best_step=state.best_step, reason=reason)
 
 
 def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:

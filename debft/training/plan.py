@@ -23,6 +23,7 @@ from debft.runs.directory import RunDirectory
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.choice import check_choice, check_rhythm
 from debft.training.class_weights import class_weights
 from debft.training.place import same_place
 from debft.training.schedule import check_schedule
@@ -143,11 +144,7 @@ def make_plan(recipe: Recipe) -> Plan:
     config = recipe.train
     own = own_rows(recipe) if recipe.task == TEXT.name else None
     task = own.task if own is not None else task_for(recipe)
-    if config.checkpoint == "best" and not task.selection_evals:
-        raise InputError(
-            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {recipe.languages.train_language} to --language, "
-            "or its rows to the data"
-        )
+    check_choice(task, recipe)
     check_model_name(recipe.model or "")
     examples = own.examples if own is not None else load_examples(task, recipe)
     weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
@@ -160,6 +157,7 @@ def make_plan(recipe: Recipe) -> Plan:
     windows = _windows(task, examples[task.train.name], files, recipe)
     num_sequences = sum(number * rows for number, rows in windows.items()) or len(examples[task.train.name])
     total_steps = check_schedule(config, num_sequences)
+    check_rhythm(config, total_steps, num_sequences)
     return Plan(
         recipe=recipe,
         task=task,
