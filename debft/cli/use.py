@@ -16,6 +16,15 @@ _RunOrModel = Annotated[
 _Task = Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)]
 _Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
 _Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
+_Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8).", show_default=False)]
+_Rows = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the rows are: hub, demo, a directory or a file (default: as in the run).",
+        show_default=False,
+        callback=name_or_path,
+    ),
+]
 _Data = Annotated[
     str | None,
     typer.Option(
@@ -27,20 +36,21 @@ _Data = Annotated[
 def evaluate(
     run_or_model: _RunOrModel,
     task: _Task = None,
-    data: _Data = None,
+    data: _Rows = None,
     max_eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
     ] = None,
+    encoding: _Encoding = None,
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score a fine-tuned model on the dev splits of its task."""
+    """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
     from debft.output.text import interval_text
     from debft.scoring import inference
     from debft.scoring.loading import load_predictor
 
-    result = inference.evaluate(load_predictor(run_or_model, task, precision, attention), data, max_eval_samples)
+    result = inference.evaluate(load_predictor(run_or_model, task, precision, attention), data, max_eval_samples, encoding)
     if as_json:
         print_json(result)
         return
@@ -54,27 +64,35 @@ def evaluate(
 
 def predict(
     run_or_model: _RunOrModel,
-    file: Annotated[
-        str,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="JSONL, JSON, TSV, CSV or Parquet with the task's columns; - for stdin (JSONL, JSON or TSV).",
-            metavar="FILE",
+            help="A text, or the two of a pair; or a file: JSONL, JSON, TSV, CSV or Parquet with the task's columns, or .txt with "
+            "a text a line (a pair: with a tab between). Left out, or -: stdin, read like a .txt or as JSONL.",
+            metavar="[TEXT...|FILE|-]",
+            show_default=False,
             callback=name_or_path,
         ),
-    ] = "-",
+    ] = None,
     task: _Task = None,
+    encoding: _Encoding = None,
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
-    from debft.scoring import inference
     from debft.scoring.formats import FORMATS
-    from debft.scoring.loading import load_predictor
+    from debft.scoring.inputs import examples_to_label
+    from debft.scoring.used_model import find_used_model
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
-    rows = inference.label(load_predictor(run_or_model, task, precision, attention), file)
+    used = find_used_model(run_or_model, task)
+    examples = examples_to_label(texts or (), used.task, encoding)
+    from debft.scoring.inference import label_rows  # torch comes with it, which takes seconds
+    from debft.scoring.loading import load_used
+
+    rows = label_rows(load_used(used, precision, attention), examples)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)

@@ -53,7 +53,7 @@ def print_recipes(rows: list[dict[str, Any]]) -> None:
         numbers = [f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", scientific(row["learning_rate"])]
         table.append([row["name"], row["dialect"], *numbers, str(row["train_batch_size"]), number(row["sift_weight"] or "-")])
     for block in fitted(table, stdout_width(), turn=False):
-        print("\n".join(block))
+        print("\n".join(map(str, block)))
     print("\n" + "\n".join(broken(DIALECTS_IN_WORDS, stdout_width())))
 
 

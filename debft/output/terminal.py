@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
-from debft.console import clock, plain_table, print_table, say, say_field
+from debft.console import clock, plain_table, say, say_field
+from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import frozen_beside
@@ -75,7 +76,7 @@ def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> Ri
     """Return a line per score: its interval, its rows, and the number that it is compared with where there is one."""
     frozen = frozen_beside(result)
     beside = ("published", "diff", "") if compared else ("frozen", "diff", "") if frozen else ()
-    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",))
+    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",), wrapped=("",))
     for name, value in result.scores.items():
         rows = result.num_examples.get(name.partition("/")[0])
         interval = interval_text(result.intervals.get(name), "-")
@@ -94,7 +95,7 @@ def _language_table(result: RunResult, compared: Mapping[str, ComparedScore]) ->
     metric = next(iter(scores)).partition("/")[2]
     parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
     beside = ("published", "diff", "") if compared else ()
-    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""))
+    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""), wrapped=("",))
     for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
         ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
         cells = [language, *("-" if score is None else f"{score:.2f}" for score in ours)]

@@ -1,13 +1,12 @@
 """A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from debft.data.rows import Examples, check_texts, say_notes, say_skipped
+from debft.data.rows import Examples, say_notes, say_skipped
 from debft.scoring.evaluation import scores_of
-from debft.scoring.formats import read_file, read_stdin
 from debft.scoring.heads import Assessment
+from debft.scoring.inputs import examples_to_label
 from debft.scoring.intervals import intervals_of
 from debft.scoring.predictor import Predictor
 from debft.scoring.rows import find_rows
@@ -17,15 +16,15 @@ from debft.scoring.rows import find_rows
 ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 
 
-def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
+def evaluate(predictor: Predictor, data: str | None, limit: int | None = None, encoding: str | None = None) -> dict[str, Any]:
     """Score the model on the dev splits of its task, those of `data` (as in a recipe, or a file) or of the run's own source.
 
     Returns task, model, data, scores (percent, by `<split>/<metric>`), their 95 % intervals, num_examples and skipped_rows (by
     split).
-    limit: rows of each split, the first ones
+    limit: rows of each split, the first ones; encoding: of text files, None: as the run had them
     """
     task, trained = predictor.loaded.task, predictor.trained_on
-    examples = find_rows(task, trained, data, limit, skip=predictor.recipe.train.skip_bad_rows)
+    examples = find_rows(task, trained, data, limit, encoding=encoding, skip=predictor.recipe.train.skip_bad_rows)
     say_notes(examples.values())
     say_skipped(examples)
     assessed = assess(predictor, examples)
@@ -54,11 +53,13 @@ def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str,
     return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
 
 
-def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
+def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    table = read_stdin(predictor.loaded.task) if file == "-" else read_file(Path(file), predictor.loaded.task)
-    examples = check_texts(table, predictor.loaded.task)
-    say_notes([examples])
+    return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding))
+
+
+def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, Any]]:
+    """Label each row, the first ones while the others wait."""
     at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
     for start in range(0, len(examples), at_once):
         part = examples.part(start, start + at_once)

@@ -1,84 +1,45 @@
 """A run directory or a fine-tuned model is loaded, to be used as it was trained."""
 
 from dataclasses import replace
-from pathlib import Path
 
-from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
-from debft.data.sources.own import own_task_of_model
-from debft.errors import InputError, did_you_mean, one_of
+from debft.errors import InputError, one_of
 from debft.models.attention.backends import BACKENDS, attention_for
-from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
-from debft.models.outputs import are_numbers, output_names
-from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
-from debft.runs.directory import RunDirectory
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.loaded import load_model
 from debft.scoring.predictor import Predictor
-from debft.scoring.rows import TrainedOn
-from debft.tasks import TASKS, TEXT, TextClassification, task_of
-from debft.tasks.rules import check_lengths
-
-
-def recipe_of(run: RunDirectory) -> Recipe:
-    """Return the recipe of a complete run. Raises InputError where its model is missing or is not the one that the run wrote."""
-    if not (run.model / "config.json").is_file():
-        raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
-    if (result := run.result()) is not None:
-        run.check_model(result)
-    return run.recipe()
+from debft.scoring.used_model import UsedModel, check_written, find_used_model
 
 
 def load_predictor(run_or_model: str, task_name: str | None, precision: str, attention: str = "auto") -> Predictor:
-    """Load a run directory, or a fine-tuned model whose config.json names its task; where it names none, `task_name` does.
+    """Find and load a run directory or a fine-tuned model, as `find_used_model` and `load_used` do."""
+    return load_used(find_used_model(run_or_model, task_name), precision, attention)
+
+
+def load_used(used: UsedModel, precision: str, attention: str = "auto") -> Predictor:
+    """Load a model that was found.
 
     precision: `auto` computes as the model was trained, where its config.json names a precision that this machine has
     attention: what computes the attention, as a recipe's `runtime.attention`
-    Raises InputError where the task is not known or the model has no head for it.
+    Raises InputError where the model has no head for its task, or is not the one that its run wrote.
     """
     if attention not in ("auto", *BACKENDS):
         raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
-    run = RunDirectory(Path(run_or_model))
-    recipe = recipe_of(run) if run.exists() else None
-    if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
-        raise InputError(f"{run_or_model}: no such run or model directory")
-    files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
-    settings = read_settings(files)
-    foreign = "task" not in settings
-    name = _task_name(run_or_model, settings.get("task"), task_name)
-    if recipe is not None:  # a run of an earlier version left some settings in its recipe alone
-        settings = flat_values(recipe, (*USE_TEXTS, *USE_ANSWERS)) | settings
-    used = use_config(files, settings)
-    task = _own_texts(files, used.own, foreign=foreign) if name == TEXT.name else task_of(name, (recipe or used).languages)
-    if foreign and isinstance(task, TextClassification):
-        _check_outputs(files, task)
-    check_lengths(task, used, f"{files.path / 'config.json'}: debft.")
-    if recipe is not None:
-        used = with_train(used, skip_bad_rows=recipe.train.skip_bad_rows)
-    accelerator, _ = build_accelerator(_precision(precision, used.runtime.precision))
-    backend, _ = attention_for(attention, read_config(files.path), accelerator.device.type)
-    loaded = load_model(files, task, used, accelerator.device, attention=backend, chosen=settings)
+    if used.run is not None:
+        check_written(used.run)
+    runtime = used.recipe.runtime
+    accelerator, _ = build_accelerator(_precision(precision, runtime.precision))
+    backend, _ = attention_for(attention, read_config(used.files.path), accelerator.device.type)
+    loaded = load_model(used.files, used.task, used.recipe, accelerator.device, attention=backend, chosen=used.settings)
     return Predictor(
         loaded=replace(loaded, model=accelerator.prepare_model(loaded.model, evaluation_mode=True)),
-        trained_on=TrainedOn(recipe=recipe, split=run.split()) if recipe is not None else None,
-        recipe=used,
+        trained_on=used.trained_on,
+        recipe=used.recipe,
         accelerator=accelerator,
-        micro_batch_tokens=micro_batch_tokens(used.runtime.micro_batch_tokens, accelerator.device),
+        micro_batch_tokens=micro_batch_tokens(runtime.micro_batch_tokens, accelerator.device),
     )
-
-
-def _task_name(run_or_model: str, trained: str | None, asked: str | None) -> str:
-    """Return the task that the model was `trained` on, or the one `asked` for. Raises InputError for two or for none."""
-    if None not in (trained, asked) and trained != asked:
-        raise InputError(f"--task {asked}: {run_or_model} is a model of {trained}; leave --task out")
-    name = trained or asked
-    if name is None:
-        raise InputError(f"{run_or_model}: expected a run directory, or --task for a model; {did_you_mean('', TASKS)[2:]}")
-    if name not in TASKS:
-        raise InputError(f"--task: unknown task '{name}'{did_you_mean(name, TASKS)}")
-    return name
 
 
 def _precision(asked: str, trained: str) -> str:
@@ -90,42 +51,3 @@ def _precision(asked: str, trained: str) -> str:
     except InputError:
         say(f"the model was trained in {trained}, which this machine lacks: {check_precision('auto')} is used")
         return "auto"
-
-
-def _own_texts(files: ModelFiles, config: OwnConfig, *, foreign: bool) -> TextClassification:
-    """Return the task of a model that was trained on the user's own texts.
-
-    foreign: another program saved it, so that nothing but the names and the number of its outputs tells what it predicts
-    """
-    names = output_names(files)
-    if not foreign:
-        return own_task_of_model(config, names)
-    if _gives_sets(files):
-        return replace(own_task_of_model(replace(config, problem="multilabel"), names), numbered=are_numbers(names))
-    if len(names) == 1 or read_config(files.path).get("problem_type") == "regression":
-        return own_task_of_model(replace(config, problem="regression"), names)
-    return replace(own_task_of_model(config, names), numbered=are_numbers(names))
-
-
-def _gives_sets(files: ModelFiles) -> bool:
-    """Tell a model that gives each text any number of labels."""
-    return read_config(files.path).get("problem_type") == "multi_label_classification"
-
-
-def _check_outputs(files: ModelFiles, task: TextClassification) -> None:
-    """Say what is assumed about a model of another program whose outputs have no names.
-
-    Raises InputError for a model that gives each text any number of labels where the task has one for each.
-    """
-    where, names = files.path / "config.json", output_names(files)
-    if _gives_sets(files) and not task.multilabel:
-        raise InputError(f"{where}: problem_type: expected one label for each text, got multi_label_classification")
-    if task.is_regression or not are_numbers(names):
-        return
-    if task.name == TEXT.name:
-        say(f"{where}: names no labels: the outputs are called {', '.join(names)}, and 0, 1, ... in a file of labels are theirs")
-    elif len(names) == len(task.labels):
-        say(
-            f"{where}: names no labels: its outputs are taken for {', '.join(task.labels)}, in the order of {task.name}, which may "
-            "not be that of the model; where it is not, name them in id2label"
-        )

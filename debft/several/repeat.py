@@ -9,8 +9,9 @@ import yaml
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.console import WIDTH_OF_LOGS, console, print_table, say
+from debft.console import WIDTH_OF_LOGS, console, say
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
 from debft.reproduce.jobs import Failure, default_jobs, run_all

@@ -9,8 +9,9 @@ import optuna
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
-from debft.console import print_table, say
+from debft.console import say
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted
 from debft.reproduce.jobs import default_jobs
@@ -37,7 +38,8 @@ from debft.several.study_record import (
     write_study,
 )
 from debft.training.describe import describe
-from debft.training.plan import Plan, check_same_run, check_writable, make_plan
+from debft.training.place import check_same_run, check_writable
+from debft.training.plan import Plan, make_plan
 
 COMMON = "search.yaml"
 FEWEST_FOR_IMPORTANCE = 4  # complete trials

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from debft.config.recipe import source_kind
 from debft.data.encoding import whole_lengths
@@ -20,6 +21,7 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.describe import describe_chosen
 from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
@@ -85,6 +87,7 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     """Write everything, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
     intervals = intervals_of(session.plan.task, assessed)
+    describe_chosen(chosen)
     result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
@@ -97,17 +100,18 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
 
 def _analysis(session: Session, assessed: dict[str, Assessment]) -> Analysis:
     """Return what the predictions of each split get wrong."""
-    plan, longest = session.plan, session.plan.recipe.text.max_seq_length
+    plan, text = session.plan, session.plan.recipe.text
 
     def tokens_of(texts: list[tuple[str, ...]]) -> list[tuple[int, bool]]:
-        return [(length, length > longest) for length in whole_lengths(texts, session.loaded.tokenizer)]
+        lengths = whole_lengths(texts, session.loaded.tokenizer)
+        return [(length, length > text.max_seq_length and text.long_texts == "cut") for length in lengths]
 
     return Analysis(
         splits={name: analysis_of(plan.task, one.rows, plan.examples[name], tokens_of) for name, one in assessed.items()}
     )
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> dict[str, WrittenFile]:
+def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFile]:
     """Write a plain transformers directory, whole or not at all, and return bytes and sha256 of its files by name.
 
     It opens with debft uninstalled, and AutoTokenizer gives the same tokens. Its config.json carries under `debft` what it takes

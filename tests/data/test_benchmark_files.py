@@ -12,7 +12,7 @@ from debft.data.load import load_table
 from debft.data.rows import check_rows, check_texts
 from debft.data.sources.benchmark_files import in_task_columns
 from debft.errors import InputError
-from debft.scoring import formats
+from debft.scoring import inputs
 from debft.tasks import TASKS
 
 PARSES = "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\tsentence2_parse"
@@ -47,9 +47,9 @@ def on_stdin(monkeypatch, raw: bytes):
 def test_test_file_of_the_benchmark_is_read_to_be_predicted(tmp_path, monkeypatch, task):
     header, row, texts = TESTS[task]
     (tmp_path / "test.tsv").write_text(f"{header}\n{row}\n")
-    assert texts_of(formats.read_file(tmp_path / "test.tsv", TASKS[task]), task) == [texts]
+    assert texts_of(inputs.read_file(tmp_path / "test.tsv", TASKS[task]), task) == [texts]
     on_stdin(monkeypatch, f"\ufeff{header}\n{row}\n".encode())
-    assert texts_of(formats.read_stdin(TASKS[task]), task) == [texts]
+    assert texts_of(inputs.read_stdin(TASKS[task]), task) == [texts]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_test_file_of_the_benchmark_is_read_to_be_predicted(tmp_path, monkeypatc
 )
 def test_other_files_of_the_benchmarks_are_read_to_be_predicted(tmp_path, task, name, content, texts):
     (tmp_path / name).write_text(content)
-    assert texts_of(formats.read_file(tmp_path / name, TASKS[task]), task) == texts
+    assert texts_of(inputs.read_file(tmp_path / name, TASKS[task]), task) == texts
 
 
 def test_first_row_is_taken_for_the_header_where_it_is_no_row(tmp_path):
     """As many columns as CoLA's files have, but no label where they have it."""
     (tmp_path / "x.tsv").write_text("a\tb\tc\td\n1\t1\t1\tHe slept.\n")
     with pytest.raises(InputError, match="expected the columns sentence, got a, b, c, d; 'sentence' is missing"):
-        texts_of(formats.read_file(tmp_path / "x.tsv", TASKS["cola"]), "cola")
+        texts_of(inputs.read_file(tmp_path / "x.tsv", TASKS["cola"]), "cola")
 
 
 def test_own_name_of_a_column_wins_over_the_benchmarks():
@@ -130,7 +130,7 @@ STDIN = {
 @pytest.mark.parametrize("name", STDIN)
 def test_stdin_gives_the_rows_of_a_file(monkeypatch, name):
     on_stdin(monkeypatch, STDIN[name])
-    rows = check_texts(formats.read_stdin(TASKS["mnli"]), TASKS["mnli"])
+    rows = check_texts(inputs.read_stdin(TASKS["mnli"]), TASKS["mnli"])
     assert (rows.texts, rows.ids) == ([("a", "б")] * 2, ["p1", "p2"])
 
 
@@ -138,21 +138,21 @@ def test_stdin_gives_the_rows_of_a_file(monkeypatch, name):
 @pytest.mark.parametrize("more", [{}, {"notes": [{"by": "x"}]}])
 def test_one_object_on_stdin_is_one_row(monkeypatch, indent, more):
     on_stdin(monkeypatch, json.dumps(PAIR | more, indent=indent).encode())
-    rows = check_texts(formats.read_stdin(TASKS["mnli"]), TASKS["mnli"])
+    rows = check_texts(inputs.read_stdin(TASKS["mnli"]), TASKS["mnli"])
     assert (rows.texts, rows.ids) == ([("a", "б")], ["p1"])
 
 
 def test_squads_nesting_on_stdin_is_read(monkeypatch):
     qas = [{"id": "q1", "question": "Which?"}]
     on_stdin(monkeypatch, json.dumps({"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": qas}]}]}).encode("utf-8-sig"))
-    rows = check_texts(formats.read_stdin(TASKS["squad2"]), TASKS["squad2"])
+    rows = check_texts(inputs.read_stdin(TASKS["squad2"]), TASKS["squad2"])
     assert (rows.texts, rows.ids) == ([("Which?", "c")], ["q1"])
 
 
 def test_joined_files_on_stdin_name_the_header_between_them(monkeypatch):
     on_stdin(monkeypatch, TSV.encode() + b"\xef\xbb\xbf" + TSV.encode())
     with pytest.raises(InputError) as error:
-        check_texts(formats.read_stdin(TASKS["mnli"]), TASKS["mnli"])
+        check_texts(inputs.read_stdin(TASKS["mnli"]), TASKS["mnli"])
     assert str(error.value).startswith(
         "stdin:4: expected a row, got the header again (premise, hypothesis, id); were two files joined?"
     )

@@ -24,7 +24,7 @@ from debft.config.schema import schema
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
 from debft.runs.result import FORMAT_VERSION, RunResult
-from debft.scoring.loading import recipe_of
+from debft.scoring.used_model import recipe_of
 from debft.training.place import check_output
 from debft.training.plan import make_plan
 from debft.training.run import finetune

@@ -155,7 +155,7 @@ MISTAKES = {
     "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
     "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
     "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
-    "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file with the columns of the task, or - for stdin"),
+    "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file or a text, found no such file"),
     "empty stdin": (["predict", "RUN"], "stdin: expected a header line, got an empty file"),
     "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
 }

@@ -197,6 +197,7 @@ def test_table_fits_the_width_and_breaks_no_number(names, seeds, published, widt
     ("options", "message"),
     [
         (["--seeds", "2", "--num-processes", "2"], "--num-processes: does not go with --seeds"),
+        (["--seeds", "2", "--overwrite"], "--overwrite: does not go with --seeds"),
         (["--jobs", "2"], "--jobs: needs --seeds"),
         (["--seeds", "0"], "--seeds"),
     ],

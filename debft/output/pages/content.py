@@ -8,7 +8,7 @@ from debft.console import clock
 from debft.output.pages.printed import PageCell, PageContent, PageOtherRun, PageRecipe, PageRow, PageRun, RunLink
 from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
 from debft.output.pages.summary import SYMBOLS, count_verdicts, reference_word, summary_line, why_no_scores
-from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, with_minus
+from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed
 from debft.published.load import printed_decimals
 from debft.runs.result import in_percent
 
@@ -48,7 +48,9 @@ def _legend(cells: Sequence[Cell]) -> str:
 
 
 def as_printed(cell: Cell) -> str:
-    """Return the number of the table with the decimals of its cell: `88.1` of `88.1/88.3`, `80.0` of `80.0`."""
+    """Return the number of the table with the decimals of its cell: `88.1` of `88.1/88.3`; one of ours as our scores are."""
+    if cell.margin is None or not in_percent(cell.score):
+        return score_text(cell.score, cell.value)
     return f"{cell.value:.{printed_decimals(cell.cell, cell.value)}f}"
 
 
@@ -64,7 +66,7 @@ def _rows(report: Report, anchors: Mapping[str, str], footnotes: Footnotes) -> l
 
 def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
     def text(value: float | None) -> str | None:
-        return None if value is None else score_text(cell.score, value)
+        return None if value is None else score_text(cell.score, value, like=cell.mean)
 
     return PageCell(
         header=cell.header,
@@ -82,16 +84,27 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
         n=cell.n,
         tolerance=text(cell.tolerance),
         margin=None if cell.margin is None else f"{cell.margin:g}",
-        interval=None if cell.low is None else f"{text(cell.low)} to {text(cell.high)}",
+        interval=None if cell.low is None else f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}",
         difference=_difference(cell),
         runs=runs,
     )
 
 
+def _possible(cell: Cell, bound: float) -> float:
+    """Return the end of an interval within what can be: what training logs, norms and counts among it, is never negative."""
+    return bound if in_percent(cell.score) else max(bound, 0.0)
+
+
 def _difference(cell: Cell) -> str | None:
-    if cell.difference is None or in_percent(cell.score):
-        return None if cell.difference is None else signed(cell.difference)
-    return with_minus(f"{cell.difference:+.3g}") if cell.difference else "0"
+    return None if cell.difference is None else difference_text(cell.score, cell.difference, cell.mean)
+
+
+def difference_text(score: str, difference: float, mean: float | None = None) -> str:
+    """Return a difference as the score itself is written: points with two decimals, what training logged as the mean is."""
+    if in_percent(score):
+        return signed(difference)
+    text = score_text(score, difference, like=mean)
+    return f"+{text}" if difference > 0 else text
 
 
 def _spread(cell: Cell) -> str:

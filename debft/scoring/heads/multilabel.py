@@ -14,13 +14,13 @@ import torch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
+from debft.models.settings import THRESHOLDS
 from debft.scoring.collecting import LogitsCollector
 from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits, summed
 from debft.scoring.metrics.sets import DEFAULT_THRESHOLD, best_thresholds
 from debft.tasks import TextClassification
 
 EXTRA = ("subset_accuracy",)  # what is scored beside the metrics of the task
-THRESHOLDS = "label_thresholds"  # the key of config.json under which a model has the threshold of each label
 AT_DEFAULT = f"_at_{DEFAULT_THRESHOLD}"  # behind the name of a score for which no threshold was chosen
 
 
