@@ -189,6 +189,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    warnings: list[str] = field(default_factory=list)
+    """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
 
     def to_json(self) -> str:
         """Return the content of result.json."""

@@ -21,6 +21,7 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.collapse import collapse_warnings
 from debft.training.describe import describe_chosen
 from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
@@ -93,6 +94,8 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.write_analysis(_analysis(session, assessed))
     session.run.sync_logs()
+    losses = [row["loss"] for row in session.run.logged("steps.jsonl")]
+    result = replace(result, warnings=collapse_warnings(session.plan, assessed, losses))
     result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     session.run.write_result(result)
     return result
