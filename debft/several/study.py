@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from debft.console import meter, say
 from debft.errors import InputError
+from debft.output.text import counted
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import make_directory
@@ -134,7 +135,7 @@ class Search:
             score = self.base.task.selection_score(run.result().scores)
             self._keep_best_model(trial.number, score)
             self.study.tell(trial.number, score)
-            say(f"{line}  {score:.2f}")
+            say(f"{line}  {score:.2f} over {scored_rows(self.base)}")
         elif run.id in self.pruned and failure.code in INTERRUPTED:
             self.study.tell(trial.number, state=State.PRUNED)
             drop_checkpoints(run)
@@ -151,6 +152,11 @@ class Search:
         best = max(((trial.value, -trial.number) for trial in complete), default=None)
         if best is not None:
             drop_model(self.place(-min(best, (score, -number))[1]))
+
+
+def scored_rows(plan: Plan) -> str:
+    """Return how many rows the score of a trial is of, `872 rows`."""
+    return counted(sum(len(plan.examples[split.name]) for split in plan.task.selection_evals), "row")
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
