@@ -9,8 +9,9 @@ import optuna
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
-from debft.console import print_table, say
+from debft.console import say
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted
 from debft.reproduce.jobs import default_jobs
