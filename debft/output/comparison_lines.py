@@ -46,7 +46,7 @@ def _table(task: str, pair: Pair, width: int) -> list[str]:
         ]
         for one in pair.differences
     ]
-    return [line.replace("\u00a0", " ") for line in lines([head, *rows], width, right=range(1, 7))]
+    return [line.plain.replace("\u00a0", " ") for line in lines([head, *rows], width, right=range(1, 7))]
 
 
 def _row_lines(pair: Pair, row: DifferingRow, width: int) -> list[str]:
