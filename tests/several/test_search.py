@@ -1,7 +1,6 @@
 """`debft search`: optuna itself over runs that are stand-ins: what is tried, stopped, resumed, refused, recorded. One test trains."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -16,14 +15,15 @@ import pytest
 from browser import NAMES, Browser, find
 from fake_runs import start_forked
 from json_schemas import wrong
-from rich.console import Console
 
 from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train, with_values
 from debft.config.schema import schema
+from debft.console import console
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
 from debft.several.study_page import best_so_far, page
@@ -370,11 +370,12 @@ def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width):
+def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width, monkeypatch, capfd):
     record = record_in(six_trials)
-    console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(trial_table(record))
-    text = console.export_text()
+    monkeypatch.setattr("debft.output.layout.on_terminal", lambda: True)
+    monkeypatch.setattr(console, "_width", width)
+    print_table(trial_table(record))
+    text = capfd.readouterr().err
     assert max(map(len, text.splitlines())) <= width
     assert all(f"{trial.score:.2f}" in text.split() for trial in record.trials if trial.score is not None)
 
