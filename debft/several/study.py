@@ -222,12 +222,13 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
                 ended += 1
                 search.end(run, failure, f"{ended}/{max(trials, ended)}")
             search.look(pool)
-            progress.advance(ended - progress.done, _note(search))
+            progress.advance(ended - progress.done, _note(search, pool))
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return stop.number
 
 
-def _note(search: Search) -> str:
-    """Return the best score so far."""
+def _note(search: Search, pool: Pool) -> str:
+    """Return the best score so far, and where each running trial stands."""
     complete = search.study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-    return f"best {max(trial.value for trial in complete):.2f}" if complete else ""
+    best = [f"best {max(trial.value for trial in complete):.2f}"] if complete else []
+    return "  ".join([*best, *(f"{job.run.id} at step {job.step():,} of {job.run.total_steps:,}" for job in pool.running)])
