@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from debft.console import meter, say
 from debft.errors import InputError
 from debft.output.text import counted
+from debft.reproduce.identity import made_key
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import make_directory
@@ -82,12 +83,12 @@ class Search:
         return len(self.study.get_trials(deepcopy=False))
 
     def interrupted(self) -> list[optuna.Trial]:
-        """Return the trials that have begun and not ended."""
-        return [
-            optuna.Trial(self.study, trial._trial_id)
-            for trial in self.study.get_trials(deepcopy=False, states=(State.RUNNING,))
-            if set(trial.params) == set(self.space)
-        ]
+        """Return the trials that have begun and not ended; one that ended before it had its settings has failed."""
+        begun = self.study.get_trials(deepcopy=False, states=(State.RUNNING,))
+        for trial in begun:
+            if set(trial.params) != set(self.space):
+                self.study.tell(trial.number, state=State.FAIL)
+        return [optuna.Trial(self.study, trial._trial_id) for trial in begun if set(trial.params) == set(self.space)]
 
     def ask(self) -> optuna.Trial:
         """Begin a new trial."""
@@ -195,13 +196,15 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
         )
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
         raise InputError(f"{path}: expected the journal of a search, got something else; choose another --output") from None
-    recorded = study.user_attrs
+    recorded, made = study.user_attrs, made_key(base.files.revision)
     if not recorded:
-        for name, value in facts.items():
+        for name, value in (facts | {"made": made}).items():
             study.set_user_attr(name, value)
     elif key := next((name for name, value in facts.items() if recorded.get(name) != value), None):
         what = {"space": "another space", "fingerprints": "other rows"}[key]
         raise InputError(f"--output {directory}: holds a search of {what}; choose another --output")
+    elif recorded.get("made") != made:
+        say(f"{directory}: the search was begun with other code, versions or model files; its trials are counted all the same")
     return study
 
 

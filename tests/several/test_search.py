@@ -26,6 +26,7 @@ from debft.errors import InputError
 from debft.output.layout import print_table
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
+from debft.several.study import open_study
 from debft.several.study_page import best_so_far, page
 from debft.several.study_record import StudyRecord, TrialRecord, best_lines, trial_table
 from debft.several.trials import CHECKS, plan_trial
@@ -233,6 +234,22 @@ def test_interrupted_trial_goes_on_and_the_search_is_what_it_would_have_been(
     whole = json.loads((six_trials / "study.json").read_text())["trials"][:2]
     assert [trial["settings"] for trial in content["trials"]] == [trial["settings"] for trial in whole]
     assert [trial["score"] for trial in content["trials"]] == [trial["score"] for trial in whole]
+
+
+def test_search_of_other_code_goes_on_and_says_so(tmp_path, six_trials, recipe, fingerprints, monkeypatch, capfd):
+    shutil.copytree(six_trials, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
+    assert len(run(recipe, tmp_path, 6)[0]["trials"]) == 6
+    assert "begun with other code, versions or model files" in capfd.readouterr().err
+
+
+def test_trial_that_never_had_its_settings_has_failed(tmp_path, recipe, fingerprints, monkeypatch):
+    """As `kill -9` between two lines of the journal leaves it."""
+    plan, space = plan_search(recipe, tmp_path), read_space(None, recipe)
+    open_study(plan, space, tmp_path).ask()
+    fake_debft(monkeypatch, fingerprints)
+    content, code = run(recipe, tmp_path, 2)
+    assert (code, [trial["state"] for trial in content["trials"]]) == (0, ["failed", "complete"])
 
 
 def test_trials_run_at_the_same_time(tmp_path, recipe, fingerprints, monkeypatch):
