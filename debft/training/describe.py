@@ -20,6 +20,8 @@ from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
+from debft.training.choice import in_words as best_in_words
+from debft.training.choice import patience_in_words
 from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
@@ -62,6 +64,9 @@ def describe(plan: Plan) -> None:
         f"{plan.total_steps:,} steps of {config.train_batch_size} sequences{passes}, learning rate {config.learning_rate:g}, "
         f"texts of up to {recipe.text.max_seq_length} tokens, seed {config.seed}",
     )
+    if config.metric is not None or config.patience is not None:
+        ends = f"; training ends after {patience_in_words(config.patience)}" if config.patience else ""
+        say_field("best", f"the weights with the {best_in_words(task, config)} are kept{ends}")
 
 
 def _outputs(task: Task) -> str:
