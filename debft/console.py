@@ -180,8 +180,8 @@ class Meter:
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = (self.done - self.done_at_start) / (now - self.started)
-            remaining = (self.total - self.done) / rate if rate else 0.0
-            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
+            remaining = clock((self.total - self.done) / rate) if rate else "-:--"
+            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {remaining}", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar down."""

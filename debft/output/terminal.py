@@ -40,6 +40,10 @@ def print_result(result: RunResult, output: Path) -> None:
         say(_rows_of_languages(result.num_examples))
     for line in _below(result, compared):
         say(line)
+    for line in result.warnings:
+        say(f"warning: {line}")
+    if early := result.stopped_early:
+        say_field("early stop", f"after step {early.step:,} of {early.of:,}: {early.reason}")
     timing = result.timing
     say_field(
         "time",
