@@ -12,7 +12,7 @@ import numpy as np
 
 from debft.console import say
 from debft.data.answers import GoldAnswers, check_answers, check_not_empty
-from debft.data.label_names import SEVERAL, UNSEEN, has_half_surrogate, label_name, looks, single, some_of
+from debft.data.label_names import NO_LABEL, SEVERAL, UNSEEN, has_half_surrogate, label_name, looks, single, some_of
 from debft.data.label_sets import check_sets, multi_hot
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.sources.table import DataTable
@@ -284,7 +284,9 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
         return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
     if label is None:
         listed = single(given)
-        return shown(given), SEVERAL if isinstance(listed, list) and len(listed) > 1 else ""
+        if not isinstance(listed, list):
+            return shown(given), ""
+        return shown(given), SEVERAL if len(listed) > 1 else "" if listed else NO_LABEL
     alike = next((name for name in task.labels if looks(name) == looks(label)), None)
     return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
 

@@ -89,13 +89,13 @@ def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
 def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
     """Return the table on stdin: JSONL, JSON, TSV with a header line, or lines of texts."""
     if sys.stdin.isatty():
-        say(f"reading from the terminal: {_line_of(task)} a line, or a JSON object; Ctrl-D ends, Ctrl-C leaves")
+        say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
     path = Path("stdin")
     return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
 
 
 def _line_of(task: Task) -> str:
-    return " and ".join(task.text_keys) + " with a tab between them" if len(task.text_keys) > 1 else "one text"
+    return ", tab, ".join(task.text_keys) if len(task.text_keys) > 1 else "one text"
 
 
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
@@ -109,7 +109,7 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
         return _named(read_text(path, text, ".tsv", header_for(task)), task)
     if len(fields) != len(keys) or {*keys} & {*fields}:
         columns = f"a header line with the column{'s' * (len(keys) > 1)} {', '.join(keys)}"
-        raise InputError(f"{path}:1: expected {_line_of(task)} a line, or {columns}, got {shown(first)}")
+        raise InputError(f"{path}:1: expected {_line_of(task)} in each line, or {columns}, got {shown(first)}")
     return _of_lines(path, text.removesuffix("\n").split("\n"), task)
 
 
