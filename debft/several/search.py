@@ -37,6 +37,8 @@ from debft.several.study_record import (
     write_best,
     write_study,
 )
+from debft.tasks.task import LOSS
+from debft.training.choice import in_words
 from debft.training.describe import describe
 from debft.training.place import check_same_run, check_writable
 from debft.training.plan import Plan, make_plan
@@ -59,6 +61,10 @@ def plan_search(recipe: Recipe, directory: Path) -> Plan:
     plan = make_plan(recipe)
     if not plan.task.selection_evals:
         raise InputError(f"debft search: expected rows of {', '.join(plan.task.selection)} to choose by, got none")
+    if (metric := recipe.train.metric) and metric.rpartition("/")[2] == LOSS:
+        raise InputError(
+            f"train.metric: expected a score that trials are compared by, got '{metric}'; give another one"
+        )
     describe(plan)
     return plan
 
@@ -102,7 +108,7 @@ def record_of(running: Search) -> StudyRecord:
     return StudyRecord(
         task=plan.task.name,
         model=plan.recipe.model or "",
-        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)} ({scored_rows(plan)})",
+        objective=f"{in_words(plan.task, plan.recipe.train)} ({scored_rows(plan)})",
         space=space_dict(running.space),
         trials=trials,
         best=best.number if best else None,
