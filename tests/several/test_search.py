@@ -391,7 +391,7 @@ def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
     plan, space = plan_search(recipe, tmp_path / "out"), read_space(None, recipe)
     content = show_plan(plan, space, tmp_path / "out", trials=5)
     assert (content["trials"], set(content["space"])) == (5, set(space)) and not (tmp_path / "out").exists()
-    assert "train.learning_rate: 1e-05 to 0.0001 by its logarithm" in capfd.readouterr().err
+    assert "train.learning_rate: 1e-5 to 1e-4 by its logarithm" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
