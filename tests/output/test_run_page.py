@@ -1,6 +1,7 @@
 """The page of one run, from the files of its directory, as text and in a real browser. Every number in this module is invented."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,14 @@ def test_page_of_a_complete_run_is_not_drawn_again(tmp_path):
     (run.path / "report.html").write_text("mine")
     write_page(run)
     assert (run.path / "report.html").read_text() == "mine"
+
+
+def test_page_that_is_older_than_the_result_is_drawn_anew(tmp_path):
+    run = made(tmp_path / "run", result_of(), {"validation": analysed()})
+    (run.path / "report.html").write_text("old")
+    os.utime(run.path / "report.html", (1, 1))
+    write_page(run)
+    assert "validation accuracy" in (run.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_page_of_an_unfinished_run_is_refused(tmp_path):
