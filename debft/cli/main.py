@@ -163,6 +163,8 @@ def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
     number = _signals[0] if _signals else signal.SIGINT
     if is_main_process():
-        say(f"interrupted by {signal.Signals(number).name}; no training step was lost")
+        trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
+        what = "no training step was lost" if trains else "nothing was changed"
+        say(f"interrupted by {signal.Signals(number).name}; {what}")
     sys.stdout.flush()
     os._exit(128 + number)
