@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from browser import NAMES, Browser, find
@@ -155,6 +156,14 @@ def test_page_shows_the_published_number_and_the_verdict(tmp_path):
     )
     text = words(page(tmp_path, result_of(published=[row], not_compared=None)))
     assert "validation accuracy 75.00 [62.50, 86.25] 40 76.2 −1.2 undecided (1 seed)" in text
+
+
+def test_page_shows_our_own_frozen_number_where_there_is_no_published_one(tmp_path, monkeypatch):
+    frozen = {"validation/accuracy": SimpleNamespace(value=76.0, sd=0.5, table="demo")}
+    monkeypatch.setattr("debft.output.pages.run_content.frozen_beside", lambda result: frozen)
+    text = words(page(tmp_path))
+    assert "frozen difference verdict validation accuracy 75.00 [62.50, 86.25] 40 76.0 −1.0 as usual" in text
+    assert "which is no published number" in text
 
 
 def test_page_of_a_run_without_analysis_says_so(tmp_path):
