@@ -93,8 +93,9 @@ def fine_tune(
 
 
 def write_page(run: RunDirectory) -> None:
-    """Write report.html where the run has none. One that cannot be written is said: the result is there all the same."""
-    if (run.path / "report.html").exists():
+    """Write report.html where it is not there or older than the result. One that cannot be written is said, and loses nothing."""
+    page, result = run.path / "report.html", run.path / "result.json"
+    if page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns:
         return
     from debft.output.pages.run_page import write_run_page
 
