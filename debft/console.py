@@ -23,6 +23,7 @@ from rich.text import Text
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
 SECONDS_OF_SILENCE = 2.0  # after which a line says what is being done, where stderr is no terminal
 WIDTH_OF_LOGS = 180  # characters of a table, where stderr is no terminal
+WIDTH_OF_BAR = 20  # characters at least, of a bar that can be read
 WIDTH_OF_LABEL = 11  # characters before the text of a labelled line, the space included
 MARKS = {"error: ": "bold red", "warning: ": "yellow"}  # the first words of a line that are coloured
 
@@ -173,15 +174,14 @@ class Meter:
         self.done += count
         now = time.monotonic()
         if self.bar:
-            room = console.width >= 100  # for the unit beside a bar of useful width
-            self.bar.update(
-                self.bar_task, completed=self.done, unit=f" {self.unit}" if room else "", note=note if room else _short(note)
-            )
+            roomy = console.width >= 100
+            shown = _cut(note, console.width - WIDTH_OF_BAR - 2 * len(f"{self.total:,}") - (24 + len(self.unit) if roomy else 22))
+            self.bar.update(self.bar_task, completed=self.done, unit=f" {self.unit}" if roomy else "", note=shown)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = (self.done - self.done_at_start) / (now - self.started)
-            remaining = (self.total - self.done) / rate if rate else 0.0
-            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
+            remaining = clock((self.total - self.done) / rate) if rate else "-:--"
+            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {remaining}", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar down."""
@@ -217,10 +217,14 @@ def say(line: str) -> None:
         console.print(_marked(part), soft_wrap=True)
 
 
-def say_field(label: str, text: str) -> None:
-    """Print a labelled line, `device     cpu x 1`. On a terminal what does not fit goes on below the text."""
+def say_field(label: str, text: str, whole: bool = False) -> None:
+    """Print a labelled line, `device     cpu x 1`. On a terminal what does not fit goes on below the text.
+
+    whole: whether the text stays one line whatever the width, as a command must that is to be copied
+    """
     name = f"{label:<{WIDTH_OF_LABEL - 1}} "
-    lines = broken(text, console.width - len(name)) if on_terminal() and console.width >= 4 * WIDTH_OF_LABEL else [text]
+    breaks = on_terminal() and console.width >= 4 * WIDTH_OF_LABEL and not whole
+    lines = broken(text, console.width - len(name)) if breaks else [text]
     for number, line in enumerate(lines):
         console.print(Text.assemble((name if number == 0 else " " * len(name), "dim"), line), soft_wrap=True)
 
@@ -257,15 +261,13 @@ def plain_table(*headers: str, left: Container[str], wrapped: Container[str] = (
     return table
 
 
-def print_table(table: Table) -> None:
-    """Print a table for people: as wide as the terminal is, elsewhere with whole lines."""
-    wide = console if on_terminal() else Console(file=_Stderr(), highlight=False, width=WIDTH_OF_LOGS)
-    wide.print(table)
-
-
-def _short(note: str) -> str:
-    """Keep of a note what fits beside a bar at 80 columns: its last part, the speed, goes first."""
-    return "  ".join(note.split("  ")[:2])
+def _cut(note: str, width: int) -> str:
+    """Cut a note to what fits beside a bar: its last parts go first, and of the first one the end."""
+    parts = note.split("  ")
+    while len(parts) > 1 and len("  ".join(parts)) > width:
+        parts.pop()
+    text = "  ".join(parts)
+    return text if len(text) <= width else f"{text[: max(width - 3, 0)]}..."
 
 
 def clock(seconds: float) -> str:

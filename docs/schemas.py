@@ -8,12 +8,14 @@ from debft.output.pages.records import Report
 from debft.output.tables.records import TablesDocument
 from debft.runs.analysis import Analysis
 from debft.runs.result import RunResult
+from debft.several.study_record import StudyRecord
 from debft.several.summary import Summary
 
 SCHEMAS = {
     "analysis.schema.json": Analysis,
     "report.schema.json": Report,
     "result.schema.json": RunResult,
+    "study.schema.json": StudyRecord,
     "summary.schema.json": Summary,
     "tables.schema.json": TablesDocument,
 }

@@ -9,7 +9,7 @@ from debft.config.recipe import Recipe
 from debft.errors import InputError
 
 
-def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None) -> bool:
+def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, overwrite: bool) -> bool:
     """Whether the options ask for several runs. Raises InputError for options that do not go together."""
     folds = recipe.own.folds is not None and recipe.own.fold is None
     if seeds is not None and folds:
@@ -18,8 +18,10 @@ def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: 
         if jobs is not None:
             raise InputError("--jobs: needs --seeds or --folds, of which none is given; add one, or leave --jobs out")
         return False
+    option = "--folds" if folds else "--seeds"
+    if overwrite:
+        raise InputError(f"--overwrite: does not go with {option}; remove the directories of the runs to run them anew")
     if num_processes not in (None, 1):
-        option = "--folds" if folds else "--seeds"
         raise InputError(f"--num-processes: does not go with {option}, whose runs have a process each; leave one of them out")
     return True
 

@@ -70,7 +70,7 @@ def fine_tune(
         run = RunDirectory(Path(output) if output else default_output(resolved))
         if resume and output is None and recipe is None and run.exists():
             resolved = continued(task, run, **typed)
-    if several.repeats(resolved, seeds, jobs, num_processes):
+    if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:
@@ -137,9 +137,11 @@ def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bo
     Raises InputError with a line for each option that would make it another run.
     """
     from debft.models.names import canonical_name
+    from debft.scoring.rows import TrainedOn
     from debft.training.place import ANOTHER_RUN, same_place
 
     recorded = run.recipe()
+    trained = TrainedOn(recipe=recorded, split=run.split())
     if recorded.task != task:
         raise InputError(f"--output {run.path}: holds a run of {recorded.task}; debft {recorded.task} --output {run.path} --resume")
     overrides = dict(keys)
@@ -151,7 +153,8 @@ def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bo
     problems, options = [], _options(overrides, assignments)
     for key in differing_keys(recorded, asked, "resume"):
         before, now = value_at(recorded, key), value_at(asked, key)
-        if key in ("model", "data", "init_from") and same_place(before, now):
+        is_same = trained.holds(now) if key == "data" else key in ("model", "init_from") and same_place(before, now)
+        if is_same:
             asked = with_values(asked, {key: before})
         elif key in options:  # others follow from one that is there
             problems.append(f"{options[key]}: the run in {run.path} has {before!r}, got {now!r}; {ANOTHER_RUN}")
@@ -197,13 +200,13 @@ def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool)
     from debft.models.json_files import read_config
     from debft.output.terminal import plan_dict, print_plan
     from debft.training.describe import describe, with_remark
-    from debft.training.place import check_output
+    from debft.training.place import check_output, place_of_rows
     from debft.training.plan import make_plan
     from debft.training.precision import precision_for
 
     precision, remark = precision_for(recipe)
     check_output(run, recipe, start)
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, place_of_rows(run, recipe, start))
     describe(plan)
     if remark:
         say_field("precision", with_remark(precision, remark))
@@ -214,8 +217,8 @@ def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool)
 
 def _check_before_start(recipe: Recipe, run: RunDirectory, start: "Start") -> None:
     """Find bad input once, before each of several processes would find it."""
-    from debft.training.place import check_output
+    from debft.training.place import check_output, place_of_rows
     from debft.training.plan import make_plan
 
     if check_output(run, recipe, start) is None:
-        make_plan(recipe)
+        make_plan(recipe, place_of_rows(run, recipe, start))

@@ -7,7 +7,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import say
+from debft.console import activity, say
 from debft.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _RunOrModel = Annotated[
 _Task = Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)]
 _Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
 _Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
+_Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8).", show_default=False)]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every row, show lengths, cuts and device, compute nothing.")]
 _Data = Annotated[
     str | None,
@@ -40,19 +41,22 @@ def evaluate(
     max_eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
     ] = None,
+    encoding: _Encoding = None,
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     dry_run: _DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score a fine-tuned model on the dev splits of its task, or on the rows of --data."""
+    """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
     from debft.data.rows import say_notes, say_skipped
     from debft.output.use import describe_device, describe_use, preview, print_scores
     from debft.scoring.rows import find_rows
     from debft.scoring.used_model import find_used_model
 
     used = find_used_model(run_or_model, task, attention)
-    examples = find_rows(used.task, used.trained_on, data, max_eval_samples, skip=used.recipe.train.skip_bad_rows)
+    examples = find_rows(
+        used.task, used.trained_on, data, max_eval_samples, skip=used.recipe.train.skip_bad_rows, encoding=encoding
+    )
     describe_use(used, used.source_of(data), examples)
     say_notes(examples.values())
     say_skipped(examples)
@@ -64,10 +68,11 @@ def evaluate(
             print_json({"task": used.task.name, "data": used.source_of(data), "splits": lengths})
         say(f"{NOTHING} was scored (--dry-run)")
         return
-    from debft.scoring.inference import evaluate_rows  # torch comes with it, which takes seconds
-    from debft.scoring.loading import load_used
+    with activity("loading the model"):  # torch comes with it, which takes seconds
+        from debft.scoring.inference import evaluate_rows
+        from debft.scoring.loading import load_used
 
-    predictor = load_used(used, precision, attention)
+        predictor = load_used(used, precision, attention)
     describe_device(predictor.accelerator.device, predictor.precision, predictor.loaded.attention)
     result = evaluate_rows(predictor, examples, used.source_of(data))
     print_json(result) if as_json else print_scores(result)
@@ -86,6 +91,7 @@ def predict(
         ),
     ] = None,
     task: _Task = None,
+    encoding: _Encoding = None,
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
@@ -110,17 +116,18 @@ def predict(
     chosen = zero_shot.labels_of(labels, template, multi_label)
     if chosen is None:
         used = find_used_model(run_or_model, task, attention)
-        examples = examples_to_label(texts or (), used.task)
+        examples = examples_to_label(texts or (), used.task, encoding)
     else:
         used = zero_shot.find_inference_model(run_or_model, task, attention)
-        examples = examples_to_label(texts or (), zero_shot.task_of_texts(), any_column=True)
+        examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)
     if dry_run:
         _preview_labels(used, examples if chosen is None else zero_shot.pairs(examples, chosen), precision, attention)
         return
-    from debft.scoring.inference import label_rows  # torch comes with it, which takes seconds
-    from debft.scoring.loading import load_used
+    with activity("loading the model"):  # torch comes with it, which takes seconds
+        from debft.scoring.inference import label_rows
+        from debft.scoring.loading import load_used
 
-    predictor = load_used(used, precision, attention)
+        predictor = load_used(used, precision, attention)
     rows = label_rows(predictor, examples) if chosen is None else zero_shot.label_freely(predictor, examples, chosen)
     with until_closed():
         for line in FORMATS[form](rows):

@@ -39,9 +39,13 @@ def sets_of(column: list, separator: str | None) -> list[Names | None]:
 
 def has_sets(column: list) -> bool:
     """Tell whether the labels of a column are lists, some of several labels: no cell holds a label that is in no list."""
-    lists = [inside for value in column if isinstance(inside := listed(value), list)]
-    empty = sum(value is None or value != value or (isinstance(value, str) and not value.strip()) for value in column)
-    return len(lists) + empty == len(column) and any(len(inside) > 1 for inside in lists)
+    most = 0
+    for value in column:
+        if isinstance(inside := listed(value), list):
+            most = max(most, len(inside))
+        elif names_in(value, None) != ():
+            return False
+    return most > 1
 
 
 def labels_of_sets(table: DataTable, label_key: str, separator: str | None) -> Names:

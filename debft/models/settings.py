@@ -37,7 +37,8 @@ USE_TEXTS = (
 )
 USE_OWN = ("own.text_columns", "own.label_column", "own.problem", "own.label_separator")
 USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
-CHOSEN = ("no_answer_threshold", "label_thresholds")  # what was chosen on dev data
+THRESHOLDS = "label_thresholds"  # the probability from which each label is predicted, by label
+CHOSEN = ("no_answer_threshold", THRESHOLDS)  # what was chosen on dev data
 
 
 def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
@@ -74,13 +75,13 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     threshold = settings.get("no_answer_threshold", 0.0)
     if not _is_number(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
-    thresholds = settings.get("label_thresholds", {})
+    thresholds = settings.get(THRESHOLDS, {})
     if not isinstance(thresholds, dict):
-        raise InputError(f"{where}: {SETTINGS}.label_thresholds: expected a number by label, got {shown(thresholds)}")
+        raise InputError(f"{where}: {SETTINGS}.{THRESHOLDS}: expected a number by label, got {shown(thresholds)}")
     for label, number in thresholds.items():
         if label not in model_names(files) or not _is_number(number):
             expected = f"a number for one of {one_of(model_names(files))}"
-            raise InputError(f"{where}: {SETTINGS}.label_thresholds: expected {expected}, got {shown(number)} for {shown(label)}")
+            raise InputError(f"{where}: {SETTINGS}.{THRESHOLDS}: expected {expected}, got {shown(number)} for {shown(label)}")
     return settings
 
 

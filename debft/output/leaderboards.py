@@ -18,6 +18,7 @@ from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
 from debft.scoring.inference import assess, predict
 from debft.scoring.loading import load_predictor
+from debft.scoring.rows import TrainedOn
 from debft.scoring.used_model import find_used_model, recipe_of
 from debft.tasks import QuestionAnswering, Split, Task, TextClassification, task_of
 
@@ -92,7 +93,8 @@ def _open(path: str, data: str | None) -> _SubmittedRun:
     task = task_of(recipe.task or "", recipe.languages)
     if not task.test and not isinstance(task, QuestionAnswering):
         raise InputError(f"{path}: expected a GLUE or SQuAD run, {task.name} has no leaderboard")
-    return _SubmittedRun(path=path, task=task, trained_on=recipe.data, test_source=data or recipe.data)
+    source = data or TrainedOn(recipe=recipe, split=run.split()).source
+    return _SubmittedRun(path=path, task=task, trained_on=recipe.data, test_source=source)
 
 
 def _submit_glue(runs: list[_SubmittedRun], output: Path, partial: bool, precision: str, dry_run: bool) -> Submission:

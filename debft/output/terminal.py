@@ -1,5 +1,6 @@
 """This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -10,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
-from debft.console import clock, plain_table, print_table, say, say_field
+from debft.console import clock, plain_table, say, say_field
+from debft.data.sources.own import split_columns
+from debft.models.settings import SETTINGS
+from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import frozen_beside
 from debft.published.load import PublishedScore
 from debft.runs.result import ComparedScore, RunResult
+from debft.tasks import TASKS, TEXT
 from debft.tasks.titles import score_title
 from debft.training.describe import remarks
 
 if TYPE_CHECKING:
     from debft.training.plan import Plan
 
+EXAMPLE_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -34,6 +40,10 @@ def print_result(result: RunResult, output: Path) -> None:
         say(_rows_of_languages(result.num_examples))
     for line in _below(result, compared):
         say(line)
+    for line in result.warnings:
+        say(f"warning: {line}")
+    if early := result.stopped_early:
+        say_field("early stop", f"after step {early.step:,} of {early.of:,}: {early.reason}")
     timing = result.timing
     say_field(
         "time",
@@ -42,7 +52,15 @@ def print_result(result: RunResult, output: Path) -> None:
     )
     say_field("run", str(output))
     say_field("", "  ".join(name for name in FILES_OF_RUN if (output / name.rstrip("/")).exists()))
-    say_field("next", f"{command_name()} predict {shlex.quote(str(output))} FILE")
+    say_field("next", predict_line(result, output), whole=True)
+
+
+def predict_line(result: RunResult, output: Path) -> str:
+    """Return a command that labels a text with the run, or a pair, as it can be typed."""
+    task = TASKS[result.task]
+    own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
+    columns = split_columns(own["text_columns"]) if own else task.text_keys
+    return f"{command_name()} predict {shlex.join([str(output), *EXAMPLE_TEXTS[: len(columns)]])}"
 
 
 def command_name() -> str:
@@ -73,7 +91,7 @@ def _score_table(result: RunResult, compared: Mapping[str, ComparedScore]) -> Ri
     """Return a line per score: its interval, its rows, and the number that it is compared with where there is one."""
     frozen = frozen_beside(result)
     beside = ("published", "diff", "") if compared else ("frozen", "diff", "") if frozen else ()
-    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",))
+    table = plain_table("", "ours", "95 % interval", "rows", *beside, left=("",), wrapped=("",))
     for name, value in result.scores.items():
         rows = result.num_examples.get(name.partition("/")[0])
         interval = interval_text(result.intervals.get(name), "-")
@@ -92,7 +110,7 @@ def _language_table(result: RunResult, compared: Mapping[str, ComparedScore]) ->
     metric = next(iter(scores)).partition("/")[2]
     parts = list(dict.fromkeys(split_and_language(name)[0] for name in scores))
     beside = ("published", "diff", "") if compared else ()
-    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""))
+    table = plain_table("language", *parts, "95 % interval", *beside, left=("language", ""), wrapped=("",))
     for language in dict.fromkeys(split_and_language(name)[1] for name in scores):
         ours = [scores.get(f"{part}.{language}/{metric}") for part in parts]
         cells = [language, *("-" if score is None else f"{score:.2f}" for score in ours)]

@@ -1,5 +1,6 @@
 """This module turns numbers, names, notes and links into text, for the report, the tables and the terminal alike."""
 
+import math
 import re
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -11,13 +12,21 @@ _URL = re.compile(r"https?://[^\s<>\"'`|]+[^\s<>\"'`|.,;:)]")
 _COMMON_SPLITS = ("validation", "test")
 
 
-def score_text(score: str, value: float | None, missing: str = DASH) -> str:
-    """Return a score in percent with two decimals; what training logged, `train/loss`, in its own unit, four digits or whole."""
+def score_text(score: str, value: float | None, missing: str = DASH, like: float | None = None) -> str:
+    """Return a score in percent with two decimals; what training logged, `train/loss`, in its own unit, four digits or whole.
+
+    like: the number whose decimals it has, such as the mean that a deviation stands behind
+    """
     if value is None:
         return missing
     if in_percent(score):
         return with_minus(f"{value:.2f}")
-    return with_minus(f"{value:,.0f}" if value == int(value) else f"{value:.4g}")
+    size = abs(value if like is None else like)
+    if size >= 1000 or (value == int(value) and size == int(size)):
+        return with_minus(f"{value:,.0f}")
+    if size < 1e-3:
+        return with_minus(f"{value:.4g}")
+    return with_minus(f"{value:.{3 - math.floor(math.log10(size))}f}")
 
 
 def interval_text(low_high: Sequence[float] | None, missing: str = "") -> str:

@@ -1,5 +1,6 @@
 """This module plans a table: its cells, the recipe of each, and one run per recipe and seed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, with_train
 from debft.console import meter, say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
+from debft.output.text import plural
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.options import RunOptions
 from debft.reproduce.planned_run import PlannedRun, make_run
@@ -125,8 +127,16 @@ def _plan_recipes(names: Sequence[str], output: Path, seeds: Sequence[int], opti
         if recipe_plan.problem:
             by_problem.setdefault(recipe_plan.problem, []).append(recipe_plan.name)
     for problem, names_with_it in by_problem.items():
-        say(f"{', '.join(names_with_it)} cannot run: {problem}")
+        say(f"{_in_short(names_with_it)} cannot run: {problem}")
     return recipes
+
+
+def _in_short(names: Sequence[str]) -> str:
+    """Name recipes: up to three, else how many of which task."""
+    if len(names) <= 3:
+        return ", ".join(names)
+    tasks = Counter(name.partition("/")[0] for name in names)
+    return " and ".join(f"{count} {plural('recipe', count)} of {task}" for task, count in tasks.items())
 
 
 def _plan_recipe(name: str, output: Path, seeds: Sequence[int], options: RunOptions, planned: dict[str, RecipePlan]) -> RecipePlan:

@@ -134,7 +134,7 @@ def lost_cells(report: Report) -> list[Cell]:
 def _costs(table_plan: TablePlan) -> list[Cost]:
     recipe_plans = [recipe_plan for recipe_plan in table_plan.recipes.values() if recipe_plan.runs]
     costs = []
-    with meter("cost", len(recipe_plans), "recipes") as progress:
+    with meter("cost", len(recipe_plans), "recipes", show=bool(recipe_plans)) as progress:
         for recipe_plan in recipe_plans:
             costs.append(cost_of(recipe_plan))
             progress.advance(1, recipe_plan.name)

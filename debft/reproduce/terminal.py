@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from debft.console import clock, plain_table, print_table, say
+from debft.console import clock, plain_table, say
+from debft.output.layout import print_table
+from debft.output.pages.content import as_printed, difference_text
 from debft.output.pages.records import Cell, Report
-from debft.output.pages.summary import reference_word
+from debft.output.pages.summary import meanings, reference_word
 from debft.output.text import counted, disk_size, rounded_count, score_text
 from debft.reproduce.cost import PROBE_STEPS, Cost, TotalCost, total_cost
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
 from debft.reproduce.other_runs import other_runs, say_other_runs
 from debft.reproduce.plan import TablePlan
 from debft.reproduce.planned_run import PlannedRun
-from debft.runs.result import in_percent
+from debft.tasks.titles import score_title
 
 COLOURS = {"reproduced": "green", "above": "cyan", "below": "red", "undecided": "yellow", "labelled": "dim"}
 
@@ -31,15 +33,17 @@ def print_plan(table_plan: TablePlan, missing: Sequence[PlannedRun], damaged: Ma
 def print_costs(table_plan: TablePlan, costs: Sequence[Cost], total: TotalCost, jobs: int) -> None:
     """Print a line per recipe with runs missing, and the sum."""
     probed = total.hours is not None
-    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "model", *(["time"] if probed else []), left=("recipe",))
+    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", *(["time"] if probed else []), left=("recipe",))
     for cost in costs:
         if cost.missing:
-            table.add_row(*_cost_columns(cost), *([clock(cost.seconds)] if probed else []))
+            table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed else []))
     print_table(table)
-    time = f", {clock(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)" if probed else ""
+    time = (
+        f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)" if probed else ""
+    )
     say(
         f"in all {counted(total.runs, 'run')} of seeds {', '.join(map(str, table_plan.seeds))}: "
-        f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {disk_size(total.disk_bytes)}{time}"
+        f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {disk_size(total.disk_bytes)} of disk{time}"
     )
 
 
@@ -50,26 +54,28 @@ def _cost_columns(cost: Cost) -> list[str]:
 
 
 def print_cells(report: Report) -> None:
-    """Print every score of the table with our mean and the verdict, and what is wrong with each run that failed."""
-    headers = ("row", "task", "score", "ours", "n", reference_word(report.table), "diff", "verdict")
-    table = plain_table(*headers, left=("row", "task", "score", "verdict"), wrapped=("verdict",))
-    for cell in report.cells:
-        if cell.recipe is not None or cell.value is not None:
-            table.add_row(*_cell_columns(cell))
+    """Print every score of the table with our mean and the verdict, what the verdicts mean, and what is wrong with failed runs."""
+    headers = ("row", "score", "ours", "n", reference_word(report.table), "diff", "verdict")
+    table = plain_table(*headers, left=("row", "score", "verdict"), wrapped=("row", "score", "verdict"))
+    shown = [cell for cell in report.cells if cell.recipe is not None or cell.value is not None]
+    for cell in shown:
+        table.add_row(*_cell_columns(cell))
     print_table(table)
+    for line in meanings(report.table, {cell.verdict for cell in shown}):
+        say(line)
     for run in report.runs:
         if run.status in ("failed", "damaged"):
             say(f"{run.id} {run.status}: {run.error}")
 
 
 def _cell_columns(cell: Cell) -> list[str | Text]:
-    percent = in_percent(cell.score)
-    ours = score_text(cell.score, cell.mean, "-") + ("" if cell.sd is None else f" ± {score_text(cell.score, cell.sd)}")
-    value = f"{cell.value:g}" if percent and cell.value is not None else score_text(cell.score, cell.value, "-")
-    difference = "" if cell.difference is None else f"{cell.difference:{'+.2f' if percent else '+.2g'}}"
-    tolerance = "" if cell.tolerance is None else f"  (+/-{score_text(cell.score, cell.tolerance)})"
+    sd = "" if cell.sd is None else f" ± {score_text(cell.score, cell.sd, like=cell.mean)}"
+    ours = score_text(cell.score, cell.mean, "-") + sd
+    value = as_printed(cell) if cell.value is not None else "-"
+    difference = "" if cell.difference is None else difference_text(cell.score, cell.difference, cell.mean)
+    tolerance = "" if cell.tolerance is None else f"  (+/-{score_text(cell.score, cell.tolerance, like=cell.value)})"
     verdict = Text.assemble((cell.verdict_text, COLOURS.get(cell.verdict, "default")), tolerance)
-    return [cell.row, cell.task, cell.score, ours, str(cell.n), value, difference, verdict]
+    return [cell.row, score_title(cell.task, cell.score), ours, str(cell.n), value, difference, verdict]
 
 
 def print_estimates(estimates: Sequence[Estimate], seeds: Sequence[int], jobs: int, needed: str) -> None:
@@ -77,26 +83,33 @@ def print_estimates(estimates: Sequence[Estimate], seeds: Sequence[int], jobs: i
 
     jobs: runs at a time, each with a GPU of its own; on a CPU 1: several share its cores, and the whole takes as long
     """
-    headers = ("recipe", "runs", "steps", "est. tokens", "est. FLOPs", "est. model", "est. time here", "est. time H100")
-    table = plain_table(*headers, left=("recipe",))
+    say("estimates: nothing was probed, and the hub is out of reach")
+    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", "here", "H100", left=("recipe",))
     for one in estimates:
-        table.add_row(*_cost_columns(one.cost), clock(one.seconds_here), clock(one.seconds_h100))
+        table.add_row(*_cost_columns(one.cost), duration(one.seconds_here), duration(one.seconds_h100))
     print_table(table)
     total = total_cost([one.cost for one in estimates], jobs)
     here = sum(one.cost.missing * one.seconds_here for one in estimates)
     h100 = sum(one.cost.missing * one.seconds_h100 for one in estimates)
     say(
         f"estimate for {counted(total.runs, 'run')} of seeds {', '.join(map(str, seeds))}, from published row counts and packaged "
-        f"sizes: {rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, {disk_size(total.disk_bytes)}"
+        f"sizes: {rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, {disk_size(total.disk_bytes)} of disk"
     )
     say(
-        f"estimate of time: {clock(here / jobs)} on this machine, {at_a_time(jobs)} (the speed of its products measured, the share "
-        f"that a step reaches assumed), {clock(h100)} on one H100, one run after the other ({SHARE_ON_GPU:.0%} of "
-        f"{H100_FLOPS / 1e12:.0f} TFLOP/s and {STEP_SECONDS_ON_GPU} s a step, assumed); no step was probed"
+        f"estimate of time: {duration(here / jobs)} on this machine, {at_a_time(jobs)} (the speed of its products measured, the "
+        f"share that a step reaches assumed), {duration(h100)} on one H100, one run after the other ({SHARE_ON_GPU:.0%} of "
+        f"{H100_FLOPS / 1e12:.0f} TFLOP/s and {STEP_SECONDS_ON_GPU} s a step, assumed)"
     )
     for remark in dict.fromkeys(remark for one in estimates for remark in one.remarks):
         say(remark)
     say(f"a probe and the runs need the hub: {needed}")
+
+
+def duration(seconds: float) -> str:
+    """Write `9:09` for minutes, `17.4 h` for hours, `52 days` for days."""
+    if seconds < 3600:
+        return clock(seconds)
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
 def at_a_time(jobs: int) -> str:

@@ -18,13 +18,14 @@ from debft.scoring.rows import find_rows
 ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 
 
-def evaluate(predictor: Predictor, data: str | None, limit: int | None = None) -> dict[str, Any]:
+def evaluate(predictor: Predictor, data: str | None, limit: int | None = None, encoding: str | None = None) -> dict[str, Any]:
     """Score the model on the dev splits of its task, those of `data` (as in a recipe, or a file) or of the run's own source.
 
-    Returns what `evaluate_rows` does. limit: rows of each split, the first ones
+    Returns what `evaluate_rows` does.
+    limit: rows of each split, the first ones; encoding: of text files, None: as the run had them
     """
     task, trained = predictor.loaded.task, predictor.trained_on
-    examples = find_rows(task, trained, data, limit, skip=predictor.recipe.train.skip_bad_rows)
+    examples = find_rows(task, trained, data, limit, encoding=encoding, skip=predictor.recipe.train.skip_bad_rows)
     say_notes(examples.values())
     say_skipped(examples)
     return evaluate_rows(predictor, examples, data or (trained.recipe.data if trained is not None else "hub"))
@@ -67,9 +68,9 @@ def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str,
     return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
 
 
-def label(predictor: Predictor, file: str) -> Iterator[dict[str, Any]]:
+def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    return label_rows(predictor, examples_to_label([file], predictor.loaded.task))
+    return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding))
 
 
 def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, not_utf8
 from debft.data.sources.files import read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
+from debft.data.sources.nested import with_dotted
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, shown
 from debft.tasks import TEXT, Task
@@ -24,13 +25,14 @@ _PATH = re.compile(r"\S*/\S*|\S+\.[A-Za-z]\w{0,7}|(\.{0,2}|~)/.*|.*\.(tsv|csv|js
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 
 
-def examples_to_label(words: Sequence[str], task: Task, *, any_column: bool = False) -> Examples:
+def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None, *, any_column: bool = False) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
+    encoding: that of a file or stdin, as in `decoded`
     any_column: the only column beside the ids is the text of a task with one, whatever it is called
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
-    table = _table(words, task)
+    table = _table(words, task, encoding)
     examples = check_texts(_only_column(table, task.text_keys[0]) if any_column else table, task)
     say_notes([examples])
     if number := examples.empty_texts:
@@ -38,11 +40,11 @@ def examples_to_label(words: Sequence[str], task: Task, *, any_column: bool = Fa
     return examples
 
 
-def _table(words: Sequence[str], task: Task) -> DataTable:
+def _table(words: Sequence[str], task: Task, encoding: str | None) -> DataTable:
     if not words or list(words) == [STDIN]:
-        return read_stdin(task)
+        return read_stdin(task, encoding)
     if len(words) == 1 and (_PATH.fullmatch(words[0]) or _exists(words[0])):
-        return read_file(Path(words[0]), task)
+        return read_file(Path(words[0]), task, encoding)
     for word in words:
         if word == STDIN or _exists(word):
             raise InputError(f"{word}: expected one file, - for stdin, or texts, got {len(words)} arguments; give it alone")
@@ -73,24 +75,25 @@ def _of_typed(words: Sequence[str], task: Task) -> DataTable:
     return DataTable(columns={key: [word] for key, word in zip(keys, words, strict=True)}, path="the texts", lines=range(1, 2))
 
 
-def read_file(path: Path, task: Task) -> DataTable:
+def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
     """Return the table in a file under the task's names for the columns; a `.txt` is read as stdin is.
 
+    encoding: as in `decoded`
     Raises InputError where there is no file.
     """
     if not path.is_file():
         raise InputError(f"{path}: expected a file, got a directory") if path.is_dir() else _no_file(path)
     if path.suffix.lower() == ".txt":
-        return _read_lines(path, decoded(path, path.read_bytes()), task)
-    return _named(read_table(path, header_for(task)), task)
+        return _read_lines(path, decoded(path, path.read_bytes(), encoding), task)
+    return _named(read_table(path, header_for(task), encoding), task)
 
 
-def read_stdin(task: Task) -> DataTable:
+def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
     """Return the table on stdin: JSONL, JSON, TSV with a header line, or lines of texts."""
     if sys.stdin.isatty():
         say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
     path = Path("stdin")
-    return _read_lines(path, decoded(path, sys.stdin.buffer.read()), task)
+    return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
 
 
 def _line_of(task: Task) -> str:
@@ -136,7 +139,8 @@ def _of_lines(path: Path, lines: list[str], task: Task) -> DataTable:
 
 def _named(table: DataTable, task: Task) -> DataTable:
     """Return the table under the task's names for its columns; `text` is the only text of a task, whatever that is called."""
-    table, keys = in_task_columns(table, task), task.text_keys
+    nested = any("." in key and key not in table.columns for key in (*task.text_keys, task.label_key))
+    table, keys = in_task_columns(with_dotted(table) if nested else table, task), task.text_keys
     if len(keys) > 1 or keys[0] in table.columns or USUAL_TEXT not in table.columns:
         return table
     columns = {keys[0] if name == USUAL_TEXT else name: column for name, column in table.columns.items()}

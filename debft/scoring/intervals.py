@@ -10,7 +10,7 @@ Burkett and Klein, An Empirical Investigation of Statistical Significance in NLP
 Legend: N rows, U different ones, R resamples, L languages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -87,14 +87,14 @@ def distinct_rows(columns: Columns) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return {name: column[first_U] for name, column in columns.items()}, counts_U
 
 
-def weightings(counts_U: np.ndarray, seed: int = SEED):
+def weightings(counts_U: np.ndarray, seed: int = SEED, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
     """Give tables (R, U) of how often each different row is drawn when as many rows as there are, N, are drawn from them."""
     rng = np.random.default_rng([SEED, seed])
     N, U = int(counts_U.sum()), len(counts_U)
     at_once = max(1, CELLS // U)
     row_N = np.repeat(np.arange(U), counts_U)
-    for start in range(0, RESAMPLES, at_once):
-        R = min(at_once, RESAMPLES - start)
+    for start in range(0, resamples, at_once):
+        R = min(at_once, resamples - start)
         if FEW * U <= N:
             weights_RU = rng.multinomial(N, counts_U / N, size=R)
         else:

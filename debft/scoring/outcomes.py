@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.scoring.metrics import by_name, squad
+from debft.scoring.metrics import squad
 from debft.tasks import QuestionAnswering, Task
 
 
@@ -31,7 +31,7 @@ def outcomes_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.n
             for column, name in (("reference", "label"), ("prediction", "prediction"))
         }
     columns = {"reference": [row["label"] for row in rows], "prediction": [row["prediction"] for row in rows]}
-    if all(metric in by_name.OF_NUMBERS for metric in task.metrics):
+    if rows and isinstance(rows[0]["label"], float):
         return {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
     others = sorted({*columns["reference"], *columns["prediction"]} - set(task.labels))
     number = {label: i for i, label in enumerate([*task.labels, *others])}

@@ -43,13 +43,18 @@ class TrainedOn:
         path = self.split.get("path")
         if path is not None and data not in SOURCES and Path(data).exists():
             return Path(path).exists() and Path(data).samefile(path)
-        return data == self.recipe.data
+        both_there = not {data, self.recipe.data} & set(SOURCES) and Path(data).exists() and Path(self.recipe.data).exists()
+        return data == self.recipe.data or (both_there and Path(data).samefile(self.recipe.data))
 
 
-def find_rows(task: Task, trained: TrainedOn | None, data: str | None, limit: int | None, *, skip: bool) -> dict[str, Examples]:
+def find_rows(
+    task: Task, trained: TrainedOn | None, data: str | None, limit: int | None, *, skip: bool, encoding: str | None = None
+) -> dict[str, Examples]:
     """Read and check the first `limit` rows of each split to score, by its name: those of `data`, or of the run itself.
 
-    A file is a split of its own, under its name. skip: whether bad rows are left out
+    A file is a split of its own, under its name.
+
+    skip: whether bad rows are left out; encoding: of text files, None: as the run had them
     Raises InputError where there are none.
     """
     if data == "":
@@ -59,6 +64,8 @@ def find_rows(task: Task, trained: TrainedOn | None, data: str | None, limit: in
     if task.name == TEXT.name and source != "demo" and (of_run or not Path(source).is_file()):
         recipe = trained.recipe if of_run else Recipe()
         recipe = with_values(recipe, {"data": source, "train.max_eval_samples": limit, "train.skip_bad_rows": skip})
+        if encoding is not None:
+            recipe = with_values(recipe, {"own.encoding": encoding})
         held_out = trained.split.get("held_out") if of_run else None
         if held_out is None:
             return rows_to_score(recipe, task)
@@ -66,7 +73,7 @@ def find_rows(task: Task, trained: TrainedOn | None, data: str | None, limit: in
         return {split.name: rows.examples[split.name] for split in rows.task.evals}
     if source not in SOURCES and Path(source).is_file():
         path = Path(source)
-        return {path.stem.replace(".", "_"): check_rows(read_file(path, task), task, limit, skip=skip)}
+        return {path.stem.replace(".", "_"): check_rows(read_file(path, task, encoding), task, limit, skip=skip)}
     evals = present(task, source).evals
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")

@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 
 from debft.config.recipe import Recipe, with_values
-from debft.console import meter, say
+from debft.console import activity, meter, say
 from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.jobs import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import write_atomically
-from debft.scoring.heads.head import scores_in_percent
-from debft.scoring.intervals import split_intervals
-from debft.scoring.outcomes import outcomes_of
 from debft.several.repeat import Repetition, check_place, common_recipe, exit_code, planned, repeat, show, summarize
 from debft.several.summary import Pooled, Summary
 from debft.tasks import TextClassification
@@ -80,11 +77,11 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
     return FoldsPlan(repetition=repetition, ids=list(whole.ids), fold_N=fold_N)
 
 
-def _say_small_labels(task: Any, labels: np.ndarray, folds: int) -> None:
+def _say_small_labels(task: TextClassification, labels: np.ndarray, folds: int) -> None:
     """Name the labels with fewer rows than folds: some folds have none to score."""
-    if labels.dtype.kind == "f":
+    if task.is_regression:
         return
-    counts = np.bincount(labels, minlength=len(task.labels))
+    counts = labels.sum(axis=0).astype(int) if task.multilabel else np.bincount(labels, minlength=len(task.labels))
     if small := [f"{name} {count}" for name, count in zip(task.labels, counts.tolist(), strict=True) if count < folds]:
         say(f"labels with fewer rows than folds, which some folds lack: {', '.join(small)}")
 
@@ -94,7 +91,7 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     repetition = plan.repetition
     failures, signal_number = repeat(repetition, jobs)
     rows = _out_of_fold(plan, failures)
-    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(repetition.task, rows) if rows else None)
+    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(repetition, rows) if rows else None)
     summary.write(repetition.directory)
     path = repetition.directory / OUT_OF_FOLD
     if rows:
@@ -105,6 +102,14 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     show(summary, repetition.directory)
     say(f"{path}   every row once" if rows else f"{path}: not written, it takes every fold")
     return summary, exit_code(failures, signal_number)
+
+
+def _pooled(repetition: Repetition, rows: list[dict[str, Any]]) -> Pooled:
+    """Score the predictions of all rows. Only now torch is imported, which takes seconds."""
+    with activity("loading torch"):
+        from debft.several.pooled import pooled_scores
+
+    return pooled_scores(repetition.task, rows, OUT_OF_FOLD)
 
 
 def _out_of_fold(plan: FoldsPlan, failures: dict[str, Failure]) -> list[dict[str, Any]]:
@@ -140,16 +145,3 @@ def _predictions(plan: FoldsPlan, fold: int, run: PlannedRun) -> Mapping[str, di
             f"{run.directory} to run it again"
         )
     return {row["id"]: {"id": row["id"], "fold": fold} | row for row in rows}
-
-
-def _pooled(task: TextClassification, rows: list[dict[str, Any]]) -> Pooled:
-    """Score the predictions of all rows, with the bootstrap over the rows. rows: as `predictions/<split>.jsonl` has them."""
-    split, columns = task.evals[0].name, outcomes_of(task, rows)
-    scores = scores_in_percent(task.metrics, columns["prediction"], columns["reference"])
-    intervals = split_intervals(columns, list(task.metrics))
-    return Pooled(
-        n=len(rows),
-        file=OUT_OF_FOLD,
-        scores={f"{split}/{metric}": score for metric, score in scores.items()},
-        intervals={f"{split}/{metric}": low_high for metric, low_high in intervals.items() if low_high is not None},
-    )

@@ -9,8 +9,9 @@ import optuna
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
-from debft.console import print_table, say
+from debft.console import say
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted
 from debft.reproduce.jobs import default_jobs
@@ -21,7 +22,7 @@ from debft.runs.result import RunResult
 from debft.runs.storage import write_atomically
 from debft.runtime.launch.group import in_a_group
 from debft.several.space import Space, space_dict
-from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials
+from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials, scored_rows
 from debft.several.study_page import write_page
 from debft.several.study_record import (
     BEST,
@@ -37,7 +38,8 @@ from debft.several.study_record import (
     write_study,
 )
 from debft.training.describe import describe
-from debft.training.plan import Plan, check_same_run, check_writable, make_plan
+from debft.training.place import check_same_run, check_writable
+from debft.training.plan import Plan, make_plan
 
 COMMON = "search.yaml"
 FEWEST_FOR_IMPORTANCE = 4  # complete trials
@@ -100,7 +102,7 @@ def record_of(running: Search) -> StudyRecord:
     return StudyRecord(
         task=plan.task.name,
         model=plan.recipe.model or "",
-        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)}",
+        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)} ({scored_rows(plan)})",
         space=space_dict(running.space),
         trials=trials,
         best=best.number if best else None,
@@ -143,6 +145,7 @@ def _finish(record: StudyRecord, running: Search, directory: Path) -> None:
     """Write the best recipe and the page, and print what was found."""
     if record.trials:
         print_table(trial_table(record))
+        say(f"score: {record.objective}")
     if len(record.trials) > MOST_SHOWN:
         say(f"the first {MOST_SHOWN} of {len(record.trials)} trials; {directory / STUDY} has all")
     for number, share in sorted(record.importance.items(), key=lambda item: -item[1]):

@@ -128,7 +128,7 @@ def _dimension(section: str, key: str, values: Any, problems: list[Problem]) -> 
             return dimension
     else:
         message = f"expected a list of choices, or a range such as {{low: 1e-5, high: 1e-4, log: true}}, got {values!r}"
-    problems.append(Problem(path=path, message=message or ""))
+    problems.append(Problem(path=path, message=message or "", unknown=key not in known))
     return None
 
 

@@ -4,7 +4,14 @@ from debft.tasks.names import TASKS
 
 # The parts of MNLI, as papers print them.
 PARTS = {"matched": "m", "mismatched": "mm"}
-METRICS = {"exact_match": "EM", "matthews_correlation": "Matthews", "pearson": "Pearson", "spearmanr": "Spearman"}
+METRICS = {
+    "exact_match": "EM",
+    "matthews_correlation": "Matthews",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+    "grad_norm": "gradient norm",
+    "num_tokens": "tokens",
+}
 
 
 def task_title(name: str) -> str:
@@ -20,6 +27,8 @@ def score_title(task: str, score: str) -> str:
     split, _, metric = score.partition("/")
     part, _, rest = split.partition(".")
     kind, _, of = part.partition("_")
+    if kind == "train":  # what training logged
+        return f"train {metric_title(metric)}"
     title = "" if task == "text" else task_title(task)
     if of in PARTS:
         return f"{title}-{PARTS[of]}" + ("" if kind == "validation" else f" {kind}")

@@ -1,7 +1,8 @@
 """A person reads here about a run before it trains: the words for the facts of a plan, the device and the texts' lengths."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +15,13 @@ from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
+from debft.models.settings import THRESHOLDS
 from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
+from debft.training.choice import in_words as best_in_words
+from debft.training.choice import patience_in_words
 from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
@@ -60,12 +64,16 @@ def describe(plan: Plan) -> None:
         f"{plan.total_steps:,} steps of {config.train_batch_size} sequences{passes}, learning rate {config.learning_rate:g}, "
         f"texts of up to {recipe.text.max_seq_length} tokens, seed {config.seed}",
     )
+    if config.metric is not None or config.patience is not None:
+        ends = f"; training ends after {patience_in_words(config.patience)}" if config.patience else ""
+        say_field("best", f"the weights with the {best_in_words(task, config)} are kept{ends}")
 
 
 def _outputs(task: Task) -> str:
     """Return what the model gives, with the first names of many labels."""
-    named = isinstance(task, TextClassification) and not task.is_regression
-    return _some(list(task.labels)) if named else task.gives
+    if not isinstance(task, TextClassification) or task.is_regression:
+        return task.gives
+    return f"{'any of ' if task.multilabel else ''}{_some(list(task.labels))}"
 
 
 def _say_remark(line: str) -> None:
@@ -117,6 +125,8 @@ def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
         if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
             lengths = f"{name}: median {median} tokens, 95 % up to {p95}, longest {longest}"
             say_field("lengths", "; ".join([lengths, *split.remarks()]))
+    if plan.task.name == "text" and plan.recipe.text.long_texts == "cut" and splits[plan.task.train.name].truncated:
+        say("--long-texts windows reads long texts whole, a larger --max-seq-length more of them")
 
 
 def remarks(plan: Plan) -> list[str]:
@@ -141,7 +151,7 @@ def remarks(plan: Plan) -> list[str]:
             how = f"{text.max_seq_length} tokens each, {window_stride(text)} of them shared; outputs pooled by {text.pooling}"
             lines.append(f"windows per row   {_some(rows, '   ')}   ({how})")
         lines += _label_remarks(plan)
-        lines += _uniform_remarks(plan)
+        lines += _eval_remarks(plan)
     return lines
 
 
@@ -149,9 +159,8 @@ def _held_out_in_words(plan: Plan) -> str:
     """Say what was held out of the training rows, and how."""
     held_out, own = plan.own.held_out, plan.recipe.own
     parts = [f"{name} {share:.0%} ({len(plan.own.ids[name]):,})" for name, share in held_out.shares.items()]
-    usual = (
-        ", a tenth where no share is given by --validation" if own.validation is None and "validation" in held_out.shares else ""
-    )
+    is_usual = own.validation is None and "validation" in held_out.shares
+    usual = "; another share for validation: --validation" if is_usual else ""
     strata = "tenths of the scores" if plan.task.is_regression else "label"
     return (
         f"{' and '.join(parts)} of {held_out.of:,} rows held out by {strata}, those with the same text together, "
@@ -184,13 +193,25 @@ def _label_remarks(plan: Plan) -> list[str]:
     return lines
 
 
-def _uniform_remarks(plan: Plan) -> list[str]:
-    """Return a line for each eval split whose rows all have one label or score: several metrics mean nothing there."""
+def _eval_remarks(plan: Plan) -> list[str]:
+    """Return lines on eval splits whose rows all have one label or score, so that several metrics mean nothing, and on those that
+    choose thresholds and lack a label."""
     first = "the first " if plan.recipe.train.max_eval_samples is not None else ""
-    return [
+    lines = [
         f"{name}: all of {first}{len(plan.examples[name]):,} rows are labelled {label}; its scores say little"
         for name, label in plan.uniform_labels.items()
     ]
+    for split in plan.task.selection_evals if plan.task.multilabel else ():
+        has_C = plan.examples[split.name].labels.any(axis=0)
+        if lacking := [label for label, has in zip(plan.task.labels, has_C, strict=True) if not has]:
+            lines.append(f"{split.name}: no row is labelled {_some(lacking)}: its threshold stays 0.5")
+    return lines
+
+
+def describe_chosen(chosen: Mapping[str, Any]) -> None:
+    """Print what was chosen on dev data and is saved with the model, where it is a threshold for each label."""
+    if thresholds := chosen.get(THRESHOLDS):
+        say_field("thresholds", _some([f"{label} {number:.3g}" for label, number in thresholds.items()], "   "))
 
 
 def _some(names: list[str], between: str = ", ") -> str:

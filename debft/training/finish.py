@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from debft.config.recipe import source_kind
 from debft.data.encoding import whole_lengths
@@ -11,7 +12,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
 from debft.runs.environment import command_line, environment
-from debft.runs.result import RowsOfRun, RunResult, Timing, WrittenFile
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
@@ -20,6 +21,9 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.collapse import collapse_warnings
+from debft.training.describe import describe_chosen
+from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -48,6 +52,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         num_train_examples=len(plan.train),
         num_tokens=state.num_tokens,
         steps=state.step,
+        stopped_early=_early_stop(session, state),
         timing=Timing(
             train_seconds=state.train_seconds,
             eval_seconds=state.eval_seconds,
@@ -72,15 +77,25 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
     )
 
 
+def _early_stop(session: Session, state: TrainState) -> EarlyStop | None:
+    """Return where and why the run ended before its last step; None where it did not."""
+    if not (reason := stopped_early(session, state)):
+        return None
+    return EarlyStop(step=state.step, of=session.plan.total_steps, best_step=state.best_step, reason=reason)
+
+
 def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:
     """Write everything, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
     intervals = intervals_of(session.plan.task, assessed)
+    describe_chosen(chosen)
     result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.write_analysis(_analysis(session, assessed))
     session.run.sync_logs()
+    losses = [row["loss"] for row in session.run.logged("steps.jsonl")]
+    result = replace(result, warnings=collapse_warnings(session.plan, assessed, losses))
     result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     session.run.write_result(result)
     return result
@@ -88,17 +103,18 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
 
 def _analysis(session: Session, assessed: dict[str, Assessment]) -> Analysis:
     """Return what the predictions of each split get wrong."""
-    plan, longest = session.plan, session.plan.recipe.text.max_seq_length
+    plan, text = session.plan, session.plan.recipe.text
 
     def tokens_of(texts: list[tuple[str, ...]]) -> list[tuple[int, bool]]:
-        return [(length, length > longest) for length in whole_lengths(texts, session.loaded.tokenizer)]
+        lengths = whole_lengths(texts, session.loaded.tokenizer)
+        return [(length, length > text.max_seq_length and text.long_texts == "cut") for length in lengths]
 
     return Analysis(
         splits={name: analysis_of(plan.task, one.rows, plan.examples[name], tokens_of) for name, one in assessed.items()}
     )
 
 
-def save_model(session: Session, chosen: dict[str, float]) -> dict[str, WrittenFile]:
+def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFile]:
     """Write a plain transformers directory, whole or not at all, and return bytes and sha256 of its files by name.
 
     It opens with debft uninstalled, and AutoTokenizer gives the same tokens. Its config.json carries under `debft` what it takes

@@ -52,6 +52,12 @@ def check_output(run: RunDirectory, recipe: Recipe, start: Start) -> RunResult |
     return result
 
 
+def place_of_rows(run: RunDirectory, recipe: Recipe, start: Start) -> str:
+    """Return where the rows are read: as the recipe has it; of a run that goes on, where they were, whatever directory this is."""
+    path = run.split().get("path") if start == "resume" and run.exists() else None
+    return path if path is not None and Path(path).exists() and recipe.data == run.recipe().data else recipe.data
+
+
 def check_writable(output: Path) -> None:
     """Raise InputError where `output` is, or would lie in, something that is no directory or cannot be written."""
     existing = next(path for path in (output, *output.absolute().parents) if path.exists())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.config.recipe import SOURCES, Recipe
+from debft.config.recipe import SOURCES, Recipe, with_values
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.rows import Examples
@@ -23,6 +23,7 @@ from debft.runs.directory import RunDirectory
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.choice import check_choice, check_rhythm
 from debft.training.class_weights import class_weights
 from debft.training.place import same_place
 from debft.training.schedule import check_schedule
@@ -137,19 +138,18 @@ class Plan:
         return {name: len(examples.skipped) for name, examples in self.examples.items()}
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run."""
+def make_plan(recipe: Recipe, source: str | None = None) -> Plan:
+    """Check recipe, model files and every row of the data. Raises InputError; touches no weights, writes no run.
+
+    source: where the rows are read, None where the recipe has it
+    """
     check_recipe(recipe)
-    config = recipe.train
-    own = own_rows(recipe) if recipe.task == TEXT.name else None
-    task = own.task if own is not None else task_for(recipe)
-    if config.checkpoint == "best" and not task.selection_evals:
-        raise InputError(
-            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {recipe.languages.train_language} to --language, "
-            "or its rows to the data"
-        )
+    config, read = recipe.train, with_values(recipe, {"data": source or recipe.data})
+    own = own_rows(read) if recipe.task == TEXT.name else None
+    task = own.task if own is not None else task_for(read)
+    check_choice(task, recipe)
     check_model_name(recipe.model or "")
-    examples = own.examples if own is not None else load_examples(task, recipe)
+    examples = own.examples if own is not None else load_examples(task, read)
     weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
     files = _find_weights(recipe)
     longest = longest_input(read_config(files.path))
@@ -160,6 +160,7 @@ def make_plan(recipe: Recipe) -> Plan:
     windows = _windows(task, examples[task.train.name], files, recipe)
     num_sequences = sum(number * rows for number, rows in windows.items()) or len(examples[task.train.name])
     total_steps = check_schedule(config, num_sequences)
+    check_rhythm(config, total_steps, num_sequences)
     return Plan(
         recipe=recipe,
         task=task,

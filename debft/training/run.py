@@ -16,7 +16,7 @@ from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
 from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
-from debft.training.place import Start, check_output, start_of
+from debft.training.place import Start, check_output, place_of_rows, start_of
 from debft.training.plan import Plan, make_plan
 
 
@@ -68,7 +68,7 @@ def _check(recipe: Recipe, run: RunDirectory, start: Start) -> tuple[RunResult |
     if done is not None:
         return done, None
     with activity("reading the rows", show=is_main_process()):
-        plan = make_plan(recipe)
+        plan = make_plan(recipe, place_of_rows(run, recipe, start))
     if is_main_process():
         describe(plan)
     return None, plan

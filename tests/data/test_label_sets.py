@@ -15,7 +15,7 @@ from debft.data.sources.own import own_task, own_task_of_model, settings_of
 from debft.errors import InputError
 from debft.tasks import TEXT
 from debft.tasks.rules import check_recipe
-from debft.training.describe import remarks
+from debft.training.describe import describe_chosen, remarks
 from debft.training.plan import make_plan
 
 
@@ -224,6 +224,20 @@ def test_eval_rows_of_one_set_are_said(tmp_path):
     table_of(tmp_path, [["a", "b"], ["b", "a"]], "validation.jsonl")
     plan = make_plan(load_recipe(recipe_path("demo"), {"task": "text", "data": str(tmp_path)}))
     assert remarks(plan)[-1] == "validation: all of 2 rows are labelled a and b; its scores say little"
+
+
+def test_label_that_no_eval_row_has_is_said(tmp_path):
+    table_of(tmp_path, [["a", "b"], ["b"], ["c"]], "train.jsonl")
+    table_of(tmp_path, [["b"], []], "validation.jsonl")
+    plan = make_plan(load_recipe(recipe_path("demo"), {"task": "text", "data": str(tmp_path)}))
+    assert remarks(plan)[-1] == "validation: no row is labelled a, c: its threshold stays 0.5"
+
+
+def test_chosen_thresholds_are_shown(capsys):
+    describe_chosen({"label_thresholds": {"a": 0.5, "b": 0.23230399}})
+    assert capsys.readouterr().err.split() == ["thresholds", "a", "0.5", "b", "0.232"]
+    describe_chosen({"no_answer_threshold": 1.0})
+    assert capsys.readouterr().err == ""
 
 
 def test_table_of_parquet_lists_is_read(tmp_path):

@@ -100,7 +100,7 @@ def test_windows_encoding_is_named_and_converted_only_where_it_is_given(tmp_path
     ((line, what),) = read_table(path).unread
     assert (line, what) == (
         2,
-        "expected UTF-8 text, got byte 0xf6, which is 'ö' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (debft text)",
+        "expected UTF-8 text, got byte 0xf6, which is 'ö' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (text, evaluate, predict)",
     )
     assert columns_of(path, encoding="cp1252")["Text"] == ("schön – 5 €", "b")
 
@@ -124,6 +124,19 @@ def test_encoding_that_does_not_fit_is_one_line(tmp_path, encoding, message):
 def examples_of(path, **settings):
     table = read_table(path)
     return check_rows(table, own_task(OwnConfig(text_columns="Text", **settings), table), train=True)
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".ODS"])
+def test_sheet_that_is_no_csv_is_told_what_to_do(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"PK\x03\x04\xff")
+    with pytest.raises(InputError, match=rf"got '{suffix}'; save the sheet as CSV$"):
+        read_table(tmp_path / f"a{suffix}")
+
+
+def test_encoding_of_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"--encoding cp1252: is for text files, .*a\.parquet is none; leave it out"):
+        read_table(tmp_path / "a.parquet", encoding="cp1252")
 
 
 def test_decimal_commas_of_scores_are_numbers_and_said(tmp_path):

@@ -12,6 +12,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import TrainConfig
 from debft.data.encoding import encode
+from debft.data.load import load_table
 from debft.data.packing import Collator
 from debft.data.rows import check_rows, check_texts
 from debft.data.text_windows import EncodedTextWindows, encode_text_windows, windows_over
@@ -70,6 +71,21 @@ def test_windows_of_pairs_equal_transformers(tokenizer, longer):
     assert ids_of(split) == [window for one in encoded for window in one["input_ids"]]
     types = [split.example(i)[1].tolist() for i in range(len(split))]
     assert types == [window for one in encoded for window in one["token_type_ids"]]
+
+
+def test_windows_of_real_texts_are_those_of_transformers(shared, tmp_path):
+    """Premises of RTE, up to 250 words, with the hypothesis in each window."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "vocab_size": 128_100}))
+    (tmp_path / "spm.model").symlink_to(shared / "tokenizer" / "deberta-v3" / "spm.model")
+    tokenizer = build_tokenizer(ModelFiles(name="v3", path=tmp_path))
+    table = load_table(TASKS["rte"], TASKS["rte"].evals[0], str(shared))
+    pairs = list(zip(table.columns["sentence1"], table.columns["sentence2"], strict=True))
+    rows = check_rows(table, TASKS["rte"])
+    split = encode_text_windows(rows, tokenizer, **WINDOWS | {"max_seq_length": 96, "window_stride": 24})
+    options = {"truncation": "only_first", "max_length": 96, "stride": 24, "return_overflowing_tokens": True}
+    theirs = [window for pair in pairs for window in tokenizer(*pair, **options)["input_ids"]]
+    assert ids_of(split) == theirs
+    assert split.row_labels.tolist() == rows.labels.tolist() and split.windows_of_rows().max() > 2
 
 
 def test_what_fits_is_encoded_as_ever(tokenizer):

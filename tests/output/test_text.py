@@ -56,3 +56,17 @@ def test_plain_table_aligns_names_left_and_numbers_right_and_takes_brackets_in_a
     table = plain_table("row [b]", "score", left=("row [b]",))
     assert [column.justify for column in table.columns] == ["left", "right"]
     assert str(table.columns[0].header) == "row [b]"
+
+
+@pytest.mark.parametrize(
+    ("value", "like", "text"),
+    [
+        (0.001411, 0.9915, "0.0014"),
+        (136.5, 55620.0, "136"),
+        (55620.4, None, "55,620"),
+        (0.0725, 1.433, "0.072"),
+        (0.0, 0.0005, "0"),
+    ],
+)
+def test_deviation_of_what_training_logged_has_the_decimals_of_its_mean(value, like, text):
+    assert score_text("train/loss", value, like=like) == text

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from debft.cli import use
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
+from debft.output.terminal import predict_line
 from debft.scoring import formats, inference, loading
 from debft.training.run import finetune
 
@@ -40,6 +42,13 @@ def test_evaluate_gives_the_scores_of_the_run_again(trained):
     assert inference.evaluate(loading.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
     by_model = loading.load_predictor(str(run / "model"), "mnli", "auto")
     assert inference.evaluate(by_model, str(data))["scores"] == result.scores
+
+
+def test_last_line_of_a_run_works_as_it_is_typed(trained):
+    result, run, _ = trained
+    done = command(*shlex.split(predict_line(result, run))[1:])
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+    assert json.loads(done.stdout)["prediction"] in ("entailment", "neutral", "contradiction")
 
 
 def test_evaluate_prints_json_alone(trained):

@@ -66,7 +66,7 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFile
     Raises InputError where two files fit, and where `directory` is none.
     """
     if not directory.is_dir():
-        what = "a file" if directory.exists() else "no such directory"
+        what = "a file; `debft text` takes one" if directory.exists() else "no such directory"
         raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {what}")
     bases = (directory / task.name, directory) if task.in_root else (directory / task.name,)
     hub_schema = [path for base in bases for suffix in SUFFIXES if (path := base / f"{split.name}{suffix}").is_file()]

@@ -36,12 +36,14 @@ def own_tables(dataset: str, own: OwnConfig, limit: int | None = None, eval_limi
     chosen = {ours: theirs for ours, names in SPLITS.items() if (theirs := next((n for n in names if n in loaded), None))}
     if "train" not in chosen:
         raise InputError(f"--data {name}: expected a split called train, got {one_of(loaded)}")
-    notes = [f"streamed the first {limit:,} training rows that are wanted, without the rest"] if streamed else []
+    notes = []
     if unused := [other for other in loaded if other not in chosen.values()]:
         notes.append(f"splits that are not read: {', '.join(unused)}")
     if limit is not None:
         held_out = (0.0 if "validation" in chosen or own.folds else own.validation or TENTH) + (own.test or 0.0)
         limit = math.ceil(limit / (1 - held_out))
+    if streamed:
+        notes.append(f"streamed the first {limit:,} training rows, without the rest")
     limits = {"train": limit}
     columns, tables = None, {}
     for ours, theirs in chosen.items():

@@ -7,12 +7,12 @@ from typing import Any
 from debft.console import clock
 from debft.output.pages.printed import PageCell, PageContent, PageOtherRun, PageRecipe, PageRow, PageRun, RunLink
 from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
-from debft.output.pages.summary import SYMBOLS, count_verdicts, reference_word, summary_line, why_no_scores
-from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, with_minus
+from debft.output.pages.summary import MEANINGS, SYMBOLS, VERDICTS, count_verdicts, reference_word, summary_line, why_no_scores
+from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed
 from debft.published.load import printed_decimals
 from debft.runs.result import in_percent
 
-SCORES_SHOWN = 6  # columns of a table of runs; a run's own list has all its scores
+SCORES_SHOWN = 4  # columns of a table of runs; a run's own list has all its scores
 
 
 def page_content(report: Report) -> PageContent:
@@ -44,11 +44,18 @@ def page_content(report: Report) -> PageContent:
 def _legend(cells: Sequence[Cell]) -> str:
     of_training = any(not in_percent(cell.score) for cell in cells)
     unit = "Scores in percent; what training logged in its own unit." if of_training else "Percent."
-    return f"{unit} Ours: the mean ± the standard deviation over the seeds; n: the number of our runs."
+    return f"{unit} Ours: the mean ± the standard deviation over the seeds. {_verdicts_explained(cells)}".strip()
+
+
+def _verdicts_explained(cells: Sequence[Cell]) -> str:
+    verdicts = {cell.verdict for cell in cells}
+    return " ".join(f"{word.capitalize()}: {MEANINGS[word]}." for word in VERDICTS if word in verdicts)
 
 
 def as_printed(cell: Cell) -> str:
-    """Return the number of the table with the decimals of its cell: `88.1` of `88.1/88.3`, `80.0` of `80.0`."""
+    """Return the number of the table with the decimals of its cell: `88.1` of `88.1/88.3`; one of ours as our scores are."""
+    if cell.margin is None or not in_percent(cell.score):
+        return score_text(cell.score, cell.value)
     return f"{cell.value:.{printed_decimals(cell.cell, cell.value)}f}"
 
 
@@ -64,7 +71,7 @@ def _rows(report: Report, anchors: Mapping[str, str], footnotes: Footnotes) -> l
 
 def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
     def text(value: float | None) -> str | None:
-        return None if value is None else score_text(cell.score, value)
+        return None if value is None else score_text(cell.score, value, like=cell.mean)
 
     return PageCell(
         header=cell.header,
@@ -82,20 +89,33 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
         n=cell.n,
         tolerance=text(cell.tolerance),
         margin=None if cell.margin is None else f"{cell.margin:g}",
-        interval=None if cell.low is None else f"{text(cell.low)} to {text(cell.high)}",
+        interval=None if cell.low is None else f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}",
         difference=_difference(cell),
         runs=runs,
     )
 
 
+def _possible(cell: Cell, bound: float) -> float:
+    """Return the end of an interval within what can be: what training logs, norms and counts among it, is never negative."""
+    return bound if in_percent(cell.score) else max(bound, 0.0)
+
+
 def _difference(cell: Cell) -> str | None:
-    if cell.difference is None or in_percent(cell.score):
-        return None if cell.difference is None else signed(cell.difference)
-    return with_minus(f"{cell.difference:+.3g}") if cell.difference else "0"
+    return None if cell.difference is None else difference_text(cell.score, cell.difference, cell.mean)
+
+
+def difference_text(score: str, difference: float, mean: float | None = None) -> str:
+    """Return a difference as the score itself is written: points with two decimals, what training logged as the mean is."""
+    if in_percent(score):
+        return signed(difference)
+    text = score_text(score, difference, like=mean)
+    return f"+{text}" if difference > 0 else text
 
 
 def _spread(cell: Cell) -> str:
-    parts = [f"± {cell.spread:g}"] if cell.spread is not None else []
+    parts = []
+    if cell.spread is not None:  # of our frozen numbers as ours are written, of a published one as it is printed
+        parts.append(f"± {score_text(cell.score, cell.spread, like=cell.value) if cell.margin is None else f'{cell.spread:g}'}")
     return ", ".join(parts + ([f"{cell.seeds} seeds"] if cell.seeds else []))
 
 

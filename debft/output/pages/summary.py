@@ -1,11 +1,20 @@
 """This module counts the verdicts of a report and puts them into one line."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from debft.output.pages.records import Report, ReportedTable
 from debft.output.text import plural
 
 VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
+MEANINGS = {
+    "reproduced": "our mean is the same within the tolerance",
+    "above": "our mean is higher by more than the tolerance",
+    "below": "our mean is lower by more than the tolerance",
+    "undecided": "the seeds spread too far, or are too few, to tell",
+    "labelled": "not comparable whatever the score, for the reason given",
+    "not run": "there is no finished run",
+}
 UNCOUNTED = ("failed", "interrupted", "damaged")  # statuses of runs that stopped or cannot be read
 # The symbol carries the verdict or the status where colour does not.
 SYMBOLS = {
@@ -38,6 +47,13 @@ class Count:
 def reference_word(table: ReportedTable) -> str:
     """Return `frozen` for numbers that we measured ourselves, which nobody published, else `published`."""
     return "frozen" if table.kind == "measured" else "published"
+
+
+def meanings(table: ReportedTable, verdicts: Collection[str]) -> list[str]:
+    """Explain the words that a table of cells uses, in the order of the verdicts."""
+    frozen = "frozen: the mean of earlier runs of ours, kept so that a change is noticed; nobody published it"
+    lines = [frozen] if table.kind == "measured" else []
+    return lines + [f"{word}: {MEANINGS[word]}" for word in VERDICTS if word in verdicts]
 
 
 def count_verdicts(report: Report) -> list[Count]:

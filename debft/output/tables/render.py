@@ -61,7 +61,7 @@ def print_terminal(document: TablesDocument) -> None:
         _print_words(console, f"{table.title}{_marks(table.notes)}", "bold")
         _print_words(console, _caption(table), "dim")
         for block in fitted(_grid(table), console.width):
-            console.print(Text("\n".join(block)), soft_wrap=True)
+            console.print(Text("\n").join(block), soft_wrap=True)
             console.print()
     for line in _below(document):
         _print_words(console, line)

@@ -11,6 +11,7 @@ from debft.errors import InputError
 from debft.models.names import canonical_name
 from debft.published.load import table_names
 from debft.runs.directory import RunDirectory
+from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 
 
@@ -34,6 +35,8 @@ class FinishedRun:
     """Why it may not stand beside a published number; None if it may."""
     recipe: Recipe
     """Its recipe."""
+    result: RunResult
+    """Its whole result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,7 @@ def _read(path: Path) -> FinishedRun:
         scores=scores,
         not_compared=result.not_compared,
         recipe=from_dict(result.recipe, str(path / "result.json")),
+        result=result,
     )
 
 
