@@ -63,7 +63,7 @@ def _spread(values: Sequence[float]) -> float:
 def _above_chance(plan: Plan, losses: Sequence[float]) -> str | None:
     """Say that the mean of the last losses is above that of a guess, which gives each of C labels the probability 1 / C.
 
-    Only a loss that is the plain cross-entropy can be compared with ln C: without SiFT, and with one label a row that is not weighed.
+    Only a loss that is the plain cross-entropy is compared with it: without SiFT, and with one label a row that is not weighed.
     """
     task = plan.task
     plain = isinstance(task, TextClassification) and not task.is_regression and not task.multilabel
