@@ -192,7 +192,7 @@ OPTIONS = (
     _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
-    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than that.", only_for="text"),
+    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than --max-seq-length.", only_for="text"),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
     _of_recipe("train.patience", SCORE, "Evaluations without a better score after which training ends; the best weights are kept."),
     _of_recipe(

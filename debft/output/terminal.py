@@ -1,5 +1,6 @@
 """This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -12,12 +13,15 @@ from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
 from debft.console import clock, plain_table, say, say_field
+from debft.data.sources.own import split_columns
+from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import beside_published, frozen_beside, why_not_compared
 from debft.published.load import PublishedScore
 from debft.runs.result import ComparedScore, RunResult
+from debft.tasks import TASKS, TEXT
 from debft.tasks.titles import score_title
 from debft.training.describe import remarks
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from debft.training.plan import Plan
     from debft.training.probe import Estimate
 
+EXAMPLE_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -49,7 +54,15 @@ def print_result(result: RunResult, output: Path) -> None:
     )
     say_field("run", str(output))
     say_field("", "  ".join(name for name in FILES_OF_RUN if (output / name.rstrip("/")).exists()))
-    say_field("next", f"{command_name()} predict {shlex.quote(str(output))} FILE")
+    say_field("next", predict_line(result, output), whole=True)
+
+
+def predict_line(result: RunResult, output: Path) -> str:
+    """Return a command that labels a text with the run, or a pair, as it can be typed."""
+    task = TASKS[result.task]
+    own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
+    columns = split_columns(own["text_columns"]) if own else task.text_keys
+    return f"{command_name()} predict {shlex.join([str(output), *EXAMPLE_TEXTS[: len(columns)]])}"
 
 
 def command_name() -> str:

@@ -28,7 +28,7 @@ _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
-    encoding: that of a file, as in `decoded`
+    encoding: that of a file or stdin, as in `decoded`
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
     examples = check_texts(_table(words, task, encoding), task)
@@ -40,7 +40,7 @@ def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = N
 
 def _table(words: Sequence[str], task: Task, encoding: str | None) -> DataTable:
     if not words or list(words) == [STDIN]:
-        return read_stdin(task)
+        return read_stdin(task, encoding)
     if len(words) == 1 and (_PATH.fullmatch(words[0]) or _exists(words[0])):
         return read_file(Path(words[0]), task, encoding)
     for word in words:
@@ -86,16 +86,16 @@ def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
     return _named(read_table(path, header_for(task), encoding), task)
 
 
-def read_stdin(task: Task) -> DataTable:
+def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
     """Return the table on stdin: JSONL, JSON, TSV with a header line, or lines of texts."""
     if sys.stdin.isatty():
-        say(f"reading from the terminal: {_line_of(task)} a line, or a JSON object; Ctrl-D ends, Ctrl-C leaves")
+        say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
     path = Path("stdin")
-    return _read_lines(path, decoded(path, sys.stdin.buffer.read()), task)
+    return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
 
 
 def _line_of(task: Task) -> str:
-    return " and ".join(task.text_keys) + " with a tab between them" if len(task.text_keys) > 1 else "one text"
+    return ", tab, ".join(task.text_keys) if len(task.text_keys) > 1 else "one text"
 
 
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
@@ -109,7 +109,7 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
         return _named(read_text(path, text, ".tsv", header_for(task)), task)
     if len(fields) != len(keys) or {*keys} & {*fields}:
         columns = f"a header line with the column{'s' * (len(keys) > 1)} {', '.join(keys)}"
-        raise InputError(f"{path}:1: expected {_line_of(task)} a line, or {columns}, got {shown(first)}")
+        raise InputError(f"{path}:1: expected {_line_of(task)} in each line, or {columns}, got {shown(first)}")
     return _of_lines(path, text.removesuffix("\n").split("\n"), task)
 
 

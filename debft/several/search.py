@@ -22,7 +22,7 @@ from debft.runs.result import RunResult
 from debft.runs.storage import write_atomically
 from debft.runtime.launch.group import in_a_group
 from debft.several.space import Space, space_dict
-from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials
+from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials, scored_rows
 from debft.several.study_page import write_page
 from debft.several.study_record import (
     BEST,
@@ -102,7 +102,7 @@ def record_of(running: Search) -> StudyRecord:
     return StudyRecord(
         task=plan.task.name,
         model=plan.recipe.model or "",
-        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)}",
+        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)} ({scored_rows(plan)})",
         space=space_dict(running.space),
         trials=trials,
         best=best.number if best else None,
@@ -145,6 +145,7 @@ def _finish(record: StudyRecord, running: Search, directory: Path) -> None:
     """Write the best recipe and the page, and print what was found."""
     if record.trials:
         print_table(trial_table(record))
+        say(f"score: {record.objective}")
     if len(record.trials) > MOST_SHOWN:
         say(f"the first {MOST_SHOWN} of {len(record.trials)} trials; {directory / STUDY} has all")
     for number, share in sorted(record.importance.items(), key=lambda item: -item[1]):

@@ -125,6 +125,8 @@ def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
         if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
             lengths = f"{name}: median {median} tokens, 95 % up to {p95}, longest {longest}"
             say_field("lengths", "; ".join([lengths, *split.remarks()]))
+    if plan.task.name == "text" and plan.recipe.text.long_texts == "cut" and splits[plan.task.train.name].truncated:
+        say("--long-texts windows reads long texts whole, a larger --max-seq-length more of them")
 
 
 def remarks(plan: Plan) -> list[str]:

@@ -400,3 +400,14 @@ def test_cache_that_cannot_be_made_is_one_line(places):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", places / "out", DEBFT_CACHE="/proc/nowhere")
     assert done.returncode == 2
     assert "the cache cannot be made" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("predict", "nothing was changed"), ("mnli", "no training step was lost"), ("evaluate", "nothing was")]
+)
+def test_interrupted_command_says_what_is_true_of_it(monkeypatch, capsys, command, words):
+    codes = []
+    monkeypatch.setattr("sys.argv", ["debft", command, "runs/x"])
+    monkeypatch.setattr("os._exit", codes.append)
+    cli._leave_interrupted()
+    assert codes == [130] and f"interrupted by SIGINT; {words}" in capsys.readouterr().err

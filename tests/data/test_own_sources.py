@@ -155,6 +155,18 @@ def test_option_that_means_nothing_for_a_file_is_one_line(tmp_path, name):
     assert message_of(file, **changes).replace(str(file), "FILE") == message
 
 
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    [("--split-column x", {"split_column": "x"}), ("--subset x", {"subset": "x"}), ("--encoding cp1252", {"encoding": "cp1252"})],
+)
+def test_option_that_means_nothing_for_the_demo_is_one_line(option, changes):
+    assert message_of("demo", **changes) == f"{option}: is for rows of your own, --data demo has none; leave it out"
+
+
+def test_demo_rows_can_have_a_test_split():
+    assert [split.name for split in own_rows(recipe_for("demo", test=0.1)).task.evals] == ["validation", "test"]
+
+
 def test_split_column_beside_several_files_is_one_line(tmp_path):
     for name in ("train", "dev"):
         write_rows(tmp_path / f"{name}.jsonl", split=lambda i: "train")
@@ -191,6 +203,7 @@ def test_nested_objects_have_columns_under_dotted_names(tmp_path):
     read = own_rows(recipe_for(tmp_path / "a.json", text_columns="doc.text", label_column="doc.meta.tone"))
     assert read.task.labels == ("n", "y")
     assert read.examples["train"].texts[0] == ("a b 0",)
+    assert read.examples["train"].unused == ("n",)
 
 
 def test_object_that_lacks_a_field_has_none_there(tmp_path):

@@ -1,7 +1,6 @@
 """`debft search`: optuna itself over runs that are stand-ins: what is tried, stopped, resumed, refused, recorded. One test trains."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -16,16 +15,18 @@ import pytest
 from browser import NAMES, Browser, find
 from fake_runs import start_forked
 from json_schemas import wrong
-from rich.console import Console
 
 from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train, with_values
 from debft.config.schema import schema
+from debft.console import console
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
+from debft.several.study import open_study
 from debft.several.study_page import best_so_far, page
 from debft.several.study_record import StudyRecord, TrialRecord, best_lines, trial_table
 from debft.several.trials import CHECKS, plan_trial
@@ -235,6 +236,22 @@ def test_interrupted_trial_goes_on_and_the_search_is_what_it_would_have_been(
     assert [trial["score"] for trial in content["trials"]] == [trial["score"] for trial in whole]
 
 
+def test_search_of_other_code_goes_on_and_says_so(tmp_path, six_trials, recipe, fingerprints, monkeypatch, capfd):
+    shutil.copytree(six_trials, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
+    assert len(run(recipe, tmp_path, 6)[0]["trials"]) == 6
+    assert "begun with other code, versions or model files" in capfd.readouterr().err
+
+
+def test_trial_that_never_had_its_settings_has_failed(tmp_path, recipe, fingerprints, monkeypatch):
+    """As `kill -9` between two lines of the journal leaves it."""
+    plan, space = plan_search(recipe, tmp_path), read_space(None, recipe)
+    open_study(plan, space, tmp_path).ask()
+    fake_debft(monkeypatch, fingerprints)
+    content, code = run(recipe, tmp_path, 2)
+    assert (code, [trial["state"] for trial in content["trials"]]) == (0, ["failed", "complete"])
+
+
 def test_trials_run_at_the_same_time(tmp_path, recipe, fingerprints, monkeypatch):
     fake_debft(monkeypatch, fingerprints)
     content, code = run(recipe, tmp_path, 3, jobs=3)
@@ -370,11 +387,12 @@ def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width):
+def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width, monkeypatch, capfd):
     record = record_in(six_trials)
-    console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(trial_table(record))
-    text = console.export_text()
+    monkeypatch.setattr("debft.output.layout.on_terminal", lambda: True)
+    monkeypatch.setattr(console, "_width", width)
+    print_table(trial_table(record))
+    text = capfd.readouterr().err
     assert max(map(len, text.splitlines())) <= width
     assert all(f"{trial.score:.2f}" in text.split() for trial in record.trials if trial.score is not None)
 
