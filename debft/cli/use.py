@@ -1,7 +1,7 @@
 """The commands that use what was trained: evaluate, predict, submit."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
 from debft.console import activity, say
 from debft.errors import InputError
+
+if TYPE_CHECKING:
+    from debft.data.rows import Examples
+    from debft.scoring.used_model import UsedModel
 
 NOTHING = "no model ran, nothing"
 _RunOrModel = Annotated[
@@ -91,33 +95,52 @@ def predict(
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Zero-shot: choose among these labels, a,b,c, with a model of MNLI, XNLI or RTE.", show_default=False),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Hypothesis of --labels, {} for the label (default: This example is {}.)", show_default=False)
+    ] = None,
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of --labels for a text, not one.")] = False,
     dry_run: _DryRun = False,
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
+    from debft.scoring import zero_shot
     from debft.scoring.formats import FORMATS
     from debft.scoring.inputs import examples_to_label
     from debft.scoring.used_model import find_used_model
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
-    used = find_used_model(run_or_model, task, attention)
-    examples = examples_to_label(texts or (), used.task, encoding)
+    chosen = zero_shot.labels_of(labels, template, multi_label)
+    if chosen is None:
+        used = find_used_model(run_or_model, task, attention)
+        examples = examples_to_label(texts or (), used.task, encoding)
+    else:
+        used = zero_shot.find_inference_model(run_or_model, task, attention)
+        examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)
     if dry_run:
-        from debft.output.use import describe_use, preview
-
-        describe_use(used, examples.source, {"": examples})
-        preview(used, {"": examples}, precision, attention)
-        say(f"{NOTHING} was labelled (--dry-run)")
+        _preview_labels(used, examples if chosen is None else zero_shot.pairs(examples, chosen), precision, attention)
         return
     with activity("loading the model"):  # torch comes with it, which takes seconds
         from debft.scoring.inference import label_rows
         from debft.scoring.loading import load_used
 
         predictor = load_used(used, precision, attention)
-    rows = label_rows(predictor, examples)
+    rows = label_rows(predictor, examples) if chosen is None else zero_shot.label_freely(predictor, examples, chosen)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)
+
+
+def _preview_labels(used: "UsedModel", examples: "Examples", precision: str, attention: str) -> None:
+    """Say what would be labelled, by what, and how long it is."""
+    from debft.output.use import describe_use, preview
+
+    describe_use(used, examples.source, {"": examples})
+    preview(used, {"": examples}, precision, attention)
+    say(f"{NOTHING} was labelled (--dry-run)")
 
 
 def submit(

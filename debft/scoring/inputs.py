@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from debft.console import say
-from debft.data.rows import Examples, check_texts, say_notes
+from debft.data.rows import Examples, check_texts, id_column, say_notes
 from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, not_utf8
 from debft.data.sources.files import read_table, read_text
@@ -25,13 +25,15 @@ _PATH = re.compile(r"\S*/\S*|\S+\.[A-Za-z]\w{0,7}|(\.{0,2}|~)/.*|.*\.(tsv|csv|js
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 
 
-def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None) -> Examples:
+def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None, *, any_column: bool = False) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
     encoding: that of a file or stdin, as in `decoded`
+    any_column: the only column beside the ids is the text of a task with one, whatever it is called
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
-    examples = check_texts(_table(words, task, encoding), task)
+    table = _table(words, task, encoding)
+    examples = check_texts(_only_column(table, task.text_keys[0]) if any_column else table, task)
     say_notes([examples])
     if number := examples.empty_texts:
         say(f"{examples.source}: {number:,} empty text{' is' if number == 1 else 's are'} labelled like any other")
@@ -144,6 +146,15 @@ def _named(table: DataTable, task: Task) -> DataTable:
     columns = {keys[0] if name == USUAL_TEXT else name: column for name, column in table.columns.items()}
     note = f"{table.path}: its column {USUAL_TEXT} is read; the model was trained on one called {keys[0]}"
     return replace(table, columns=columns, notes=(*table.notes, note))
+
+
+def _only_column(table: DataTable, key: str) -> DataTable:
+    """Return the table with its only column beside the ids called `key`, where it has no such column."""
+    others = [name for name in table.columns if name != id_column(table)]
+    if key in table.columns or len(others) != 1:
+        return table
+    columns = {key if name == others[0] else name: column for name, column in table.columns.items()}
+    return replace(table, columns=columns, notes=(*table.notes, f"{table.path}: the texts are its column {others[0]}"))
 
 
 def _one_object(text: str, task: Task) -> tuple[str, str]:
