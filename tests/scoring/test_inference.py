@@ -151,6 +151,18 @@ def test_answers_survive_the_tsv_to_the_last_character():
         assert row["scores"] == {key: float(read[key]) for key in row["scores"]}
 
 
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("jsonl", '{"id": "7", "texts": ["a\\tb", "c"], "prediction": "x", "scores": {"x": 1.0}}'),
+        ("tsv", '7\t["a\\\\tb", "c"]\tx\t1.0'),
+    ],
+)
+def test_texts_stand_behind_the_id_where_they_are_asked_for(form, line):
+    row = {"id": "7", "prediction": "x", "scores": {"x": 1.0}}
+    assert list(formats.FORMATS[form](formats.beside_texts([row], [("a\tb", "c")])))[-1] == line
+
+
 def test_label_named_as_a_column_takes_no_other_columns_place():
     row = {"id": "7", "prediction": "a\tb", "scores": {"id": 0.25, "a\tb": 0.75}}
     assert list(formats.FORMATS["tsv"](iter([row]))) == ["id\tprediction\tid\ta\\tb", "7\ta\\tb\t0.25\t0.75"]
