@@ -128,7 +128,13 @@ OPTIONS = (
         "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
     ),
     _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
-    _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
+    _of_command(
+        "dry_run",
+        bool,
+        RUN,
+        "Check everything, show the plan, time and memory by 10 steps in memory; write nothing.",
+        default=False,
+    ),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command(
         "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1

@@ -27,7 +27,7 @@ from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
-from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, settings_text
+from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text
 from debft.training.plan import Plan
 
 JOURNAL = "study.jsonl"
@@ -133,7 +133,7 @@ class Search:
         line = f"{count}  trial {trial.number}  {settings_text(self.values_of(trial.params))}"
         if failure is None:
             self._report(trial, run)
-            score = self.base.task.selection_score(run.result().scores)
+            score = score_of(run.result().scores, self.base)
             self._keep_best_model(trial.number, score)
             self.study.tell(trial.number, score)
             say(f"{line}  {score:.2f} over {scored_rows(self.base)}")

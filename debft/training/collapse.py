@@ -36,7 +36,7 @@ def _constant(task: Task, name: str, rows: Sequence[Mapping[str, Any]]) -> str |
         labels, predictions = [bool(label) for label in labels], [bool(prediction) for prediction in predictions]
         words = "answered" if predictions[0] else "left without an answer"
     elif isinstance(task, TextClassification) and task.is_regression:
-        if (spread := _spread(labels)) == 0 or _spread(predictions) >= SMALLEST_SPREAD * spread:
+        if (spread := stdev(labels)) == 0 or stdev(predictions) >= SMALLEST_SPREAD * spread:
             return None
         return (
             f"{name}: all of {len(rows):,} rows are predicted about {fmean(predictions):.2f}, though their scores differ; {ADVICE}"
@@ -55,15 +55,10 @@ def _named(label: str | list[str]) -> str:
     return label if isinstance(label, str) else " and ".join(label) or "without a label"
 
 
-def _spread(values: Sequence[float]) -> float:
-    """Return the standard deviation of at least two numbers."""
-    return stdev(values)
-
-
 def _above_chance(plan: Plan, losses: Sequence[float]) -> str | None:
     """Say that the mean of the last losses is above that of a guess, which gives each of C labels the probability 1 / C.
 
-    Only a loss that is the plain cross-entropy can be compared with ln C: without SiFT, and with one label a row that is not weighed.
+    Only a plain cross-entropy can be compared with ln C: without SiFT, and with one label a row that is not weighed.
     """
     task = plan.task
     plain = isinstance(task, TextClassification) and not task.is_regression and not task.multilabel

@@ -33,9 +33,10 @@ from debft.training.session import Session, TrainState
 from debft.training.sift import SiftLoss, perturbed_module
 
 
-def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new") -> tuple[Session, TrainState]:
+def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: bool = True) -> tuple[Session, TrainState]:
     """Build everything, restore the newest checkpoint where the run is to go on and there is one, and claim the run directory.
 
+    claim: whether the run directory is made, or set to the checkpoint; a probe leaves it alone
     With several processes: what one of them lacks, or has in another form, ends all of them with one line.
     """
     accelerator, precision, loaded, splits = raise_together(lambda: _build(plan))
@@ -44,7 +45,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new") -> tupl
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
-    run_on_main(lambda: claim_run(plan, run, state, saved, start))
+    if claim:
+        run_on_main(lambda: claim_run(plan, run, state, saved, start))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)

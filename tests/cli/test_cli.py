@@ -190,6 +190,8 @@ def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
     plan = json.loads(done.stdout)
     assert plan["num_examples"] == {"train": 100, "validation_matched": 20, "validation_mismatched": 20}
     assert plan["steps"] == 4 * 14
+    assert plan["estimate"]["train_seconds"] > 0 and plan["estimate"]["lengths"]["train"]["cut"] == 0
+    assert (plan["compared_with"], bool(plan["not_compared"])) == ([], True)
     (remark,) = plan["remarks"]
     assert remark.startswith("labels   entailment ") and remark.replace("labels   ", "labels     ") in done.stderr.splitlines()
     assert "nothing was trained" in run("mnli", "--recipe", "demo", "--output", tmp_path / "run", "--dry-run").stdout

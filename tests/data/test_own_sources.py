@@ -275,6 +275,18 @@ def test_large_data_set_is_read_by_the_columns_that_are_needed(clone, monkeypatc
     assert (len(found["train"]), found["train"].columns["label"][:2]) == (40, ["neg", "pos"])
 
 
+def test_column_that_names_the_split_is_read_of_a_large_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_own, "LOOKED_AT", 10)
+    rows = rows_of(40) | {"split": ["dev" if i % 4 == 0 else "train" for i in range(40)]}
+    features = datasets.Features({**FEATURES, "split": datasets.Value("string")})
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert sizes(own_rows(recipe_for(tmp_path))) == {"train": 30, "validation": 10}
+    named = own_rows(recipe_for(tmp_path, split_column="split", max_train_samples=5))
+    assert sizes(named) == {"train": 5, "validation": 10}
+
+
 def test_few_rows_of_a_data_set_that_is_not_there_are_streamed(clone, monkeypatch, tmp_path):
     """As from the hub: the directory stands for it, and no more rows are taken than are wanted and held out."""
     load, taken = datasets.load_dataset, []

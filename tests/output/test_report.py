@@ -7,9 +7,13 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
+import terminal
+from rich.console import Console
 
+from debft import console
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.output import layout
 from debft.output.terminal import command_name, print_result
 from debft.published.comparison import beside_published
 from debft.published.load import load_published
@@ -154,3 +158,19 @@ def test_score_title_is_the_name_that_papers_print(task, score):
 
 def test_every_task_has_a_title_of_its_own():
     assert len({task_title(name) for name in TASKS}) == len(TASKS) and not set(map(task_title, TASKS)) & set(TASKS)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("task", ["mnli", "xnli", "squad2"])
+def test_result_fits_the_terminal_and_breaks_no_number(result, tmp_path, monkeypatch, columns, task):
+    out = terminal.Screen()
+    shown_on = Console(file=out, width=columns, highlight=False)
+    for module in (console, layout):
+        monkeypatch.setattr(module, "console", shown_on)
+    scores = dict.fromkeys(TASKS[task].score_names(), 88.25)
+    compared = [replace(one, verdict="undecided (1 seed, our recipe)") for one in result.published] if task == "mnli" else []
+    rows = {split.name: 123_456 for split in TASKS[task].evals}
+    print_result(replace(result, task=task, scores=scores, published=compared, num_examples=rows), tmp_path)
+    lines = terminal.plain(out.getvalue())
+    assert all(len(line) <= columns or str(tmp_path) in line for line in lines)
+    assert out.getvalue().split().count("88.25") == len(scores)

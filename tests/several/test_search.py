@@ -29,7 +29,7 @@ from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_
 from debft.several.study import open_study
 from debft.several.study_page import best_so_far, page
 from debft.several.study_record import StudyRecord, TrialRecord, best_lines, trial_table
-from debft.several.trials import CHECKS, plan_trial
+from debft.several.trials import CHECKS, plan_trial, score_of
 
 # Stands in for `python -m debft`: it scores 90 less the distance of the learning rate from 3e-5 in powers of ten, evaluates after each
 # fifth and leaves what a run leaves. A trial of number BAD or more scores 10 and waits until it is told to stop; one of number FAILS
@@ -188,6 +188,14 @@ def test_score_of_the_best_is_said_to_be_optimistic_and_test_not_used_for_the_ch
         "test/accuracy  85.00  (20 rows; not used for the choice)",
     ]
     assert "the highest of 5 trials on the same validation rows" in record.remark
+
+
+def test_trials_are_compared_by_the_metric_of_the_recipe(recipe, tmp_path):
+    scores = {"validation/accuracy": 80.0, "validation/macro_f1": 70.0}
+    assert score_of(scores, plan_search(recipe, tmp_path)) == 75.0
+    assert score_of(scores, plan_search(with_train(recipe, metric="macro_f1", checkpoint="best"), tmp_path)) == 70.0
+    with pytest.raises(InputError, match="expected a score that trials are compared by, got 'loss'"):
+        plan_search(with_train(recipe, metric="loss", checkpoint="best"), tmp_path)
 
 
 def test_score_of_a_test_split_is_no_part_of_what_is_searched(recipe, fingerprints, tmp_path):
@@ -383,7 +391,7 @@ def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
     plan, space = plan_search(recipe, tmp_path / "out"), read_space(None, recipe)
     content = show_plan(plan, space, tmp_path / "out", trials=5)
     assert (content["trials"], set(content["space"])) == (5, set(space)) and not (tmp_path / "out").exists()
-    assert "train.learning_rate: 1e-05 to 0.0001 by its logarithm" in capfd.readouterr().err
+    assert "train.learning_rate: 1e-5 to 1e-4 by its logarithm" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -8,7 +8,7 @@ from debft.console import clock
 from debft.output.pages.printed import PageCell, PageContent, PageOtherRun, PageRecipe, PageRow, PageRun, RunLink
 from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
 from debft.output.pages.summary import MEANINGS, SYMBOLS, VERDICTS, count_verdicts, reference_word, summary_line, why_no_scores
-from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed
+from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, tolerance_text
 from debft.published.load import printed_decimals
 from debft.runs.result import in_percent
 
@@ -87,7 +87,7 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
         mean=text(cell.mean),
         sd=text(cell.sd),
         n=cell.n,
-        tolerance=text(cell.tolerance),
+        tolerance=None if cell.tolerance is None else tolerance_text(cell.score, cell.tolerance),
         margin=None if cell.margin is None else f"{cell.margin:g}",
         interval=None if cell.low is None else f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}",
         difference=_difference(cell),
