@@ -61,7 +61,7 @@ def evaluate(
     say_notes(examples.values())
     say_skipped(examples)
     if max_eval_samples is None and (limit := used.limit_of(data)):
-        say(f"these are all rows; the run was scored on the first {limit:,} of each split, as --max-eval-samples {limit} is")
+        say(f"the run was scored on the first {limit:,} rows of each split, here all are; --max-eval-samples {limit} takes those")
     if dry_run:
         lengths = preview(used, examples, precision, attention)
         if as_json:
