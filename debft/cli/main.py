@@ -28,7 +28,7 @@ from debft.tasks import TASKS, TEXT, Task
 # The commands beside those of the tasks: (heading in --help, function, example).
 COMMANDS = (
     ("Use", use.evaluate, "debft evaluate runs/mnli-demo/seed-42 --data demo"),
-    ("Use", use.predict, "debft predict runs/mnli-demo/seed-42 pairs.jsonl"),
+    ("Use", use.predict, "debft predict runs/mnli-demo/seed-42 'a premise' 'a hypothesis'"),
     ("Use", use.submit, "debft submit runs/rte-deberta-v3-large/seed-42 --output submission"),
     ("Use", tables.reproduce, "debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check"),
     ("Look", runs.runs, "debft runs runs --sort score"),

@@ -61,7 +61,7 @@ def evaluate(
     say_notes(examples.values())
     say_skipped(examples)
     if max_eval_samples is None and (limit := used.limit_of(data)):
-        say(f"these are all rows; the run was scored on the first {limit:,} of each split, as --max-eval-samples {limit} is")
+        say(f"the run was scored on the first {limit:,} rows of each split, here all are; --max-eval-samples {limit} takes those")
     if dry_run:
         lengths = preview(used, examples, precision, attention)
         if as_json:
@@ -87,7 +87,6 @@ def predict(
             "a text a line (a pair: with a tab between). Left out, or -: stdin, read like a .txt or as JSONL.",
             metavar="[TEXT...|FILE|-]",
             show_default=False,
-            callback=name_or_path,
         ),
     ] = None,
     task: _Task = None,
@@ -95,6 +94,7 @@ def predict(
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
+    with_texts: Annotated[bool, typer.Option("--texts", help="Print the texts of each row as well.")] = False,
     labels: Annotated[
         str | None,
         typer.Option(help="Zero-shot: choose among these labels, a,b,c, with a model of MNLI, XNLI or RTE.", show_default=False),
@@ -107,7 +107,7 @@ def predict(
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
     from debft.scoring import zero_shot
-    from debft.scoring.formats import FORMATS
+    from debft.scoring.formats import FORMATS, beside_texts
     from debft.scoring.inputs import examples_to_label
     from debft.scoring.used_model import find_used_model
 
@@ -130,7 +130,7 @@ def predict(
         predictor = load_used(used, precision, attention)
     rows = label_rows(predictor, examples) if chosen is None else zero_shot.label_freely(predictor, examples, chosen)
     with until_closed():
-        for line in FORMATS[form](rows):
+        for line in FORMATS[form](beside_texts(rows, examples.texts) if with_texts else rows):
             print(line, flush=True)
 
 

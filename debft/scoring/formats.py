@@ -1,8 +1,14 @@
 """`debft predict` writes its rows as lines, in the formats of this module."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+
+def beside_texts(rows: Iterable[dict[str, Any]], texts: Iterable[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    """Give each row with the list of its texts behind its id. texts: those of the rows, in their order"""
+    for row, of_row in zip(rows, texts, strict=True):
+        yield {"id": row["id"], "texts": list(of_row)} | row
 
 
 def _json_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -43,6 +43,8 @@ def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = N
 def _table(words: Sequence[str], task: Task, encoding: str | None) -> DataTable:
     if not words or list(words) == [STDIN]:
         return read_stdin(task, encoding)
+    if not all(word.strip() for word in words):
+        raise InputError("predict: expected a text or a file, got an empty one; a row without a text goes to stdin")
     if len(words) == 1 and (_PATH.fullmatch(words[0]) or _exists(words[0])):
         return read_file(Path(words[0]), task, encoding)
     for word in words:

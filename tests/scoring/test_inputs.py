@@ -50,6 +50,12 @@ def test_text_is_no_path(text):
     assert examples_to_label([text], REVIEW).texts == [(text,)]
 
 
+@pytest.mark.parametrize("words", [[""], [" "], ["a", ""]])
+def test_empty_word_is_refused(words):
+    with pytest.raises(InputError, match="predict: expected a text or a file, got an empty one"):
+        examples_to_label(words, TASKS["mnli"])
+
+
 def test_file_among_texts_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good").write_text("one\n")
