@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: setup
 	rm -rf runs/demo
-	$(BIN)/debft mnli --data demo --output runs/demo
+	$(BIN)/debft mnli --data demo --recipe mnli/quick --output runs/demo
 
 # One thread for each worker: models this small are slower with two.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal

@@ -180,8 +180,8 @@ class Meter:
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = (self.done - self.done_at_start) / (now - self.started)
-            remaining = (self.total - self.done) / rate if rate else 0.0
-            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {clock(remaining)}", soft_wrap=True)
+            remaining = clock((self.total - self.done) / rate) if rate else "-:--"
+            console.print(f"{self.what} {self.done:,}/{self.total:,} {self.unit}  {note}  ETA {remaining}", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar down."""
@@ -217,10 +217,14 @@ def say(line: str) -> None:
         console.print(_marked(part), soft_wrap=True)
 
 
-def say_field(label: str, text: str) -> None:
-    """Print a labelled line, `device     cpu x 1`. On a terminal what does not fit goes on below the text."""
+def say_field(label: str, text: str, whole: bool = False) -> None:
+    """Print a labelled line, `device     cpu x 1`. On a terminal what does not fit goes on below the text.
+
+    whole: whether the text stays one line whatever the width, as a command must that is to be copied
+    """
     name = f"{label:<{WIDTH_OF_LABEL - 1}} "
-    lines = broken(text, console.width - len(name)) if on_terminal() and console.width >= 4 * WIDTH_OF_LABEL else [text]
+    breaks = on_terminal() and console.width >= 4 * WIDTH_OF_LABEL and not whole
+    lines = broken(text, console.width - len(name)) if breaks else [text]
     for number, line in enumerate(lines):
         console.print(Text.assemble((name if number == 0 else " " * len(name), "dim"), line), soft_wrap=True)
 

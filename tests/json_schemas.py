@@ -21,6 +21,7 @@ READ = {
     "minimum",
     "exclusiveMinimum",
     "exclusiveMaximum",
+    "maximum",
 }
 
 
@@ -45,6 +46,7 @@ def wrong(value: Any, rule: dict[str, Any], place: str = "") -> list[str]:
             value < rule.get("minimum", value),
             value <= rule.get("exclusiveMinimum", value - 1),
             value >= rule.get("exclusiveMaximum", value + 1),
+            value > rule.get("maximum", value),
         )
         problems += [place] if any(outside) else []
     if isinstance(value, Mapping):

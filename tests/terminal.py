@@ -1,6 +1,7 @@
 """What commands write on a terminal of a given width: a real pseudo-terminal, on which they believe to be seen."""
 
 import fcntl
+import io
 import os
 import re
 import struct
@@ -24,6 +25,13 @@ for columns, arguments in json.loads(sys.argv[1]):
         main.main()
     sys.stderr.flush(), print({END!r}, flush=True)
 """
+
+
+class Screen(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def seen(arguments: Sequence[str], columns: int = 80, **environment: str) -> str:

@@ -19,13 +19,6 @@ def clock(monkeypatch):
     return now
 
 
-class Screen(io.StringIO):
-    """What is written to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def console(monkeypatch, out: io.StringIO | None = None, **options) -> io.StringIO:
     out = out or io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=out, highlight=False, **options))
@@ -42,7 +35,7 @@ def test_meter_prints_a_plain_line_every_ten_seconds_where_there_is_no_terminal(
 
 
 def test_meter_draws_a_bar_of_useful_width_with_its_time_left_on_a_terminal(clock, monkeypatch):
-    out = console(monkeypatch, Screen(), force_terminal=True, width=80)
+    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.meter("train", 18_408, "steps") as meter:
         clock.seconds += 60
         meter.advance(9_204, "loss 0.312  lr 1.1e-05  9,480 examples/s")
@@ -62,14 +55,14 @@ def test_force_color_makes_no_terminal_of_a_pipe(clock, monkeypatch):
 
 
 def test_activity_is_said_at_once_on_a_terminal_and_leaves_nothing(monkeypatch):
-    out = console(monkeypatch, Screen(), force_terminal=True, width=80)
+    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.activity("loading torch"):
         assert "loading torch" in out.getvalue()
     assert not terminal.plain(out.getvalue())[-1]
 
 
 def test_activity_gives_way_to_a_meter_within_it(monkeypatch):
-    out = console(monkeypatch, Screen(), force_terminal=True, width=80)
+    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.activity("preparing the run"), progress.meter("tokens", 10, "examples"):
         before = out.getvalue().count("preparing")
         assert len(progress._doing) == 1 and progress._doing[0].spinner is not None
@@ -88,7 +81,7 @@ def test_activity_is_a_plain_line_elsewhere_once_it_lasts(monkeypatch):
 
 
 def test_line_breaks_between_words_and_never_within_a_path_on_a_terminal(monkeypatch):
-    out = console(monkeypatch, Screen(), width=80)
+    out = console(monkeypatch, terminal.Screen(), width=80)
     path = "/home/someone/" + "long/" * 20 + "run"
     progress.say(f"the run of a long name lies in {path} and it has what it takes to be used")
     progress.say_field("run", "words that take more than the width of the terminal, which is eighty columns, " + path)
@@ -98,7 +91,7 @@ def test_line_breaks_between_words_and_never_within_a_path_on_a_terminal(monkeyp
 
 
 def test_error_is_marked_and_red_on_a_terminal_and_begins_with_its_place_elsewhere(monkeypatch):
-    out = console(monkeypatch, Screen(), force_terminal=True, color_system="standard", width=80)
+    out = console(monkeypatch, terminal.Screen(), force_terminal=True, color_system="standard", width=80)
     progress.say_problem("rows.tsv:2: expected a label")
     assert out.getvalue() == "\x1b[1;31merror:\x1b[0m rows.tsv:2: expected a label\n"
     out = console(monkeypatch)

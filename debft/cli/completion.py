@@ -161,6 +161,7 @@ VALUES: dict[str, Callable[..., list[str]]] = {
     "run_or_model": runs,
     "init_from": runs,
     "runs": runs,
+    "places": runs,
     "output": runs,
     "assignments": assignments,
     "class_weight": class_weight,

@@ -31,6 +31,7 @@ COMMANDS = (
     ("Use", use.predict, "debft predict runs/mnli-demo/seed-42 pairs.jsonl"),
     ("Use", use.submit, "debft submit runs/rte-deberta-v3-large/seed-42 --output submission"),
     ("Use", tables.reproduce, "debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check"),
+    ("Look", runs.runs, "debft runs runs --sort score"),
     ("Look", runs.compare, "debft compare runs/text-a/seed-42 runs/text-b/seed-42"),
     ("Look", tables.tables, "debft tables runs --table deberta-v3 --format markdown"),
     ("Look", look.recipes, "debft recipes mnli/deberta-v3-small-repo"),
@@ -162,6 +163,8 @@ def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
     number = _signals[0] if _signals else signal.SIGINT
     if is_main_process():
-        say(f"interrupted by {signal.Signals(number).name}; no training step was lost")
+        trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
+        what = "no training step was lost" if trains else "nothing was changed"
+        say(f"interrupted by {signal.Signals(number).name}; {what}")
     sys.stdout.flush()
     os._exit(128 + number)

@@ -17,7 +17,8 @@ from debft.errors import InputError, one_of
 
 DEFAULT_MODEL = "deberta-v3-xsmall"
 RUN, SCORE = "Run", "Score"  # the headings in --help: what moves no score, and what may
-BOUNDS = (("above", "above"), ("least", "at least"), ("below", "below"))  # of a field's metadata, with the words for --help
+# The bounds in a field's metadata, with the words for --help.
+BOUNDS = (("above", "above"), ("least", "at least"), ("below", "below"), ("most", "at most"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,13 @@ OPTIONS = (
         "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
     ),
     _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
-    _of_command("dry_run", bool, RUN, "Check everything, show the plan, train nothing.", default=False),
+    _of_command(
+        "dry_run",
+        bool,
+        RUN,
+        "Check everything, show the plan, time and memory by 10 steps in memory; write nothing.",
+        default=False,
+    ),
     _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
     _of_command(
         "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
@@ -186,8 +193,13 @@ OPTIONS = (
     _of_recipe("train.class_weight", SCORE, "What rare labels count for in the loss: none, balanced or LABEL=WEIGHT,..."),
     _of_recipe("train.weight_decay", SCORE, "Weight decay of everything but biases and LayerNorm weights."),
     _of_recipe("text.max_seq_length", SCORE, "Tokens of the longest input, special tokens included."),
-    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than that.", only_for="text"),
+    _of_recipe("text.long_texts", SCORE, "What is done with a text that is longer than --max-seq-length.", only_for="text"),
     _of_recipe("train.eval_steps", SCORE, "Optimizer steps from one evaluation to the next."),
+    _of_recipe("train.patience", SCORE, "Evaluations without a better score after which training ends; the best weights are kept."),
+    _of_recipe(
+        "train.metric", SCORE, "Metric that the kept weights are best by, loss included (default: the mean of the task's metrics)."
+    ),
+    _of_recipe("train.layerwise_lr_decay", SCORE, "Factor of the learning rate from each layer to the one below it."),
     _of_recipe("languages.train_language", SCORE, "Language to train on (default: en).", only_for="xnli"),
     _of_recipe(
         "languages.eval_languages",

@@ -1,4 +1,4 @@
-"""The commands that look at finished runs: compare them, list them."""
+"""The commands that look at finished runs: list them, compare them."""
 
 import json
 import shutil
@@ -10,6 +10,40 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
+from debft.errors import InputError, one_of
+
+WIDTH = 100  # columns where stdout is no terminal
+_FORMATS = ("terminal", "csv", "json")
+
+
+def runs(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs, or directories that hold some (default: runs).", metavar="DIR", callback=name_or_path),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="date (the newest first), score or time.")] = "date",
+    form: Annotated[str | None, typer.Option("--format", help="terminal (the default), csv or json.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """List finished runs: model, what each has otherwise, seed, score with its interval, time and date."""
+    from debft.output import run_list
+
+    if sort not in run_list.SORTS:
+        raise InputError(f"--sort {sort}: expected {one_of(run_list.SORTS)}")
+    if form is not None and form not in _FORMATS:
+        raise InputError(f"--format {form}: expected {one_of(_FORMATS)}")
+    if as_json and form not in (None, "json"):
+        raise InputError(f"--format {form}: --json is given as well; give one of them")
+    found = run_list.list_runs(places or ["runs"], sort)
+    with until_closed():
+        if as_json or form == "json":
+            print_json(run_list.as_dict(found))
+        elif form == "csv":
+            print(run_list.as_csv(found), end="")
+        else:
+            print("\n".join(run_list.printed(found, shutil.get_terminal_size((WIDTH, 24)).columns)))
+    if found.damaged:
+        raise InputError(*found.damaged)
 
 
 def compare(
@@ -37,4 +71,4 @@ def compare(
         if as_json:
             print_json(comparison.as_dict())
         else:
-            print("\n".join(printed(comparison, shutil.get_terminal_size((100, 24)).columns)))
+            print("\n".join(printed(comparison, shutil.get_terminal_size((WIDTH, 24)).columns)))

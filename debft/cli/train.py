@@ -18,7 +18,7 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, published_weight, recipe_path
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
-from debft.console import say, say_field
+from debft.console import activity, say, say_field
 from debft.errors import DebftError, InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type, visible_gpus
@@ -93,8 +93,9 @@ def fine_tune(
 
 
 def write_page(run: RunDirectory) -> None:
-    """Write report.html where the run has none. One that cannot be written is said: the result is there all the same."""
-    if (run.path / "report.html").exists():
+    """Write report.html where it is not there or older than the result. One that cannot be written is said, and loses nothing."""
+    page, result = run.path / "report.html", run.path / "result.json"
+    if page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns:
         return
     from debft.output.pages.run_page import write_run_page
 
@@ -195,24 +196,19 @@ def default_output(recipe: Recipe) -> Path:
 
 
 def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool) -> None:
-    """Check all that the run itself would check, and print its plan."""
-    from debft.models.attention.backends import attention_for
-    from debft.models.json_files import read_config
+    """Check all that the run itself would check, do a few of its steps in memory, and print its plan with what it will take."""
     from debft.output.terminal import plan_dict, print_plan
-    from debft.training.describe import describe, with_remark
+    from debft.training.describe import describe
     from debft.training.place import check_output, place_of_rows
     from debft.training.plan import make_plan
-    from debft.training.precision import precision_for
 
-    precision, remark = precision_for(recipe)
     check_output(run, recipe, start)
     plan = make_plan(recipe, place_of_rows(run, recipe, start))
     describe(plan)
-    if remark:
-        say_field("precision", with_remark(precision, remark))
-    attention = attention_for(recipe.runtime.attention, read_config(plan.files.path), device_type())
-    say_field("attention", with_remark(*attention))
-    print_json(plan_dict(plan, run.path)) if as_json else print_plan(plan, run.path)
+    with activity("loading torch"):
+        from debft.training.probe import probe
+    estimate = probe(plan, run)
+    print_json(plan_dict(plan, run.path, estimate)) if as_json else print_plan(plan, run.path, estimate)
 
 
 def _check_before_start(recipe: Recipe, run: RunDirectory, start: "Start") -> None:

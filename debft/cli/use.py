@@ -1,14 +1,20 @@
 """The commands that use what was trained: evaluate, predict, submit."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
+from debft.console import activity, say
 from debft.errors import InputError
 
+if TYPE_CHECKING:
+    from debft.data.rows import Examples
+    from debft.scoring.used_model import UsedModel
+
+NOTHING = "no model ran, nothing"
 _RunOrModel = Annotated[
     str,
     typer.Argument(help="Directory of a run, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL", callback=name_or_path),
@@ -17,18 +23,13 @@ _Task = Annotated[str | None, typer.Option(help="Task of a model that is no dire
 _Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
 _Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
 _Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8).", show_default=False)]
-_Rows = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the rows are: hub, demo, a directory or a file (default: as in the run).",
-        show_default=False,
-        callback=name_or_path,
-    ),
-]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every row, show lengths, cuts and device, compute nothing.")]
 _Data = Annotated[
     str | None,
     typer.Option(
-        help="Where the rows are: hub, demo or a directory (default: as in the run).", show_default=False, callback=name_or_path
+        help="Where the rows are: hub, demo, a file or a directory (default: as in the run).",
+        show_default=False,
+        callback=name_or_path,
     ),
 ]
 
@@ -36,30 +37,45 @@ _Data = Annotated[
 def evaluate(
     run_or_model: _RunOrModel,
     task: _Task = None,
-    data: _Rows = None,
+    data: _Data = None,
     max_eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
     ] = None,
     encoding: _Encoding = None,
     precision: _Precision = "auto",
     attention: _Attention = "auto",
+    dry_run: _DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
-    from debft.output.text import interval_text
-    from debft.scoring import inference
-    from debft.scoring.loading import load_predictor
+    from debft.data.rows import say_notes, say_skipped
+    from debft.output.use import describe_device, describe_use, preview, print_scores
+    from debft.scoring.rows import find_rows
+    from debft.scoring.used_model import find_used_model
 
-    result = inference.evaluate(load_predictor(run_or_model, task, precision, attention), data, max_eval_samples, encoding)
-    if as_json:
-        print_json(result)
+    used = find_used_model(run_or_model, task, attention)
+    examples = find_rows(
+        used.task, used.trained_on, data, max_eval_samples, skip=used.recipe.train.skip_bad_rows, encoding=encoding
+    )
+    describe_use(used, used.source_of(data), examples)
+    say_notes(examples.values())
+    say_skipped(examples)
+    if max_eval_samples is None and (limit := used.limit_of(data)):
+        say(f"these are all rows; the run was scored on the first {limit:,} of each split, as --max-eval-samples {limit} is")
+    if dry_run:
+        lengths = preview(used, examples, precision, attention)
+        if as_json:
+            print_json({"task": used.task.name, "data": used.source_of(data), "splits": lengths})
+        say(f"{NOTHING} was scored (--dry-run)")
         return
-    for name, score in result["scores"].items():
-        print(f"{name:<36} {score:6.2f} {interval_text(result['intervals'].get(name)):>16}")
-    for name, count in result["num_examples"].items():
-        print(f"{name:<36} {count:,} rows")
-    if result["intervals"]:
-        print("[low, high]: 95 % interval, by drawing the rows anew")
+    with activity("loading the model"):  # torch comes with it, which takes seconds
+        from debft.scoring.inference import evaluate_rows
+        from debft.scoring.loading import load_used
+
+        predictor = load_used(used, precision, attention)
+    describe_device(predictor.accelerator.device, predictor.precision, predictor.loaded.attention)
+    result = evaluate_rows(predictor, examples, used.source_of(data))
+    print_json(result) if as_json else print_scores(result)
 
 
 def predict(
@@ -79,23 +95,52 @@ def predict(
     precision: _Precision = "auto",
     attention: _Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Zero-shot: choose among these labels, a,b,c, with a model of MNLI, XNLI or RTE.", show_default=False),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Hypothesis of --labels, {} for the label (default: This example is {}.)", show_default=False)
+    ] = None,
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of --labels for a text, not one.")] = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
+    from debft.scoring import zero_shot
     from debft.scoring.formats import FORMATS
     from debft.scoring.inputs import examples_to_label
     from debft.scoring.used_model import find_used_model
 
     if form not in FORMATS:
         raise InputError(f"--format {form}: expected {' or '.join(FORMATS)}")
-    used = find_used_model(run_or_model, task)
-    examples = examples_to_label(texts or (), used.task, encoding)
-    from debft.scoring.inference import label_rows  # torch comes with it, which takes seconds
-    from debft.scoring.loading import load_used
+    chosen = zero_shot.labels_of(labels, template, multi_label)
+    if chosen is None:
+        used = find_used_model(run_or_model, task, attention)
+        examples = examples_to_label(texts or (), used.task, encoding)
+    else:
+        used = zero_shot.find_inference_model(run_or_model, task, attention)
+        examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)
+    if dry_run:
+        _preview_labels(used, examples if chosen is None else zero_shot.pairs(examples, chosen), precision, attention)
+        return
+    with activity("loading the model"):  # torch comes with it, which takes seconds
+        from debft.scoring.inference import label_rows
+        from debft.scoring.loading import load_used
 
-    rows = label_rows(load_used(used, precision, attention), examples)
+        predictor = load_used(used, precision, attention)
+    rows = label_rows(predictor, examples) if chosen is None else zero_shot.label_freely(predictor, examples, chosen)
     with until_closed():
         for line in FORMATS[form](rows):
             print(line, flush=True)
+
+
+def _preview_labels(used: "UsedModel", examples: "Examples", precision: str, attention: str) -> None:
+    """Say what would be labelled, by what, and how long it is."""
+    from debft.output.use import describe_use, preview
+
+    describe_use(used, examples.source, {"": examples})
+    preview(used, {"": examples}, precision, attention)
+    say(f"{NOTHING} was labelled (--dry-run)")
 
 
 def submit(
@@ -109,8 +154,11 @@ def submit(
         typer.Option("--partial", help="Write them even where rows differ from the benchmark's; the leaderboard refuses those."),
     ] = False,
     precision: _Precision = "auto",
+    dry_run: _DryRun = False,
 ) -> None:
     """Write the files that the GLUE and SQuAD leaderboards take, checked against their rules."""
     from debft.output import leaderboards
 
-    leaderboards.print_submission(leaderboards.submit(runs, data, Path(output), partial=partial, precision=precision))
+    leaderboards.print_submission(
+        leaderboards.submit(runs, data, Path(output), partial=partial, precision=precision, dry_run=dry_run)
+    )

@@ -38,8 +38,8 @@ class Problem:
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins: Mapping[str, str] | None = None) -> Recipe:
     """Read the recipe in `path` with `overrides` (`{"train.learning_rate": 1e-5}`) laid over it.
 
-    An `init_from` among them ends the file's `from_scratch`. The recipe.yaml of an old run is taken as `from_dict` takes it: it has
-    every key that was moved, which no recipe of a user has.
+    An `init_from` among them ends the file's `from_scratch`; a `patience` or `metric` implies what it needs. The recipe.yaml of an
+    old run is taken as `from_dict` takes it: it has every key that was moved, which no recipe of a user has.
 
     origins: what the user typed for an override (`{"train.learning_rate": "--learning-rate"}`), for the error lines.
     Raises InputError with one line per problem of the file and of the overrides.
@@ -55,7 +55,17 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
     dialect = content.get("dialect", "card")
     for dotted, value in DIALECTS.get(dialect, {}).items() if isinstance(dialect, str) else ():
         _put(content, dotted, value, keep=True)
+    for dotted, value in _implied(content.get("train")).items():
+        _put(content, dotted, value, keep=True)
     return _checked(content, display(path), origins or {})
+
+
+def _implied(train: Any) -> dict[str, Any]:
+    """Return what `patience` and `metric` ask for beside themselves: the best weights, and evaluations where no rhythm is given."""
+    if not isinstance(train, dict) or (train.get("patience") is None and train.get("metric") is None):
+        return {}
+    rhythm = train.get("patience") is not None and not {"eval_steps", "eval_each_epoch"} & train.keys()
+    return {"train.checkpoint": "best"} | ({"train.eval_each_epoch": True} if rhythm else {})
 
 
 def from_dict(content: Mapping[str, Any], where: str) -> Recipe:
@@ -171,6 +181,7 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems
         ("above", lambda bound: value <= bound, "above"),
         ("least", lambda bound: value < bound, "of at least"),
         ("below", lambda bound: value >= bound, "below"),
+        ("most", lambda bound: value > bound, "of at most"),
     ):
         bound = bounds.get(name)
         if bound is not None and fails(bound):

@@ -14,9 +14,16 @@ SCORE_SECTIONS = ("train", "text", "own", "questions", "languages", "sift")
 SECTIONS = (*SCORE_SECTIONS, "runtime")
 
 
-def bounded(default: Any = MISSING, *, above: float | None = None, least: float | None = None, below: float | None = None) -> Any:
-    """Declare a field of a dataclass whose value must be > above, >= least, < below."""
-    return field(default=default, metadata={"above": above, "least": least, "below": below})
+def bounded(
+    default: Any = MISSING,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """Declare a field of a dataclass whose value must be > above, >= least, < below, <= most."""
+    return field(default=default, metadata={"above": above, "least": least, "below": below, "most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,9 @@ class TrainConfig:
     schedule: Literal["linear", "linear_unshifted"] = "linear"
     """How the learning rate falls: `linear` from the end of the warm-up to 0 at the last step; `linear_unshifted` is 1 - step/total
     after the warm-up, so that it drops by warmup/total where the warm-up ends."""
+    layerwise_lr_decay: float = bounded(1.0, above=0, most=1)
+    """Factor of the learning rate from a layer to the one below it: the head has the whole rate, the embeddings the lowest; 1: all
+    weights have one rate. Source: google-research/electra model/optimization.py, _get_layer_lrs."""
     bias_correction: bool = True
     """Whether Adam divides its moments by 1 - beta^step."""
     adam_beta1: float = bounded(0.9, least=0, below=1)
@@ -57,7 +67,14 @@ class TrainConfig:
     steps: Literal["up", "down"] = "up"
     """How steps are counted: `up` counts a part of a batch as a step; `down` is floor(sequences x epochs / train_batch_size)."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which weights are saved and reported: those of the `last` step, or the `best` by the task's dev scores."""
+    """Which weights are saved and reported: those of the `last` step, or the `best` by the dev scores. `metric` and `patience`
+    make it `best` where it is not given."""
+    metric: str | None = None
+    """Score that the best weights are best by, such as `macro_f1`, `validation/macro_f1` or `loss`, of which the lowest is best;
+    null: the mean of the task's scores on the splits that choose."""
+    patience: int | None = bounded(None, least=1)
+    """Evaluations without a better score after which training ends, with the schedule as it was planned; null: it goes to the last
+    step. Where neither `eval_steps` nor `eval_each_epoch` is given, the end of each epoch is evaluated as well."""
     eval_steps: int | None = bounded(1000, least=1)
     """Optimizer steps from one evaluation during the run to the next; null: none during the run."""
     eval_each_epoch: bool = False
@@ -259,6 +276,9 @@ MOVED = {
 # Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
 ADDED: tuple[str, ...] = (
     "train.class_weight",
+    "train.metric",
+    "train.patience",
+    "train.layerwise_lr_decay",
     "text.long_texts",
     "text.pooling",
     "text.window_stride",

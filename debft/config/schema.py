@@ -26,7 +26,13 @@ from typing import Any, Literal
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest one that editors know whole
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
-_BOUNDS = {"above": "exclusiveMinimum", "least": "minimum", "below": "exclusiveMaximum"}  # by the keywords of `recipe.bounded`
+# By the keywords of `recipe.bounded`.
+_BOUNDS = {
+    "above": "exclusiveMinimum",
+    "least": "minimum",
+    "below": "exclusiveMaximum",
+    "most": "maximum",
+}  # by the keywords of `recipe.bounded`
 
 
 def schema(kind: type, *, closed: bool = True) -> dict[str, Any]:

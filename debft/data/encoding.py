@@ -85,7 +85,7 @@ class EncodedSplit:
         if not self.truncated:
             return []
         longest = f", the longest from {self.longest:,} tokens" if self.longest else ""
-        return [f"{self.truncated:,} of {len(self):,} are longer than --max-seq-length and were cut{longest}"]
+        return [f"{self.truncated:,} of {len(self):,} are longer than the maximum and were cut{longest}"]
 
 
 def never() -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from debft.data.label_names import label_name, single
-from debft.data.rows import Examples, id_column
+from debft.data.rows import Examples, unused_columns
 from debft.data.sources.table import DataTable
 from debft.data.sources.text_columns import is_unparted
 from debft.tasks import TextClassification
@@ -28,8 +28,9 @@ def giveaway_columns(table: DataTable, task: TextClassification) -> list[str]:
     """
     if len(table) < FEWEST_ROWS:
         return []
-    apart = {task.label_key, id_column(table), *(task.text_keys if len(task.text_keys) == 1 else ())}
-    columns = {name: list(map(_plain, values)) for name, values in table.columns.items() if name not in apart}
+    others = unused_columns(table, (*task.text_keys, task.label_key))
+    read = task.text_keys if len(task.text_keys) > 1 else ()
+    columns = {name: list(map(_plain, table.columns[name])) for name in (*read, *others)}
     cells = table.columns[task.label_key]
     if task.is_regression:
         scores = _numbers([str(single(cell)).replace(",", ".") for cell in cells])

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Any
 
 SEVERAL = "; rows of several labels take --problem multilabel"
+NO_LABEL = "; rows without a label take --problem multilabel"
 UNSEEN = "; the training rows have no such label"
 LABELS_SHOWN = 12
 _WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")

@@ -154,8 +154,9 @@ def _check_options(found: Tables, own: OwnConfig, source: str) -> None:
             f"--folds {own.folds}: cuts the training rows, but {found['validation'].path} is there as well, which nothing would "
             "read; add its rows to the training file, or leave --folds out"
         )
-    if source == "demo" and own.split_column is not None:
-        raise InputError(f"--split-column {own.split_column}: is for rows in one file, --data demo is none; leave it out")
+    for option, value in (("--split-column", own.split_column), ("--subset", own.subset), ("--encoding", own.encoding)):
+        if source == "demo" and value is not None:
+            raise InputError(f"{option} {value}: is for rows of your own, --data demo has none; leave it out")
 
 
 def _with_labels(found: Tables, task: TextClassification) -> tuple[Tables, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from debft.console import say
 from debft.data.answers import GoldAnswers, check_answers, check_not_empty
-from debft.data.label_names import SEVERAL, UNSEEN, has_half_surrogate, label_name, looks, single, some_of
+from debft.data.label_names import NO_LABEL, SEVERAL, UNSEEN, has_half_surrogate, label_name, looks, single, some_of
 from debft.data.label_sets import check_sets, multi_hot
 from debft.data.problems import NOTHING_SKIPPED, Problems, Skipped
 from debft.data.sources.table import DataTable
@@ -167,7 +167,7 @@ def _examples(
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
-        unused=tuple(name for name in table.columns if name not in (*task.text_keys, task.label_key, id_column(table))),
+        unused=unused_columns(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
         notes=(*table.notes, *_note_on_commas(table, task)),
         lines=[table.lines[row] for row in kept],
@@ -182,6 +182,12 @@ def label_in_words(label: Any, task: TextClassification) -> str:
     if task.multilabel:
         return " and ".join(task.labels[i] for i in np.flatnonzero(label)) or "with nothing"
     return task.labels[label]
+
+
+def unused_columns(table: DataTable, used: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that are neither used nor ids, nor objects with a field that is used."""
+    whole = [name for name in table.columns if name not in (*used, id_column(table))]
+    return tuple(name for name in whole if not any(key.startswith(f"{name}.") for key in used))
 
 
 def _note_on_commas(table: DataTable, task: Task) -> Iterator[str]:
@@ -308,7 +314,9 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
         return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
     if label is None:
         listed = single(given)
-        return shown(given), SEVERAL if isinstance(listed, list) and len(listed) > 1 else ""
+        if not isinstance(listed, list):
+            return shown(given), ""
+        return shown(given), SEVERAL if len(listed) > 1 else "" if listed else NO_LABEL
     alike = next((name for name in task.labels if looks(name) == looks(label)), None)
     return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
 

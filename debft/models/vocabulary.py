@@ -165,6 +165,12 @@ def use_active_vocabulary(
     return vocabulary
 
 
+def embedding_name(model: torch.nn.Module) -> str | None:
+    """Return the name of the weight that the tokens are looked up in; None where it has none."""
+    embedding, _ = _table_to_cut(model)
+    return embedding and next(name for name, parameter in model.named_parameters() if parameter is embedding.weight)
+
+
 def _table_to_cut(model: torch.nn.Module) -> tuple[torch.nn.Embedding | None, str]:
     """Return (the embedding of the tokens, why it must stay whole)."""
     try:

@@ -4,7 +4,7 @@ from typing import Any
 
 from debft.console import broken
 from debft.output.comparison import ComparisonOfRuns, DifferingRow, Pair, Side, p_text
-from debft.output.layout import lines
+from debft.output.layout import fitted
 from debft.output.text import counted
 from debft.tasks.titles import score_title
 
@@ -40,13 +40,14 @@ def _table(task: str, pair: Pair, width: int) -> list[str]:
             f"{one.first:.2f}",
             f"{one.second:.2f}",
             f"{one.difference:+.2f}",
-            f"[{one.interval[0]:+.2f},\u00a0{one.interval[1]:+.2f}]",
-            p_text(one.p_holm).replace(" ", "\u00a0"),
+            f"[{one.interval[0]:+.2f}, {one.interval[1]:+.2f}]",
+            p_text(one.p_holm),
             f"{one.rows:,}",
         ]
         for one in pair.differences
     ]
-    return [line.replace("\u00a0", " ") for line in lines([head, *rows], width, right=range(1, 7))]
+    blocks = fitted([head, *rows], width, turn=False, right=range(1, 7), whole=range(1, 7))
+    return [line.plain for block in blocks for line in block]
 
 
 def _row_lines(pair: Pair, row: DifferingRow, width: int) -> list[str]:

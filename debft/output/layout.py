@@ -37,16 +37,16 @@ def fitted(
     """
     for gap in GAPS:
         if _narrowest(rows, whole, gap) <= width:
-            return [_lines(rows, width, right, whole, gap)]
+            return [lines(rows, width, right, whole, gap)]
         turned = [list(line) for line in zip(*rows, strict=True)]
         if turn and _narrowest(turned, (), gap) <= width:
-            return [_lines(turned, width, (), (), gap)]
+            return [lines(turned, width, (), (), gap)]
     blocks = []
     for chosen in _blocks(rows, width, whole):
         header, *others = ([row[at] for at in chosen] for row in rows)
         kept = [header, *(row for row in others if any(map(str, row[1:])))]
         places = {"right": right, "whole": whole}
-        blocks.append(_lines(kept, width, *([new for new, at in enumerate(chosen) if at in of] for of in places.values())))
+        blocks.append(lines(kept, width, *([new for new, at in enumerate(chosen) if at in of] for of in places.values())))
     return blocks
 
 
@@ -68,7 +68,7 @@ def _narrowest(rows: Rows, whole: Collection[int], gap: int = GAPS[0]) -> int:
     return sum(_least_widths(rows, whole)) + gap * (len(rows[0]) - 1)
 
 
-def _lines(rows: Rows, width: int, right: Collection[int], whole: Collection[int], gap: int = GAPS[0]) -> list[Text]:
+def lines(rows: Rows, width: int, right: Collection[int] = (), whole: Collection[int] = (), gap: int = GAPS[0]) -> list[Text]:
     """Lay the rows out in columns, at most `width` wide where their words allow it."""
     widths = _widths(rows, width - gap * (len(rows[0]) - 1), whole)
     laid_out = []

@@ -1,8 +1,4 @@
-"""This module writes the files for the leaderboards, checked against their rules before anyone uploads them.
-
-Source of the GLUE format: the FAQ of gluebenchmark.com; file names, label names and the three digits of STS-B as jiant writes them,
-nyu-mll/jiant src/evaluate.py _write_glue_preds. Of SQuAD's: evaluate-v2.0.py, which reads `predictions.json` and `na_prob.json`.
-"""
+"""This module writes the files for the leaderboards, checked against their rules before anyone uploads them."""
 
 import io
 import json
@@ -16,32 +12,17 @@ from debft.data.load import load_table
 from debft.data.rows import Examples, check_rows, check_texts
 from debft.data.sources.table import DataTable
 from debft.errors import DebftError, InputError, one_of, shown
+from debft.output.leaderboard_rules import BY_NAME, GLUE_FILES, HEADER, NA_PROB, PREDICTIONS, ZIP, check_glue, check_squad
+from debft.output.use import describe_use, preview
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically, write_together
 from debft.scoring.inference import assess, predict
 from debft.scoring.loading import load_predictor
 from debft.scoring.rows import TrainedOn
-from debft.scoring.used_model import recipe_of
-from debft.tasks import TASKS, QuestionAnswering, Split, Task, TextClassification, task_of
+from debft.scoring.used_model import find_used_model, recipe_of
+from debft.tasks import QuestionAnswering, Split, Task, TextClassification, task_of
 
-# The official file of each test split. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
-GLUE_FILES = {
-    "cola/test": "CoLA.tsv",
-    "sst2/test": "SST-2.tsv",
-    "mrpc/test": "MRPC.tsv",
-    "stsb/test": "STS-B.tsv",
-    "qqp/test": "QQP.tsv",
-    "mnli/test_matched": "MNLI-m.tsv",
-    "mnli/test_mismatched": "MNLI-mm.tsv",
-    "mnli/ax": "AX.tsv",
-    "qnli/test": "QNLI.tsv",
-    "rte/test": "RTE.tsv",
-    "wnli/test": "WNLI.tsv",
-}
-BY_NAME = ("mnli", "qnli", "rte")
-HEADER = "index\tprediction"
 NUMBERS = ("index", "idx", "id")  # columns that give the benchmark's number of a row, in its own files and in the hub's
-ZIP, PREDICTIONS, NA_PROB = "glue.zip", "predictions.json", "na_prob.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +61,12 @@ class _TestRows:
     """The benchmark's number of each row."""
 
 
-def submit(runs: list[str], data: str | None, output: Path, *, partial: bool, precision: str) -> Submission:
+def submit(runs: list[str], data: str | None, output: Path, *, partial: bool, precision: str, dry_run: bool = False) -> Submission:
     """Predict the test rows of each run's task and write them into `output` as the leaderboard takes them.
 
     GLUE runs, one per task, go into one zip; a SQuAD run gives predictions.json, and for SQuAD 2.0 na_prob.json, for the dev
     questions (the test questions are hidden). `partial`: also write what is not of the benchmark's rows or not of all of them.
+    dry_run: check all rows and say what would be written, with no model.
     Raises InputError for two runs of one task, a task without a leaderboard, or other rows than the benchmark's.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -95,10 +77,10 @@ def submit(runs: list[str], data: str | None, output: Path, *, partial: bool, pr
     if twice is not None:
         raise InputError(f"{' '.join(runs)}: expected one run per task, got {names.count(twice)} of {twice}")
     if not any(isinstance(run.task, QuestionAnswering) for run in submitted):
-        return _submit_glue(submitted, output, partial, precision)
+        return _submit_glue(submitted, output, partial, precision, dry_run)
     if len(submitted) > 1:
         raise InputError(f"{' '.join(runs)}: expected GLUE runs or one SQuAD run, got {one_of(names)}; submit them apart")
-    return _submit_squad(submitted[0], output, partial, precision)
+    return _submit_squad(submitted[0], output, partial, precision, dry_run)
 
 
 def _open(path: str, data: str | None) -> _SubmittedRun:
@@ -115,7 +97,7 @@ def _open(path: str, data: str | None) -> _SubmittedRun:
     return _SubmittedRun(path=path, task=task, trained_on=recipe.data, test_source=source)
 
 
-def _submit_glue(runs: list[_SubmittedRun], output: Path, partial: bool, precision: str) -> Submission:
+def _submit_glue(runs: list[_SubmittedRun], output: Path, partial: bool, precision: str, dry_run: bool) -> Submission:
     """Write the zip of all GLUE runs.
 
     Models are loaded one at a time, since the nine together may not fit into memory, and none before all rows are there.
@@ -123,6 +105,10 @@ def _submit_glue(runs: list[_SubmittedRun], output: Path, partial: bool, precisi
     rows = [[_test_rows(run, split) for split in run.task.test] for run in runs]
     others = [_other_rows(run, test.split, test.examples) for run, tests in zip(runs, rows, strict=True) for test in tests]
     notes = _settle([line for line in others if line], partial)
+    if dry_run:
+        for run, tests in zip(runs, rows, strict=True):
+            _preview(run, {test.split.name: test.examples for test in tests}, precision)
+        return _not_written(output / ZIP, notes)
     members: dict[str, str] = {}
     for run, tests in zip(runs, rows, strict=True):
         members |= _predicted(run, tests, precision)
@@ -202,6 +188,17 @@ def _official(task: TextClassification, prediction: Any) -> str:
     return prediction if task.name in BY_NAME else str(task.labels.index(prediction))
 
 
+def _preview(run: _SubmittedRun, examples: dict[str, Examples], precision: str) -> None:
+    """Say what the run would be asked, and encode the rows."""
+    used = find_used_model(run.path, None)
+    describe_use(used, run.test_source, examples)
+    preview(used, examples, precision, "auto")
+
+
+def _not_written(file: Path, notes: list[str]) -> Submission:
+    return Submission(files=(), notes=(*notes, f"no model ran, {file} was not written (--dry-run)"))
+
+
 def _zip(members: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -211,56 +208,14 @@ def _zip(members: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def check_glue(content: bytes, *, partial: bool) -> list[str]:
-    """Return what breaks the rules in a zip's bytes; with `partial` each file may have any number of rows."""
-    official = {file: place.split("/") for place, file in GLUE_FILES.items()}
-    wrong = []
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = archive.namelist()
-        wrong += [f"{ZIP}: {name}: expected each file once" for name in official if names.count(name) > 1]
-        for name in names:
-            if name not in official:
-                wrong.append(f"{ZIP}: {name}: expected {one_of(official)} at the top of the archive")
-                continue
-            task_name, split_name = official[name]
-            split = next(split for split in TASKS[task_name].test if split.name == split_name)
-            problem, num_rows = _check_glue_file(archive.read(name).decode(errors="replace"), TASKS[task_name])
-            if not problem and num_rows != split.num_rows and not partial:
-                problem = f"expected the benchmark's {split.num_rows:,} rows, got {num_rows:,}"
-            wrong += [f"{ZIP}: {name}: {problem}"] if problem else []
-    return wrong
-
-
-def _check_glue_file(text: str, task: TextClassification) -> tuple[str | None, int]:
-    """Return (the first thing that breaks the rules, the number of rows)."""
-    header, *lines = text.removesuffix("\n").split("\n")
-    if header != HEADER:
-        return f"expected the header {HEADER!r}, got {header!r}", 0
-    allowed = task.labels if task.name in BY_NAME else tuple(str(i) for i in range(len(task.labels)))
-    for number, line in enumerate(lines):
-        index, tab, prediction = line.partition("\t")
-        if not tab or index != str(number):
-            return f"line {number + 2}: expected index {number} and a tab, got {line!r}", 0
-        if task.is_regression:
-            if not _is_number_within(prediction, *task.value_range):
-                return f"line {number + 2}: expected a number from 0 to 5, got {prediction!r}", 0
-        elif prediction not in allowed:
-            return f"line {number + 2}: expected {one_of(allowed)}, got {prediction!r}", 0
-    return None, len(lines)
-
-
-def _is_number_within(text: str, lowest: float, highest: float) -> bool:
-    try:
-        return lowest <= float(text) <= highest
-    except ValueError:
-        return False
-
-
-def _submit_squad(run: _SubmittedRun, output: Path, partial: bool, precision: str) -> Submission:
+def _submit_squad(run: _SubmittedRun, output: Path, partial: bool, precision: str, dry_run: bool) -> Submission:
     (split,) = run.task.evals
     examples = check_rows(load_table(run.task, split, run.test_source), run.task)
     other = _other_rows(run, split, examples)
     notes = _settle([other] if other else [], partial)
+    if dry_run:
+        _preview(run, {split.name: examples}, precision)
+        return _not_written(output / PREDICTIONS, notes)
     assessment = assess(load_predictor(run.path, None, precision), {split.name: examples})[split.name]
     files = {name: assessment.files[name] for name in (PREDICTIONS, NA_PROB) if name in assessment.files}
     if wrong := check_squad(files[PREDICTIONS], files.get(NA_PROB), examples.ids):
@@ -269,29 +224,6 @@ def _submit_squad(run: _SubmittedRun, output: Path, partial: bool, precision: st
     scores = ", ".join(f"{name} {assessment.scores[name]:.2f}" for name in run.task.metrics)
     notes.append(f"{len(examples):,} questions of {examples.source}: {scores}")
     return Submission(files=tuple(output / name for name in files), notes=(*notes, *_trained_on_demo([run])))
-
-
-def check_squad(predictions: dict[str, Any], na_prob: dict[str, Any] | None, ids: list[str]) -> list[str]:
-    """Return what breaks the rules: every question and no other, texts, probabilities from 0 to 1.
-
-    na_prob: the probability that a question has no answer, by its id; None for SQuAD 1.1
-    """
-    wrong, known = [], set(ids)
-    for name, content in ((PREDICTIONS, predictions), (NA_PROB, na_prob)):
-        if content is None or content.keys() == known:
-            continue
-        lacking, unknown = [key for key in ids if key not in content], [key for key in content if key not in known]
-        detail = f"{len(lacking):,} are missing, {lacking[0]} first" if lacking else f"{unknown[0]} is none of them"
-        wrong.append(f"{name}: expected the {len(ids):,} questions, {detail}")
-    wrong += [
-        f"{PREDICTIONS}: {key}: expected text, got {shown(text)}" for key, text in predictions.items() if not isinstance(text, str)
-    ]
-    wrong += [f"{NA_PROB}: {key}: expected 0 to 1, got {shown(p)}" for key, p in (na_prob or {}).items() if not _is_probability(p)]
-    return wrong
-
-
-def _is_probability(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def print_submission(submission: Submission) -> None:

@@ -23,7 +23,7 @@ from debft.output.layout import fitted
 PIPED_WIDTH = 160  # characters, where stdout is no terminal and COLUMNS says nothing
 COMPARED = ("num_train_epochs", "warmup_steps", "learning_rate", "train_batch_size")  # of `train`, in the list of recipes
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-LIMITS = (("above", "above"), ("least", "at least"), ("below", "below"))  # of a field's metadata, in words
+LIMITS = (("above", "above"), ("least", "at least"), ("below", "below"), ("most", "at most"))  # of a field's metadata, in words
 
 DIALECTS_IN_WORDS = (
     "defaults: whose values hold for keys that a recipe does not give (its key `dialect`): card is the transformers command of the "

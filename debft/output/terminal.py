@@ -1,9 +1,11 @@
 """This module prints what people see of runs, plans and recipes: results on stderr, what was asked for on stdout."""
 
+import json
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +13,23 @@ from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
 from debft.console import clock, plain_table, say, say_field
+from debft.data.sources.own import split_columns
+from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
-from debft.published.comparison import frozen_beside
+from debft.published.comparison import beside_published, frozen_beside, why_not_compared
 from debft.published.load import PublishedScore
 from debft.runs.result import ComparedScore, RunResult
+from debft.tasks import TASKS, TEXT
 from debft.tasks.titles import score_title
 from debft.training.describe import remarks
 
 if TYPE_CHECKING:
     from debft.training.plan import Plan
+    from debft.training.probe import Estimate
 
+EXAMPLE_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -35,6 +42,10 @@ def print_result(result: RunResult, output: Path) -> None:
         say(_rows_of_languages(result.num_examples))
     for line in _below(result, compared):
         say(line)
+    for line in result.warnings:
+        say(f"warning: {line}")
+    if early := result.stopped_early:
+        say_field("early stop", f"after step {early.step:,} of {early.of:,}: {early.reason}")
     timing = result.timing
     say_field(
         "time",
@@ -43,7 +54,15 @@ def print_result(result: RunResult, output: Path) -> None:
     )
     say_field("run", str(output))
     say_field("", "  ".join(name for name in FILES_OF_RUN if (output / name.rstrip("/")).exists()))
-    say_field("next", f"{command_name()} predict {shlex.quote(str(output))} FILE")
+    say_field("next", predict_line(result, output), whole=True)
+
+
+def predict_line(result: RunResult, output: Path) -> str:
+    """Return a command that labels a text with the run, or a pair, as it can be typed."""
+    task = TASKS[result.task]
+    own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
+    columns = split_columns(own["text_columns"]) if own else task.text_keys
+    return f"{command_name()} predict {shlex.join([str(output), *EXAMPLE_TEXTS[: len(columns)]])}"
 
 
 def command_name() -> str:
@@ -132,22 +151,45 @@ def split_and_language(score: str) -> tuple[str, str]:
     return split, language
 
 
-def plan_dict(plan: "Plan", output: Path) -> dict[str, Any]:
+def plan_dict(plan: "Plan", output: Path, estimate: "Estimate") -> dict[str, Any]:
     """Return what `--dry-run --json` prints."""
+    rows, reason = _compared_with(plan)
     return {
         "output": str(output),
         "steps": plan.total_steps,
         "num_examples": {name: len(e) for name, e in plan.examples.items()},
+        "label_counts": plan.label_counts,
         "fingerprints": plan.fingerprints,
         "skipped_rows": plan.skipped_rows,
         "remarks": remarks(plan),
+        "estimate": asdict(estimate),
+        "compared_with": [{"table": r.table, "row": r.row, "cell": r.cell, "score": r.score, "value": r.value} for r in rows],
+        "not_compared": reason,
         "recipe": to_dict(plan.recipe),
     }
 
 
-def print_plan(plan: "Plan", output: Path) -> None:
-    """Print the recipe, the rows of each split, and the steps that were not trained."""
+def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
+    """Print the recipe, the rows of each split, what the run will take and be compared with, and that nothing was trained."""
     print(recipe_yaml(plan.recipe))
     for name, examples in plan.examples.items():
         print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
+    for name, lengths in estimate.lengths.items():
+        cut = f", {lengths.cut:,} are cut" if lengths.cut else ""
+        print(f"{name:<24} tokens: median {lengths.median}, 95 % up to {lengths.p95}, longest {lengths.longest}{cut}")
+    print(
+        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and up to "
+        f"{clock(estimate.eval_seconds)} of evaluation on {estimate.eval_tokens:,}"
+    )
+    print(f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}")
+    print(f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far")
+    rows, reason = _compared_with(plan)
+    cells = dict.fromkeys(f"{row.cell} of {row.row} in {row.table}" for row in rows)
+    print(f"compared  {'; '.join(cells) if cells else f'not: {reason}' if reason else 'with nothing: no number was published'}")
     print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
+
+
+def _compared_with(plan: "Plan") -> tuple[list[ComparedScore], str | None]:
+    """Return (the published numbers that the run would stand beside, why it would stand beside none)."""
+    reason = why_not_compared(plan.recipe, plan.task, {name: len(examples) for name, examples in plan.examples.items()})
+    return ([] if reason else beside_published(plan.recipe, plan.task, {})), reason

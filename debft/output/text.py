@@ -29,6 +29,11 @@ def score_text(score: str, value: float | None, missing: str = DASH, like: float
     return with_minus(f"{value:.{3 - math.floor(math.log10(size))}f}")
 
 
+def tolerance_text(score: str, tolerance: float) -> str:
+    """Return a tolerance in points with two decimals, in the unit of what training logged with three digits."""
+    return f"{tolerance:.2f}" if in_percent(score) else f"{tolerance:.3g}"
+
+
 def interval_text(low_high: Sequence[float] | None, missing: str = "") -> str:
     """Return `[91.10, 95.20]`, both ends in percent."""
     return missing if low_high is None else f"[{low_high[0]:.2f}, {low_high[1]:.2f}]"

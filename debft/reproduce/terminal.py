@@ -9,7 +9,7 @@ from debft.output.layout import print_table
 from debft.output.pages.content import as_printed, difference_text
 from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import meanings, reference_word
-from debft.output.text import counted, disk_size, rounded_count, score_text
+from debft.output.text import counted, disk_size, rounded_count, score_text, tolerance_text
 from debft.reproduce.cost import PROBE_STEPS, Cost, TotalCost, total_cost
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
 from debft.reproduce.other_runs import other_runs, say_other_runs
@@ -73,7 +73,7 @@ def _cell_columns(cell: Cell) -> list[str | Text]:
     ours = score_text(cell.score, cell.mean, "-") + sd
     value = as_printed(cell) if cell.value is not None else "-"
     difference = "" if cell.difference is None else difference_text(cell.score, cell.difference, cell.mean)
-    tolerance = "" if cell.tolerance is None else f"  (+/-{score_text(cell.score, cell.tolerance, like=cell.value)})"
+    tolerance = "" if cell.tolerance is None else f"  (+/-{tolerance_text(cell.score, cell.tolerance)})"
     verdict = Text.assemble((cell.verdict_text, COLOURS.get(cell.verdict, "default")), tolerance)
     return [cell.row, score_title(cell.task, cell.score), ours, str(cell.n), value, difference, verdict]
 

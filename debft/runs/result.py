@@ -134,6 +134,20 @@ class TrainedRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlyStop:
+    """A run ended before its last step, since nothing better came for as long as its recipe waits."""
+
+    step: int
+    """Step after which it ended."""
+    of: int
+    """Steps that were planned, and that the schedule of the learning rate is of."""
+    best_step: int
+    """Step with the best score, whose weights are the model."""
+    reason: str
+    """Why it ended, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathsOfRun:
     """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
 
@@ -199,6 +213,10 @@ class RunResult:
     """That command as it was typed; null where the run was not started by the command line."""
     paths: PathsOfRun | None = None
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
+    stopped_early: EarlyStop | None = None
+    """Where and why the run ended before its last step; null: it did not."""
+    warnings: list[str] = field(default_factory=list)
+    """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
 
     def to_json(self) -> str:
         """Return the content of result.json."""

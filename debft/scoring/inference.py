@@ -1,9 +1,11 @@
 """A fine-tuned model is scored on dev splits and labels new texts. No run directory is changed."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from debft.data.rows import Examples, say_notes, say_skipped
+from debft.runtime.devices import device_name
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.inputs import examples_to_label
@@ -19,23 +21,36 @@ ROWS_ON_CPU, ROWS_ON_GPU = 1000, 8000
 def evaluate(predictor: Predictor, data: str | None, limit: int | None = None, encoding: str | None = None) -> dict[str, Any]:
     """Score the model on the dev splits of its task, those of `data` (as in a recipe, or a file) or of the run's own source.
 
-    Returns task, model, data, scores (percent, by `<split>/<metric>`), their 95 % intervals, num_examples and skipped_rows (by
-    split).
+    Returns what `evaluate_rows` does.
     limit: rows of each split, the first ones; encoding: of text files, None: as the run had them
     """
     task, trained = predictor.loaded.task, predictor.trained_on
     examples = find_rows(task, trained, data, limit, encoding=encoding, skip=predictor.recipe.train.skip_bad_rows)
     say_notes(examples.values())
     say_skipped(examples)
+    return evaluate_rows(predictor, examples, data or (trained.recipe.data if trained is not None else "hub"))
+
+
+def evaluate_rows(predictor: Predictor, examples: Mapping[str, Examples], source: str) -> dict[str, Any]:
+    """Score the model on rows, by the name of their split.
+
+    Returns task, model, data (the `source`), scores (percent, by `<split>/<metric>`), their 95 % intervals, num_examples and
+    skipped_rows (by split), device, precision and seconds.
+    """
+    task, start = predictor.loaded.task, time.monotonic()
     assessed = assess(predictor, examples)
+    seconds = time.monotonic() - start
     return {
         "task": task.name,
         "model": str(predictor.loaded.files.path),
-        "data": data or (trained.recipe.data if trained is not None else "hub"),
+        "data": source,
         "scores": scores_of(task, assessed),
         "intervals": intervals_of(task, assessed),
         "num_examples": {name: len(rows) for name, rows in examples.items()},
         "skipped_rows": {name: len(rows.skipped) for name, rows in examples.items()},
+        "device": device_name(predictor.accelerator.device),
+        "precision": predictor.precision,
+        "seconds": round(seconds, 3),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from debft.console import say
-from debft.data.rows import Examples, check_texts, say_notes
+from debft.data.rows import Examples, check_texts, id_column, say_notes
 from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, not_utf8
 from debft.data.sources.files import read_table, read_text
@@ -25,13 +25,15 @@ _PATH = re.compile(r"\S*/\S*|\S+\.[A-Za-z]\w{0,7}|(\.{0,2}|~)/.*|.*\.(tsv|csv|js
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 
 
-def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None) -> Examples:
+def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None, *, any_column: bool = False) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
-    encoding: that of a file, as in `decoded`
+    encoding: that of a file or stdin, as in `decoded`
+    any_column: the only column beside the ids is the text of a task with one, whatever it is called
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
-    examples = check_texts(_table(words, task, encoding), task)
+    table = _table(words, task, encoding)
+    examples = check_texts(_only_column(table, task.text_keys[0]) if any_column else table, task)
     say_notes([examples])
     if number := examples.empty_texts:
         say(f"{examples.source}: {number:,} empty text{' is' if number == 1 else 's are'} labelled like any other")
@@ -40,7 +42,7 @@ def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = N
 
 def _table(words: Sequence[str], task: Task, encoding: str | None) -> DataTable:
     if not words or list(words) == [STDIN]:
-        return read_stdin(task)
+        return read_stdin(task, encoding)
     if len(words) == 1 and (_PATH.fullmatch(words[0]) or _exists(words[0])):
         return read_file(Path(words[0]), task, encoding)
     for word in words:
@@ -86,16 +88,16 @@ def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
     return _named(read_table(path, header_for(task), encoding), task)
 
 
-def read_stdin(task: Task) -> DataTable:
+def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
     """Return the table on stdin: JSONL, JSON, TSV with a header line, or lines of texts."""
     if sys.stdin.isatty():
-        say(f"reading from the terminal: {_line_of(task)} a line, or a JSON object; Ctrl-D ends, Ctrl-C leaves")
+        say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
     path = Path("stdin")
-    return _read_lines(path, decoded(path, sys.stdin.buffer.read()), task)
+    return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
 
 
 def _line_of(task: Task) -> str:
-    return " and ".join(task.text_keys) + " with a tab between them" if len(task.text_keys) > 1 else "one text"
+    return ", tab, ".join(task.text_keys) if len(task.text_keys) > 1 else "one text"
 
 
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
@@ -109,7 +111,7 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
         return _named(read_text(path, text, ".tsv", header_for(task)), task)
     if len(fields) != len(keys) or {*keys} & {*fields}:
         columns = f"a header line with the column{'s' * (len(keys) > 1)} {', '.join(keys)}"
-        raise InputError(f"{path}:1: expected {_line_of(task)} a line, or {columns}, got {shown(first)}")
+        raise InputError(f"{path}:1: expected {_line_of(task)} in each line, or {columns}, got {shown(first)}")
     return _of_lines(path, text.removesuffix("\n").split("\n"), task)
 
 
@@ -144,6 +146,15 @@ def _named(table: DataTable, task: Task) -> DataTable:
     columns = {keys[0] if name == USUAL_TEXT else name: column for name, column in table.columns.items()}
     note = f"{table.path}: its column {USUAL_TEXT} is read; the model was trained on one called {keys[0]}"
     return replace(table, columns=columns, notes=(*table.notes, note))
+
+
+def _only_column(table: DataTable, key: str) -> DataTable:
+    """Return the table with its only column beside the ids called `key`, where it has no such column."""
+    others = [name for name in table.columns if name != id_column(table)]
+    if key in table.columns or len(others) != 1:
+        return table
+    columns = {key if name == others[0] else name: column for name, column in table.columns.items()}
+    return replace(table, columns=columns, notes=(*table.notes, f"{table.path}: the texts are its column {others[0]}"))
 
 
 def _one_object(text: str, task: Task) -> tuple[str, str]:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from debft.console import say
-from debft.errors import InputError, one_of
-from debft.models.attention.backends import BACKENDS, attention_for
+from debft.errors import InputError
+from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import check_precision, micro_batch_tokens
@@ -15,7 +15,7 @@ from debft.scoring.used_model import UsedModel, check_written, find_used_model
 
 def load_predictor(run_or_model: str, task_name: str | None, precision: str, attention: str = "auto") -> Predictor:
     """Find and load a run directory or a fine-tuned model, as `find_used_model` and `load_used` do."""
-    return load_used(find_used_model(run_or_model, task_name), precision, attention)
+    return load_used(find_used_model(run_or_model, task_name, attention), precision, attention)
 
 
 def load_used(used: UsedModel, precision: str, attention: str = "auto") -> Predictor:
@@ -25,8 +25,6 @@ def load_used(used: UsedModel, precision: str, attention: str = "auto") -> Predi
     attention: what computes the attention, as a recipe's `runtime.attention`
     Raises InputError where the model has no head for its task, or is not the one that its run wrote.
     """
-    if attention not in ("auto", *BACKENDS):
-        raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
     if used.run is not None:
         check_written(used.run)
     runtime = used.recipe.runtime

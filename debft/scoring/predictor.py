@@ -30,6 +30,12 @@ class Predictor:
     accelerator: "Accelerator"
     micro_batch_tokens: int
 
+    @property
+    def precision(self) -> str:
+        """Return the precision of the matrix products."""
+        mixed = self.accelerator.mixed_precision
+        return "fp32" if mixed == "no" else mixed
+
     def encode(self, examples: Examples, what: str, *, cached: bool) -> EncodedSplit:
         """Return the token ids of the examples. Raises InputError where the model's vocabulary lacks one of them."""
         return self.loaded.encode(examples, self.recipe, what, cached=cached, show=cached)

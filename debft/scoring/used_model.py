@@ -7,7 +7,8 @@ from typing import Any
 from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError, did_you_mean, one_of
+from debft.models.attention.backends import BACKENDS
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
@@ -39,6 +40,16 @@ class UsedModel:
     trained_on: TrainedOn | None
     settings: dict[str, Any]
 
+    def source_of(self, data: str | None) -> str:
+        """Return where rows come from: `data`, else where the run has its own, else the hub."""
+        return data or (self.trained_on.recipe.data if self.trained_on is not None else "hub")
+
+    def limit_of(self, data: str | None) -> int | None:
+        """Return how many rows of each split the run was scored on, where `data` is its own and it did not take all."""
+        trained = self.trained_on
+        of_run = trained is not None and (data is None or trained.holds(data))
+        return trained.recipe.train.max_eval_samples if of_run else None
+
 
 def recipe_of(run: RunDirectory, *, check: bool = True) -> Recipe:
     """Return the recipe of a complete run. Raises InputError where its model is missing or is not the one that the run wrote.
@@ -58,11 +69,14 @@ def check_written(run: RunDirectory) -> None:
         run.check_model(result)
 
 
-def find_used_model(run_or_model: str, task_name: str | None) -> UsedModel:
+def find_used_model(run_or_model: str, task_name: str | None, attention: str = "auto") -> UsedModel:
     """Find a run directory, or a fine-tuned model whose config.json names its task; where it names none, `task_name` does.
 
+    attention: what is to compute the attention, as a recipe's `runtime.attention`
     Raises InputError where the task is not known, or the model gives something else than the task needs.
     """
+    if attention not in ("auto", *BACKENDS):
+        raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
     run = RunDirectory(Path(run_or_model))
     recipe = recipe_of(run, check=False) if run.exists() else None
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub

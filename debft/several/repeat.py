@@ -9,7 +9,7 @@ import yaml
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.console import WIDTH_OF_LOGS, console, say
+from debft.console import say
 from debft.errors import InputError
 from debft.output.layout import print_table
 from debft.output.text import counted, plural
@@ -24,7 +24,7 @@ from debft.runs.storage import write_atomically
 from debft.runtime.devices import devices_here
 from debft.runtime.launch.group import in_a_group
 from debft.runtime.signals import INTERRUPTED
-from debft.several.summary import SUMMARY, RunOfSeveral, Summary, spread_of, spread_tables
+from debft.several.summary import SUMMARY, RunOfSeveral, Summary, spread_of, spread_table
 from debft.tasks import Task
 from debft.training.place import check_same_run, check_writable
 
@@ -209,8 +209,7 @@ def _entry(repetition: Repetition, number: int, result: RunResult | None, failur
 def show(summary: Summary, directory: Path) -> None:
     """Print the table of the scores, what was not counted and what was made otherwise, and where everything is."""
     if summary.scores:
-        for table in spread_tables(summary, console.width if console.is_terminal else WIDTH_OF_LOGS):
-            print_table(table)
+        print_table(spread_table(summary))
         say(summary.rule)
     for run in summary.runs:
         if run.status != "complete":

@@ -9,9 +9,10 @@ import optuna
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
-from debft.console import print_table, say
+from debft.console import say
 from debft.errors import InputError
-from debft.output.recipes import recipe_yaml
+from debft.output.layout import print_table
+from debft.output.recipes import number, recipe_yaml
 from debft.output.text import counted
 from debft.reproduce.jobs import default_jobs
 from debft.reproduce.run import worst_code
@@ -21,7 +22,7 @@ from debft.runs.result import RunResult
 from debft.runs.storage import write_atomically
 from debft.runtime.launch.group import in_a_group
 from debft.several.space import Space, space_dict
-from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials
+from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials, scored_rows
 from debft.several.study_page import write_page
 from debft.several.study_record import (
     BEST,
@@ -36,6 +37,8 @@ from debft.several.study_record import (
     write_best,
     write_study,
 )
+from debft.tasks.task import LOSS
+from debft.training.choice import in_words
 from debft.training.describe import describe
 from debft.training.place import check_same_run, check_writable
 from debft.training.plan import Plan, make_plan
@@ -58,6 +61,8 @@ def plan_search(recipe: Recipe, directory: Path) -> Plan:
     plan = make_plan(recipe)
     if not plan.task.selection_evals:
         raise InputError(f"debft search: expected rows of {', '.join(plan.task.selection)} to choose by, got none")
+    if (metric := recipe.train.metric) and metric.rpartition("/")[2] == LOSS:
+        raise InputError(f"train.metric: expected a score that trials are compared by, got '{metric}'; give another one")
     describe(plan)
     return plan
 
@@ -82,8 +87,8 @@ def search(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int 
 def show_plan(plan: Plan, space: Space, directory: Path, *, trials: int) -> dict[str, Any]:
     """Say what would be tried, and train nothing. Return the same for scripts."""
     for key, dimension in space.items():
-        values = ", ".join(map(str, dimension.choices)) or f"{dimension.low:g} to {dimension.high:g}"
-        how = " by its logarithm" if dimension.log else f" in steps of {dimension.step:g}" if dimension.step else ""
+        values = ", ".join(map(number, dimension.choices)) or f"{number(dimension.low)} to {number(dimension.high)}"
+        how = " by its logarithm" if dimension.log else f" in steps of {number(dimension.step)}" if dimension.step else ""
         say(f"{key}: {values}{how}")
     steps = f"about {plan.total_steps:,} optimizer steps"
     say(f"{counted(trials, 'trial')} of {steps} into {directory}; nothing was trained (--dry-run)")
@@ -101,7 +106,7 @@ def record_of(running: Search) -> StudyRecord:
     return StudyRecord(
         task=plan.task.name,
         model=plan.recipe.model or "",
-        objective=f"the mean of {', '.join(plan.task.metrics)} on {', '.join(splits)}",
+        objective=f"{in_words(plan.task, plan.recipe.train)} ({scored_rows(plan)})",
         space=space_dict(running.space),
         trials=trials,
         best=best.number if best else None,
@@ -144,10 +149,11 @@ def _finish(record: StudyRecord, running: Search, directory: Path) -> None:
     """Write the best recipe and the page, and print what was found."""
     if record.trials:
         print_table(trial_table(record))
+        say(f"score: {record.objective}")
     if len(record.trials) > MOST_SHOWN:
         say(f"the first {MOST_SHOWN} of {len(record.trials)} trials; {directory / STUDY} has all")
-    for number, share in sorted(record.importance.items(), key=lambda item: -item[1]):
-        say(f"importance  {number}  {share:.0%}")
+    for key, share in sorted(record.importance.items(), key=lambda item: -item[1]):
+        say(f"importance  {key}  {share:.0%}")
     write_page(record, directory)
     best = record.best_trial()
     if best is None:

@@ -22,6 +22,7 @@ SECTIONS = (
 # Keys of these sections that cannot be, each with the reason.
 NOT_SEARCHED = {
     "train.seed": "the best of several seeds is luck, not a setting; give --seed",
+    "train.metric": "it says what is best; give the option",
     "train.max_steps": "it would change what a trial costs; search num_train_epochs",
     "train.eval_steps": "a search evaluates every trial at the same parts of its run",
     **dict.fromkeys(

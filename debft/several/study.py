@@ -19,13 +19,15 @@ from filelock import FileLock, Timeout
 
 from debft.console import meter, say
 from debft.errors import InputError
+from debft.output.text import counted
+from debft.reproduce.identity import made_key
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
-from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, settings_text
+from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text
 from debft.training.plan import Plan
 
 JOURNAL = "study.jsonl"
@@ -81,12 +83,12 @@ class Search:
         return len(self.study.get_trials(deepcopy=False))
 
     def interrupted(self) -> list[optuna.Trial]:
-        """Return the trials that have begun and not ended."""
-        return [
-            optuna.Trial(self.study, trial._trial_id)
-            for trial in self.study.get_trials(deepcopy=False, states=(State.RUNNING,))
-            if set(trial.params) == set(self.space)
-        ]
+        """Return the trials that have begun and not ended; one that ended before it had its settings has failed."""
+        begun = self.study.get_trials(deepcopy=False, states=(State.RUNNING,))
+        for trial in begun:
+            if set(trial.params) != set(self.space):
+                self.study.tell(trial.number, state=State.FAIL)
+        return [optuna.Trial(self.study, trial._trial_id) for trial in begun if set(trial.params) == set(self.space)]
 
     def ask(self) -> optuna.Trial:
         """Begin a new trial."""
@@ -131,10 +133,10 @@ class Search:
         line = f"{count}  trial {trial.number}  {settings_text(self.values_of(trial.params))}"
         if failure is None:
             self._report(trial, run)
-            score = self.base.task.selection_score(run.result().scores)
+            score = score_of(run.result().scores, self.base)
             self._keep_best_model(trial.number, score)
             self.study.tell(trial.number, score)
-            say(f"{line}  {score:.2f}")
+            say(f"{line}  {score:.2f} over {scored_rows(self.base)}")
         elif run.id in self.pruned and failure.code in INTERRUPTED:
             self.study.tell(trial.number, state=State.PRUNED)
             drop_checkpoints(run)
@@ -151,6 +153,11 @@ class Search:
         best = max(((trial.value, -trial.number) for trial in complete), default=None)
         if best is not None:
             drop_model(self.place(-min(best, (score, -number))[1]))
+
+
+def scored_rows(plan: Plan) -> str:
+    """Return how many rows the score of a trial is of, `872 rows`."""
+    return counted(sum(len(plan.examples[split.name]) for split in plan.task.selection_evals), "row")
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
@@ -189,13 +196,15 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
         )
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
         raise InputError(f"{path}: expected the journal of a search, got something else; choose another --output") from None
-    recorded = study.user_attrs
+    recorded, made = study.user_attrs, made_key(base.files.revision)
     if not recorded:
-        for name, value in facts.items():
+        for name, value in (facts | {"made": made}).items():
             study.set_user_attr(name, value)
     elif key := next((name for name, value in facts.items() if recorded.get(name) != value), None):
         what = {"space": "another space", "fingerprints": "other rows"}[key]
         raise InputError(f"--output {directory}: holds a search of {what}; choose another --output")
+    elif recorded.get("made") != made:
+        say(f"{directory}: the search was begun with other code, versions or model files; its trials are counted all the same")
     return study
 
 
@@ -216,12 +225,13 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
                 ended += 1
                 search.end(run, failure, f"{ended}/{max(trials, ended)}")
             search.look(pool)
-            progress.advance(ended - progress.done, _note(search))
+            progress.advance(ended - progress.done, _note(search, pool))
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return stop.number
 
 
-def _note(search: Search) -> str:
-    """Return the best score so far."""
+def _note(search: Search, pool: Pool) -> str:
+    """Return the best score so far, and where each running trial stands."""
     complete = search.study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-    return f"best {max(trial.value for trial in complete):.2f}" if complete else ""
+    best = [f"best {max(trial.value for trial in complete):.2f}"] if complete else []
+    return "  ".join([*best, *(f"{job.run.id} at step {job.step():,} of {job.run.total_steps:,}" for job in pool.running)])

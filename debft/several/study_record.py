@@ -117,10 +117,10 @@ def source_of(record: StudyRecord) -> str:
 
 
 def trial_table(record: StudyRecord) -> Table:
-    """Return a table of the best trials: number, state, settings, score and time. Names of keys are wrapped, numbers are not."""
+    """Return a table of the best trials: number, score, state, settings and time. Names of keys are wrapped, numbers are not."""
     keys = list(record.space)
     names = {key: key.rpartition(".")[2].replace("_", " ") for key in keys}
-    headers = ("trial", "", *names.values(), "score", "time")
+    headers = ("trial", "score", "", *names.values(), "time")
     table = plain_table(*headers, left=("",), wrapped=tuple(names.values()))
     for trial in record.ranked()[:MOST_SHOWN]:
         table.add_row(*trial_cells(trial, keys))
@@ -128,12 +128,12 @@ def trial_table(record: StudyRecord) -> Table:
 
 
 def trial_cells(trial: TrialRecord, keys: Sequence[str]) -> list[str]:
-    """Return a trial as text: number, state, settings, score, minutes and seconds."""
+    """Return a trial as text: number, score, state, settings, minutes and seconds."""
     return [
         str(trial.number),
+        DASH if trial.score is None else f"{trial.score:.2f}",
         trial.state,
         *(number(trial.settings.get(key)) for key in keys),
-        DASH if trial.score is None else f"{trial.score:.2f}",
         DASH if trial.seconds is None else clock(trial.seconds),
     ]
 

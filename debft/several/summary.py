@@ -16,8 +16,6 @@ from debft.runs.storage import write_atomically
 
 FORMAT_VERSION = 1
 SUMMARY = "summary.json"
-GAP = 2  # characters between two columns of a table
-NUMBER = 6  # characters of a score, 100.00
 T_RULE = "95 % interval of the mean by Student's t over the seeds: about further seeds with the same rows, not about other rows"
 
 
@@ -118,25 +116,19 @@ def spread_of(by_run: Mapping[str, float], *, published: float | None = None, wi
     return Spread(n=n, mean=mean, sd=sd, interval=interval, by_run=dict(by_run), published=published)
 
 
-def spread_tables(summary: Summary, width: int) -> list[Table]:
-    """Return a table of mean, spread, interval and n of each score, with the runs' own scores in it where they fit `width`.
-
-    Where they do not, tables of as many of them as fit follow. Only the names of scores are wrapped.
-    """
+def spread_table(summary: Summary) -> Table:
+    """Return a line for each score: mean, spread, interval and n, then the runs' own scores. Only names are wrapped."""
+    columns = _columns(summary)
     numbers = list(dict.fromkeys(number for spread in summary.scores.values() for number in spread.by_run))
-    shown = _columns(summary)
-    name = max((len(score) for score in summary.scores), default=0)
-    left = width - name - sum(GAP + len(text) for text in (max(column, key=len) for column in shown.values()))
-    column = GAP + max(NUMBER, len(summary.over), *map(len, numbers), 0)
-    if len(numbers) * column <= left:
-        return [_table(summary, shown, numbers)]
-    at_once = max(1, (width - name) // column)
-    blocks = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
-    return [_table(summary, shown, []), *(_table(summary, {}, block) for block in blocks)]
+    table = plain_table("score", *columns, *(f"{summary.over}\n{n}" for n in numbers), left=("score",), wrapped=("score",))
+    for row, (name, spread) in enumerate(summary.scores.items()):
+        own = [f"{spread.by_run[n]:.2f}" if n in spread.by_run else DASH for n in numbers]
+        table.add_row(name, *(cells[row] for cells in columns.values()), *own)
+    return table
 
 
 def _columns(summary: Summary) -> dict[str, list[str]]:
-    """Return the cells of each column of numbers, its header first."""
+    """Return the cells of each column of numbers, by its header."""
     spreads, pooled = summary.scores.values(), summary.pooled
     columns = {"mean": [f"{s.mean:.2f}" for s in spreads], "sd": [DASH if s.sd is None else f"{s.sd:.2f}" for s in spreads]}
     counts = [str(s.n) for s in spreads]
@@ -149,16 +141,8 @@ def _columns(summary: Summary) -> dict[str, list[str]]:
         columns["95 % interval"] = [_interval_text(pooled.intervals.get(name)) for name in summary.scores]
     if any(s.published is not None for s in spreads):
         columns["published"] = [DASH if s.published is None else f"{s.published:g}" for s in spreads]
-    return {header: [header, *cells] for header, cells in columns.items()}
+    return columns
 
 
 def _interval_text(interval: Sequence[float] | None) -> str:
     return DASH if interval is None else "{:.2f} to {:.2f}".format(*interval)
-
-
-def _table(summary: Summary, columns: Mapping[str, Sequence[str]], numbers: Sequence[str]) -> Table:
-    table = plain_table("score", *columns, *(f"{summary.over}\n{n}" for n in numbers), left=("score",), wrapped=("score",))
-    for row, (name, spread) in enumerate(summary.scores.items(), start=1):
-        own = [f"{spread.by_run[n]:.2f}" if n in spread.by_run else DASH for n in numbers]
-        table.add_row(name, *(cells[row] for cells in columns.values()), *own)
-    return table

@@ -43,13 +43,18 @@ def plan_trial(base: Plan, common: Path, directory: Path, values: Mapping[str, V
     )
 
 
+def score_of(scores: dict[str, float], base: Plan) -> float:
+    """Return what the trials are compared by, in percent: what the best weights of a run are best by."""
+    return base.task.selection_score(scores, base.recipe.train.metric)
+
+
 def checks_of(run: PlannedRun, base: Plan) -> dict[int, float]:
     """Return the selection score of each evaluation so far, in percent, by the part of the run that was done, in `CHECKS`ths."""
     every, scores = run.recipe.train.eval_steps, {}
     for row in RunDirectory(run.directory).logged("evaluations.jsonl"):
         step = int(row["step"])
         if step % every == 0 or step == run.total_steps:
-            scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = base.task.selection_score(row["scores"])
+            scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = score_of(row["scores"], base)
     return scores
 
 

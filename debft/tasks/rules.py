@@ -50,6 +50,9 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
     if warmup >= 1 and warmup != int(warmup):
         message = f"expected a whole number of steps or a fraction below 1, got {warmup}"
         yield Problem(path="train.warmup_steps", message=message)
+    for key in ("train.metric", "train.patience"):
+        if value_at(recipe, key) is not None and recipe.train.checkpoint != "best":
+            yield Problem(path=key, message="needs the best weights, train.checkpoint is last; leave one of the two out")
     if (separator := recipe.own.label_separator) is not None:
         if not separator.strip():
             yield Problem(path="own.label_separator", message=f"expected what stands between two labels, got {separator!r}")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+LOSS = "loss"  # stands beside the names of metrics where the loss on dev rows is meant
+
 
 @dataclass(frozen=True)
 class Split:
@@ -82,10 +84,17 @@ class Task:
         """Name every score of a run, `validation/accuracy`."""
         return tuple(f"{split.name}/{metric}" for split in self.evals for metric in self.metrics)
 
-    def selection_score(self, scores: dict[str, float]) -> float:
-        """Return what the best checkpoint is best by: the mean over the splits of `selection` and the metrics.
+    def selection_names(self, metric: str | None = None) -> tuple[str, ...]:
+        """Name the scores whose mean chooses the best checkpoint: of `metric`, on the split that it may name, else of all."""
+        of_split, slash, name = (metric or "").rpartition("/")
+        names = (name,) if metric else self.metrics
+        return tuple(f"{s.name}/{one}" for s in self.selection_evals if not slash or s.name == of_split for one in names)
 
-        Source: microsoft/DeBERTa DeBERTa/apps/run.py eval_fn, calc_metrics.
+    def selection_score(self, scores: dict[str, float], metric: str | None = None) -> float:
+        """Return what the best checkpoint is best by, the higher the better: a mean of scores, of losses times -1.
+
+        Source: microsoft/DeBERTa DeBERTa/apps/run.py eval_fn, calc_metrics, for the mean over splits and metrics.
         """
-        chosen = [scores[f"{split.name}/{metric}"] for split in self.selection_evals for metric in self.metrics]
-        return sum(chosen) / len(chosen)
+        chosen = [scores[name] for name in self.selection_names(metric)]
+        mean = sum(chosen) / len(chosen)
+        return -mean if metric and metric.rpartition("/")[2] == LOSS else mean

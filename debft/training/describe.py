@@ -20,6 +20,8 @@ from debft.models.tokens.tokenizer import token_file
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
+from debft.training.choice import in_words as best_in_words
+from debft.training.choice import patience_in_words
 from debft.training.class_weights import in_words
 from debft.training.plan import Plan
 
@@ -62,6 +64,9 @@ def describe(plan: Plan) -> None:
         f"{plan.total_steps:,} steps of {config.train_batch_size} sequences{passes}, learning rate {config.learning_rate:g}, "
         f"texts of up to {recipe.text.max_seq_length} tokens, seed {config.seed}",
     )
+    if config.metric is not None or config.patience is not None:
+        ends = f"; training ends after {patience_in_words(config.patience)}" if config.patience else ""
+        say_field("best", f"the weights with the {best_in_words(task, config)} are kept{ends}")
 
 
 def _outputs(task: Task) -> str:
@@ -120,6 +125,8 @@ def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
         if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
             lengths = f"{name}: median {median} tokens, 95 % up to {p95}, longest {longest}"
             say_field("lengths", "; ".join([lengths, *split.remarks()]))
+    if plan.task.name == "text" and plan.recipe.text.long_texts == "cut" and splits[plan.task.train.name].truncated:
+        say("--long-texts windows reads long texts whole, a larger --max-seq-length more of them")
 
 
 def remarks(plan: Plan) -> list[str]:

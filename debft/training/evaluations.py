@@ -7,8 +7,11 @@ from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.evaluation import predict_splits, scores_of
 from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
+from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
 from debft.training.checkpoints import load_best, save, save_best
+from debft.training.choice import ends_early, in_words, patience_in_words
+from debft.training.parallel import broadcast_from_main
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_agreed
 
@@ -20,21 +23,40 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
         assessed = _assess(session, state, stop, splits)
     task = session.plan.task
     scores = scores_of(task, assessed)
+    losses = {f"{name}/{LOSS}": one.loss for name, one in assessed.items() if one.loss is not None}
     state.eval_seconds += time.perf_counter() - started
     before, state.evaluated = state.evaluated, state.step
     if session.is_main:
-        session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores})
+        session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores, **losses})
         counts = "" if before else f"   ({_row_counts(session, splits)})"
         titled = [f"{score_title(task.name, name)} {scores[name]:.2f}" for name in _headline(task, scores)]
-        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{counts}")
+        loss = f"; loss {sum(losses.values()) / len(losses):.3f}" if losses else ""
+        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{loss}{counts}")
     if session.plan.recipe.train.checkpoint == "best":
-        score = session.plan.task.selection_score(scores)
-        if state.best_score is None or score > state.best_score:
-            state.best_step, state.best_score = state.step, score
-            stop.watch.alive(SECONDS_TO_SAVE)
-            save_best(session, state, scores)
-            stop.watch.alive()
+        _keep_if_best(session, state, stop, scores, losses)
     return assessed
+
+
+def _keep_if_best(
+    session: Session, state: TrainState, stop: StopRequest, scores: dict[str, float], losses: dict[str, float]
+) -> None:
+    """Keep the weights if no evaluation before was better; the score of process 0 decides for all."""
+    score = broadcast_from_main(session.plan.task.selection_score(scores | losses, session.plan.recipe.train.metric))
+    if state.best_score is not None and score <= state.best_score:
+        state.waited += 1
+        return
+    state.best_step, state.best_score, state.waited = state.step, score, 0
+    stop.watch.alive(SECONDS_TO_SAVE)
+    save_best(session, state, scores)
+    stop.watch.alive()
+
+
+def stopped_early(session: Session, state: TrainState) -> str:
+    """Return why the run ends before its last step; "" where it does not."""
+    plan, config = session.plan, session.plan.recipe.train
+    if not ends_early(config, state.step, plan.total_steps, state.waited):
+        return ""
+    return f"{patience_in_words(state.waited)} than step {state.best_step:,} ({in_words(plan.task, config)})"
 
 
 def final_evaluation(session: Session, state: TrainState, stop: StopRequest) -> dict[str, Assessment]:
@@ -42,7 +64,9 @@ def final_evaluation(session: Session, state: TrainState, stop: StopRequest) -> 
     evals = session.plan.task.evals
     if session.plan.recipe.train.checkpoint != "best":
         return evaluate_and_log(session, state, stop, evals)
-    assessed = evaluate_and_log(session, state, stop, session.plan.task.selection_evals)
+    assessed = {}
+    if not stopped_early(session, state):  # else these weights were just evaluated, and are not the best
+        assessed = evaluate_and_log(session, state, stop, session.plan.task.selection_evals)
     if state.best_step != state.step:
         save(session, state)
         load_best(session, state)

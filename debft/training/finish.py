@@ -12,7 +12,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
 from debft.runs.environment import command_line, environment
-from debft.runs.result import RowsOfRun, RunResult, Timing, WrittenFile
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
@@ -21,7 +21,9 @@ from debft.scoring.analysis import analysis_of
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
+from debft.training.collapse import collapse_warnings
 from debft.training.describe import describe_chosen
+from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -50,6 +52,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         num_train_examples=len(plan.train),
         num_tokens=state.num_tokens,
         steps=state.step,
+        stopped_early=_early_stop(session, state),
         timing=Timing(
             train_seconds=state.train_seconds,
             eval_seconds=state.eval_seconds,
@@ -75,6 +78,13 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
     )
 
 
+def _early_stop(session: Session, state: TrainState) -> EarlyStop | None:
+    """Return where and why the run ended before its last step; None where it did not."""
+    if not (reason := stopped_early(session, state)):
+        return None
+    return EarlyStop(step=state.step, of=session.plan.total_steps, best_step=state.best_step, reason=reason)
+
+
 def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:
     """Write everything, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
@@ -85,6 +95,8 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.write_analysis(_analysis(session, assessed))
     session.run.sync_logs()
+    losses = [row["loss"] for row in session.run.logged("steps.jsonl")]
+    result = replace(result, warnings=collapse_warnings(session.plan, assessed, losses))
     result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     session.run.write_result(result)
     return result

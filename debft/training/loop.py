@@ -24,7 +24,7 @@ from debft.data.packing import Batch, Collator, NoiseSeeds
 from debft.runtime.memory import to_device
 from debft.training.figures import Figures, FiguresOnDevice, gathered
 from debft.training.guards import Guard, check_finite
-from debft.training.optimization import gradient_norm, guarded_update, plain_optimizer
+from debft.training.optimization import gradient_norm, guarded_update, plain_optimizer, set_learning_rate
 from debft.training.prefetch import made_ahead
 from debft.training.schedule import learning_rate
 
@@ -204,8 +204,7 @@ def _do(run: _Run, prepared: _Prepared, rate: float, signal: Callable[[], int]) 
     With fp16's loss scale the host waits: an overflow halves the scale, and the same sequences are tried again.
     """
     optimizer, accelerator = plain_optimizer(run.optimizer), run.accelerator
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(optimizer, rate)
     optimizer.updates = prepared.step
     while True:
         torch.manual_seed(step_seed(run.config.seed, prepared.step, accelerator.process_index))

@@ -5,13 +5,13 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from debft.config.recipe import SCORE_SECTIONS
+from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
-from debft.models.vocabulary import ActiveVocabulary, use_active_vocabulary
+from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.result import PathsOfRun
@@ -23,6 +23,7 @@ from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
+from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
 from debft.training.place import Start
@@ -32,9 +33,10 @@ from debft.training.session import Session, TrainState
 from debft.training.sift import SiftLoss, perturbed_module
 
 
-def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new") -> tuple[Session, TrainState]:
+def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: bool = True) -> tuple[Session, TrainState]:
     """Build everything, restore the newest checkpoint where the run is to go on and there is one, and claim the run directory.
 
+    claim: whether the run directory is made, or set to the checkpoint; a probe leaves it alone
     With several processes: what one of them lacks, or has in another form, ends all of them with one line.
     """
     accelerator, precision, loaded, splits = raise_together(lambda: _build(plan))
@@ -43,7 +45,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new") -> tupl
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
-    run_on_main(lambda: claim_run(plan, run, state, saved, start))
+    if claim:
+        run_on_main(lambda: claim_run(plan, run, state, saved, start))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)
@@ -98,7 +101,7 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     Process 0 sends its table to all, as `prepare` sends the other weights: the rows that are not trained come from it, too.
     """
     name, config = plan.task.train.name, plan.recipe.train
-    decay = partial(decay_factor, config, plan.total_steps)
+    decay = partial(decay_factor, config, plan.total_steps, factor=_rate_factor_of_embedding(loaded, config))
     vocabulary = use_active_vocabulary(loaded.model, splits[name].ids_T, loaded.collate.pad_id, decay)
     splits[name] = vocabulary.renumbered(splits[name])
     if vocabulary.rows_A is not None:
@@ -106,6 +109,13 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     if is_main_process() and (line := vocabulary.line()):
         say_field("vocabulary", line)
     return vocabulary
+
+
+def _rate_factor_of_embedding(loaded: LoadedModel, config: TrainConfig) -> float:
+    """Return the factor of the learning rate of the embeddings: the rows that are not trained decay by that rate."""
+    if config.layerwise_lr_decay == 1.0 or (name := embedding_name(loaded.model)) is None:
+        return 1.0
+    return rate_factors(loaded.model, config.layerwise_lr_decay)[name]
 
 
 def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:

@@ -7,9 +7,11 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.nn.utils import get_total_norm
 
 from debft.config.recipe import TrainConfig
+from debft.training.layer_rates import rate_factors
 from debft.training.schedule import learning_rate
 
 CLIP_EPSILON = 1e-6  # added to the norm before clipping. Source: torch.nn.utils.clip_grads_with_norm_
+FACTOR = "rate_factor"  # the key of a group of weights under which the factor of its learning rate is
 NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight")
 
 
@@ -46,19 +48,36 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
 
 
 def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Build AdamW with two groups: weights that decay, and biases and LayerNorm weights, which do not."""
-    decay, no_decay = [], []
+    """Build AdamW with two groups for each learning rate: weights that decay, and biases and LayerNorm weights, which do not."""
+    factors = rate_factors(model, config.layerwise_lr_decay) if config.layerwise_lr_decay != 1.0 else {}
+    parts: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for factor in dict.fromkeys([*factors.values()] or [1.0]):
+        parts |= {(factor, True): [], (factor, False): []}
     for name, parameter in model.named_parameters():
-        (no_decay if any(part in name for part in NO_DECAY) else decay).append(parameter)
-    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+        decays = not any(part in name for part in NO_DECAY)
+        parts[factors.get(name, 1.0), decays].append(parameter)
+    groups = [
+        {"params": parameters, "weight_decay": config.weight_decay if decays else 0.0, FACTOR: factor}
+        for (factor, decays), parameters in parts.items()
+    ]
     kind = torch.optim.AdamW if config.bias_correction else AdamWithoutBiasCorrection
     betas = (config.adam_beta1, config.adam_beta2)
     return kind(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
 
 
-def decay_factor(config: TrainConfig, total_steps: int, first: int, last: int) -> float:
-    """Return the factor, in float64, by which the decay of steps `first` (from 0) to `last` shrinks a weight without gradient."""
-    return math.prod(1.0 - learning_rate(step, config, total_steps) * config.weight_decay for step in range(first, last))
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group the rate of a step, times the factor of its layer."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(FACTOR, 1.0)
+
+
+def decay_factor(config: TrainConfig, total_steps: int, first: int, last: int, *, factor: float = 1.0) -> float:
+    """Return the factor, in float64, by which the decay of steps `first` (from 0) to `last` shrinks a weight without gradient.
+
+    factor: that of the weight's own learning rate
+    """
+    decay = factor * config.weight_decay
+    return math.prod(1.0 - learning_rate(step, config, total_steps) * decay for step in range(first, last))
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

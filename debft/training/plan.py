@@ -25,6 +25,7 @@ from debft.runs.result import RowWarning
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
+from debft.training.choice import check_choice, check_rhythm
 from debft.training.class_weights import class_weights
 from debft.training.place import same_place
 from debft.training.schedule import check_schedule
@@ -149,11 +150,7 @@ def make_plan(recipe: Recipe, source: str | None = None) -> Plan:
     config, read = recipe.train, with_values(recipe, {"data": source or recipe.data})
     own = own_rows(read) if recipe.task == TEXT.name else None
     task = own.task if own is not None else task_for(read)
-    if config.checkpoint == "best" and not task.selection_evals:
-        raise InputError(
-            f"train.checkpoint: best needs {task.selection[0]} to choose by; add {recipe.languages.train_language} to --language, "
-            "or its rows to the data"
-        )
+    check_choice(task, recipe)
     check_model_name(recipe.model or "")
     examples = own.examples if own is not None else load_examples(task, read)
     weights = class_weights(config.class_weight, task, examples[task.train.name].labels)
@@ -166,6 +163,7 @@ def make_plan(recipe: Recipe, source: str | None = None) -> Plan:
     windows = _windows(task, examples[task.train.name], files, recipe)
     num_sequences = sum(number * rows for number, rows in windows.items()) or len(examples[task.train.name])
     total_steps = check_schedule(config, num_sequences)
+    check_rhythm(config, total_steps, num_sequences)
     return Plan(
         recipe=recipe,
         task=task,

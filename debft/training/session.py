@@ -22,7 +22,8 @@ class TrainState:
     step: optimizer steps done.
     evaluated: the last step whose weights were evaluated.
     best_step: the step with the best score on the dev data, 0 before the first evaluation.
-    best_score: that score in percent.
+    best_score: that score in percent, or a loss times -1.
+    waited: evaluations since then without a better score.
     num_examples: sequences trained on.
     num_tokens: tokens trained on, without padding.
     train_seconds: wall-clock time of the steps alone.
@@ -33,6 +34,7 @@ class TrainState:
     evaluated: int = 0
     best_step: int = 0
     best_score: float | None = None
+    waited: int = 0
     num_examples: int = 0
     num_tokens: int = 0
     train_seconds: float = 0.0

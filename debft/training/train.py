@@ -2,21 +2,31 @@
 
 from contextlib import closing
 
-from debft.console import Meter, meter, say
-from debft.data.batches import steps_per_epoch
+from debft.console import Meter, meter, say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.training.checkpoints import save
-from debft.training.evaluations import evaluate_and_log
+from debft.training.choice import evaluation_due
+from debft.training.evaluations import evaluate_and_log, stopped_early
 from debft.training.loop import StepLog, optimizer_steps
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_told
 
 
 def train(session: Session, state: TrainState, stop: StopRequest) -> None:
-    """Do the steps that are left, with the evaluations and checkpoints that fall due. Raises Interrupted."""
+    """Train to the last step, or to where the run ends early, with what falls due between the steps. Raises Interrupted."""
     plan, total = session.plan, session.plan.total_steps
     if 0 < state.step < total and _evaluation_due(session, state.step) and state.evaluated != state.step:
         evaluate_and_log(session, state, stop, plan.task.selection_evals)  # the run was interrupted before it
+    if not stopped_early(session, state):
+        _do_steps(session, state, stop)
+    if session.is_main and (reason := stopped_early(session, state)):
+        say_field("stopped", f"after step {state.step:,} of {total:,}: {reason}")
+    session.vocabulary.put_whole(state.step)
+
+
+def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
+    """Do the steps that are left, up to the last one or to where the run ends early. Raises Interrupted."""
+    plan, total = session.plan, session.plan.total_steps
     steps = optimizer_steps(
         session.accelerator,
         session.model,
@@ -44,11 +54,12 @@ def train(session: Session, state: TrainState, stop: StopRequest) -> None:
                 leave(session, state, stop)
             if _evaluation_due(session, log.step):
                 evaluate_and_log(session, state, stop, plan.task.selection_evals)
+                if stopped_early(session, state):
+                    break  # the checkpoint of this step is written before the best weights are read
             if _checkpoint_due(session, log.step):
                 stop.watch.alive(SECONDS_TO_SAVE)
                 save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
                 stop.watch.alive()
-    session.vocabulary.put_whole(state.step)
 
 
 def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -> None:
@@ -72,10 +83,8 @@ def _falls_due(session: Session, step: int) -> bool:
 
 def _evaluation_due(session: Session, step: int) -> bool:
     """Return whether the recipe asks for an evaluation after this step; that of the last one is another matter."""
-    config = session.plan.recipe.train
-    end_of_epoch = step % steps_per_epoch(len(session.splits[session.plan.task.train.name]), config.train_batch_size) == 0
-    due = _due(step, config.eval_steps) or (config.eval_each_epoch and end_of_epoch)
-    return due and step < session.plan.total_steps
+    plan = session.plan
+    return evaluation_due(plan.recipe.train, step, plan.total_steps, len(session.splits[plan.task.train.name]))
 
 
 def _checkpoint_due(session: Session, step: int) -> bool:

@@ -190,6 +190,8 @@ def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
     plan = json.loads(done.stdout)
     assert plan["num_examples"] == {"train": 100, "validation_matched": 20, "validation_mismatched": 20}
     assert plan["steps"] == 4 * 14
+    assert plan["estimate"]["train_seconds"] > 0 and plan["estimate"]["lengths"]["train"]["cut"] == 0
+    assert (plan["compared_with"], bool(plan["not_compared"])) == ([], True)
     (remark,) = plan["remarks"]
     assert remark.startswith("labels   entailment ") and remark.replace("labels   ", "labels     ") in done.stderr.splitlines()
     assert "nothing was trained" in run("mnli", "--recipe", "demo", "--output", tmp_path / "run", "--dry-run").stdout
@@ -398,3 +400,14 @@ def test_cache_that_cannot_be_made_is_one_line(places):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", places / "out", DEBFT_CACHE="/proc/nowhere")
     assert done.returncode == 2
     assert "the cache cannot be made" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("predict", "nothing was changed"), ("mnli", "no training step was lost"), ("evaluate", "nothing was")]
+)
+def test_interrupted_command_says_what_is_true_of_it(monkeypatch, capsys, command, words):
+    codes = []
+    monkeypatch.setattr("sys.argv", ["debft", command, "runs/x"])
+    monkeypatch.setattr("os._exit", codes.append)
+    cli._leave_interrupted()
+    assert codes == [130] and f"interrupted by SIGINT; {words}" in capsys.readouterr().err

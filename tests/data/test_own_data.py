@@ -456,7 +456,11 @@ BAD = {
         {},
         "label: expected n, p, got \"['p', 'n']\"; rows of several labels take --problem multilabel",
     ),
-    "label in an empty list": ({"text": WORDS, "label": ["p", [], "n"]}, {}, "label: expected n, p, got []"),
+    "label in an empty list": (
+        {"text": WORDS, "label": ["p", [], "n"]},
+        {},
+        "label: expected n, p, got []; rows without a label take --problem multilabel",
+    ),
     "label in an object": ({"text": WORDS, "label": ["p", {"name": "p"}, "n"]}, {}, "label: expected n, p, got {'name': 'p'}"),
     "several scores": (
         {"text": WORDS, "label": [0.5, [1.5, 2], 1.5]},
@@ -692,8 +696,9 @@ def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classi
     assert "labels     Bad 30   good 30   so-so 30" in before
     lengths = [line for line in before if line.startswith("lengths ")]
     assert [line.split()[1] for line in lengths] == ["train:", "validation:"]
-    assert "longest 32; 9 of 90 are longer than --max-seq-length and were cut, the longest from " in lengths[0]
-    assert "longest 32; 3 of 30 are longer than --max-seq-length and were cut, the longest from " in lengths[1]
+    assert "longest 32; 9 of 90 are longer than the maximum and were cut, the longest from " in lengths[0]
+    assert "longest 32; 3 of 30 are longer than the maximum and were cut, the longest from " in lengths[1]
+    assert "--long-texts windows reads long texts whole, a larger --max-seq-length more of them" in before
     assert result["data"]["source"] == "directory" and result["published"] == []
 
 

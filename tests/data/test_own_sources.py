@@ -155,6 +155,18 @@ def test_option_that_means_nothing_for_a_file_is_one_line(tmp_path, name):
     assert message_of(file, **changes).replace(str(file), "FILE") == message
 
 
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    [("--split-column x", {"split_column": "x"}), ("--subset x", {"subset": "x"}), ("--encoding cp1252", {"encoding": "cp1252"})],
+)
+def test_option_that_means_nothing_for_the_demo_is_one_line(option, changes):
+    assert message_of("demo", **changes) == f"{option}: is for rows of your own, --data demo has none; leave it out"
+
+
+def test_demo_rows_can_have_a_test_split():
+    assert [split.name for split in own_rows(recipe_for("demo", test=0.1)).task.evals] == ["validation", "test"]
+
+
 def test_split_column_beside_several_files_is_one_line(tmp_path):
     for name in ("train", "dev"):
         write_rows(tmp_path / f"{name}.jsonl", split=lambda i: "train")
@@ -191,6 +203,7 @@ def test_nested_objects_have_columns_under_dotted_names(tmp_path):
     read = own_rows(recipe_for(tmp_path / "a.json", text_columns="doc.text", label_column="doc.meta.tone"))
     assert read.task.labels == ("n", "y")
     assert read.examples["train"].texts[0] == ("a b 0",)
+    assert read.examples["train"].unused == ("n",)
 
 
 def test_object_that_lacks_a_field_has_none_there(tmp_path):
@@ -260,6 +273,18 @@ def test_large_data_set_is_read_by_the_columns_that_are_needed(clone, monkeypatc
     found = hub_own.own_tables(str(clone), OwnConfig(subset="plain"))
     assert list(found["train"].columns) == ["text", "label"]
     assert (len(found["train"]), found["train"].columns["label"][:2]) == (40, ["neg", "pos"])
+
+
+def test_column_that_names_the_split_is_read_of_a_large_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_own, "LOOKED_AT", 10)
+    rows = rows_of(40) | {"split": ["dev" if i % 4 == 0 else "train" for i in range(40)]}
+    features = datasets.Features({**FEATURES, "split": datasets.Value("string")})
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert sizes(own_rows(recipe_for(tmp_path))) == {"train": 30, "validation": 10}
+    named = own_rows(recipe_for(tmp_path, split_column="split", max_train_samples=5))
+    assert sizes(named) == {"train": 5, "validation": 10}
 
 
 def test_few_rows_of_a_data_set_that_is_not_there_are_streamed(clone, monkeypatch, tmp_path):

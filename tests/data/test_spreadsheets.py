@@ -126,6 +126,19 @@ def examples_of(path, **settings):
     return check_rows(table, own_task(OwnConfig(text_columns="Text", **settings), table), train=True)
 
 
+@pytest.mark.parametrize("suffix", [".xlsx", ".ODS"])
+def test_sheet_that_is_no_csv_is_told_what_to_do(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"PK\x03\x04\xff")
+    with pytest.raises(InputError, match=rf"got '{suffix}'; save the sheet as CSV$"):
+        read_table(tmp_path / f"a{suffix}")
+
+
+def test_encoding_of_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"--encoding cp1252: is for text files, .*a\.parquet is none; leave it out"):
+        read_table(tmp_path / "a.parquet", encoding="cp1252")
+
+
 def test_decimal_commas_of_scores_are_numbers_and_said(tmp_path):
     examples = examples_of(write_csv(tmp_path / "a.csv"), label_column="Note")
     assert examples.labels.tolist() == [4.5, 1.0, 2.5]

@@ -1,12 +1,20 @@
 """The last table of a run: our score beside the published one, or why not."""
 
+import json
+import shlex
+import shutil
+import sys
 from dataclasses import asdict, replace
 
 import pytest
+import terminal
+from rich.console import Console
 
+from debft import console
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.output.terminal import print_result
+from debft.output import layout
+from debft.output.terminal import command_name, print_result
 from debft.published.comparison import beside_published
 from debft.published.load import load_published
 from debft.runs.result import RowsOfRun, RunResult, Timing
@@ -40,6 +48,8 @@ def result(mnli):
 
 
 def shown(result, tmp_path, capsys):
+    (tmp_path / "model").mkdir(exist_ok=True)
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"debft": {"text_columns": 'review,"a, b"'}}))
     print_result(result, tmp_path)
     out, err = capsys.readouterr()
     assert out == ""
@@ -54,6 +64,23 @@ def test_published_score_difference_and_note_stand_beside_ours(result, tmp_path,
     assert any(line.startswith("note on the published cell: the DeBERTa paper") for line in lines)
     assert any(line.startswith("one seed decides nothing: debft reproduce deberta-v3 --row ") for line in lines)
     assert "time 10 steps in 1:15, 9,480 examples/s; evaluation 0:05; peak memory 1.0 GiB" in lines
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_last_line_is_a_command_with_a_row_that_the_task_reads(result, tmp_path, capsys, task):
+    scores = {f"{TASKS[task].evals[0].name}/{TASKS[task].metrics[0]}": 50.0}
+    last = shown(replace(result, task=task, scores=scores, published=[], not_compared="demo data"), tmp_path, capsys)[-1]
+    words = shlex.split(last.removeprefix("next "))
+    assert words[:3] == ["debft", "predict", str(tmp_path)] and all(words[3:])
+    assert len(words[3:]) == (2 if task == "text" else len(TASKS[task].text_keys))
+
+
+def test_last_line_names_debft_by_its_path_where_the_shell_does_not_find_it(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [".venv/bin/debft", "mnli"])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert command_name() == ".venv/bin/debft"
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/debft")
+    assert command_name() == "debft"
 
 
 def test_run_that_may_not_be_compared_says_why_and_shows_no_published_number(result, tmp_path, capsys):
@@ -131,3 +158,19 @@ def test_score_title_is_the_name_that_papers_print(task, score):
 
 def test_every_task_has_a_title_of_its_own():
     assert len({task_title(name) for name in TASKS}) == len(TASKS) and not set(map(task_title, TASKS)) & set(TASKS)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("task", ["mnli", "xnli", "squad2"])
+def test_result_fits_the_terminal_and_breaks_no_number(result, tmp_path, monkeypatch, columns, task):
+    out = terminal.Screen()
+    shown_on = Console(file=out, width=columns, highlight=False)
+    for module in (console, layout):
+        monkeypatch.setattr(module, "console", shown_on)
+    scores = dict.fromkeys(TASKS[task].score_names(), 88.25)
+    compared = [replace(one, verdict="undecided (1 seed, our recipe)") for one in result.published] if task == "mnli" else []
+    rows = {split.name: 123_456 for split in TASKS[task].evals}
+    print_result(replace(result, task=task, scores=scores, published=compared, num_examples=rows), tmp_path)
+    lines = terminal.plain(out.getvalue())
+    assert all(len(line) <= columns or str(tmp_path) in line for line in lines)
+    assert out.getvalue().split().count("88.25") == len(scores)

@@ -602,7 +602,7 @@ def test_number_of_ours_leads_to_its_runs(reproduction, report):
 def test_cell_stands_verbatim_beside_its_value_with_its_note_and_labels(report):
     text = " ".join(page_of(report).text.split())
     assert "79.8 ± 0.2, 5 seeds cell 79.8+/-0.2" in text
-    assert "labelled (subset: train has 1,000 of 392,702 rows) subset: train has 1,000 of 392,702 rows" in text
+    assert "labelled (subset: train has 1,000 of 392,702 rows)" in text
     assert "our recipe" in text
     assert text.count("the DeBERTa paper, A.11, has MNLI 88.2/87.9") == 1
 
@@ -765,10 +765,40 @@ def test_browser_cuts_off_no_text_of_a_figure(browser, report, width, height):
     assert browser.evaluate(CUT_OFF) == []
 
 
-def test_wide_table_scrolls_inside_its_box_on_a_phone(browser, report):
-    browser.open((report / "index.html").as_uri(), 360, 740)
-    box = "document.querySelector('.scroll')"
-    assert browser.evaluate(f"{box}.scrollWidth > {box}.clientWidth && getComputedStyle({box}).overflowX") == "auto"
+@SIZES
+def test_no_table_is_wider_than_the_page(browser, report, width, height):
+    browser.open((report / "index.html").as_uri(), width, height)
+    wider = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText)"
+    assert browser.evaluate(wider) == []
+
+
+def test_verdict_stands_right_below_the_name_of_its_score_on_a_phone(browser, report):
+    browser.open((report / "index.html").as_uri(), 390, 844)
+    boxes = browser.evaluate(
+        "[...document.querySelectorAll('.cards tbody tr th[scope=row]')].slice(0, 3).map(name => [name, name.nextElementSibling, "
+        "name.nextElementSibling.nextElementSibling].map(cell => [cell.getBoundingClientRect().top, cell.getBoundingClientRect().left]))"
+    )
+    for name, verdict, number in boxes:
+        assert name[0] < verdict[0] < number[0] and name[1] == verdict[1]
+
+
+@SIZES
+def test_numbers_on_the_axis_of_a_figure_do_not_collide(browser, report, width, height):
+    """Ticks are the texts of one height; each begins right of where the last one ended."""
+    browser.open((report / "index.html").as_uri(), width, height)
+    overlaps = browser.evaluate(
+        "[...document.querySelectorAll('#figure-scores svg')].flatMap(svg => { const boxes = [...svg.querySelectorAll('[id^=xtick_] text')]"
+        ".map(text => text.getBoundingClientRect()).sort((a, b) => a.left - b.left);"
+        " return boxes.slice(1).map((box, i) => box.left - boxes[i].right) }).filter(gap => gap < 4)"
+    )
+    assert overlaps == []
+
+
+def test_reason_of_a_label_stands_once(reproduction, tmp_path, drawn_alone):
+    drawn_alone()
+    labelled = with_cell(reproduction, 2, verdict="labelled", verdict_text="labelled (max_steps 60)", labels=["max_steps 60"])
+    write_report(labelled, tmp_path)
+    assert page_of(tmp_path).text.count("max_steps 60") == 1
 
 
 def test_page_is_dark_where_the_reader_prefers_it(browser, report, tmp_path):

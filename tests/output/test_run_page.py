@@ -1,9 +1,11 @@
 """The page of one run, from the files of its directory, as text and in a real browser. Every number in this module is invented."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from browser import NAMES, Browser, find
@@ -156,6 +158,14 @@ def test_page_shows_the_published_number_and_the_verdict(tmp_path):
     assert "validation accuracy 75.00 [62.50, 86.25] 40 76.2 −1.2 undecided (1 seed)" in text
 
 
+def test_page_shows_our_own_frozen_number_where_there_is_no_published_one(tmp_path, monkeypatch):
+    frozen = {"validation/accuracy": SimpleNamespace(value=76.0, sd=0.5, table="demo")}
+    monkeypatch.setattr("debft.output.pages.run_content.frozen_beside", lambda result: frozen)
+    text = words(page(tmp_path))
+    assert "frozen difference verdict validation accuracy 75.00 [62.50, 86.25] 40 76.0 −1.0 as usual" in text
+    assert "which is no published number" in text
+
+
 def test_page_of_a_run_without_analysis_says_so(tmp_path):
     run = made(tmp_path / "run", result_of(), None)
     assert "did not write analysis.json" in words(run_page(run, run.result()))
@@ -197,6 +207,14 @@ def test_page_of_a_complete_run_is_not_drawn_again(tmp_path):
     (run.path / "report.html").write_text("mine")
     write_page(run)
     assert (run.path / "report.html").read_text() == "mine"
+
+
+def test_page_that_is_older_than_the_result_is_drawn_anew(tmp_path):
+    run = made(tmp_path / "run", result_of(), {"validation": analysed()})
+    (run.path / "report.html").write_text("old")
+    os.utime(run.path / "report.html", (1, 1))
+    write_page(run)
+    assert "validation accuracy" in (run.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_page_of_an_unfinished_run_is_refused(tmp_path):

@@ -465,3 +465,11 @@ def test_command_is_refused_with_one_line(run_of, tmp_path, monkeypatch, capsys)
     (xnli / "model" / "config.json").write_text("{}")
     code, _, stderr = debft(monkeypatch, capsys, "submit", xnli)
     assert (code, stderr) == (2, [f"{xnli}: expected a GLUE or SQuAD run, xnli has no leaderboard"])
+
+
+def test_dry_run_encodes_the_rows_and_writes_nothing(run_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(submission, "load_predictor", None)
+    made = submit([run_of("cola")], "demo", tmp_path / "out", partial=True, precision="auto", dry_run=True)
+    assert made.files == () and not (tmp_path / "out").exists()
+    assert made.notes[-1] == f"no model ran, {tmp_path / 'out' / 'glue.zip'} was not written (--dry-run)"
+    assert "median" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,19 @@ def test_newer_analysis_is_refused_by_its_number():
 def test_committed_schema_is_that_of_the_code():
     committed = Path(__file__).parents[2] / "docs" / "analysis.schema.json"
     assert json.loads(committed.read_text(encoding="utf-8")) == schema(Analysis, closed=False)
+
+
+def test_rows_of_several_labels_have_classes_and_a_calibration_and_no_confusion_matrix():
+    task = replace(TASKS["text"], labels=LABELS, multilabel=True)
+    rows = [
+        {"id": "0", "label": ["a", "b"], "prediction": ["a"], "scores": {"a": 0.9, "b": 0.4, "c": 0.1}},
+        {"id": "1", "label": [], "prediction": ["c"], "scores": {"a": 0.2, "b": 0.2, "c": 0.95}},
+    ]
+    found = analysis_of(task, rows, examples_of([("x",), ("y",)]), no_tokens)
+    assert found.label_counts == {"a": 1, "b": 1}
+    assert [(one.label, one.support, one.predicted) for one in found.classes] == [("a", 1, 1), ("b", 1, 0), ("c", 0, 1)]
+    assert found.confusion == []
+    assert sum(one.predictions for one in found.calibration.bins) == 6
+    losses = [-(math.log(0.9) + math.log(0.4) + math.log(0.9)) / 3, -(2 * math.log(0.8) + math.log(0.05)) / 3]
+    assert [row.loss for row in found.worst] == pytest.approx(losses[::-1], abs=1e-5)
+    assert found.loss == pytest.approx(sum(losses) / 2)

@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,11 @@ from conftest import write_mnli, write_tsv
 from processes import Command
 from processes import run as command
 
+from debft.cli import use
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
+from debft.output.terminal import predict_line
 from debft.scoring import formats, inference, loading
 from debft.training.run import finetune
 
@@ -37,6 +42,13 @@ def test_evaluate_gives_the_scores_of_the_run_again(trained):
     assert inference.evaluate(loading.load_predictor(str(run), None, "auto"), None)["scores"] == result.scores
     by_model = loading.load_predictor(str(run / "model"), "mnli", "auto")
     assert inference.evaluate(by_model, str(data))["scores"] == result.scores
+
+
+def test_last_line_of_a_run_works_as_it_is_typed(trained):
+    result, run, _ = trained
+    done = command(*shlex.split(predict_line(result, run))[1:])
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+    assert json.loads(done.stdout)["prediction"] in ("entailment", "neutral", "contradiction")
 
 
 def test_evaluate_prints_json_alone(trained):
@@ -213,16 +225,67 @@ def test_reader_that_has_read_enough_ends_predict_quietly(trained, tmp_path):
     assert predict.returncode == 0 and "Traceback" not in said
 
 
-def test_evaluate_prints_scores_and_the_rows_of_each_split(trained):
+def test_evaluate_prints_each_score_with_its_interval_and_rows(trained):
     done = command("evaluate", trained[1], "--max-eval-samples", "5")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "validation_matched/accuracy",
-        "validation_mismatched/accuracy",
-        "validation_matched",
-        "validation_mismatched",
-        "[low,",
+    header, *lines = done.stdout.splitlines()
+    assert header.split() == ["score", "95", "%", "interval", "rows"]
+    assert [(line.split()[0], line.split()[-1]) for line in lines] == [
+        ("validation_matched/accuracy", "5"),
+        ("validation_mismatched/accuracy", "5"),
     ]
+    assert all(re.search(r"\[\d+\.\d\d, \d+\.\d\d\]", line) for line in lines)
+    fields = [line.split()[0] for line in done.stderr.splitlines()]
+    assert fields == ["task", "model", "data", "device", "time"]
+
+
+def test_dry_run_of_evaluate_shows_rows_and_lengths_and_loads_no_model(trained, monkeypatch, capsys):
+    monkeypatch.setattr(loading, "load_model", None)
+    use.evaluate(str(trained[1]), dry_run=True, as_json=True, max_eval_samples=5)
+    out, err = capsys.readouterr()
+    splits = json.loads(out)["splits"]
+    assert {name: (split["rows"], split["cut"]) for name, split in splits.items()} == {
+        "validation_matched": (5, 0),
+        "validation_mismatched": (5, 0),
+    }
+    assert "no model ran, nothing was scored" in err and "device     cpu" in err
+
+
+def test_dry_run_of_predict_counts_what_is_cut(trained, monkeypatch, capsys):
+    monkeypatch.setattr(loading, "load_model", None)
+    use.predict(str(trained[1]), ["the fox " * 500, "slept ."], dry_run=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "1 of 1 are longer than the maximum and were cut" in err and "longest 64" in err
+
+
+def test_rows_that_the_run_was_not_scored_on_are_said(trained, tmp_path, capsys):
+    run = shutil.copytree(trained[1], tmp_path / "run")
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(recipe.replace("max_eval_samples: null", "max_eval_samples: 3"))
+    assert "max_eval_samples: 3" in (run / "recipe.yaml").read_text()
+    use.evaluate(str(run), dry_run=True)
+    assert "these are all rows; the run was scored on the first 3 of each split" in capsys.readouterr().err
+
+
+WRONG_DATA = {
+    "missing rows to label": ["predict", "RUN", "HERE/nowhere.jsonl"],
+    "rows to label without a column": ["predict", "RUN", "HERE/column.tsv"],
+    "missing rows to score": ["evaluate", "RUN", "--data", "HERE/nowhere"],
+    "rows to score without a column": ["evaluate", "RUN", "--data", "HERE/column.tsv"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DATA)
+def test_wrong_data_is_named_before_torch_is_imported(trained, tmp_path, name):
+    write_tsv(tmp_path / "column.tsv", ["premise"], [("a",)])
+    words = [word.replace("RUN", str(trained[1])).replace("HERE", str(tmp_path)) for word in WRONG_DATA[name]]
+    code = (
+        "import sys\nfrom debft.cli.main import main\n"
+        "try:\n    main()\nfinally:\n    assert not {'torch', 'transformers'} & {*sys.modules}, 'imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_json_list_on_stdin_is_read_as_json(trained):

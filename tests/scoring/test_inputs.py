@@ -106,10 +106,14 @@ def test_questions_and_contexts_are_lines_of_pairs(monkeypatch):
 
 
 WRONG = {
-    "one text for a pair": ("mnli", "alone\n", "stdin:1: expected premise and hypothesis with a tab between them a line, or"),
-    "a later pair": ("mnli", "a\tb\nc\n", "stdin:2: expected premise and hypothesis with a tab between them, got 'c'"),
-    "half a header": ("mnli", "premise\tsurprise\nc\td\n", "stdin:1: expected premise and hypothesis"),
-    "two columns for one text": ("sst2", "a\tb\n", "stdin:1: expected one text a line, or a header line with the column sentence"),
+    "one text for a pair": ("mnli", "alone\n", "stdin:1: expected premise, tab, hypothesis in each line, or"),
+    "a later pair": ("mnli", "a\tb\nc\n", "stdin:2: expected premise, tab, hypothesis, got 'c'"),
+    "half a header": ("mnli", "premise\tsurprise\nc\td\n", "stdin:1: expected premise, tab, hypothesis"),
+    "two columns for one text": (
+        "sst2",
+        "a\tb\n",
+        "stdin:1: expected one text in each line, or a header line with the column sentence",
+    ),
     "JSON that is cut off": ("sst2", '{"sentence": "a', "stdin:1: expected one JSON object per line"),
     "a JSON list of texts": ("sst2", '["a", "b"]', "stdin:1: expected a JSON list of objects"),
     "nothing": ("sst2", "", "stdin: expected a header line, got an empty file"),
@@ -145,4 +149,4 @@ def test_text_that_begins_with_a_bracket_is_a_text(monkeypatch):
 def test_terminal_is_told_what_to_type_and_how_to_end(monkeypatch, capsys):
     on_stdin(monkeypatch, "good\n", terminal=True)
     examples_to_label([], REVIEW)
-    assert "reading from the terminal: one text a line" in capsys.readouterr().err
+    assert "reading from the terminal: one text in each line" in capsys.readouterr().err

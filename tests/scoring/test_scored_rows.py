@@ -15,7 +15,7 @@ from debft.config.reading import load_recipe
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference
-from debft.scoring.formats import read_file, read_stdin
+from debft.scoring.inputs import read_file, read_stdin
 from debft.scoring.loading import load_predictor
 from debft.tasks import TEXT
 from debft.training.run import finetune

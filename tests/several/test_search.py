@@ -1,7 +1,6 @@
 """`debft search`: optuna itself over runs that are stand-ins: what is tried, stopped, resumed, refused, recorded. One test trains."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -16,19 +15,21 @@ import pytest
 from browser import NAMES, Browser, find
 from fake_runs import start_forked
 from json_schemas import wrong
-from rich.console import Console
 
 from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import with_train, with_values
 from debft.config.schema import schema
+from debft.console import console
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
+from debft.several.study import open_study
 from debft.several.study_page import best_so_far, page
 from debft.several.study_record import StudyRecord, TrialRecord, best_lines, trial_table
-from debft.several.trials import CHECKS, plan_trial
+from debft.several.trials import CHECKS, plan_trial, score_of
 
 # Stands in for `python -m debft`: it scores 90 less the distance of the learning rate from 3e-5 in powers of ten, evaluates after each
 # fifth and leaves what a run leaves. A trial of number BAD or more scores 10 and waits until it is told to stop; one of number FAILS
@@ -189,6 +190,14 @@ def test_score_of_the_best_is_said_to_be_optimistic_and_test_not_used_for_the_ch
     assert "the highest of 5 trials on the same validation rows" in record.remark
 
 
+def test_trials_are_compared_by_the_metric_of_the_recipe(recipe, tmp_path):
+    scores = {"validation/accuracy": 80.0, "validation/macro_f1": 70.0}
+    assert score_of(scores, plan_search(recipe, tmp_path)) == 75.0
+    assert score_of(scores, plan_search(with_train(recipe, metric="macro_f1", checkpoint="best"), tmp_path)) == 70.0
+    with pytest.raises(InputError, match="expected a score that trials are compared by, got 'loss'"):
+        plan_search(with_train(recipe, metric="loss", checkpoint="best"), tmp_path)
+
+
 def test_score_of_a_test_split_is_no_part_of_what_is_searched(recipe, fingerprints, tmp_path):
     plan = plan_search(recipe, tmp_path)
     test = replace(plan.task.evals[0], name="test")
@@ -233,6 +242,22 @@ def test_interrupted_trial_goes_on_and_the_search_is_what_it_would_have_been(
     whole = json.loads((six_trials / "study.json").read_text())["trials"][:2]
     assert [trial["settings"] for trial in content["trials"]] == [trial["settings"] for trial in whole]
     assert [trial["score"] for trial in content["trials"]] == [trial["score"] for trial in whole]
+
+
+def test_search_of_other_code_goes_on_and_says_so(tmp_path, six_trials, recipe, fingerprints, monkeypatch, capfd):
+    shutil.copytree(six_trials, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
+    assert len(run(recipe, tmp_path, 6)[0]["trials"]) == 6
+    assert "begun with other code, versions or model files" in capfd.readouterr().err
+
+
+def test_trial_that_never_had_its_settings_has_failed(tmp_path, recipe, fingerprints, monkeypatch):
+    """As `kill -9` between two lines of the journal leaves it."""
+    plan, space = plan_search(recipe, tmp_path), read_space(None, recipe)
+    open_study(plan, space, tmp_path).ask()
+    fake_debft(monkeypatch, fingerprints)
+    content, code = run(recipe, tmp_path, 2)
+    assert (code, [trial["state"] for trial in content["trials"]]) == (0, ["failed", "complete"])
 
 
 def test_trials_run_at_the_same_time(tmp_path, recipe, fingerprints, monkeypatch):
@@ -366,15 +391,16 @@ def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
     plan, space = plan_search(recipe, tmp_path / "out"), read_space(None, recipe)
     content = show_plan(plan, space, tmp_path / "out", trials=5)
     assert (content["trials"], set(content["space"])) == (5, set(space)) and not (tmp_path / "out").exists()
-    assert "train.learning_rate: 1e-05 to 0.0001 by its logarithm" in capfd.readouterr().err
+    assert "train.learning_rate: 1e-5 to 1e-4 by its logarithm" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width):
+def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width, monkeypatch, capfd):
     record = record_in(six_trials)
-    console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(trial_table(record))
-    text = console.export_text()
+    monkeypatch.setattr("debft.output.layout.on_terminal", lambda: True)
+    monkeypatch.setattr(console, "_width", width)
+    print_table(trial_table(record))
+    text = capfd.readouterr().err
     assert max(map(len, text.splitlines())) <= width
     assert all(f"{trial.score:.2f}" in text.split() for trial in record.trials if trial.score is not None)
 

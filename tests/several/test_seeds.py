@@ -1,6 +1,5 @@
 """`--seeds N`: what is run and what is not, what is refused, the statistics and their table. Runs are stand-ins but for one."""
 
-import io
 import json
 import os
 import signal
@@ -15,16 +14,17 @@ import scipy.stats
 from conftest import write_mnli
 from fake_runs import start_fake
 from json_schemas import wrong
-from rich.console import Console
 
 from debft.cli.train import resolve
 from debft.config.recipe import with_train
 from debft.config.schema import schema
+from debft.console import console
 from debft.errors import InputError
+from debft.output.layout import print_table
 from debft.runs.directory import RunDirectory
 from debft.several.repeat import show_plan
 from debft.several.seeds import plan_seeds, run_seeds
-from debft.several.summary import Summary, spread_of, spread_tables
+from debft.several.summary import Summary, spread_of, spread_table
 
 MATCHED, MISMATCHED = "validation_matched/accuracy", "validation_mismatched/accuracy"
 
@@ -178,18 +178,17 @@ def summary_of(names, seeds, published=None):
     [[MATCHED, MISMATCHED], ["validation/f1", "validation/exact_match"], [f"test.{code}/accuracy" for code in ("avg", "en", "zh")]],
     ids=["mnli", "squad", "xnli"],
 )
-def test_table_fits_the_width_and_breaks_no_number(names, seeds, published, width):
+def test_table_fits_the_width_and_breaks_no_number(names, seeds, published, width, monkeypatch, capfd):
     summary = summary_of(names, seeds, published)
-    console = Console(width=width, file=io.StringIO(), record=True)
-    for table in spread_tables(summary, width):
-        console.print(table)
-    lines = console.export_text().splitlines()
+    monkeypatch.setattr("debft.output.layout.on_terminal", lambda: True)
+    monkeypatch.setattr(console, "_width", width)
+    print_table(spread_table(summary))
+    lines = capfd.readouterr().err.splitlines()
     assert max(map(len, lines)) <= width
     words = [word for line in lines for word in line.split()]
-    for name in names:
-        spread = summary.scores[name]
-        assert words.count(f"{spread.mean:.2f}") >= len(names)
-    each = [f"{score:.2f}" for score in summary.scores[names[0]].by_run.values()]
+    spread = summary.scores[names[0]]
+    assert words.count(f"{spread.mean:.2f}") >= len(names)
+    each = [f"{score:.2f}" for score in spread.by_run.values()]
     assert all(words.count(text) >= len(names) * each.count(text) for text in each)  # every seed is shown, whole
 
 

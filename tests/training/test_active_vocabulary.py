@@ -137,6 +137,18 @@ def test_row_that_training_never_sees_has_decayed_by_the_closed_form(pairs, data
     assert decay_factor(config, 50, 17, 50) < 0.995
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_rows_that_are_not_trained_decay_by_the_rate_of_the_embeddings(data, tmp_path, monkeypatch, dialect):
+    """Each layer has a rate of its own: a decay by that of the head would be four times as strong."""
+    recipe = recipe_of(data, dialect, **{"train.layerwise_lr_decay": 0.7, "train.max_steps": 12, "runtime.save_steps": 6})
+    finetune(recipe, tmp_path / "active")
+    monkeypatch.setattr(debft.models.vocabulary, "MOST_ACTIVE", 0.0)
+    finetune(recipe, tmp_path / "plain")
+    assert saved_rows(tmp_path / "active", 12) and not saved_rows(tmp_path / "plain", 12)
+    for step in (6, 12):
+        assert_same_weights(read(tmp_path / "active", step), read(tmp_path / "plain", step))
+
+
 def test_result_records_the_rows_that_were_trained(pairs):
     plain, active = pairs["card"]
     assert recorded_rows(plain) is None

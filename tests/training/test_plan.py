@@ -67,4 +67,4 @@ def test_plan_is_shown_before_torch_is_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
-    assert "train" in done.stderr and "dev" in done.stderr
+    assert "6,000 train" in done.stderr and "training   2,632 steps" in done.stderr

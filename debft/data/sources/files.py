@@ -10,6 +10,7 @@ from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
 
 
 def read_table(path: Path, header: Header | None = None, encoding: str | None = None) -> DataTable:
@@ -20,7 +21,11 @@ def read_table(path: Path, header: Header | None = None, encoding: str | None = 
     Raises InputError, with the line where there is one, for a file that is no table at all.
     """
     if path.suffix == ".parquet":
+        if encoding is not None:
+            raise InputError(f"--encoding {encoding}: is for text files, {path} is none; leave it out")
         return _parquet(path)
+    if path.suffix.lower() in SPREADSHEETS:
+        raise _unreadable(path, path.suffix)
     return read_text(path, decoded(path, path.read_bytes(), encoding), path.suffix, header)
 
 
@@ -35,7 +40,13 @@ def read_text(path: Path, text: str, suffix: str, header: Header | None = None) 
         return with_header[suffix](path, text, header)
     if suffix in with_keys:
         return with_keys[suffix](path, text)
-    raise InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'")
+    raise _unreadable(path, suffix)
+
+
+def _unreadable(path: Path, suffix: str) -> InputError:
+    """Return the error for a file of another form."""
+    advice = "; save the sheet as CSV" if suffix.lower() in SPREADSHEETS else ""
+    return InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'{advice}")
 
 
 def _parquet(path: Path) -> DataTable:

@@ -13,7 +13,7 @@ from debft.config.recipe import OwnConfig
 from debft.data.sources.hub import ask_hub, cache_of
 from debft.data.sources.nested import with_dotted
 from debft.data.sources.own import find_columns
-from debft.data.sources.split_names import SPLITS, TENTH
+from debft.data.sources.split_names import COLUMNS, SPLITS, TENTH
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, first_line, one_of
 
@@ -39,10 +39,12 @@ def own_tables(dataset: str, own: OwnConfig, limit: int | None = None, eval_limi
     notes = []
     if unused := [other for other in loaded if other not in chosen.values()]:
         notes.append(f"splits that are not read: {', '.join(unused)}")
+    if own.split_column is not None:
+        limit = None  # which rows are trained on is known once all are there
     if limit is not None:
         held_out = (0.0 if "validation" in chosen or own.folds else own.validation or TENTH) + (own.test or 0.0)
         limit = math.ceil(limit / (1 - held_out))
-    if streamed:
+    if streamed and limit is not None:
         notes.append(f"streamed the first {limit:,} training rows, without the rest")
     limits = {"train": limit}
     columns, tables = None, {}
@@ -74,7 +76,7 @@ def _load(dataset: str, subset: str | None, *, streaming: bool) -> Any:
 def _columns_needed(table: DataTable, own: OwnConfig) -> list[str]:
     """Return the columns that a run reads: label, texts, ids, what names the split, and objects that hold one of these."""
     label_key, text_keys = find_columns(own, table)
-    usual = [name for name in table.columns if name.strip().lower() in ("id", "idx")]
+    usual = [name for name in table.columns if name.strip().lower() in ("id", "idx", *COLUMNS)]
     needed = {label_key, *text_keys, *usual, *([own.split_column] if own.split_column else [])}
     return [name for name in table.columns if name in needed or any(one.startswith(f"{name}.") for one in needed)]
 

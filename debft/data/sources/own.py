@@ -91,7 +91,7 @@ def _first_place(table: DataTable, values: list, name: str) -> str:
 
 def own_task_of_model(config: OwnConfig, labels: tuple[str, ...]) -> TextClassification:
     """Return the task of a fine-tuned model, from the settings in its config.json. labels: the names of its outputs."""
-    text_keys = _split(config.text_columns) if config.text_columns else TEXT.text_keys
+    text_keys = split_columns(config.text_columns) if config.text_columns else TEXT.text_keys
     columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
     if config.problem == "regression":
         return replace(TEXT, **columns, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
@@ -108,7 +108,7 @@ def settings_of(task: TextClassification) -> dict[str, str]:
     return settings | ({"label_separator": task.label_separator} if task.label_separator else {})
 
 
-def _split(columns: str) -> tuple[str, ...]:
+def split_columns(columns: str) -> tuple[str, ...]:
     """Split `a,b` into (a, b); a name with a comma is quoted as in CSV."""
     return tuple(next(csv.reader([columns], skipinitialspace=True), ()))
 
@@ -139,7 +139,7 @@ def _label_column(config: OwnConfig, table: DataTable) -> str:
 def _text_columns(config: OwnConfig, table: DataTable, label_key: str) -> tuple[str, ...]:
     """Return the columns of the one or two texts. Raises InputError where they cannot be told."""
     if config.text_columns is not None:
-        given = _split(config.text_columns)
+        given = split_columns(config.text_columns)
         names = (config.text_columns,) if config.text_columns in table.columns else given
         names = tuple(_existing(table, name, "--text-columns") for name in names)
         if not 1 <= len(names) <= 2 or label_key in names or len(set(names)) < len(names):

@@ -7,12 +7,12 @@ from typing import Any
 from debft.console import clock
 from debft.output.pages.printed import PageCell, PageContent, PageOtherRun, PageRecipe, PageRow, PageRun, RunLink
 from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
-from debft.output.pages.summary import SYMBOLS, count_verdicts, reference_word, summary_line, why_no_scores
-from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed
+from debft.output.pages.summary import MEANINGS, SYMBOLS, VERDICTS, count_verdicts, reference_word, summary_line, why_no_scores
+from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, tolerance_text
 from debft.published.load import printed_decimals
 from debft.runs.result import in_percent
 
-SCORES_SHOWN = 6  # columns of a table of runs; a run's own list has all its scores
+SCORES_SHOWN = 4  # columns of a table of runs; a run's own list has all its scores
 
 
 def page_content(report: Report) -> PageContent:
@@ -44,7 +44,12 @@ def page_content(report: Report) -> PageContent:
 def _legend(cells: Sequence[Cell]) -> str:
     of_training = any(not in_percent(cell.score) for cell in cells)
     unit = "Scores in percent; what training logged in its own unit." if of_training else "Percent."
-    return f"{unit} Ours: the mean ± the standard deviation over the seeds; n: the number of our runs."
+    return f"{unit} Ours: the mean ± the standard deviation over the seeds. {_verdicts_explained(cells)}".strip()
+
+
+def _verdicts_explained(cells: Sequence[Cell]) -> str:
+    verdicts = {cell.verdict for cell in cells}
+    return " ".join(f"{word.capitalize()}: {MEANINGS[word]}." for word in VERDICTS if word in verdicts)
 
 
 def as_printed(cell: Cell) -> str:
@@ -82,7 +87,7 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
         mean=text(cell.mean),
         sd=text(cell.sd),
         n=cell.n,
-        tolerance=text(cell.tolerance),
+        tolerance=None if cell.tolerance is None else tolerance_text(cell.score, cell.tolerance),
         margin=None if cell.margin is None else f"{cell.margin:g}",
         interval=None if cell.low is None else f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}",
         difference=_difference(cell),
@@ -108,7 +113,9 @@ def difference_text(score: str, difference: float, mean: float | None = None) ->
 
 
 def _spread(cell: Cell) -> str:
-    parts = [f"± {cell.spread:g}"] if cell.spread is not None else []
+    parts = []
+    if cell.spread is not None:  # of our frozen numbers as ours are written, of a published one as it is printed
+        parts.append(f"± {score_text(cell.score, cell.spread, like=cell.value) if cell.margin is None else f'{cell.spread:g}'}")
     return ", ".join(parts + ([f"{cell.seeds} seeds"] if cell.seeds else []))
 
 

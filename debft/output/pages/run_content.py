@@ -10,6 +10,7 @@ from debft.config.reading import from_dict
 from debft.config.recipe import SECTIONS, Recipe, to_dict, value_at
 from debft.console import clock
 from debft.output.text import DASH, disk_size, interval_text, signed
+from debft.published.comparison import frozen_beside
 from debft.runs.analysis import AnalysedRow, Analysis, SplitAnalysis
 from debft.runs.result import ComparedScore, RunResult
 from debft.tasks.titles import score_title, task_title
@@ -106,8 +107,8 @@ class RunContent:
     """Task and model."""
     summary: str
     """The scores in one line."""
-    compared: bool
-    """Whether published numbers stand beside the scores."""
+    word: str
+    """What stands beside the scores: `published` numbers, `frozen` ones of our own, or nothing."""
     verdict: str
     """What the comparison says, or why there is none."""
     notes: list[str]
@@ -135,16 +136,16 @@ class RunContent:
 def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
     """Put a run into words. analysis: None for a run of an older debft."""
     recipe = from_dict(result.recipe, "result.json")
-    compared = {row.score: row for row in result.published}
+    compared, word = _beside(result)
     lines = [_score_line(result, name, compared.get(name)) for name in _headline(result.scores)]
     return RunContent(
         title=f"{task_title(result.task)}: {result.model}",
         summary=", ".join(f"{line.name} {line.ours} {line.interval}".strip() for line in lines[:2]),
-        compared=bool(compared),
-        verdict=_verdict(result),
+        word=word,
+        verdict=_verdict(result, word),
         notes=list(dict.fromkeys(row.note for row in result.published if row.note)),
         scores=lines,
-        languages=_languages(result, compared),
+        languages=_languages(result, compared, word),
         splits=[_split_part(name, split) for name, split in (analysis.splits if analysis else {}).items()],
         cost=_cost(result),
         data=_data(result),
@@ -153,6 +154,24 @@ def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
         recipe=_flat(to_dict(recipe)),
         environment=_environment(result),
     )
+
+
+def _beside(result: RunResult) -> tuple[dict[str, ComparedScore], str]:
+    """Return what stands beside the scores, by score, and what kind of numbers these are."""
+    if result.published:
+        return {row.score: row for row in result.published}, "published"
+    frozen = {
+        name: ComparedScore(
+            score=name,
+            value=one.value,
+            difference=result.scores[name] - one.value,
+            verdict="as usual" if abs(result.scores[name] - one.value) <= 3 * one.sd else "unusual",
+            table=one.table,
+        )
+        for name, one in frozen_beside(result).items()
+        if one.value is not None and one.sd is not None
+    }
+    return frozen, "frozen" if frozen else ""
 
 
 def _headline(scores: Mapping[str, float]) -> list[str]:
@@ -179,7 +198,9 @@ def _same_part(split: str, mean: str) -> bool:
     return mean.endswith(".avg") and split.partition(".")[0] == mean.partition(".")[0]
 
 
-def _verdict(result: RunResult) -> str:
+def _verdict(result: RunResult, word: str) -> str:
+    if word == "frozen":
+        return "Beside the mean of runs of ours with this recipe on these rows, which is no published number."
     if result.not_compared:
         return f"Not compared with a published number: {result.not_compared}."
     verdicts = list(dict.fromkeys(row.verdict for row in result.published if row.verdict))
@@ -187,14 +208,14 @@ def _verdict(result: RunResult) -> str:
     return f"Beside the published numbers of {cells}: {'; '.join(verdicts)}. One seed decides nothing." if cells else ""
 
 
-def _languages(result: RunResult, compared: Mapping[str, ComparedScore]) -> list[list[str]]:
-    """Return a line for each language with the score of each part, and the published number beside the last of them."""
+def _languages(result: RunResult, compared: Mapping[str, ComparedScore], word: str) -> list[list[str]]:
+    """Return a line for each language with the score of each part, and the number that stands beside the last of them."""
     names = [name.partition("/") for name in result.scores if "." in name.partition("/")[0]]
     if not names:
         return []
     parts = list(dict.fromkeys(split.partition(".")[0] for split, _, _ in names))
     metric = names[0][2]
-    lines = [["language", *parts, "95 % interval", *(["published", "difference"] if compared else [])]]
+    lines = [["language", *parts, "95 % interval", *([word, "difference"] if compared else [])]]
     for language in dict.fromkeys(split.partition(".")[2] for split, _, _ in names):
         scores = [result.scores.get(f"{part}.{language}/{metric}") for part in parts]
         last = f"{parts[-1]}.{language}/{metric}"

@@ -61,8 +61,8 @@ def _draw_cells(figure: Figure | SubFigure, row: str, cells: Sequence[Cell], wor
     axes.set(xlim=(-limit, limit), ylim=(0.5 - len(cells), 0.5), xlabel=f"ours minus {word}, points")
     axes.set_yticks([-number for number in range(len(cells))], [_wrapped(_distinct(cell, cells)) for cell in cells])
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, _: signed(value, 1 if limit >= 0.5 else 2))
-    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value, 0 if limit >= 5 else 1 if limit >= 0.5 else 2))
+    axes.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])  # whole points at a limit of 5, and room between the numbers
     axes.grid(True, axis="x")
     axes.spines["left"].set_visible(False)
 

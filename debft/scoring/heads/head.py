@@ -32,12 +32,14 @@ class Assessment:
     rows: the predictions, one row per example
     files: JSON content that lies beside the rows, by file name
     settings: what was chosen on this split and belongs to the model, as thresholds do
+    loss: mean of the loss over the rows, without weights; None where the head computes none of what it has collected
     """
 
     scores: dict[str, float]
     rows: list[dict[str, Any]]
     files: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    loss: float | None = None
 
 
 class Head(Protocol):

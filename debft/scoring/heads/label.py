@@ -64,7 +64,7 @@ class LabelHead:
         of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
         scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
         rows = self._rows(logits_NC, examples, [self.labels[label] for label in labels_N])
-        return Assessment(scores=scores, rows=rows)
+        return Assessment(scores=scores, rows=rows, loss=cross_entropy(logits_NC, labels_N))
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
         check_finite(bool(np.isfinite(outcome).all()))
@@ -81,6 +81,14 @@ class LabelHead:
             row["scores"] = {name: round(p, 6) for name, p in zip(self.labels, probability_C, strict=True)}
             rows.append(row)
         return rows
+
+
+def cross_entropy(logits_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Return the mean over the rows of minus the logarithm of their label's probability, in float64."""
+    logits_NC = logits_NC.astype(np.float64)
+    highest_N = logits_NC.max(axis=1)
+    of_labels_N = logits_NC[np.arange(len(labels_N)), labels_N]
+    return float(np.mean(highest_N + np.log(np.exp(logits_NC - highest_N[:, None]).sum(axis=1)) - of_labels_N))
 
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:

@@ -89,6 +89,7 @@ class MultiLabelHead:
             scores=scores_in_percent(names, predicted_NC, label_NC) | {f"{n}{AT_DEFAULT}": value for n, value in plain.items()},
             rows=self._rows(probability_NC, predicted_NC, examples, label_NC),
             settings={THRESHOLDS: dict(zip(self.labels, thresholds, strict=True))},
+            loss=cross_entropy_of_sets(outcome, label_NC),
         )
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
@@ -117,6 +118,12 @@ def _binary_cross_entropy(outputs: torch.Tensor, target: torch.Tensor, batch: Ba
     """Return the mean over C of (B, C), summed over B. weights: torch's `weight` and `pos_weight`, (C,)"""
     loss = torch.nn.functional.binary_cross_entropy_with_logits
     return summed(loss, outputs, target, batch, **weights) / outputs.shape[1]
+
+
+def cross_entropy_of_sets(logits_NC: np.ndarray, label_NC: np.ndarray) -> float:
+    """Return the mean over rows and labels of the binary cross-entropy, in float64."""
+    logits_NC = logits_NC.astype(np.float64)
+    return float(np.mean(np.maximum(logits_NC, 0) - logits_NC * label_NC + np.log1p(np.exp(-np.abs(logits_NC)))))
 
 
 def sigmoid(logits_NC: np.ndarray) -> np.ndarray:

@@ -54,7 +54,8 @@ class ScoreHead:
         check_finite(bool(np.isfinite(outcome).all()))
         scores_N = outcome[:, 0]
         scores = scores_in_percent(self.task.metrics, scores_N, split.row_labels)
-        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.row_labels.tolist()))
+        loss = float(np.mean((scores_N.astype(np.float64) - split.row_labels) ** 2))
+        return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.row_labels.tolist()), loss=loss)
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
         check_finite(bool(np.isfinite(outcome).all()))
