@@ -178,8 +178,8 @@ def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
         cut = f", {lengths.cut:,} are cut" if lengths.cut else ""
         print(f"{name:<24} tokens: median {lengths.median}, 95 % up to {lengths.p95}, longest {lengths.longest}{cut}")
     print(
-        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and up to "
-        f"{clock(estimate.eval_seconds)} of evaluation on {estimate.eval_tokens:,}"
+        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and "
+        f"{clock(estimate.eval_seconds)} of the model over {estimate.eval_tokens:,} to evaluate, scoring apart"
     )
     print(f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}")
     print(f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far")

@@ -75,7 +75,7 @@ class Estimate:
     train_seconds: float
     """Seconds of the training steps."""
     eval_seconds: float
-    """Seconds of the evaluations, at most."""
+    """Seconds of the model in all evaluations, without those of computing scores from its outputs."""
     peak_memory_bytes: int
     """Largest memory in use during the probe."""
     lengths: dict[str, Lengths]
