@@ -87,6 +87,7 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
         "deterministic": False,
         "attention": "auto",
         "checkpoint_activations": False,
+        "check_leaks": False,
     }  # keys that came later, as before they came
     assert to_dict(recipe)["runtime"] == old["runtime"] | later
 
