@@ -200,6 +200,8 @@ class RuntimeConfig:
     """Optimizer steps from one checkpoint to the next; null: only where the run is interrupted."""
     keep_checkpoints: int = bounded(2, least=1)
     """Newest checkpoints that stay on disk."""
+    check_leaks: bool = False
+    """Whether rows that are scored are also compared with training rows that are nearly the same, before training."""
 
 
 @dataclass(frozen=True, kw_only=True)

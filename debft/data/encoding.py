@@ -33,6 +33,7 @@ class EncodedSplit:
     labels_S: what is learned of each sequence: int64 (S,), float32 (S, C) of 0 and 1 for sets of labels, float32 (S,) for scores,
         or int64 (S, 2) for spans
     truncated: how many examples were cut
+    longest: the tokens of the longest example before it was cut, where one was; 0 where it is not known
     """
 
     ids_T: np.ndarray
@@ -40,6 +41,7 @@ class EncodedSplit:
     ends_S: np.ndarray
     labels_S: np.ndarray
     truncated: int
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.ends_S)
@@ -80,7 +82,10 @@ class EncodedSplit:
 
     def remarks(self) -> list[str]:
         """Return lines that a reader should know before training."""
-        return [f"{self.truncated:,} of {len(self):,} are longer than the maximum and were cut"] if self.truncated else []
+        if not self.truncated:
+            return []
+        longest = f", the longest from {self.longest:,} tokens" if self.longest else ""
+        return [f"{self.truncated:,} of {len(self):,} are longer than the maximum and were cut{longest}"]
 
 
 def never() -> bool:
@@ -125,6 +130,7 @@ def encode(
         ends_S=arrays["ends"],
         labels_S=examples.labels,
         truncated=int(arrays["truncated"][0]),
+        longest=int(arrays["truncated"][1]),
     )
 
 
@@ -151,7 +157,7 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, b
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
     room = max_seq_length - frame.num_special
-    parts, num_cut = [], 0
+    parts, num_cut, longest = [], 0, 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
@@ -159,9 +165,10 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, b
             places, num_cut_here = cut_to(room, columns, truncation, seed)
             parts.append(frame.fill_all([ids_T for ids_T, _ in columns], places))
             num_cut += num_cut_here
+            longest = max(longest, frame.num_special + int(sum(lengths_N for _, lengths_N in columns).max()))
             progress.advance(len(chunk), what)
     ids, types, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return {"ids": ids, "types": types, "ends": np.cumsum(lengths, dtype=np.int64), "truncated": np.array([num_cut])}
+    return {"ids": ids, "types": types, "ends": np.cumsum(lengths, dtype=np.int64), "truncated": np.array([num_cut, longest])}
 
 
 @dataclass(frozen=True)

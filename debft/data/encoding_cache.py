@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 3
+FORMAT = 4
 ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
 
 

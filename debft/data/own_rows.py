@@ -11,6 +11,7 @@ import numpy as np
 
 from debft.config.recipe import OwnConfig, Recipe
 from debft.console import say
+from debft.data.giveaways import giveaway_columns
 from debft.data.label_names import label_name
 from debft.data.problems import NOTHING_SKIPPED
 from debft.data.rows import Examples, check_rows
@@ -35,6 +36,7 @@ class OwnRows:
     source: `demo`, `file`, `directory` or `dataset`
     held_out: what was cut off the training rows; None where every split came as it is
     ids: the ids of the rows of each split that was cut off
+    giveaways: the columns that tell the label of nearly every row
     """
 
     task: TextClassification
@@ -42,6 +44,7 @@ class OwnRows:
     source: str
     held_out: HeldOut | None = None
     ids: dict[str, list[str]] = field(default_factory=dict)
+    giveaways: tuple[str, ...] = ()
 
 
 def own_rows(recipe: Recipe, known: TextClassification | None = None, recorded: Mapping[str, Any] | None = None) -> OwnRows:
@@ -127,7 +130,7 @@ def _read(recipe: Recipe, known: TextClassification | None) -> tuple[OwnRows, di
     }
     examples["train"] = replace(examples["train"], notes=(*examples["train"].notes, *notes))
     source = recipe.data if recipe.data == "demo" else kind_of(recipe.data)
-    return OwnRows(task=task, examples=examples, source=source), shares
+    return OwnRows(task=task, examples=examples, source=source, giveaways=giveaway_columns(found["train"], task)), shares
 
 
 def _found(recipe: Recipe) -> Tables:

@@ -5,8 +5,10 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,9 @@ class Examples:
     label_names: what the labels of own data mean; () where the task itself has the names
     notes: what a reader of the file should know, a line for each
     hashed: the digest of examples whose texts are no longer there; None where it is computed of them
+    lines: the line of each row in the file, or its number there; () where it is not known
+    places: how a row is named whose line means nothing, by its entry in `lines`
+    file: where the lines are, if that is not `source`
     """
 
     texts: Sequence[tuple[str, ...]]
@@ -50,24 +55,38 @@ class Examples:
     label_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hashed: str | None = None
+    lines: Sequence[int] = ()
+    places: dict[int, str] = field(default_factory=dict)
+    file: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def without_texts(self) -> "Examples":
         """Return the examples with their labels alone. The texts take most of the memory, and are read no more once encoded."""
-        return replace(self, texts=(), ids=(), hashed=self.digest)
+        return replace(self, texts=(), ids=(), lines=(), places={}, hashed=self.digest)
+
+    def place(self, row: int) -> str:
+        """Return what people call a row: file and line, `train.tsv:17`, or its id where the line is not known."""
+        name = PurePath(self.file or self.source).name
+        if not self.lines:
+            return f"{name}: {self.ids[row]}"
+        line = self.lines[row]
+        return f"{name}: {self.places[line]}" if line in self.places else f"{name}:{line}"
 
     def part(self, start: int, end: int) -> "Examples":
         """Return the examples `start` to `end`, or to the last."""
-        return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=self.ids[start:end])
+        ids, lines = self.ids[start:end], self.lines[start:end]
+        return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=ids, lines=lines)
 
     def chosen(self, rows: Sequence[int], source: str) -> "Examples":
         """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
         texts = [self.texts[row] for row in rows]
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
         empty = sum(not text.strip() for pair in texts for text in pair)
-        return replace(self, texts=texts, labels=labels, ids=[self.ids[row] for row in rows], empty_texts=empty, source=source)
+        ids, lines = [self.ids[row] for row in rows], [self.lines[row] for row in rows] if self.lines else ()
+        chosen = replace(self, texts=texts, labels=labels, ids=ids, lines=lines, empty_texts=empty)
+        return replace(chosen, source=source, file=self.file or self.source)
 
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
@@ -148,13 +167,24 @@ def _examples(
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
         skipped=problems.skipped(),
-        unused=_unused(table, (*task.text_keys, task.label_key)),
+        unused=unused_columns(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
         notes=(*table.notes, *_note_on_commas(table, task)),
+        lines=[table.lines[row] for row in kept],
+        places=table.places,
     )
 
 
-def _unused(table: DataTable, used: tuple[str, ...]) -> tuple[str, ...]:
+def label_in_words(label: Any, task: TextClassification) -> str:
+    """Return what a line calls a score, a label or a set of labels, as `Examples` hold it."""
+    if task.is_regression:
+        return f"{label:g}"
+    if task.multilabel:
+        return " and ".join(task.labels[i] for i in np.flatnonzero(label)) or "with nothing"
+    return task.labels[label]
+
+
+def unused_columns(table: DataTable, used: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns that are neither used nor ids, nor objects with a field that is used."""
     whole = [name for name in table.columns if name not in (*used, id_column(table))]
     return tuple(name for name in whole if not any(key.startswith(f"{name}.") for key in used))

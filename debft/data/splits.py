@@ -15,6 +15,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from debft.data.rows import Examples
+from debft.data.same_texts import normalised
 
 SEED = 42  # of every cut. It is not the seed of a run: runs with other seeds are trained and scored on the same rows
 BINS = 10  # scores are stratified by their tenth
@@ -33,7 +34,7 @@ def cut(
     order_of_labels = sorted(sizes, key=lambda label: (sizes[label], str(label)))
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for row, parts in enumerate(texts):
-        groups[tuple(" ".join(part.split()).casefold() for part in parts)].append(row)
+        groups[normalised(parts)].append(row)
     rarest = {label: place for place, label in enumerate(order_of_labels)}
     waiting: dict[Hashable, list[tuple]] = defaultdict(list)
     for key, rows in groups.items():

@@ -48,6 +48,30 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowWarning:
+    """A warning says what is odd about rows of a run, each of which is in order by itself. They were used as they are."""
+
+    kind: Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
+    """What is odd: texts that are empty, rows that are scored and have the texts of a training row or nearly so, training rows that
+    have those of an earlier one, texts with two labels, labels with few rows, texts that hold the names of their labels, columns
+    that tell the label."""
+    split: str
+    """Name of the split that the rows are in."""
+    count: int
+    """How many rows, texts, labels or columns it is about, by its kind."""
+    of: int
+    """Rows of the split."""
+    what: str
+    """The warning in words."""
+    examples: list[str] = field(default_factory=list)
+    """The first ones, named by file and line."""
+
+    def __str__(self) -> str:
+        more = [*self.examples, *(["..."] if self.count > len(self.examples) else [])]
+        return f"{self.what}{': ' if more else ''}{'; '.join(more)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowsOfRun:
     """The rows of a run are named by where they come from and by what they hold."""
 
@@ -59,6 +83,8 @@ class RowsOfRun:
     """Bad rows of each split that were left out."""
     held_out: HeldOut | None = None
     """What was held out of the training rows; null: every split came as it is."""
+    warnings: list[RowWarning] = field(default_factory=list)
+    """What was odd about the rows, taken together, before training."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from debft.tasks import Task
 SEED = 20210  # the same predictions have the same interval, always
 RESAMPLES = 2000
 TAIL = 2.5  # percent on either side of a 95 % interval
-CELLS = 4_000_000  # numbers of a table of weights that are held at a time: 32 MB
+CELLS = 1_000_000  # numbers of a table of weights that are held at a time: 8 MB
 FEW = 8  # a row stands for so many equal ones at least where counts are drawn in place of rows
 
 

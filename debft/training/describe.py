@@ -52,10 +52,10 @@ def describe(plan: Plan) -> None:
     say_notes(plan.examples.values())
     for line in remarks(plan):
         _say_remark(line)
-    if empty := sum(examples.empty_texts for examples in plan.examples.values()):
-        say(f"{empty:,} empty texts in the data, kept")
     say_skipped(plan.examples)
-    for line in implausible(recipe):
+    if recipe.data == "demo":
+        say("demo rows are made of few words: many recur, also among those that are scored")
+    for line in (*plan.warnings, *implausible(recipe)):
         say(f"warning: {line}")
     config = recipe.train
     passes = "" if config.max_steps is not None else f" ({config.num_train_epochs:g} epochs)"

@@ -65,6 +65,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             fingerprints=plan.fingerprints,
             skipped_rows=plan.skipped_rows,
             held_out=plan.own and plan.own.held_out,
+            warnings=plan.warnings,
         ),
         recipe=asdict(recipe),
         label_counts=plan.label_counts,

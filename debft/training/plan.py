@@ -10,7 +10,8 @@ import numpy as np
 from debft.config.recipe import SOURCES, Recipe, with_values
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
-from debft.data.rows import Examples
+from debft.data.row_warnings import row_warnings
+from debft.data.rows import Examples, label_in_words
 from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -20,6 +21,7 @@ from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
+from debft.runs.result import RowWarning
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
@@ -61,6 +63,7 @@ class Plan:
 
     def let_go_of_texts(self) -> None:
         """Keep of the training rows what is known of them, without the texts: once they are encoded nothing reads them."""
+        _ = self.warnings  # which are of the texts
         self.examples[self.task.train.name] = self.train.without_texts()
 
     @property
@@ -98,15 +101,7 @@ class Plan:
             return {}
         labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
         uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
-        return {name: self._named(one) for name, one in uniform.items()}
-
-    def _named(self, label: Any) -> str:
-        """Return what a line calls a score, a label or a set of labels, as the rows hold it."""
-        if self.task.is_regression:
-            return f"{label:g}"
-        if self.task.multilabel:
-            return " and ".join(self.task.labels[i] for i in np.flatnonzero(label)) or "with nothing"
-        return self.task.labels[label]
+        return {name: label_in_words(one, self.task) for name, one in uniform.items()}
 
     @cached_property
     def labels_per_row(self) -> dict[int, int]:
@@ -115,6 +110,14 @@ class Plan:
             return {}
         rows = np.bincount(self.train.labels.sum(axis=1).astype(np.int64))
         return {number: int(count) for number, count in enumerate(rows) if count}
+
+    @cached_property
+    def warnings(self) -> list[RowWarning]:
+        """Return what is odd about the rows, taken together. The demo's are made of few words, so that many recur by design."""
+        if self.recipe.data == "demo" and not self.recipe.runtime.check_leaks:
+            return []
+        giveaways, near = self.own.giveaways if self.own is not None else (), self.recipe.runtime.check_leaks
+        return row_warnings(self.task, self.examples, self.label_counts, giveaways=giveaways, near=near)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -696,8 +696,8 @@ def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classi
     assert "labels     Bad 30   good 30   so-so 30" in before
     lengths = [line for line in before if line.startswith("lengths ")]
     assert [line.split()[1] for line in lengths] == ["train:", "validation:"]
-    assert "longest 32; 9 of 90 are longer than the maximum and were cut" in lengths[0]
-    assert "longest 32; 3 of 30 are longer than the maximum and were cut" in lengths[1]
+    assert "longest 32; 9 of 90 are longer than the maximum and were cut, the longest from " in lengths[0]
+    assert "longest 32; 3 of 30 are longer than the maximum and were cut, the longest from " in lengths[1]
     assert "--long-texts windows reads long texts whole, a larger --max-seq-length more of them" in before
     assert result["data"]["source"] == "directory" and result["published"] == []
 

@@ -59,6 +59,7 @@ PAIRS = (
 )
 WORDS_OF_A_TEXT = 2  # a column in which no value has so many is no running text
 WORDS_IN_SPITE_OF_THE_NAME = 5  # where half of a column called `source` has so many, it may be a text after all
+UNPARTED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"  # scripts that do not part their words
 LETTERS_WITHOUT_SPACES = 8  # Chinese, Japanese and Thai do not part their words
 
 
@@ -111,13 +112,13 @@ def _words(value: Any) -> int:
     if not isinstance(value, str):
         return 0
     parts = value.split()
-    unparted = any(len(part) >= LETTERS_WITHOUT_SPACES and _is_unparted(part) for part in parts)
+    unparted = any(len(part) >= LETTERS_WITHOUT_SPACES and is_unparted(part) for part in parts)
     return WORDS_IN_SPITE_OF_THE_NAME if unparted else len(parts)
 
 
-def _is_unparted(part: str) -> bool:
+def is_unparted(part: str) -> bool:
     """Tell whether most of a run of letters is in a script that does not part its words."""
-    return 2 * len(re.findall("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]", part)) > len(part)
+    return 2 * len(re.findall(f"[{UNPARTED}]", part)) > len(part)
 
 
 def _usual_words(values: list) -> int:

@@ -89,17 +89,20 @@ def _ranks(values_U: np.ndarray, weights_RU: np.ndarray) -> np.ndarray:
     distinct, place_U = np.unique(values_U, return_inverse=True)
     order = np.argsort(place_U, kind="stable")
     begins = np.searchsorted(place_U[order], np.arange(len(distinct)))
-    drawn_RD = np.add.reduceat(weights_RU[:, order], begins, axis=1)
-    return (np.cumsum(drawn_RD, axis=1) - (drawn_RD - 1) / 2)[:, place_U]
+    drawn_RD = np.take(weights_RU, order, axis=1)
+    if len(distinct) < len(order):
+        drawn_RD = np.add.reduceat(drawn_RD, begins, axis=1)
+    return np.take(np.cumsum(drawn_RD, axis=1) - (drawn_RD - 1) / 2, place_U, axis=1)
 
 
 def _correlation(one_RU: np.ndarray, other_RU: np.ndarray, weights_RU: np.ndarray) -> np.ndarray:
     """Return Pearson's correlation, 0 where one side is constant."""
     one_RU = one_RU - _row_mean(one_RU, weights_RU)
     other_RU = other_RU - _row_mean(other_RU, weights_RU)
-    covariance_R, one_R, other_R = (
-        np.einsum("ru,ru,ru->r", weights_RU, *pair) for pair in ((one_RU, other_RU), (one_RU, one_RU), (other_RU, other_RU))
-    )
+    drawn_one_RU = weights_RU * one_RU
+    covariance_R = np.einsum("ru,ru->r", drawn_one_RU, other_RU)
+    one_R = np.einsum("ru,ru->r", drawn_one_RU, one_RU)
+    other_R = np.einsum("ru,ru->r", weights_RU * other_RU, other_RU)
     spread_R = one_R * other_R
     return covariance_R / np.sqrt(np.where(spread_R > 0, spread_R, np.inf))
 
