@@ -104,7 +104,7 @@ for _name, _task in TASKS.items():
     )
 for _panel, _function, _example in COMMANDS:
     app.command(rich_help_panel=_panel, epilog=f"Example: {_example}", cls=_Command)(with_completion(_function))
-app.add_typer(search.app, name="search", rich_help_panel="Use")
+app.add_typer(search.app, name="search", rich_help_panel="Use", epilog="Example: debft search text --data DIR --trials 30")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from debft.output.pages.run_content import MOST_LABELS, run_content
 from debft.output.pages.run_page import run_page, write_run_page
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
-from debft.runs.result import ComparedScore, RowsOfRun, RunResult, Timing
+from debft.runs.result import ComparedScore, EarlyStop, RowsOfRun, RowWarning, RunResult, Timing
 from debft.scoring.analysis import analysis_of
 from debft.tasks import TASKS
 
@@ -100,6 +100,17 @@ def page(tmp_path, result=None, splits=None):
 def words(html):
     """The text of the page without its marks."""
     return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|svg).*?</\1>", " ", html, flags=re.DOTALL)).split())
+
+
+def test_page_says_what_is_odd_about_the_run_and_its_rows(tmp_path):
+    odd = RowWarning(kind="leak", split="validation", count=2, of=40, what="2 of 40 rows are training rows", examples=["a.csv:3"])
+    data = RowsOfRun(source="file", fingerprints={}, warnings=[odd])
+    early = EarlyStop(step=20, of=60, best_step=10, reason="nothing better came")
+    text = words(page(tmp_path, result_of(warnings=["one label for every row"], stopped_early=early, data=data)))
+    assert (
+        "one label for every row ended after step 20 of 60: nothing better came 2 of 40 rows are training rows: a.csv:3; ..."
+        in text
+    )
 
 
 def test_page_shows_scores_with_their_interval_and_rows(tmp_path):

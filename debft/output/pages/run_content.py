@@ -111,6 +111,8 @@ class RunContent:
     """What stands beside the scores: `published` numbers, `frozen` ones of our own, or nothing."""
     verdict: str
     """What the comparison says, or why there is none."""
+    warnings: list[str]
+    """What should make a reader doubt the scores: of the run, then of its rows."""
     notes: list[str]
     """What a reader should know of the published numbers."""
     scores: list[ScoreLine]
@@ -143,6 +145,7 @@ def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
         summary=", ".join(f"{line.name} {line.ours} {line.interval}".strip() for line in lines[:2]),
         word=word,
         verdict=_verdict(result, word),
+        warnings=_warnings(result),
         notes=list(dict.fromkeys(row.note for row in result.published if row.note)),
         scores=lines,
         languages=_languages(result, compared, word),
@@ -154,6 +157,13 @@ def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
         recipe=_flat(to_dict(recipe)),
         environment=_environment(result),
     )
+
+
+def _warnings(result: RunResult) -> list[str]:
+    """Return what is odd about the run and its rows, and where it ended early."""
+    early = result.stopped_early
+    ended = [f"ended after step {early.step:,} of {early.of:,}: {early.reason}"] if early else []
+    return [*result.warnings, *ended, *map(str, result.data.warnings)]
 
 
 def _beside(result: RunResult) -> tuple[dict[str, ComparedScore], str]:
