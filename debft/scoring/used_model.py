@@ -8,12 +8,13 @@ from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
 from debft.errors import InputError, did_you_mean, one_of
-from debft.models.attention.backends import BACKENDS
+from debft.models.attention.backends import BACKENDS, check_attention
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
+from debft.runtime.devices import device_type
 from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
@@ -82,6 +83,8 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
         raise InputError(f"{run_or_model}: no such run or model directory")
     files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
+    if attention != "auto":
+        check_attention(attention, read_config(files.path), device_type())
     settings = read_settings(files)
     foreign = "task" not in settings
     name = _task_name(run_or_model, settings.get("task"), task_name)

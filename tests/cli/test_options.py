@@ -92,7 +92,6 @@ def test_only_what_was_typed_reaches_the_recipe(monkeypatch):
         ("evaluate", None),
         ("evaluate", "run", "--data", None),
         ("predict", None),
-        ("predict", "run", None),
         ("submit", "run", None),
         ("submit", "run", "--output", None),
         ("submit", "run", "--data", None),

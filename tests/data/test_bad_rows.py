@@ -594,7 +594,10 @@ def test_columns_without_a_name_are_left_out_where_they_are_empty_and_else_calle
 def test_wrong_file_ending_is_one_line(tmp_path):
     with pytest.raises(InputError) as error:
         read_table(write_tsv(tmp_path / "t.xlsx", ["a"], []) or tmp_path / "t.xlsx")
-    assert str(error.value) == f"{tmp_path}/t.xlsx: expected a file ending in .tsv, .csv, .jsonl, .json, .parquet, got '.xlsx'"
+    assert (
+        str(error.value)
+        == f"{tmp_path}/t.xlsx: expected a file ending in .tsv, .csv, .jsonl, .json, .parquet, got '.xlsx'; save the sheet as CSV"
+    )
 
 
 # task, file, content, the texts of the first column (or the labels)

@@ -282,9 +282,9 @@ def test_run_that_another_process_made_meanwhile_is_noticed_under_the_lock(recip
     """While this one read its rows; recipe.yaml and result.json would be of two runs."""
     plan = debft.training.run.make_plan
 
-    def slow(wanted):
+    def slow(*wanted):
         shutil.copytree(through.path, tmp_path / "run")
-        return plan(wanted)
+        return plan(*wanted)
 
     monkeypatch.setattr(debft.training.run, "make_plan", slow)
     with pytest.raises(InputError, match="holds a run already"):

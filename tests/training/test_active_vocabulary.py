@@ -225,7 +225,7 @@ def test_checkpoint_of_other_rows_is_refused_with_what_to_do(data, tmp_path, mon
     recipe = recipe_of(data, **{"train.max_steps": 20})
     interrupt(recipe, tmp_path / "run", monkeypatch)
     monkeypatch.setattr(debft.models.vocabulary, "_last_special", lambda *_: 99)
-    with pytest.raises(InputError, match=r"--output .*: expected optimizer state of the 1\d\d embedding rows .* choose another"):
+    with pytest.raises(InputError, match=r"--output .*: expected optimizer state of the 1\d\d embedding rows .* give another"):
         finetune(recipe, tmp_path / "run", resume=True)
 
 

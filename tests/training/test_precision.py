@@ -84,4 +84,4 @@ def test_run_says_its_precision_beside_the_device(tmp_path, demo_model, monkeypa
     }
     result = finetune(load_recipe(recipe_path("mnli/deberta-v3-xsmall-sift"), small), tmp_path / "run")
     assert (result.environment["precision"], result.recipe["runtime"]["precision"]) == ("fp32", "fp16")
-    assert "   fp32 (the recipe's fp16 is not there on this machine)   attention " in capsys.readouterr().err
+    assert ", fp32 (the recipe's fp16 is not there on this machine), attention " in capsys.readouterr().err
