@@ -55,6 +55,7 @@ def check_columns(lines: list[dict]) -> None:
 CARD, BEST = "A: transformers as the card runs it, fp32", "B: transformers at its best, fp32"
 
 
+@pytest.mark.sweep
 def test_speed_measures_each_contender_and_its_shares(tmp_path):
     lines = small(tmp_path, "--rows", "mnli-xsmall")
     assert [line["contender"] for line in lines] == [CARD, BEST, "debft fp32"]

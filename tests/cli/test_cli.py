@@ -333,7 +333,7 @@ def test_debft_alone_and_every_h_print_help_and_end_with_0():
     assert all(f"evaluate {title}:" in alone.stdout for title in ("CoLA", "SST-2", "SQuAD 2.0"))
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(wide, marks=pytest.mark.sweep) for wide in (100, 120))])
 def test_help_and_doctor_fit_the_terminal(columns):
     commands = [["--help"], ["text", "--help"], ["reproduce", "--help"], ["tables", "--help"], ["doctor"]]
     for command, lines in zip(commands, terminal.screens([(columns, words) for words in commands]), strict=True):

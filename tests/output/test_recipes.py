@@ -80,7 +80,7 @@ def test_bounds_of_a_field_are_explained():
     assert "a number at least 0 and below 1" in line
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(wide, marks=pytest.mark.sweep) for wide in (100, 120))])
 def test_recipes_and_keys_fit_the_terminal(columns):
     listed, keys, doctor = terminal.screens(
         [(columns, ["recipes"]), (columns, ["recipes", "--keys"]), (columns, ["check", "demo"])]

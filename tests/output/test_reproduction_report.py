@@ -486,6 +486,7 @@ def test_report_writes_page_markdown_json_and_every_figure_twice(written):
     assert sorted(path for path in directory.rglob("*") if path.is_file()) == sorted(paths)
 
 
+@pytest.mark.sweep
 def test_report_of_equal_runs_has_equal_bytes_whatever_the_users_matplotlib_is_set_to(reproduction, report, tmp_path):
     with matplotlib.rc_context({"lines.linewidth": 9, "svg.fonttype": "path", "figure.facecolor": "red"}):
         again = write_report(copy.deepcopy(reproduction), tmp_path / "again")

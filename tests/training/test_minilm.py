@@ -22,7 +22,8 @@ def minilm(monkeypatch):
     return minilm
 
 
-@pytest.mark.parametrize("task", ["stsb", pytest.param("mrpc", marks=pytest.mark.sweep)])
+@pytest.mark.sweep
+@pytest.mark.parametrize("task", ["stsb", "mrpc"])
 def test_trainer_with_the_same_draws_ends_in_the_same_scores_dropout_included(minilm, shared, task):
     recipe = minilm.recipe_of(task, str(shared), seed=0, paired=True)
     recipe = with_train(recipe, max_train_samples=64, max_eval_samples=60)

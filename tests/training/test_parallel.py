@@ -109,6 +109,7 @@ TINY = (
 )
 
 
+@pytest.mark.sweep
 def test_second_machine_without_the_checkpoint_goes_on_from_that_of_the_first(tmp_path):
     """Moments, weights and step come from process 0: the end is that of a run that one process did alone, to rounding."""
     first, second = tmp_path / "first", tmp_path / "second"

@@ -225,6 +225,7 @@ def test_squad_1_1_has_no_threshold_and_always_answers(tmp_path):
     assert "no_answer_threshold" not in json.loads((tmp_path / "run" / "model" / "config.json").read_text())["debft"]
 
 
+@pytest.mark.sweep
 def test_resumed_run_ends_with_the_same_scores(trained, tmp_path):
     from debft.runs.checkpoint import keep_newest
 
