@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from debft.training.plan import Plan
     from debft.training.probe import Estimate
 
-EXAMPLE_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
+# A question, a text or the first one of a pair, and the second: of the demo, and where the words are the user's.
+DEMO_TEXTS = ("who slept here", "the fox slept here")
+USERS_TEXTS = ("your text here", "and the second one of the pair")
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -62,7 +64,8 @@ def predict_line(result: RunResult, output: Path) -> str:
     task = TASKS[result.task]
     own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
     columns = split_columns(own["text_columns"]) if own else task.text_keys
-    return f"{command_name()} predict {shlex.join([str(output), *EXAMPLE_TEXTS[: len(columns)]])}"
+    texts = DEMO_TEXTS if result.data.source == "demo" else USERS_TEXTS
+    return f"{command_name()} predict {shlex.join([str(output), *texts[: len(columns)]])}"
 
 
 def command_name() -> str:
