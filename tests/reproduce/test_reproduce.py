@@ -312,6 +312,7 @@ def test_whole_way_of_a_small_table(tmp_path):
     assert json.loads(again.stdout)["cells"] == content["cells"]
 
 
+@pytest.mark.sweep
 def test_recorded_command_makes_the_same_run(tmp_path, forked):
     """What the report prints beside a number is what ran: into another directory it gives the same scores."""
     plan = plan_of(tmp_path / "a", seeds=(1,))
@@ -504,6 +505,7 @@ def test_key_of_a_run_that_starts_from_another_follows_that_one_and_not_the_outp
     assert here.id == there.id != other.id
 
 
+@pytest.mark.sweep
 def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forked):
     """Real runs, in two processes that know the recipes of the test."""
     recipes = f"Path({str(tmp_path / 'recipes')!r})"

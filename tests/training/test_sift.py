@@ -501,6 +501,7 @@ def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.sweep
 def test_two_processes_give_what_one_gives(tmp_path):
     """Without dropout: the draws belong to the examples, so the gradient is the same mean."""
     write_mnli(tmp_path / "data")

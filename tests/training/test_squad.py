@@ -215,6 +215,7 @@ def test_evaluate_gives_the_scores_of_the_run(trained):
     assert evaluated["scores"] == pytest.approx(trained[0].scores)
 
 
+@pytest.mark.sweep
 def test_squad_1_1_has_no_threshold_and_always_answers(tmp_path):
     overrides = {"train.max_steps": 20, "train.max_train_samples": 100, "train.max_eval_samples": 30}
     result = finetune(load_recipe(recipe_path("squad/demo"), overrides), tmp_path / "run")
@@ -263,6 +264,7 @@ def test_official_nested_json_and_the_hubs_rows_are_the_same_data(tmp_path):
     assert prints[0] == prints[1]
 
 
+@pytest.mark.sweep
 def test_real_files_are_read_whole(shared):
     """Row counts of shared/data/README.md."""
     counts = {split.name: len(check_rows(load_table(SQUAD2, split, str(shared)), SQUAD2)) for split in SQUAD2.splits}
