@@ -7,6 +7,7 @@ the recipe (config/reading.py), so that a file, `--set` and an option are held t
 import inspect
 import types
 import typing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -216,6 +217,17 @@ OPTIONS = (
         flag="--set",
     ),
 )
+
+
+def command_with(options: Sequence[Option], do: Callable[..., None]) -> Callable[..., None]:
+    """Make a command with these options for Typer. It calls `do` with the typed keys of the recipe and with the other options."""
+
+    def command(**typed: Any) -> None:
+        keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
+        do(keys, **{option.name: typed[option.name] for option in options if not option.key})
+
+    command.__signature__ = inspect.Signature([option.parameter() for option in options])
+    return command
 
 
 def options_of(task: str) -> list[Option]:

@@ -1,7 +1,6 @@
 """`debft search TASK`: the options of the task's own command, and how settings are searched."""
 
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import typer
 
-from debft.cli.options import DEFAULT_MODEL, OPTIONS, RUN, Option, options_of
+from debft.cli.options import DEFAULT_MODEL, OPTIONS, RUN, Option, command_with, options_of
 from debft.cli.stdout import print_json
 from debft.cli.train import default_output, resolve
 from debft.config.reading import parse_set
@@ -44,13 +43,7 @@ app = typer.Typer(
 def search_command(task: str) -> Callable[..., None]:
     """Make the command `debft search TASK`, with the signature from which Typer makes its options."""
     options = [*OWN_OPTIONS, *(option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH)]
-
-    def command(**typed: Any) -> None:
-        keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
-        search(task, keys, **{option.name: typed[option.name] for option in options if not option.key})
-
-    command.__signature__ = inspect.Signature([option.parameter() for option in options])
-    return command
+    return command_with(options, lambda keys, **others: search(task, keys, **others))
 
 
 def search(

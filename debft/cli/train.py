@@ -3,7 +3,6 @@
 What knows models and training is imported by the function that needs it: `debft --help` and completion are there at once.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from debft.cli import several
-from debft.cli.options import DEFAULT_MODEL, OPTIONS, options_of
+from debft.cli.options import DEFAULT_MODEL, OPTIONS, command_with, options_of
 from debft.cli.stdout import print_json
 from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, published_weight, recipe_path
@@ -32,14 +31,7 @@ if TYPE_CHECKING:
 
 def task_command(task: str) -> Callable[..., None]:
     """Make the command of `task`, with the signature from which Typer makes its options."""
-    options = options_of(task)
-
-    def command(**typed: Any) -> None:
-        keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
-        fine_tune(task, keys, **{option.name: typed[option.name] for option in options if not option.key})
-
-    command.__signature__ = inspect.Signature([option.parameter() for option in options])
-    return command
+    return command_with(options_of(task), lambda keys, **others: fine_tune(task, keys, **others))
 
 
 def fine_tune(

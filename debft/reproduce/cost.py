@@ -159,21 +159,7 @@ def with_probe(cost: Cost, recipe_plan: RecipePlan, threads: int | None = None) 
 
 def seconds_per_token(session: "Session") -> float:
     """Measure the seconds per token of a training step, without padding. It trains the weights of the session."""
-    from debft.training.loop import optimizer_steps
-
-    plan = session.plan
-    steps = optimizer_steps(
-        session.accelerator,
-        session.model,
-        session.optimizer,
-        session.splits[plan.task.train.name],
-        plan.recipe.train,
-        collate=session.loaded.collate,
-        micro_batch_tokens=session.micro_batch_tokens,
-        total_steps=plan.total_steps,
-        loss_fn=session.loss_fn,
-        pause_after=lambda step: False,
-    )
+    steps = session.steps(pause_after=lambda step: False)
     measured = [log.seconds / log.num_tokens for log in islice(steps, PROBE_STEPS)]
     return statistics.median(measured[SETTLING_STEPS:] or measured)
 

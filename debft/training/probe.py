@@ -21,7 +21,6 @@ from debft.runs.directory import RunDirectory
 from debft.runtime.devices import device_name
 from debft.runtime.memory import is_out_of_memory, peak_memory_bytes
 from debft.training.choice import evaluation_due
-from debft.training.loop import optimizer_steps
 from debft.training.opening import open_session
 from debft.training.plan import Plan
 from debft.training.session import Session
@@ -143,18 +142,7 @@ def _measure_steps(session: Session) -> list[Measured]:
     """Do the first steps of the run and measure each."""
     plan, measured, started = session.plan, [], time.perf_counter()
     number = min(SETTLING_STEPS + STEPS, plan.total_steps)
-    steps = optimizer_steps(
-        session.accelerator,
-        session.model,
-        session.optimizer,
-        session.splits[plan.task.train.name],
-        plan.recipe.train,
-        collate=session.loaded.collate,
-        micro_batch_tokens=session.micro_batch_tokens,
-        total_steps=plan.total_steps,
-        loss_fn=session.loss_fn,
-    )
-    with closing(steps), meter("probe", number, "steps") as progress:
+    with closing(session.steps()) as steps, meter("probe", number, "steps") as progress:
         for log in steps:
             measured.append(Measured(seconds=log.seconds, tokens=log.num_tokens))
             progress.advance(1, f"{log.num_examples / log.seconds:,.0f} examples/s")

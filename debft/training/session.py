@@ -1,7 +1,9 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -11,7 +13,7 @@ from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
 from debft.scoring.loaded import LoadedModel
-from debft.training.loop import LossFn
+from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
 
 
@@ -74,6 +76,21 @@ class Session:
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def steps(self, **how: Any) -> Iterator[StepLog]:
+        """Return the optimizer steps of the run. how: `first_step`, `pause_after` and `signal`, as `optimizer_steps` has them"""
+        return optimizer_steps(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.splits[self.plan.task.train.name],
+            self.plan.recipe.train,
+            collate=self.loaded.collate,
+            micro_batch_tokens=self.micro_batch_tokens,
+            total_steps=self.plan.total_steps,
+            loss_fn=self.loss_fn,
+            **how,
+        )
 
     @property
     def is_main(self) -> bool:

@@ -7,7 +7,7 @@ from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.training.checkpoints import save
 from debft.training.choice import evaluation_due
 from debft.training.evaluations import evaluate_and_log, stopped_early
-from debft.training.loop import StepLog, optimizer_steps
+from debft.training.loop import StepLog
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_told
 
@@ -27,17 +27,8 @@ def train(session: Session, state: TrainState, stop: StopRequest) -> None:
 def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
     """Do the steps that are left, up to the last one or to where the run ends early. Raises Interrupted."""
     plan, total = session.plan, session.plan.total_steps
-    steps = optimizer_steps(
-        session.accelerator,
-        session.model,
-        session.optimizer,
-        session.splits[plan.task.train.name],
-        plan.recipe.train,
-        collate=session.loaded.collate,
-        micro_batch_tokens=session.micro_batch_tokens,
-        total_steps=total,
+    steps = session.steps(
         first_step=state.step,
-        loss_fn=session.loss_fn,
         pause_after=lambda step: _falls_due(session, step) or (session.accelerator.num_processes == 1 and bool(stop)),
         signal=lambda: stop.number,
     )
