@@ -311,7 +311,7 @@ def test_data_set_without_a_network_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert message_of("stanfordnlp/imdb") == (
-        "--data stanfordnlp/imdb: no such file or directory, as an id of the hub not in the cache, and HF_HUB_OFFLINE is set; "
+        "--data stanfordnlp/imdb: no such file or directory; as an id of the hub it is not in the cache, and HF_HUB_OFFLINE is set; "
         "give --data a file or a directory, or connect to it"
     )
 

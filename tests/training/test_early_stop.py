@@ -151,9 +151,9 @@ def test_metric_chooses_among_splits_and_turns_a_loss_around():
 @pytest.mark.parametrize(
     ("task", "metric", "message"),
     [
-        ("mnli", "acuracy", "train.metric: expected one of accuracy, loss, alone or behind one of validation_matched/, "),
-        ("mnli", "test/accuracy", "got 'test/accuracy'"),
-        ("mrpc", "acuracy", "got 'acuracy'; did you mean 'accuracy'?"),
+        ("mnli", "acuracy", "train.metric: unknown metric 'acuracy'; did you mean 'accuracy'?"),
+        ("mnli", "test/accuracy", "unknown metric 'test/accuracy'"),
+        ("mrpc", "acuracy", "unknown metric 'acuracy'; did you mean 'accuracy'?"),
         ("squad2", "loss", "expected one of f1, exact_match"),
     ],
 )

@@ -18,7 +18,7 @@ from debft.data.sources.table import DataTable
 from debft.errors import InputError, first_line, one_of
 
 LOOKED_AT = 1000  # rows by which the columns of a larger split are found, before the others are left where they are
-ABSENT = "no such file or directory, as an id of the hub not in the cache"
+ABSENT = "no such file or directory; as an id of the hub it is not in the cache"
 INSTEAD = "give --data a file or a directory, or connect to it"
 
 
