@@ -197,8 +197,8 @@ def test_markdown_rows_have_as_many_cells_as_the_header(capsys, tmp_path):
 def test_one_run_stands_beside_its_cell(tmp_path):
     document = tables_document([], [write_run(tmp_path / "one")])
     (entry,) = beside(document)
-    assert (entry.text, entry.compared, entry.seeds, entry.notes) == ("ours 88.2/88.3", True, [42], [])
-    assert [other.text for other in beside(document, table="deberta-paper")] == ["ours 88.2/88.3"]
+    assert (entry.text, entry.compared, entry.seeds, entry.notes) == ("ours 88.2/88.3 (1 run)", True, [42], [])
+    assert [other.text for other in beside(document, table="deberta-paper")] == ["ours 88.2/88.3 (1 run)"]
     assert (beside(document, key="squad2"), beside(document, "DeBERTa-v3-base"), document.other_runs) == ([], [], [])
 
 
@@ -214,7 +214,7 @@ def test_several_runs_of_a_cell_are_a_mean_and_their_number(tmp_path):
 def test_run_named_twice_counts_once(tmp_path):
     path = write_run(tmp_path / "runs" / "one")
     (entry,) = beside(tables_document([], [path, str(tmp_path / "runs"), f"{path}/../one"]))
-    assert entry.text == "ours 88.2/88.3"
+    assert entry.text == "ours 88.2/88.3 (1 run)"
 
 
 def test_run_that_may_not_be_compared_is_labelled_and_not_mixed_in(tmp_path):
@@ -223,8 +223,8 @@ def test_run_that_may_not_be_compared_is_labelled_and_not_mixed_in(tmp_path):
     bad = write_run(tmp_path / "bad", scores=dict.fromkeys(MNLI, 50.0), not_compared=reason, **{"train.learning_rate": 1.0})
     document = tables_document([], [str(tmp_path)])
     good, other = beside(document)
-    assert (good.text, good.compared) == ("ours 88.2/88.3", True)
-    assert (other.text, other.compared) == ("ours 50.0/50.0 not compared", False)
+    assert (good.text, good.compared) == ("ours 88.2/88.3 (1 run)", True)
+    assert (other.text, other.compared) == ("ours 50.0/50.0 (1 run) not compared", False)
     assert footnote(document, other) == [f"{bad}: {reason}"]
 
 
@@ -233,26 +233,26 @@ def test_run_in_the_other_dialect_is_labelled_and_not_mixed_in(tmp_path):
     write_run(tmp_path / "zcard")
     document = tables_document([], [str(tmp_path)])
     card, repo = beside(document)
-    assert (card.text, repo.text) == ("ours 88.2/88.3", "ours 80.0/80.0 (dialect repo)")
+    assert (card.text, repo.text) == ("ours 88.2/88.3 (1 run)", "ours 80.0/80.0 (1 run) (dialect repo)")
     assert footnote(document, repo) == ["run in the dialect repo; the cell's own recipe, mnli/deberta-v3-small, is card"]
 
 
 def test_sift_run_stands_in_the_row_with_sift(tmp_path):
     document = tables_document([], [write_run(tmp_path / "sift", "mnli/deberta-v3-small-sift")])
     assert beside(document) == []
-    assert [entry.text for entry in beside(document, "DeBERTa-v3-small+SiFT")] == ["ours 88.2/88.3"]
+    assert [entry.text for entry in beside(document, "DeBERTa-v3-small+SiFT")] == ["ours 88.2/88.3 (1 run)"]
 
 
 def test_languages_of_a_run_stand_in_their_columns_and_an_average_of_some_in_none(tmp_path):
     scores = {"test.fr/accuracy": 82.0, "test.avg/accuracy": 82.0}
     path = write_run(tmp_path / "fr", "xnli/mdeberta-v3-base", scores, **{"languages.eval_languages": "fr"})
     ours = row_of(tables_document([], [path]), "mdeberta-v3", "mDeBERTa-base").ours
-    assert {key: [entry.text for entry in entries] for key, entries in ours.items()} == {"fr": ["ours 82.0"]}
+    assert {key: [entry.text for entry in entries] for key, entries in ours.items()} == {"fr": ["ours 82.0 (1 run)"]}
 
 
 def test_score_that_a_run_lacks_is_a_dash(tmp_path):
     (entry,) = beside(tables_document([], [write_run(tmp_path / "m", scores={"validation_matched/accuracy": 88.2})]))
-    assert entry.text == "ours 88.2/-"
+    assert entry.text == "ours 88.2/- (1 run)"
 
 
 def test_demo_run_is_never_beside_a_published_number_and_is_named(tmp_path):
@@ -288,7 +288,7 @@ def test_html_is_one_escaped_page_for_a_phone_without_anything_fetched(tmp_path,
     assert all(attrs["href"].startswith("#note-") for tag, attrs in page.tags if tag == "a")
     assert "link" not in [tag for tag, _ in page.tags] and "@import" not in out and "url(" not in out
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
-    assert any(cell.strip().startswith("88.3/87.7") and "ours 88.2/88.3 not compared" in cell for cell in page.cells)
+    assert any(cell.strip().startswith("88.3/87.7") and "ours 88.2/88.3 (1 run) not compared" in cell for cell in page.cells)
 
 
 @pytest.mark.parametrize("form", ["terminal", "json"])

@@ -145,8 +145,7 @@ def _entry(
     """
     values = {name: [score for run in runs if (score := _score(run, name)) is not None] for name in column.scores}
     text = "ours " + "/".join(_mean_and_sd(values[name], table) for name in filter(in_percent, column.scores))
-    if len(runs) > 1:
-        text += f" (mean of {len(runs)} runs)"
+    text += f" (mean of {len(runs)} runs)" if len(runs) > 1 else " (1 run)"
     if reason:
         text += " not compared"
     elif other_dialect:
