@@ -73,6 +73,14 @@ def test_run_ends_after_so_many_evaluations_without_a_better_one(data, tmp_path,
     assert early.reason.startswith("2 evaluations without a better one than step 4 (highest mean of validation_matched/accuracy, ")
     assert "after step 8 of 20: 2 evaluations" in capsys.readouterr().err
     assert [row["step"] for row in lines(run.path / "evaluations.jsonl")] == [2, 4, 6, 8]
+
+
+def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeypatch):
+    """A worse one before the best must not count among those that came behind it."""
+    for step, score in {2: 40.0, 4: 30.0, 6: 50.0, 8: 45.0, 10: 44.0}.items():
+        monkeypatch.setitem(found, step, score)
+    result = finetune(recipe_of(data), tmp_path / "run")
+    assert (result.steps, result.stopped_early.best_step) == (10, 6)
     rates = [row["learning_rate"] for row in lines(run.path / "steps.jsonl")]
     assert len(rates) == 8 and rates[-1] > max(rates) / 2  # the schedule is that of 20 steps
     best = load_file(run.checkpoints / "best-000004" / "model.safetensors")
