@@ -73,6 +73,11 @@ def test_run_ends_after_so_many_evaluations_without_a_better_one(data, tmp_path,
     assert early.reason.startswith("2 evaluations without a better one than step 4 (highest mean of validation_matched/accuracy, ")
     assert "after step 8 of 20: 2 evaluations" in capsys.readouterr().err
     assert [row["step"] for row in lines(run.path / "evaluations.jsonl")] == [2, 4, 6, 8]
+    rates = [row["learning_rate"] for row in lines(run.path / "steps.jsonl")]
+    assert len(rates) == 8 and rates[-1] > max(rates) / 2  # the schedule is that of 20 steps
+    best = load_file(run.checkpoints / "best-000004" / "model.safetensors")
+    assert all(torch.equal(best[name], tensor) for name, tensor in weights(run).items())
+    assert RunDirectory(run.path).result() == result
 
 
 def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeypatch):
@@ -81,11 +86,6 @@ def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeyp
         monkeypatch.setitem(found, step, score)
     result = finetune(recipe_of(data), tmp_path / "run")
     assert (result.steps, result.stopped_early.best_step) == (10, 6)
-    rates = [row["learning_rate"] for row in lines(run.path / "steps.jsonl")]
-    assert len(rates) == 8 and rates[-1] > max(rates) / 2  # the schedule is that of 20 steps
-    best = load_file(run.checkpoints / "best-000004" / "model.safetensors")
-    assert all(torch.equal(best[name], tensor) for name, tensor in weights(run).items())
-    assert RunDirectory(run.path).result() == result
 
 
 @pytest.mark.parametrize("stop_after", [3, pytest.param(6, marks=pytest.mark.sweep), 8])
