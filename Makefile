@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all bench check format clean
+.PHONY: setup demo test test-all bench docs check format clean
 
 setup: $(READY)
 
@@ -33,6 +33,11 @@ test-all: setup
 DATA ?= ../shared/data
 bench: setup
 	$(BIN)/python benchmarks/speed.py --data $(DATA) $(if $(ROWS),--rows $(ROWS),--growth --results benchmarks/RESULTS.md)
+
+# The site, in build/site; every link, anchor and picture is checked, and a warning ends it.
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+	@echo "build/site/index.html"
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,113 @@
+"""What the site is built from beside its pages: the commands, the keys and the recipes as the program itself has them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from debft.cli import main as cli
+from debft.cli.options import OPTIONS
+from debft.output.recipes import explain_keys, recipes_list, scientific
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ("demo.svg", "report.png")
+# A link from one document of the repository to another: where it leads on the site.
+ON_THE_SITE = {"benchmarks/RESULTS.md": "measured.md", "README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages, the pictures and the schemas to those in docs/pages."""
+    pages = {
+        "commands.md": commands(),
+        "recipe-keys.md": recipe_keys(),
+        "recipe-list.md": recipe_list(),
+        "measured.md": document("benchmarks/RESULTS.md"),
+        "changes.md": document("CHANGELOG.md"),
+    }
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    for path in (*(ROOT / "docs" / name for name in PICTURES), *(ROOT / "docs").glob("*.schema.json")):
+        files.append(File.generated(config, f"files/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def document(name: str) -> str:
+    """Return a document of the repository with the links of the site."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for path, page in ON_THE_SITE.items():
+        text = re.sub(rf"\]\((?:\.\./)?{re.escape(path)}", f"]({page}", text)
+    return text
+
+
+def commands() -> str:
+    """Return the page of all commands with their arguments and options, as `--help` has them."""
+    lines = ["# Commands", "", "Made from the program: `debft COMMAND --help` prints the same.", ""]
+    for name, command in sorted(leaves(typer.main.get_command(cli.app), "debft")):
+        lines += [f"## {name}", "", plain(command.help or ""), "", *example(command), *parameters(name, command)]
+    return "\n".join(lines)
+
+
+def leaves(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Give the commands below a group that do something, each with its whole name; of `debft search` one stands for all tasks."""
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            word, command = f"{word} TASK", command.commands["text"]
+        if not command.hidden:
+            yield f"{name} {word}", command
+
+
+def example(command: Any) -> list[str]:
+    """Return the example that stands below a command's help."""
+    text = plain(command.epilog or "")
+    return [f"Example: `{text.removeprefix('Example: ')}`", ""] if text else []
+
+
+def parameters(name: str, command: Any) -> list[str]:
+    """Return the table of a command's arguments and options."""
+    context = typer.Context(command, info_name=name)
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [f"| `{cell(record[0])}` | {cell(record[1])} |" for record in records if record]
+    return ["| argument or option | |", "|---|---|", *rows, ""] if rows else []
+
+
+def plain(text: str) -> str:
+    """Return a help text without the marks of the terminal's colours."""
+    return re.sub(r"\[/?(?:bold|dim|cyan|green|yellow|red)\]", "", text).strip()
+
+
+def cell(text: str) -> str:
+    """Return a text as one cell of a Markdown table."""
+    return plain(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def recipe_keys() -> str:
+    """Return the page of all keys of a recipe: what each means, may be, and is by default."""
+    flags = {option.key: option.typed for option in OPTIONS if option.key}
+    lines = ["# Keys of a recipe", "", "Made from the program: `debft recipes --keys` prints the same.", ""]
+    for line in explain_keys(None, flags):
+        if not line.strip():
+            continue
+        if line.startswith("      "):  # what a key means; a long text has several lines
+            lines.append(f"    {line.strip()}")
+        elif line.startswith("  "):
+            key, _, values = line.strip().partition("  ")
+            lines += ["", f"- `{key}` {values.strip()}", ""]
+        else:
+            section, _, text = line.partition(":")
+            lines += ["", f"## {section}", "", text.strip(), ""]
+    return "\n".join(lines) + "\n"
+
+
+def recipe_list() -> str:
+    """Return the page of all packaged recipes, with the source of each."""
+    lines = ["# All recipes", "", "Made from the program: `debft recipes` lists them, `debft recipes NAME` shows one whole.", ""]
+    lines += ["| recipe | defaults | epochs | warm-up | learning rate | batch | SiFT | source |", "|---|---|---|---|---|---|---|---|"]
+    for row in recipes_list():
+        numbers = [f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", scientific(row["learning_rate"])]
+        texts = [row["name"], row["dialect"], *numbers, str(row["train_batch_size"]), str(row["sift_weight"] or "-"), row["source"] or ""]
+        lines.append(f"| {' | '.join(cell(text) for text in texts)} |")
+    return "\n".join(lines) + "\n"
