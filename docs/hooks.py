@@ -1,5 +1,6 @@
 """What the site is built from beside its pages: the commands, the keys and the recipes as the program itself has them."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "commands.md": commands(),
         "recipe-keys.md": recipe_keys(),
         "recipe-list.md": recipe_list(),
+        "result-json.md": result_fields(),
         "measured.md": document("benchmarks/RESULTS.md"),
         "changes.md": document("CHANGELOG.md"),
     }
@@ -105,9 +107,24 @@ def recipe_keys() -> str:
 def recipe_list() -> str:
     """Return the page of all packaged recipes, with the source of each."""
     lines = ["# All recipes", "", "Made from the program: `debft recipes` lists them, `debft recipes NAME` shows one whole.", ""]
-    lines += ["| recipe | defaults | epochs | warm-up | learning rate | batch | SiFT | source |", "|---|---|---|---|---|---|---|---|"]
+    columns = ("recipe", "defaults", "epochs", "warm-up", "learning rate", "batch", "SiFT", "source")
+    lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in recipes_list():
         numbers = [f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", scientific(row["learning_rate"])]
-        texts = [row["name"], row["dialect"], *numbers, str(row["train_batch_size"]), str(row["sift_weight"] or "-"), row["source"] or ""]
-        lines.append(f"| {' | '.join(cell(text) for text in texts)} |")
+        others = str(row["train_batch_size"]), str(row["sift_weight"] or "-"), row["source"] or ""
+        lines.append(f"| {' | '.join(cell(text) for text in (row['name'], row['dialect'], *numbers, *others))} |")
     return "\n".join(lines) + "\n"
+
+
+def result_fields() -> str:
+    """Return the page of all fields of `result.json`, from its schema."""
+    fields = json.loads((ROOT / "docs" / "result.schema.json").read_text(encoding="utf-8"))["properties"]
+    lines = ["# result.json", "", "Made from [its schema](files/result.schema.json), as `--json` prints it.", ""]
+    return "\n".join([*lines, "| field | holds |", "|---|---|", *field_rows("", fields)]) + "\n"
+
+
+def field_rows(above: str, fields: dict[str, Any]) -> Iterator[str]:
+    """Give a row of the table for each field, those of an object below it."""
+    for name, field in fields.items():
+        yield f"| `{above}{name}` | {cell(field.get('description', ''))} |"
+        yield from field_rows(f"{above}{name}.", field.get("properties", {}))
