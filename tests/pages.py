@@ -19,7 +19,10 @@ import processes
 import yaml
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]}
+SKILL = ROOT / ".agents" / "skills" / "debft" / "SKILL.md"
+PAGES = {path.name: path for path in [ROOT / "README.md", SKILL, *sorted((ROOT / "docs" / "pages").glob("*.md"))]}
+# What a page takes for granted: the reader's own files, a folder for each such page.
+FILES = ROOT / "tests" / "docs" / "files"
 # Page -> start of a command -> options that the test adds to it, so that it is short or needs no download.
 ADDED = yaml.safe_load((ROOT / "tests" / "docs" / "added_options.yaml").read_text(encoding="utf-8"))
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)(?P=ticks) *$", re.M | re.S)
@@ -73,6 +76,8 @@ class PageRun:
 
     def __init__(self, page: str, directory: Path) -> None:
         self.page, self.directory = page, directory
+        if (FILES / page).is_dir():
+            shutil.copytree(FILES / page, directory, dirs_exist_ok=True)
         self._servers: list[processes.Command] = []
 
     def follow(self) -> None:
@@ -123,7 +128,9 @@ class PageRun:
     def _judge(self, command: str, done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
         problems = done.stderr.strip().splitlines()
         elsewhere = done.returncode == 2 and problems and ELSEWHERE.search(" ".join(problems[-3:]))
-        assert done.returncode == 0 or elsewhere, f"{self.page}: {command}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
+        assert done.returncode == 0 or elsewhere, (
+            f"{self.page}: {command}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
+        )
         return done
 
 
@@ -144,4 +151,6 @@ def other_program(words: list[str], stdin: str, directory: Path) -> subprocess.C
             return nothing
     if shutil.which(words[0]) is None:
         return nothing  # jq, curl: not on every machine
-    return subprocess.run(words, cwd=directory, input=stdin, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    return subprocess.run(
+        words, cwd=directory, input=stdin, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )

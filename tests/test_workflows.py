@@ -27,9 +27,18 @@ def test_workflows_are_where_they_are_looked_for():
     assert {"ci", "reproduce"} <= set(WORKFLOWS)
 
 
-def test_ci_runs_the_tests_the_demo_and_the_frozen_table():
+def test_ci_runs_the_tests_the_demo_the_site_and_the_frozen_table():
     lines = list(commands("ci"))
-    assert {".ci/run", "make demo", ".venv/bin/debft reproduce demo --check"} <= set(lines)
+    assert {".ci/run", "make demo", "make docs", ".venv/bin/debft reproduce demo --check"} <= set(lines)
+
+
+def test_site_that_is_built_is_the_one_that_is_published():
+    steps = WORKFLOWS["docs"]["jobs"]["build"]["steps"]
+    site = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text().replace("!ENV", ""))["site_dir"]
+    uploaded = next(step for step in steps if "upload-pages-artifact" in step.get("uses", ""))["with"]["path"]
+    assert (ROOT / "docs" / site).resolve() == (ROOT / uploaded).resolve()
+    assert "make docs" in list(commands("docs"))
+    assert WORKFLOWS["docs"]["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
 
 
 def test_reproduction_runs_weekly_and_on_demand_on_published_tables_and_always_leaves_its_report():
@@ -97,7 +106,13 @@ def test_versions_that_stand_in_two_files_agree():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/RESULTS.md"])
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/RESULTS.md"),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs" / "pages").glob("*.md"))),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_a_document_names_are_there(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     named = re.findall(r"(?<![\w/.])((?:debft|tests|benchmarks|docs|recipes|\.github)/[\w./-]*\w)", text)
