@@ -57,12 +57,8 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def stages(command: str) -> list[list[str]]:
     """The words of each program of a pipe, without comments: `[["echo", "a"], ["debft", "predict", "-"]]`."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;<>")
-    lexer.whitespace_split, lexer.commenters = True, "#"
-    found: list[list[str]] = [[]]
-    for word in lexer:
-        found.append([]) if word == "|" else found[-1].append(word)
-    return found
+    parts = re.split(r"""\|(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""", command)  # at a | outside of quotes
+    return [shlex.split(part, comments=True) for part in parts]
 
 
 def added(page: str, command: str) -> list[str]:
@@ -128,7 +124,8 @@ class PageRun:
     def _judge(self, command: str, done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
         problems = done.stderr.strip().splitlines()
         elsewhere = done.returncode == 2 and problems and ELSEWHERE.search(" ".join(problems[-3:]))
-        assert done.returncode == 0 or elsewhere, (
+        judged = done.returncode == 4 and "--check" in command  # a few steps of a table reproduce nothing
+        assert done.returncode == 0 or elsewhere or judged, (
             f"{self.page}: {command}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
         )
         return done

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from debft.config import yaml12
 from debft.config.reading import Problem, from_dict
-from debft.config.recipe import Recipe, with_values
+from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import say
 from debft.errors import InputError, did_you_mean, one_of
 from debft.tasks.rules import check_recipe
@@ -184,4 +184,13 @@ def check_not_typed(space: Space, typed: Mapping[str, str]) -> None:
 
 def with_trial_values(recipe: Recipe, values: Mapping[str, Value], source: str | None = None) -> Recipe:
     """Return the recipe of a trial."""
-    return replace(with_values(recipe, dict(values)), source=source or recipe.source)
+    return replace(with_values(recipe, as_read(values)), source=source or recipe.source)
+
+
+def as_read(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values as the command of a trial reads them: the choice 3 of a key of numbers is 3.0."""
+    read: dict[str, Value] = {}
+    for path, value in values.items():
+        section, _, key = path.partition(".")
+        read[path] = value_at(from_dict({section: {key: value}}, path), path)
+    return read

@@ -10,7 +10,7 @@ from debft.output.recipes import number
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
 from debft.several.repeat import planned
-from debft.several.space import Value
+from debft.several.space import Value, as_read
 from debft.tasks import QuestionAnswering
 from debft.training.plan import Plan, make_plan
 from debft.training.schedule import check_schedule
@@ -29,7 +29,8 @@ def plan_trial(base: Plan, common: Path, directory: Path, values: Mapping[str, V
 
     base: the plan of the recipe that the search starts from; common: the file of that recipe; values: by dotted key
     """
-    recipe = with_values(base.recipe, dict(values))
+    values = as_read(values)
+    recipe = with_values(base.recipe, values)
     sequences = base.num_sequences if not isinstance(base.task, QuestionAnswering) else make_plan(recipe).num_sequences
     steps = check_schedule(recipe.train, sequences)
     values = {**values, "train.eval_steps": max(1, math.ceil(steps / CHECKS))}

@@ -16,7 +16,7 @@ def command_of(words):
     """The command that `debft WORDS` runs, and the words behind its name."""
     command = GROUP
     while words and hasattr(command, "commands"):
-        if words[0].startswith("-"):
+        if words[0].startswith("-") or words[0] == "TASK":
             break
         assert words[0] in command.commands, f"debft has no command {words[0]}"
         command, words = command.commands[words[0]], words[1:]

@@ -19,7 +19,7 @@ from json_schemas import wrong
 from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import with_train, with_values
+from debft.config.recipe import value_at, with_train, with_values
 from debft.config.schema import schema
 from debft.console import console
 from debft.errors import InputError
@@ -372,6 +372,17 @@ def test_settings_of_a_trial_are_what_its_command_says(recipe, tmp_path):
     given = [trial.arguments[i + 1] for i, word in enumerate(trial.arguments) if word == "--set"]
     assert given == ["train.learning_rate=3.14e-5", "train.warmup_steps=0.15", "train.eval_steps=2"]
     assert trial.recipe == with_values(recipe, values | {"train.eval_steps": 2})
+
+
+def test_recipe_of_a_trial_is_the_one_that_its_command_reads(recipe, tmp_path):
+    """A whole number of a space is a number of the recipe; else the run would be taken for one of another recipe."""
+    plan = plan_search(recipe, tmp_path)
+    values = {"sift.weight": 3, "train.num_train_epochs": 2, "train.train_batch_size": 16, "train.schedule": "linear"}
+    trial = plan_trial(plan, tmp_path / "search.yaml", tmp_path / "trial-000", values)
+    assignments = [trial.arguments[i + 1] for i, word in enumerate(trial.arguments) if word == "--set"]
+    run = resolve("text", {"model": "demo"}, assignments=assignments)
+    for key in values:
+        assert repr(value_at(trial.recipe, key)) == repr(value_at(run, key)), key
 
 
 def test_missing_optuna_is_one_line_with_the_command_before_anything_else(tmp_path):
