@@ -36,7 +36,7 @@ bench: setup
 
 # The site, in build/site; every link, anchor and picture is checked, and a warning ends it.
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 	@echo "build/site/index.html"
 
 check: setup

@@ -48,8 +48,15 @@ def document(name: str) -> str:
 def commands() -> str:
     """Return the page of all commands with their arguments and options, as `--help` has them."""
     lines = ["# Commands", "", "Made from the program: `debft COMMAND --help` prints the same.", ""]
-    for name, command in sorted(leaves(typer.main.get_command(cli.app), "debft")):
-        lines += [f"## {name}", "", plain(command.help or ""), "", *example(command), *parameters(name, command)]
+    of_mnli: list[str] = []
+    for name, command in leaves(typer.main.get_command(cli.app), "debft"):
+        options = parameters(name, command)
+        of_mnli = of_mnli or options
+        if options is not of_mnli and not set(of_mnli) - set(options):
+            own = [row for row in options[2:] if row not in of_mnli]
+            options = ["It takes the options of [debft mnli](#debft-mnli)" + (", and:" if own else "."), ""]
+            options += [*of_mnli[:2], *own, ""] if own else []
+        lines += [f"## {name}", "", plain(command.help or ""), "", *example(command), *options]
     return "\n".join(lines)
 
 
@@ -72,7 +79,7 @@ def parameters(name: str, command: Any) -> list[str]:
     """Return the table of a command's arguments and options."""
     context = typer.Context(command, info_name=name)
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-    rows = [f"| `{cell(record[0])}` | {cell(record[1])} |" for record in records if record]
+    rows = [f"| `{record[0].replace('|', ' or ')}` | {cell(record[1])} |" for record in records if record]
     return ["| argument or option | |", "|---|---|", *rows, ""] if rows else []
 
 
