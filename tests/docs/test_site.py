@@ -93,3 +93,14 @@ def test_skill_says_what_it_is_for_and_is_in_the_wheel():
     assert head["name"] == pages.SKILL.parent.name and len(head["description"]) < 1024
     wheel = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"][".agents/skills/debft"] == "debft/.agents/skills/debft"
+
+
+def test_figures_beside_run_glue_stand_in_the_results_with_their_command():
+    text = (pages.ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Why not run_glue.py?")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if "benchmarks/RESULTS.md#" in line]
+    assert len(rows) == 5
+    results = (pages.ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for row in rows:
+        for figure in re.findall(r"\b\d+\.\d+\b|\b\d+ of \d+\b", row):
+            assert figure in results or f"{float(figure):.2f}" in results, figure
