@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def stages(command: str) -> list[list[str]]:
     """The words of each program of a pipe, without comments: `[["echo", "a"], ["debft", "predict", "-"]]`."""
     parts = re.split(r"""\|(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""", command)  # at a | outside of quotes
     return [shlex.split(part, comments=True) for part in parts]
+
+
+def exit_code(command: str) -> int | None:
+    """The exit code of an error that a page shows on purpose: `debft mnli --lr 1  # exit code 2`."""
+    found = re.search(r"# exit code (\d+)", command)
+    return int(found[1]) if found else None
 
 
 def added(page: str, command: str) -> list[str]:
@@ -125,6 +132,9 @@ class PageRun:
         problems = done.stderr.strip().splitlines()
         elsewhere = done.returncode == 2 and problems and ELSEWHERE.search(" ".join(problems[-3:]))
         judged = done.returncode == 4 and "--check" in command  # a few steps of a table reproduce nothing
+        if (expected := exit_code(command)) is not None:
+            assert done.returncode == expected, f"{self.page}: {command}\nexit code {done.returncode}\n{done.stderr[-3000:]}"
+            return done
         assert done.returncode == 0 or elsewhere or judged, (
             f"{self.page}: {command}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
         )
@@ -146,7 +156,9 @@ def other_program(words: list[str], stdin: str, directory: Path) -> subprocess.C
             return nothing
         case ["python", script, *_] if script.endswith(".py") and (ROOT / script).is_file():
             return nothing
-    if shutil.which(words[0]) is None:
+    if words[0] == "python":
+        words = [sys.executable, *words[1:]]
+    elif shutil.which(words[0]) is None:
         return nothing  # jq, curl: not on every machine
     return subprocess.run(
         words, cwd=directory, input=stdin, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
