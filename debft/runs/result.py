@@ -72,6 +72,22 @@ class RowWarning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """The lengths of the inputs of a split, in tokens."""
+
+    median: int
+    """Half of the inputs are no longer."""
+    p95: int
+    """95 % of them are no longer."""
+    longest: int
+    """The longest input."""
+    cut: int
+    """Inputs that were cut."""
+    uncut: int = 0
+    """The longest input before it was cut, where one was; 0 where it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowsOfRun:
     """The rows of a run are named by where they come from and by what they hold."""
 
@@ -85,6 +101,8 @@ class RowsOfRun:
     """What was held out of the training rows; null: every split came as it is."""
     warnings: list[RowWarning] = field(default_factory=list)
     """What was odd about the rows, taken together, before training."""
+    lengths: dict[str, Lengths] = field(default_factory=dict)
+    """Lengths of the inputs of each split, and how many were cut; {}: an older debft did not record them."""
 
 
 @dataclass(frozen=True, kw_only=True)
