@@ -17,6 +17,7 @@ from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
 
 FORMAT_VERSION = 4
+CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +270,13 @@ def from_json(text: str, where: str) -> RunResult:
 def in_percent(score: str) -> bool:
     """Whether it is a score of the task, in percent, and not a mean that training logged, such as `train/loss`."""
     return not score.startswith("train/")
+
+
+def possible_range(score: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that a score can have: of a correlation -100 and 100, of what training logs none."""
+    if not in_percent(score):
+        return 0.0, math.inf
+    return (-100.0 if score.rpartition("/")[2] in CORRELATIONS else 0.0), 100.0
 
 
 def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:
