@@ -325,3 +325,8 @@ def test_page_of_very_many_labels_shows_those_that_the_model_is_worst_at(tmp_pat
     assert shown[:2] == [labels[-3], labels[0]]  # never found, and found with one false alarm
     assert not set(labels[-2:]) & set(shown)  # no row has them
     assert f"The {MOST_CLASSES} labels with the lowest F1 of {len(labels)}" in words(page(tmp_path, splits={"validation": split}))
+
+
+def test_page_does_not_call_wrong_what_has_a_high_loss_alone(tmp_path):
+    """Of forty rows ten are wrong, and all are shown."""
+    assert "The 40 rows with the highest loss, the worst first" in words(page(tmp_path))
