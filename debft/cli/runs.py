@@ -10,6 +10,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
+from debft.console import activity
 from debft.errors import InputError, one_of
 
 WIDTH = 100  # columns where stdout is no terminal
@@ -62,7 +63,8 @@ def compare(
     from debft.output.comparison_lines import printed
     from debft.runs.storage import write_atomically
 
-    comparison = compare_runs(runs)
+    with activity("comparing the predictions"):
+        comparison = compare_runs(runs)
     if rows is not None:
         differing = [{"pair": f"{pair.first}{pair.second}"} | asdict(row) for pair in comparison.pairs for row in pair.rows]
         content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in differing)

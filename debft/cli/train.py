@@ -62,6 +62,8 @@ def fine_tune(
         run = RunDirectory(Path(output) if output else default_output(resolved))
         if resume and output is None and recipe is None and run.exists():
             resolved = continued(task, run, **typed)
+        if resume and task == "text" and resolved.data == "hub" and not run.exists():
+            raise InputError(f"{run.path}: expected a run to resume, found none; give the --output of one, or --data to begin one")
     if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)

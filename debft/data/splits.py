@@ -5,10 +5,12 @@ with the same texts come into one part, so that nothing is trained on that is sc
 random generator: the same rows are cut in the same way whatever their order, the machine and the versions.
 Source: the greedy choice follows K. Sechidis, G. Tsoumakas and I. Vlahavas, On the Stratification of Multi-label Data, ECML PKDD
 2011: the rarest label first, into the part that lacks most of it. For single labels it gives what scikit-learn's StratifiedKFold
-promises: of each label, no two folds differ by more than one row.
+promises: of each label, no two folds differ by more than one row. What a label has beyond whole rows for each part goes, unlike
+there, where rows lack of all labels together: a tenth of very many labels with three rows each is a tenth, not none of them.
 """
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
@@ -18,6 +20,7 @@ from debft.data.rows import Examples
 from debft.data.same_texts import normalised
 
 SEED = 42  # of every cut. It is not the seed of a run: runs with other seeds are trained and scored on the same rows
+ROUNDING = 1e-9  # of a share times a number of rows
 BINS = 10  # scores are stratified by their tenth
 
 
@@ -43,10 +46,16 @@ def cut(
         waiting[label].append((-len(rows), digest, rows))
     lacking = {label: [share * sizes[label] for share in shares] for label in order_of_labels}
     lacking_rows = [share * len(texts) for share in shares]
+    whole = {label: _whole_rows(shares, sum(len(rows) for *_, rows in waiting[label])) for label in order_of_labels}
+    to_come = [sum(counts) for counts in zip(*whole.values(), strict=True)]  # whole rows of the labels behind, by part
     part_of = [0] * len(texts)
     for label in order_of_labels:
-        for _, _, rows in sorted(waiting[label]):
+        to_come = [count - own for count, own in zip(to_come, whole[label], strict=True)]
+        for place, (_, _, rows) in enumerate(sorted(waiting[label])):
             lacks = list(zip(lacking[label], lacking_rows, strict=True))
+            if place and max(lacks)[0] < 1 - ROUNDING:  # the first row of a label is for the part that has the most of it
+                spare = [rest - count if lack > 0 else -math.inf for (lack, rest), count in zip(lacks, to_come, strict=True)]
+                lacks = list(zip(spare, lacks, strict=True))
             part = lacks.index(max(lacks))
             lacking_rows[part] -= len(rows)
             for row in rows:
@@ -54,6 +63,11 @@ def cut(
                 for each in strata[row]:
                     lacking[each][part] -= 1
     return np.array(part_of, dtype=np.int64)
+
+
+def _whole_rows(shares: Sequence[float], rows: int) -> list[int]:
+    """Return how many of the rows of a label each part has for certain."""
+    return [math.floor(share * rows + ROUNDING) for share in shares]
 
 
 def strata_of(examples: Examples) -> list[tuple[Hashable, ...]]:

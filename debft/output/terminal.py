@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from debft.training.plan import Plan
     from debft.training.probe import Estimate
 
-# A question, a text or the first one of a pair, and the second: of the demo, and where the words are the user's.
-DEMO_TEXTS = ("who slept here", "the fox slept here")
-USERS_TEXTS = ("your text here", "and the second one of the pair")
+DEMO_TEXTS = ("who slept here", "the fox slept here")  # a question, a text or the first one of a pair, and the second
 FILES_OF_RUN = ("model/", "result.json", "report.html", "predictions/", "steps.jsonl")
 
 
@@ -64,7 +62,9 @@ def predict_line(result: RunResult, output: Path) -> str:
     task = TASKS[result.task]
     own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
     columns = split_columns(own["text_columns"]) if own else task.text_keys
-    texts = DEMO_TEXTS if result.data.source == "demo" else USERS_TEXTS
+    texts = DEMO_TEXTS
+    if result.data.source != "demo":
+        texts = tuple(f"your {column} here" for column in columns) if len(columns) > 1 else ("your text here",)
     return f"{command_name()} predict {shlex.join([str(output), *texts[: len(columns)]])}"
 
 

@@ -10,7 +10,7 @@ from debft.config.recipe import Recipe, source_kind
 from debft.published.load import Column, PublishedScore, Row, Table, load_published, published_scores, recipe_of_cell, table_names
 from debft.runs.directory import RunDirectory
 from debft.runs.result import ComparedScore, RunResult
-from debft.tasks import LANGUAGES, Task
+from debft.tasks import LANGUAGES, TEXT, Task
 
 
 def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> str | None:
@@ -20,6 +20,8 @@ def why_not_compared(recipe: Recipe, task: Task, num_rows: dict[str, int]) -> st
     """
     if source_kind(recipe.data) == "demo":
         return "demo data is never compared with a published number"
+    if task.name == TEXT.name:
+        return "nobody published a number for data of your own"
     if recipe.train.from_scratch:
         return "random weights: the published numbers start from the pre-trained ones"
     if not published_scores(recipe.model or "", task.name, sift=recipe.sift.weight > 0):

@@ -17,6 +17,7 @@ from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
 
 FORMAT_VERSION = 4
+CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,22 @@ class RowWarning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """The lengths of the inputs of a split, in tokens."""
+
+    median: int
+    """Half of the inputs are no longer."""
+    p95: int
+    """95 % of them are no longer."""
+    longest: int
+    """The longest input."""
+    cut: int
+    """Inputs that were cut."""
+    uncut: int = 0
+    """The longest input before it was cut, where one was; 0 where it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowsOfRun:
     """The rows of a run are named by where they come from and by what they hold."""
 
@@ -85,6 +102,8 @@ class RowsOfRun:
     """What was held out of the training rows; null: every split came as it is."""
     warnings: list[RowWarning] = field(default_factory=list)
     """What was odd about the rows, taken together, before training."""
+    lengths: dict[str, Lengths] = field(default_factory=dict)
+    """Lengths of the inputs of each split, and how many were cut; {}: an older debft did not record them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +270,13 @@ def from_json(text: str, where: str) -> RunResult:
 def in_percent(score: str) -> bool:
     """Whether it is a score of the task, in percent, and not a mean that training logged, such as `train/loss`."""
     return not score.startswith("train/")
+
+
+def possible_range(score: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that a score can have: of a correlation -100 and 100, of what training logs none."""
+    if not in_percent(score):
+        return 0.0, math.inf
+    return (-100.0 if score.rpartition("/")[2] in CORRELATIONS else 0.0), 100.0
 
 
 def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:

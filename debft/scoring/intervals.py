@@ -11,13 +11,16 @@ Legend: N rows, U different ones, R resamples, L languages.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.scoring.heads import Assessment
 from debft.scoring.metrics.weighted import Columns, weighted_score
 from debft.scoring.outcomes import outcomes_of
 from debft.tasks import Task
+
+if TYPE_CHECKING:  # torch comes with it, which a comparison of runs does not need
+    from debft.scoring.heads import Assessment
 
 SEED = 20210  # the same predictions have the same interval, always
 RESAMPLES = 2000
@@ -26,7 +29,7 @@ CELLS = 1_000_000  # numbers of a table of weights that are held at a time: 8 MB
 FEW = 8  # a row stands for so many equal ones at least where counts are drawn in place of rows
 
 
-def intervals_of(task: Task, assessed: Mapping[str, Assessment]) -> dict[str, list[float]]:
+def intervals_of(task: Task, assessed: Mapping[str, "Assessment"]) -> dict[str, list[float]]:
     """Return the 95 % interval, [low, high] in percent, of each `<split>/<metric>` and of the means over languages.
 
     A score for which the predictions were made otherwise, `best_f1` and `micro_f1_at_0.5`, has none. Nor has one without any

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import bdtr  # the binomial distribution; scipy.stats takes two seconds to load
 
 from debft.scoring.intervals import distinct_rows, percentiles, weightings
 from debft.scoring.metrics.weighted import Columns, weighted_score
@@ -116,10 +117,8 @@ def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
 
     first_N, second_N: bool, which rows each run is right about
     """
-    import scipy.stats
-
     one, other = int((first_N & ~second_N).sum()), int((second_N & ~first_N).sum())
-    return float(scipy.stats.binomtest(one, one + other).pvalue) if one + other else 1.0
+    return min(1.0, 2 * float(bdtr(min(one, other), one + other, 0.5)))
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:

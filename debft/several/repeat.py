@@ -201,6 +201,7 @@ def summarize(repetition: Repetition, failures: Mapping[str, Failure], rule: str
         model=repetition.recipe.model or "",
         scores={
             name: spread_of(
+                name,
                 {str(number): result.scores[name] for number, result in complete.items()},
                 published=published.get(name),
                 with_interval=repetition.over == "seed",

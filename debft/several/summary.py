@@ -12,6 +12,7 @@ from rich.table import Table
 from debft.console import plain_table
 from debft.output.text import DASH
 from debft.reproduce.verdict import half_width
+from debft.runs.result import possible_range
 from debft.runs.storage import write_atomically
 
 FORMAT_VERSION = 1
@@ -106,13 +107,17 @@ class Summary:
         write_atomically(directory / SUMMARY, content.encode())
 
 
-def spread_of(by_run: Mapping[str, float], *, published: float | None = None, with_interval: bool = True) -> Spread:
-    """Return mean, standard deviation and Student's 95 % interval of the mean. by_run: at least one score, by seed or fold."""
+def spread_of(score: str, by_run: Mapping[str, float], *, published: float | None = None, with_interval: bool = True) -> Spread:
+    """Return mean, standard deviation and Student's 95 % interval of the mean, as far as the score can be.
+
+    score: `<split>/<metric>`; by_run: its value in at least one run, by seed or fold
+    """
     scores = list(by_run.values())
     mean, n = statistics.fmean(scores), len(scores)
     sd = statistics.stdev(scores) if n > 1 else None
     half = half_width(n, sd) if sd and with_interval else None  # runs that agree to the last digit show no spread to judge by
-    interval = None if half is None else (mean - half, mean + half)
+    lowest, highest = possible_range(score)
+    interval = None if half is None else (max(mean - half, lowest), min(mean + half, highest))
     return Spread(n=n, mean=mean, sd=sd, interval=interval, by_run=dict(by_run), published=published)
 
 

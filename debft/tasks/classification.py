@@ -1,5 +1,6 @@
 """This module declares the type of every task that classifies or scores one text or a pair."""
 
+import math
 from dataclasses import dataclass
 
 from debft.tasks.task import Task
@@ -28,4 +29,7 @@ class TextClassification(Task):
     @property
     def gives(self) -> str:
         """The outputs of the model in words, for the help text."""
-        return ", ".join(self.labels) or "a score from {:g} to {:g}".format(*self.value_range)
+        if self.labels:
+            return ", ".join(self.labels)
+        bounded = all(map(math.isfinite, self.value_range))
+        return "a score from {:g} to {:g}".format(*self.value_range) if bounded else "a score"

@@ -1,6 +1,7 @@
 """A run that has learned nothing ends as any other does; this module tells it by its predictions and by its last losses."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -13,6 +14,7 @@ LAST_STEPS = 50  # whose losses are compared with that of a guess
 FEWEST_STEPS = 10  # below which losses say too little
 STANDARD_ERRORS = 2.0  # by which their mean has to be above it
 SMALLEST_SPREAD = 0.01  # of predicted scores, as a part of that of the true ones
+NEARLY_ALL = 0.95  # of the rows, from which predictions are looked at as if they were all one
 ADVICE = "the model tells nothing apart; lower --learning-rate, give more warm-up or more steps"
 
 
@@ -44,10 +46,25 @@ def _constant(task: Task, name: str, rows: Sequence[Mapping[str, Any]]) -> str |
     else:
         words = f"predicted {_named(predictions[0])}"
     same = all(prediction == predictions[0] for prediction in predictions)
-    if not same or all(label == predictions[0] for label in labels):
+    if not same:
+        return None if isinstance(task, QuestionAnswering) else _nearly_constant(name, labels, predictions)
+    if all(label == predictions[0] for label in labels):
         return None
     share = sum(label == predictions[0] for label in labels) / len(labels)
     return f"{name}: all of {len(rows):,} rows are {words}, as {share:.0%} of them should be; {ADVICE}"
+
+
+def _nearly_constant(name: str, labels: Sequence[Any], predictions: Sequence[Any]) -> str | None:
+    """Say that nearly all rows are predicted alike, where to predict the most frequent label for all would be right as often."""
+    counts, true = Counter(map(_named, predictions)), Counter(map(_named, labels))
+    (usual, number), (most, frequent) = counts.most_common(1)[0], true.most_common(1)[0]
+    right = sum(_named(label) == _named(prediction) for label, prediction in zip(labels, predictions, strict=True))
+    if number < NEARLY_ALL * len(labels) or right > frequent:
+        return None
+    return (
+        f"{name}: {number:,} of {len(labels):,} rows are predicted {usual}, and {right / len(labels):.0%} of all rows right, where "
+        f"{most} for every row would be right for {frequent / len(labels):.0%}; {ADVICE}"
+    )
 
 
 def _named(label: str | list[str]) -> str:

@@ -17,6 +17,7 @@ from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.settings import THRESHOLDS
 from debft.models.tokens.tokenizer import token_file
+from debft.runs.result import Lengths
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
@@ -121,12 +122,18 @@ def with_remark(word: str, remark: str) -> str:
 def describe_lengths(plan: Plan, splits: dict[str, EncodedSplit]) -> None:
     """Print how long the texts are, of each split where there are few, and what was cut."""
     for name, split in splits.items():
-        median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int)
+        of_split = lengths_of(split)
         if len(splits) <= MOST_SHOWN or name == plan.task.train.name or split.remarks():
-            lengths = f"{name}: median {median} tokens, 95 % up to {p95}, longest {longest}"
+            lengths = f"{name}: median {of_split.median} tokens, 95 % up to {of_split.p95}, longest {of_split.longest}"
             say_field("lengths", "; ".join([lengths, *split.remarks()]))
     if plan.task.name == "text" and plan.recipe.text.long_texts == "cut" and splits[plan.task.train.name].truncated:
         say("--long-texts windows reads long texts whole, a larger --max-seq-length more of them")
+
+
+def lengths_of(split: EncodedSplit) -> Lengths:
+    """Return the lengths of the inputs of a split."""
+    median, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int).tolist()
+    return Lengths(median=median, p95=p95, longest=longest, cut=split.truncated, uncut=split.longest)
 
 
 def remarks(plan: Plan) -> list[str]:

@@ -25,13 +25,12 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
     scores = scores_of(task, assessed)
     losses = {f"{name}/{LOSS}": one.loss for name, one in assessed.items() if one.loss is not None}
     state.eval_seconds += time.perf_counter() - started
-    before, state.evaluated = state.evaluated, state.step
+    state.evaluated = state.step
     if session.is_main:
         session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores, **losses})
-        counts = "" if before else f"   ({_row_counts(session, splits)})"
         titled = [f"{score_title(task.name, name)} {scores[name]:.2f}" for name in _headline(task, scores)]
         loss = f"; loss {sum(losses.values()) / len(losses):.3f}" if losses else ""
-        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{loss}{counts}")
+        say_field("scores", f"step {state.step:,}: {', '.join(titled)}{loss}   ({_row_counts(session, splits)})")
     if session.plan.recipe.train.checkpoint == "best":
         _keep_if_best(session, state, stop, scores, losses)
     return assessed
@@ -110,7 +109,7 @@ def _assess(
 
 
 def _row_counts(session: Session, splits: tuple[Split, ...]) -> str:
-    """Return on how many rows the scores are computed, `600 + 600 rows`, which is said with the first of them."""
+    """Return on how many rows the scores are computed, `600 + 600 rows`."""
     counts = [len(session.plan.examples[split.name]) for split in splits]
     return f"{len(counts)} x {counts[0]:,} rows" if len(counts) > 2 else f"{' + '.join(f'{n:,}' for n in counts)} rows"
 

@@ -22,7 +22,7 @@ from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment
 from debft.scoring.intervals import intervals_of
 from debft.training.collapse import collapse_warnings
-from debft.training.describe import describe_chosen
+from debft.training.describe import describe_chosen, lengths_of
 from debft.training.evaluations import stopped_early
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
@@ -66,6 +66,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             skipped_rows=plan.skipped_rows,
             held_out=plan.own and plan.own.held_out,
             warnings=plan.warnings,
+            lengths={name: lengths_of(split) for name, split in session.splits.items()},
         ),
         recipe=asdict(recipe),
         label_counts=plan.label_counts,

@@ -15,12 +15,13 @@ import torch
 from debft.config.recipe import TrainConfig
 from debft.console import activity, meter
 from debft.data.batches import by_length, epoch_order, micro_batches, steps_per_epoch
-from debft.data.encoding import EncodedSplit
 from debft.errors import MachineError, first_line
 from debft.runs.directory import RunDirectory
+from debft.runs.result import Lengths
 from debft.runtime.devices import device_name
 from debft.runtime.memory import is_out_of_memory, peak_memory_bytes
 from debft.training.choice import evaluation_due
+from debft.training.describe import lengths_of
 from debft.training.opening import open_session
 from debft.training.plan import Plan
 from debft.training.session import Session
@@ -29,20 +30,6 @@ STEPS = 10  # whose time counts
 SETTLING_STEPS = 3  # before them, which fill caches
 MOST_SECONDS = 60.0  # after which the probe ends with the steps that it has
 EVAL_BATCHES = 6  # of the rows that are evaluated, from the shortest to the longest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """The lengths of the inputs of a split, in tokens."""
-
-    median: int
-    """Half of the inputs are no longer."""
-    p95: int
-    """95 % of them are no longer."""
-    longest: int
-    """The longest input."""
-    cut: int
-    """Inputs that were cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +97,7 @@ def probe(plan: Plan, run: RunDirectory) -> Estimate:
         train_seconds=seconds_for(num_tokens, counted),
         eval_seconds=seconds_for(eval_tokens, batches),
         peak_memory_bytes=peak_memory_bytes(),
-        lengths={name: _lengths(split) for name, split in session.splits.items()},
+        lengths={name: lengths_of(split) for name, split in session.splits.items()},
     )
 
 
@@ -167,9 +154,3 @@ def _measure_evaluation(session: Session) -> list[Measured]:
             loaded.head.outputs(loaded.model, loaded.collate(split, batch)).cpu()
             measured.append(Measured(seconds=time.perf_counter() - started, tokens=int(lengths_S[batch].sum())))
     return measured[1:]
-
-
-def _lengths(split: EncodedSplit) -> Lengths:
-    """Return the lengths of a split."""
-    middle, p95, longest = np.percentile(split.lengths(), (50, 95, 100)).astype(int).tolist()
-    return Lengths(median=middle, p95=p95, longest=longest, cut=split.truncated)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from conftest import write_mnli
 
+from debft.cli.main import main
 from debft.cli.train import continued, resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -66,6 +67,16 @@ def test_run_of_another_task_is_named_with_the_command_that_continues_it(run):
 def test_wrong_value_beside_resume_is_named_by_its_option(run):
     with pytest.raises(InputError, match=r"^--max-steps: expected a whole number of at least 1, got 0"):
         continued("mnli", run, {"train.max_steps": 0}, sift=None, assignments=[])
+
+
+def test_resume_of_a_directory_that_is_not_there_asks_for_it_and_not_for_the_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["debft", "text", "--output", str(tmp_path / "misspelt"), "--resume"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'misspelt'}: expected a run to resume, found none; give the --output of one, or --data to begin one\n"
+    )
 
 
 def test_overwrite_and_resume_together_are_refused():

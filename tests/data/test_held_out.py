@@ -183,8 +183,8 @@ def test_limits_count_the_rows_of_each_split(file):
 
 
 def test_rows_that_cannot_give_a_share_are_one_line(tmp_path):
-    file = write_rows(tmp_path / "a.jsonl", [{"text": f"t {i}", "label": "ab"[i % 2]} for i in range(6)])
-    with pytest.raises(InputError, match=r"--validation 0\.1: expected rows for validation, got none of the 6 in .*a larger share"):
+    file = write_rows(tmp_path / "a.jsonl", [{"text": f"t {i}", "label": "ab"[i % 2]} for i in range(4)])
+    with pytest.raises(InputError, match=r"--validation 0\.1: expected rows for validation, got none of the 4 in .*a larger share"):
         own_rows(recipe_for(file))
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import random_texts, table_of
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from debft.data.rows import Examples, check_rows
 from debft.data.splits import cut, folds_of, strata_of
@@ -100,6 +100,26 @@ def test_parts_have_their_share_of_every_label(shares):
         of_label = np.array(labels) == label
         for part, share in enumerate(shares):
             assert abs((part_N[of_label] == part).sum() - share * of_label.sum()) <= 1
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=60), st.sampled_from([0.1, 0.15, 0.2, 0.5]))
+def test_held_out_share_is_kept_of_each_label_and_of_all_rows(sizes, share):
+    """Of each label to less than a row, as scikit-learn's train_test_split does it; of all rows to one, but for labels of one row,
+    which are never held out."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    part_N = cut(different(len(labels)), [(label,) for label in labels.tolist()], [1 - share, share])
+    for label, size in enumerate(sizes):
+        assert abs((part_N[labels == label] == 1).sum() - share * size) < 1
+        assert (part_N[labels == label] == 0).any()
+    assert abs(part_N.sum() - share * len(labels)) <= 1 + sizes.count(1)
+
+
+def test_very_many_labels_of_few_rows_are_held_out_as_often_as_asked():
+    labels = np.repeat(np.arange(300), 3)
+    for share in (0.1, 0.2):
+        part_N = cut(different(900), [(label,) for label in labels.tolist()], [1 - share, share])
+        _, held_out = train_test_split(labels, test_size=share, random_state=0)
+        assert abs(part_N.sum() - len(held_out)) <= 1
 
 
 def test_several_labels_of_a_row_keep_their_shares():

@@ -1,6 +1,8 @@
 """`debft compare` on runs whose predictions differ in a known way: the verdict in words, groups of seeds, rows, what it refuses."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -196,3 +198,12 @@ def test_runs_of_a_debft_without_intervals_are_compared(tmp_path):
     run = RunDirectory(tmp_path / "b")
     run.write_result(replace(run.result(), intervals={}))
     assert "B is better" in text_of(compare([first, second]))
+
+
+def test_comparison_does_not_wait_for_torch_nor_for_all_of_scipy():
+    """Each takes two seconds to load, in which nothing would be said."""
+    code = (
+        "import debft.output.comparison, sys; print(sorted({'torch', 'transformers', 'scipy.stats', 'sklearn'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -877,7 +877,8 @@ def test_figure_has_the_word_of_a_verdict_and_its_label_the_reason(reproduction,
 
 def test_minus_is_one_sign_in_ours_difference_and_interval(reproduction, tmp_path, drawn_alone):
     drawn_alone()
-    reproduction = with_cell(reproduction, 2, mean=-3.5, difference=-88.3, low=-22.29, high=76.98)
+    of_cola = "validation/matthews_correlation"
+    reproduction = with_cell(reproduction, 2, score=of_cola, mean=-3.5, difference=-88.3, low=-22.29, high=76.98)
     write_report(reproduction, tmp_path)
     for text in (page_of(tmp_path).text, (tmp_path / "report.md").read_text(encoding="utf-8")):
         assert all(number in text for number in ("−3.50", "−88.30", "−22.29 to 76.98"))

@@ -15,12 +15,12 @@ from debft.cli.train import write_page
 from debft.config.recipe import Recipe, to_dict, with_train
 from debft.data.rows import Examples
 from debft.errors import InputError
-from debft.output.pages.run_content import MOST_LABELS, run_content
+from debft.output.pages.run_content import MOST_CLASSES, MOST_LABELS, run_content
 from debft.output.pages.run_page import run_page, write_run_page
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
-from debft.runs.result import ComparedScore, EarlyStop, RowsOfRun, RowWarning, RunResult, Timing
-from debft.scoring.analysis import analysis_of
+from debft.runs.result import ComparedScore, EarlyStop, HeldOut, Lengths, RowsOfRun, RowWarning, RunResult, Timing
+from debft.scoring.analysis import analysis_of, class_scores
 from debft.tasks import TASKS
 
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> {{ 7 * 7 }} " + "w" * 300
@@ -117,7 +117,7 @@ def test_page_shows_scores_with_their_interval_and_rows(tmp_path):
     text = words(page(tmp_path))
     assert "validation accuracy 75.00 [62.50, 86.25] 40" in text
     assert "validation macro F1 74.50 – 40" in text
-    assert "Not compared with a published number: demo data is never compared" in text
+    assert "Not compared with a published number: demo data is never" in words(page(tmp_path / "mnli", result_of("mnli")))
 
 
 def test_page_shows_classes_confusion_and_calibration(tmp_path):
@@ -294,3 +294,39 @@ def test_records_that_a_run_logged_are_all_on_the_curves(tmp_path):
     ):
         assert f'aria-label="{label}' in html
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "complete"
+
+
+def test_page_shows_lengths_cuts_and_what_was_held_out(tmp_path):
+    data = RowsOfRun(
+        source="file",
+        fingerprints={},
+        held_out=HeldOut(of=340, fingerprint="5e6f", seed=42, shares={"validation": 0.1}),
+        lengths={"train": Lengths(median=40, p95=60, longest=64, cut=17, uncut=1075)},
+    )
+    recipe = to_dict(replace(Recipe(task="text", model="demo"), data="reviews.csv"))
+    text = words(page(tmp_path, result_of(data=data, recipe=recipe)))
+    assert "source file reviews.csv" in text
+    assert "held out validation 10% of 340 rows with the fingerprint 5e6f, by the seed 42" in text
+    assert "lengths of train median 40 tokens, 95 % up to 60, longest 64; 17 cut, the longest from 1,075 tokens" in text
+
+
+def test_page_of_own_data_does_not_speak_of_published_numbers(tmp_path):
+    assert "published" not in words(page(tmp_path, result_of(not_compared="nobody published a number for data of your own")))
+
+
+def test_page_of_very_many_labels_shows_those_that_the_model_is_worst_at(tmp_path):
+    labels = tuple(f"label-{i:03}" for i in range(MOST_CLASSES + 5))
+    rows = [{"id": str(i), "label": one, "prediction": one, "scores": {one: 1.0}} for i, one in enumerate(labels[:-2])]
+    rows[-1]["prediction"] = labels[0]
+    classes = class_scores(rows, labels)
+    split = replace(analysed(labels=labels), classes=classes)
+    shown = [line[0] for line in run_content(result_of(), Analysis(splits={"validation": split})).splits[0].classes]
+    assert len(shown) == MOST_CLASSES
+    assert shown[:2] == [labels[-3], labels[0]]  # never found, and found with one false alarm
+    assert not set(labels[-2:]) & set(shown)  # no row has them
+    assert f"The {MOST_CLASSES} labels with the lowest F1 of {len(labels)}" in words(page(tmp_path, splits={"validation": split}))
+
+
+def test_page_does_not_call_wrong_what_has_a_high_loss_alone(tmp_path):
+    """Of forty rows ten are wrong, and all are shown."""
+    assert "The 40 rows with the highest loss, the worst first" in words(page(tmp_path))

@@ -1,8 +1,12 @@
 """What the report, the tables and the terminal print alike: numbers, names, footnotes, links."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from debft.console import plain_table
+from debft.output.terminal import predict_line
 from debft.output.text import Footnotes, counted, disk_size, linked, long_score, rounded_count, score_text, short_score, signed
 
 
@@ -70,3 +74,17 @@ def test_plain_table_aligns_names_left_and_numbers_right_and_takes_brackets_in_a
 )
 def test_deviation_of_what_training_logged_has_the_decimals_of_its_mean(value, like, text):
     assert score_text("train/loss", value, like=like) == text
+
+
+@pytest.mark.parametrize(
+    ("task", "source", "texts"),
+    [
+        ("mnli", "hub", "'your premise here' 'your hypothesis here'"),
+        ("squad2", "directory", "'your question here' 'your context here'"),
+        ("sst2", "hub", "'your text here'"),
+        ("sst2", "demo", "'who slept here'"),
+    ],
+)
+def test_line_that_predicts_names_the_texts_that_the_task_takes(task, source, texts):
+    result = SimpleNamespace(task=task, data=SimpleNamespace(source=source))
+    assert predict_line(result, Path("runs/mine")).endswith(f"predict runs/mine {texts}")

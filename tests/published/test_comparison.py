@@ -7,7 +7,7 @@ import pytest
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import to_dict, with_train
+from debft.config.recipe import Recipe, to_dict, with_train
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RowsOfRun, RunResult, Timing, from_json
@@ -140,3 +140,14 @@ def test_compared_scores_are_read_back_from_result_json(recipe, mnli):
         "source",
         "note",
     ]
+
+
+def test_own_data_is_not_compared_since_nobody_published_a_number_for_it():
+    own = Recipe(task="text", model="deberta-v3-xsmall", data="reviews.csv")
+    reason = "nobody published a number for data of your own"
+    rows = {"train": 180, "validation": 20}
+    assert (
+        why_not_compared(own, TASKS["text"], rows)
+        == why_not_compared(with_train(own, from_scratch=True), TASKS["text"], rows)
+        == reason
+    )

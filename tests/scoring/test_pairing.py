@@ -1,6 +1,7 @@
 """Two sides on the same rows: McNemar's test by hand, power and size by simulation, Holm by a worked example."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -122,8 +123,10 @@ def test_holm_multiplies_by_the_tests_that_are_left():
 
 
 def test_mcnemar_equals_the_binomial_test():
-    first, second = np.array([True] * 12 + [False] * 4), np.array([False] * 9 + [True] * 7)
-    assert mcnemar(first, second) == pytest.approx(scipy.stats.binomtest(9, 13).pvalue)
+    for one, other in product(range(9), repeat=2):
+        first, second = np.array([True] * one + [False] * other + [True]), np.array([False] * one + [True] * other + [True])
+        expected = scipy.stats.binomtest(one, one + other).pvalue if one + other else 1.0
+        assert mcnemar(first, second) == pytest.approx(expected), (one, other)
 
 
 def test_row_value_tells_how_well_each_kind_of_row_is_predicted():

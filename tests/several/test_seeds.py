@@ -59,7 +59,7 @@ def test_seeds_are_run_beside_each_other_and_summed_up(tmp_path, recipe, fake_de
 def test_interval_of_the_seeds_matches_scipy():
     scores = {"1": 84.2, "2": 85.9, "3": 83.1, "4": 86.0, "5": 85.2}
     values = list(scores.values())
-    spread = spread_of(scores)
+    spread = spread_of(MATCHED, scores)
     assert spread.interval == pytest.approx(
         scipy.stats.t.interval(0.95, len(values) - 1, loc=spread.mean, scale=scipy.stats.sem(values)), abs=1e-9
     )
@@ -68,7 +68,17 @@ def test_interval_of_the_seeds_matches_scipy():
 
 @pytest.mark.parametrize("scores", [{"1": 84.0}, {"1": 84.0, "2": 84.0}], ids=["one", "equal"])
 def test_runs_without_spread_have_no_interval(scores):
-    assert spread_of(scores).interval is None
+    assert spread_of(MATCHED, scores).interval is None
+
+
+@pytest.mark.parametrize(
+    ("score", "bounds"), [("validation/accuracy", (0, 100)), ("validation/pearson", (-100, 100)), ("train/loss", (0, None))]
+)
+def test_interval_of_the_seeds_stays_within_what_the_score_can_be(score, bounds):
+    """Of two seeds far apart Student's interval reaches from below -500 to above 600."""
+    low, high = spread_of(score, {"1": 10.0, "2": 100.0}).interval
+    unbounded = scipy.stats.t.interval(0.95, 1, loc=55.0, scale=scipy.stats.sem([10.0, 100.0]))[1]
+    assert (low, high) == (bounds[0], pytest.approx(unbounded if bounds[1] is None else bounds[1]))
 
 
 def test_same_command_repeats_nothing_and_a_larger_number_adds_seeds(tmp_path, recipe, fake_debft):
@@ -171,7 +181,7 @@ def test_dry_run_shows_every_run_and_writes_nothing(tmp_path, recipe, capfd):
 
 
 def summary_of(names, seeds, published=None):
-    spread = spread_of({str(seed): 70.0 + seed % 7 for seed in range(seeds)}, published=published)
+    spread = spread_of(MATCHED, {str(seed): 70.0 + seed % 7 for seed in range(seeds)}, published=published)
     return Summary(over="seed", task="t", model="m", scores=dict.fromkeys(names, spread), rule="", runs=[], recipe={})
 
 

@@ -46,6 +46,20 @@ def test_every_kind_of_task_tells_its_collapse(task, labels, predictions, words)
     assert words in line
 
 
+def test_nearly_one_label_for_everything_is_said_where_it_is_no_better_than_the_most_frequent_label():
+    labels = [ENTAILED] * 30 + [NEUTRAL] * 70
+    (line,) = warnings_of(TASKS["mnli"], labels, [NEUTRAL] * 2 + [ENTAILED] * 98)
+    assert line.startswith(
+        "validation: 98 of 100 rows are predicted entailment, and 28% of all rows right, where neutral for every row would be right "
+        "for 70%; "
+    )
+
+
+def test_rare_label_that_is_found_at_all_says_nothing():
+    labels = [NEUTRAL] * 97 + [ENTAILED] * 3
+    assert warnings_of(TASKS["mnli"], labels, [NEUTRAL] * 98 + [ENTAILED] * 2) == []
+
+
 @pytest.mark.parametrize(
     ("task", "labels", "predictions"),
     [

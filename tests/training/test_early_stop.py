@@ -1,6 +1,7 @@
 """A run keeps the weights that are best by one score or loss, and ends where nothing better comes for as long as it waits."""
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -78,6 +79,13 @@ def test_run_ends_after_so_many_evaluations_without_a_better_one(data, tmp_path,
     best = load_file(run.checkpoints / "best-000004" / "model.safetensors")
     assert all(torch.equal(best[name], tensor) for name, tensor in weights(run).items())
     assert RunDirectory(run.path).result() == result
+
+
+def test_every_line_of_scores_says_over_how_many_rows_they_are(data, tmp_path, found, capsys):
+    finetune(recipe_of(data), tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("scores ")]
+    assert len(said) == 4
+    assert all(re.search(r"\(\d+ \+ \d+ rows\)$", line) for line in said), said
 
 
 def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeypatch):

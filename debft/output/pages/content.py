@@ -10,7 +10,7 @@ from debft.output.pages.records import Cell, OtherRun, Report, ReportedRun
 from debft.output.pages.summary import MEANINGS, SYMBOLS, VERDICTS, count_verdicts, reference_word, summary_line, why_no_scores
 from debft.output.text import DASH, Footnotes, linked, relative_link, score_text, signed, tolerance_text
 from debft.published.load import printed_decimals
-from debft.runs.result import in_percent
+from debft.runs.result import in_percent, possible_range
 
 SCORES_SHOWN = 4  # columns of a table of runs; a run's own list has all its scores
 
@@ -96,8 +96,9 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
 
 
 def _possible(cell: Cell, bound: float) -> float:
-    """Return the end of an interval within what can be: what training logs, norms and counts among it, is never negative."""
-    return bound if in_percent(cell.score) else max(bound, 0.0)
+    """Return the end of an interval within what can be."""
+    lowest, highest = possible_range(cell.score)
+    return min(max(bound, lowest), highest)
 
 
 def _difference(cell: Cell) -> str | None:

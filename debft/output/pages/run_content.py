@@ -1,7 +1,7 @@
 """This module puts one run into words and numbers ready to print on its page, from the files of its directory alone."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from debft.config.recipe import SECTIONS, Recipe, to_dict, value_at
 from debft.console import clock
 from debft.output.text import DASH, disk_size, interval_text, signed
 from debft.published.comparison import frozen_beside
-from debft.runs.analysis import AnalysedRow, Analysis, SplitAnalysis
-from debft.runs.result import ComparedScore, RunResult
+from debft.runs.analysis import AnalysedRow, Analysis, ClassScores, SplitAnalysis
+from debft.runs.result import ComparedScore, Lengths, RunResult
+from debft.tasks import TEXT
 from debft.tasks.titles import score_title, task_title
 
 MOST_LABELS = 12  # rows of a confusion matrix on the page
@@ -211,6 +212,8 @@ def _same_part(split: str, mean: str) -> bool:
 def _verdict(result: RunResult, word: str) -> str:
     if word == "frozen":
         return "Beside the mean of runs of ours with this recipe on these rows, which is no published number."
+    if result.task == TEXT.name:
+        return ""  # nobody published a number for these rows
     if result.not_compared:
         return f"Not compared with a published number: {result.not_compared}."
     verdicts = list(dict.fromkeys(row.verdict for row in result.published if row.verdict))
@@ -250,7 +253,7 @@ def _split_part(name: str, split: SplitAnalysis) -> SplitPart:
         loss="" if split.loss is None else f"{split.loss:.4g}",
         classes=[
             [one.label, f"{one.precision:.1f}", f"{one.recall:.1f}", f"{one.f1:.1f}", f"{one.support:,}", f"{one.predicted:,}"]
-            for one in split.classes[:MOST_CLASSES]
+            for one in _shown_classes(split.classes)
         ],
         matrix=_matrix(split),
         answers=[
@@ -260,6 +263,13 @@ def _split_part(name: str, split: SplitAnalysis) -> SplitPart:
         worst=list(map(_shown, split.worst)),
         analysis=split,
     )
+
+
+def _shown_classes(classes: Sequence[ClassScores]) -> list[ClassScores]:
+    """Return all labels, or of very many those that the model is worst at, of the ones that the rows have."""
+    if len(classes) <= MOST_CLASSES:
+        return list(classes)
+    return sorted(classes, key=lambda one: (not one.support, one.f1, -one.support))[:MOST_CLASSES]
 
 
 def _matrix(split: SplitAnalysis) -> Matrix | None:
@@ -315,7 +325,38 @@ def _data(result: RunResult) -> list[tuple[str, str]]:
     else:
         counts += [(f"rows of {split}", f"{n:,}") for split, n in result.num_examples.items()]
     counts += [(f"skipped rows of {split}", f"{n:,}") for split, n in result.data.skipped_rows.items() if n]
-    return [("source", result.data.source), *counts]
+    return [("source", source_in_words(result)), *counts, *_held_out(result), *_lengths(result)]
+
+
+def source_in_words(result: RunResult) -> str:
+    """Return the kind of the source of the rows, with its name where the recipe has one."""
+    kind, name = result.data.source, result.recipe.get("data")
+    return kind if not name or name == kind else f"{kind} {name}"
+
+
+def _held_out(result: RunResult) -> list[tuple[str, str]]:
+    """Return what was held out of the training rows, and which rows these were."""
+    if (held_out := result.data.held_out) is None:
+        return []
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in held_out.shares.items())
+    rows = f"{held_out.of:,} rows with the fingerprint {held_out.fingerprint}"
+    return [("held out", f"{shares} of {rows}, by the seed {held_out.seed}; split.json has the ids")]
+
+
+def _lengths(result: RunResult) -> list[tuple[str, str]]:
+    """Return how long the inputs of each split are and how many were cut; of many splits those where some were."""
+    few = len(result.data.lengths) <= MOST_SPLITS
+    return [
+        (f"lengths of {name}", _lengths_in_words(one))
+        for name, one in result.data.lengths.items()
+        if few or one.cut or name == "train"
+    ]
+
+
+def _lengths_in_words(lengths: Lengths) -> str:
+    words = f"median {lengths.median:,} tokens, 95 % up to {lengths.p95:,}, longest {lengths.longest:,}"
+    was = f", the longest from {lengths.uncut:,} tokens" if lengths.cut and lengths.uncut else ""
+    return f"{words}; {lengths.cut:,} cut{was}"
 
 
 def _changed(recipe: Recipe) -> list[tuple[str, str, str]]:
