@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def template(name: str, folder: Path = Path(__file__).parent) -> "Template":
-    """Return the template `name` of this folder or another one. What is filled in is escaped; a name that is missing is an error."""
+    """Return the template `name` of `folder`. What is filled in is escaped; a name that is missing is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(

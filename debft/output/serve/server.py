@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,14 +63,17 @@ def _refusal(error: OSError, host: str, port: int) -> str:
     return f"--host {host}: cannot be bound: {error.strerror or error}; give an address of this machine"
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, which ends on every signal that ends debft and leaves the exit code to the caller."""
 
-    number = 0
+    number = 0  # of the signal that came first
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Within the block a signal lets the server end; a second Ctrl-C does not wait for anyone."""
+        if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
+            yield
+            return
 
         def end(number: int, _frame: object) -> None:
             self.force_exit = self.force_exit or (self.number != 0 and number == signal.SIGINT)
@@ -84,8 +88,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def answer_until_told(app: ASGIApp, place: Place) -> None:
-    """Answer until a signal comes, then raise Interrupted."""
+def build_server(app: ASGIApp) -> Server:
+    """Return the server of an application. It logs nothing by itself but errors, and trusts no header about who asks."""
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -99,7 +103,12 @@ def answer_until_told(app: ASGIApp, place: Place) -> None:
         timeout_graceful_shutdown=SECONDS_TO_END,
         backlog=LONGEST_QUEUE,
     )
-    server = _Server(config)
+    return Server(config)
+
+
+def answer_until_told(app: ASGIApp, place: Place) -> None:
+    """Answer until a signal comes, then raise Interrupted."""
+    server = build_server(app)
     server.run(sockets=[place.socket])
     name = signal.Signals(server.number).name if server.number else "the server"
     say(f"{name}: ended, {server.server_state.total_requests:,} requests were answered")
