@@ -8,9 +8,11 @@ from typing import Any
 import typer
 
 from debft.cli.options import DEFAULT_MODEL, OPTIONS, RUN, Option, command_with, options_of
+from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
 from debft.cli.train import default_output, resolve
 from debft.config.reading import parse_set
+from debft.errors import HubError
 from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
@@ -71,9 +73,15 @@ def search(
     from debft.several.search import search as run_search
 
     directory = Path(output) if output else default_output(resolved).with_name("search")
-    plan = plan_search(resolved, directory)
+    try:
+        plan = plan_search(resolved, directory)
+    except HubError as error:
+        if not dry_run:
+            raise
+        show_estimate(resolved, trials or TRIALS, error, as_json)
+        sys.exit(0)
     if dry_run:
-        content, code = show_plan(plan, dimensions, directory, trials=trials or TRIALS), 0
+        content, code = show_plan(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs), 0
     else:
         content, code = run_search(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs)
     if as_json:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
-from debft.errors import InputError
+from debft.errors import HubError, InputError
 
 
 def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, overwrite: bool) -> bool:
@@ -37,7 +37,13 @@ def repeat(recipe: Recipe, directory: Path, *, seeds: int | None, jobs: int | No
     from debft.several.repeat import show_plan
     from debft.several.seeds import plan_seeds, run_seeds
 
-    plan = plan_folds(recipe, directory) if seeds is None else plan_seeds(recipe, directory, seeds)
+    try:
+        plan = plan_folds(recipe, directory) if seeds is None else plan_seeds(recipe, directory, seeds)
+    except HubError as error:
+        if not dry_run:
+            raise
+        show_estimate(recipe, seeds, error, as_json)
+        sys.exit(0)
     if dry_run:
         content, code = show_plan(plan.repetition if seeds is None else plan, jobs)
     else:
@@ -46,3 +52,15 @@ def repeat(recipe: Recipe, directory: Path, *, seeds: int | None, jobs: int | No
     if as_json:
         print_json(content)
     sys.exit(code)  # typer.Exit would print a second line for an interrupted run
+
+
+def show_estimate(recipe: Recipe, seeds: int | None, missing: HubError, as_json: bool) -> None:
+    """Estimate what runs would take whose data or weights are on the hub alone, which is out of reach.
+
+    Raises `missing` itself where no packaged size tells what they take.
+    """
+    from debft.reproduce.run import estimate_runs
+
+    content = estimate_runs(recipe, range(recipe.train.seed, recipe.train.seed + (seeds or 1)), missing)
+    if as_json:
+        print_json(content)

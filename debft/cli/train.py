@@ -18,7 +18,7 @@ from debft.config.packaged import default_recipe_path, published_weight, recipe_
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import activity, say, say_field
-from debft.errors import DebftError, InputError
+from debft.errors import DebftError, HubError, InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type, visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
@@ -195,7 +195,11 @@ def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool)
     from debft.training.plan import make_plan
 
     check_output(run, recipe, start)
-    plan = make_plan(recipe, place_of_rows(run, recipe, start))
+    try:
+        plan = make_plan(recipe, place_of_rows(run, recipe, start))
+    except HubError as error:
+        several.show_estimate(recipe, None, error, as_json)
+        return
     describe(plan)
     with activity("loading torch"):
         from debft.training.probe import probe

@@ -180,16 +180,21 @@ def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
     for name, lengths in estimate.lengths.items():
         cut = f", {lengths.cut:,} are cut" if lengths.cut else ""
         print(f"{name:<24} tokens: median {lengths.median}, 95 % up to {lengths.p95}, longest {lengths.longest}{cut}")
-    print(
-        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and "
-        f"{clock(estimate.eval_seconds)} of the model over {estimate.eval_tokens:,} to evaluate, scoring apart"
-    )
-    print(f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}")
-    print(f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far")
+    print("\n".join(estimate_lines(estimate)))
     rows, reason = _compared_with(plan)
     cells = dict.fromkeys(f"{row.cell} of {row.row} in {row.table}" for row in rows)
     print(f"compared  {'; '.join(cells) if cells else f'not: {reason}' if reason else 'with nothing: no number was published'}")
     print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
+
+
+def estimate_lines(estimate: "Estimate") -> list[str]:
+    """Return the lines that tell time and memory of a run."""
+    return [
+        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and "
+        f"{clock(estimate.eval_seconds)} of the model over {estimate.eval_tokens:,} to evaluate, scoring apart",
+        f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}",
+        f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far",
+    ]
 
 
 def _compared_with(plan: "Plan") -> tuple[list[ComparedScore], str | None]:

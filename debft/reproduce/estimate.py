@@ -16,7 +16,6 @@ from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.models.names import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
-from debft.reproduce.plan import RecipePlan
 from debft.tasks import TASKS, QuestionAnswering, Split, Task
 from debft.training.schedule import check_schedule
 
@@ -66,25 +65,25 @@ class Estimate:
         return {"estimate": True, **numbers, **hours, "remarks": list(self.remarks)}
 
 
-def estimate(recipe_plan: RecipePlan, seeds: int, here: Machine) -> Estimate:
+def estimate(name: str, recipe: Recipe, runs: int, here: Machine) -> Estimate:
     """Estimate a recipe that lacks only the hub.
 
-    seeds: runs of it
+    name: what its line says
+    runs: runs of it
     here: the speed of this machine
     Raises InputError for a schedule that does not fit the rows, or a model whose size is not packaged.
     """
-    recipe, facts = recipe_plan.recipe, _facts()
-    task = task_for(recipe)
+    facts, task = _facts(), task_for(recipe)
     if recipe.model not in facts["models"]:
         raise InputError(f"{recipe.model}: its size is not among those that are packaged: {', '.join(facts['models'])}")
     size, tokens = facts["models"][recipe.model], facts["tokens"][task.name]
     num_sequences = {name: round(rows * _windows(tokens, name)) for name, rows in _num_rows(task, recipe).items()}
     mean_tokens = {name: min(_tokens_of_row(tokens, name), recipe.text.max_seq_length) for name in num_sequences}
     cost = cost_from(
-        recipe_plan.name,
+        name,
         recipe,
         task,
-        missing=seeds,
+        missing=runs,
         steps=check_schedule(recipe.train, num_sequences[task.train.name]),
         sequences=num_sequences,
         mean_tokens=mean_tokens,
@@ -141,9 +140,13 @@ def _facts() -> dict[str, Any]:
     return yaml12.load(FACTS)
 
 
-def needed_from_hub(recipe_plans: Sequence[RecipePlan]) -> str:
+def can_be_estimated(recipe: Recipe) -> bool:
+    """Return whether the lengths of the task's texts and the size of the model are packaged."""
+    return recipe.task in _facts()["tokens"] and recipe.model in _facts()["models"]
+
+
+def needed_from_hub(recipes: Sequence[Recipe]) -> str:
     """Return the data sets and models that these recipes lack or may lack, for a line."""
-    recipes = [recipe_plan.recipe for recipe_plan in recipe_plans]
     tasks = dict.fromkeys(recipe.task for recipe in recipes if source_kind(recipe.data) == "hub")
     data_sets = dict.fromkeys(TASKS[task].dataset for task in tasks if task)
     models = dict.fromkeys(MODELS[recipe.model].hub_id for recipe in recipes if recipe.model in MODELS)

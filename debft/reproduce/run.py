@@ -5,13 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from debft.config.recipe import Recipe, to_dict
 from debft.console import meter, say
-from debft.errors import InputError
+from debft.errors import HubError, InputError
+from debft.models.names import short_name
 from debft.output.pages.records import Cell, Report
 from debft.reproduce import terminal
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
-from debft.reproduce.estimate import Estimate, estimate, measure_this_machine, needed_from_hub
+from debft.reproduce.estimate import Estimate, can_be_estimated, estimate, measure_this_machine, needed_from_hub
 from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of_a_job
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
@@ -40,7 +42,7 @@ def dry_run(table_plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], in
         terminal.print_costs(table_plan, probed, total, at_a_time)
     estimates, wrong = _estimates(without_hub, len(table_plan.seeds))
     if estimates:
-        needed, on_gpus = needed_from_hub(without_hub), min(at_a_time, max(devices, 1))
+        needed, on_gpus = needed_from_hub([recipe_plan.recipe for recipe_plan in without_hub]), min(at_a_time, max(devices, 1))
         terminal.print_estimates(estimates, table_plan.seeds, on_gpus, needed)
     content = {
         "table": table_plan.table.name,
@@ -50,6 +52,20 @@ def dry_run(table_plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], in
         "problems": _problems(table_plan) | wrong,
     }
     return content, 2 if _cannot_all_run(table_plan, wrong) else 0
+
+
+def estimate_runs(recipe: Recipe, seeds: Sequence[int], missing: HubError) -> dict[str, Any]:
+    """Estimate the runs of one recipe that lacks only the hub, and print it. Return the same for scripts.
+
+    Raises `missing` itself where no packaged size tells what they take, InputError for a schedule that does not fit the rows.
+    """
+    if not can_be_estimated(recipe):
+        raise missing
+    say(missing.problems[0])
+    one = estimate(f"{recipe.task}/{short_name(recipe.model)}", recipe, len(seeds), measure_this_machine())
+    on_gpus = min(default_jobs(recipe.data), max(len(devices_here()), 1))
+    terminal.print_estimates([one], seeds, on_gpus, needed_from_hub([recipe]))
+    return {"problem": missing.problems[0], "estimate": one.as_dict(), "recipe": to_dict(recipe)}
 
 
 def _probed(table_plan: TablePlan, threads: int | None) -> list[Cost]:
@@ -73,7 +89,7 @@ def _estimates(without_hub: Sequence[RecipePlan], seeds: int) -> tuple[list[Esti
     here = measure_this_machine() if without_hub else None
     for recipe_plan in without_hub:
         try:
-            estimates.append(estimate(recipe_plan, seeds, here))
+            estimates.append(estimate(recipe_plan.name, recipe_plan.recipe, seeds, here))
         except InputError as error:
             wrong[recipe_plan.name] = error.problems[0]
             say(f"{recipe_plan.name} cannot run: {error.problems[0]}")

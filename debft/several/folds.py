@@ -73,7 +73,7 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
     _say_small_labels(first.task, whole.labels, folds)
     if recipe.train.checkpoint == "best":
         say("the best step of each run is chosen by the fold that it is scored on: scores of folds are a little too good")
-    repetition = Repetition(over="fold", task=first.task, recipe=recipe, directory=directory, runs=runs)
+    repetition = Repetition(over="fold", first=first, recipe=recipe, directory=directory, runs=runs)
     return FoldsPlan(repetition=repetition, ids=list(whole.ids), fold_N=fold_N)
 
 

@@ -1,7 +1,7 @@
 """This module repeats a run into directories beside each other: it checks what is there, runs what is missing, and sums up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +9,10 @@ import yaml
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.console import say
+from debft.console import activity, clock, say
 from debft.errors import InputError
 from debft.output.layout import print_table
+from debft.output.terminal import estimate_lines
 from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
 from debft.reproduce.jobs import Failure, default_jobs, run_all
@@ -27,6 +28,7 @@ from debft.runtime.signals import INTERRUPTED
 from debft.several.summary import SUMMARY, RunOfSeveral, Summary, spread_of, spread_table
 from debft.tasks import Task
 from debft.training.place import check_same_run, check_writable
+from debft.training.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,19 @@ class Repetition:
 
     over: Literal["seed", "fold"]
     """What differs."""
-    task: Task
-    """The task, as the data of the first run has it."""
+    first: Plan
+    """The plan of the first run."""
     recipe: Recipe
     """The recipe that they have in common; its own seed is that of the first run."""
     directory: Path
     """The directory that their directories are in."""
     runs: dict[int, PlannedRun]
     """The runs by seed or fold."""
+
+    @property
+    def task(self) -> Task:
+        """Return the task, as the data of the first run has it."""
+        return self.first.task
 
     def missing(self) -> list[PlannedRun]:
         """Return the runs that are to be run or resumed; damaged ones are not."""
@@ -146,8 +153,8 @@ def _at_once(repetition: Repetition, missing: Sequence[PlannedRun], jobs: int | 
 def show_plan(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Any], int]:
     """Say what would be run, and train nothing. Return (the same for scripts, the exit code)."""
     say_state(repetition, jobs)
-    say(f"{sum(run.total_steps for run in repetition.runs.values()):,} optimizer steps in all; nothing was trained (--dry-run)")
     missing, damaged = {run.id for run in repetition.missing()}, repetition.damaged()
+    estimate = probe_of_runs(repetition.first, repetition.directory, len(missing), jobs) if missing else None
     runs = [
         {
             "number": number,
@@ -160,7 +167,25 @@ def show_plan(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Any],
         for number, run in repetition.runs.items()
     ]
     content = {"output": str(repetition.directory), "over": repetition.over, "runs": runs, "recipe": to_dict(repetition.recipe)}
+    content |= {"estimate": estimate}
+    say(f"{sum(run.total_steps for run in repetition.runs.values()):,} optimizer steps in all; nothing was trained (--dry-run)")
     return content, 2 if damaged else 0
+
+
+def probe_of_runs(plan: Plan, directory: Path, number: int, jobs: int | None) -> dict[str, Any]:
+    """Do a few steps of a run in memory, and print what one and all of `number` such runs will take. Return the same for scripts.
+
+    Runs that share a CPU share its cores, so that they take as long together as one after the other.
+    """
+    with activity("loading torch"):
+        from debft.training.probe import probe
+    estimate = probe(plan, RunDirectory(directory))
+    on_gpus = min(jobs or default_jobs(plan.recipe.data), max(len(devices_here()), 1), number)
+    seconds = number * (estimate.train_seconds + estimate.eval_seconds) / on_gpus
+    for line in estimate_lines(estimate):
+        say(line)
+    say(f"in all    about {clock(seconds)} for {counted(number, 'run')}" + (f", {at_a_time(on_gpus)}" if on_gpus > 1 else ""))
+    return asdict(estimate) | {"runs": number, "seconds_of_all": seconds}
 
 
 def summarize(repetition: Repetition, failures: Mapping[str, Failure], rule: str) -> Summary:

@@ -21,6 +21,7 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import write_atomically
 from debft.runtime.launch.group import in_a_group
+from debft.several.repeat import probe_of_runs
 from debft.several.space import Space, space_dict
 from debft.several.study import JOURNAL, Search, State, alone_in, open_study, run_trials, scored_rows
 from debft.several.study_page import write_page
@@ -84,16 +85,18 @@ def search(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int 
     return record.as_dict(), 128 + signal_number if signal_number else worst_code(codes)
 
 
-def show_plan(plan: Plan, space: Space, directory: Path, *, trials: int) -> dict[str, Any]:
-    """Say what would be tried, and train nothing. Return the same for scripts."""
+def show_plan(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int | None) -> dict[str, Any]:
+    """Say what would be tried and what it would take, and train nothing. Return the same for scripts."""
     for key, dimension in space.items():
         values = ", ".join(map(number, dimension.choices)) or f"{number(dimension.low)} to {number(dimension.high)}"
         how = " by its logarithm" if dimension.log else f" in steps of {number(dimension.step)}" if dimension.step else ""
         say(f"{key}: {values}{how}")
+    say("a trial with the recipe's own settings would take; others, as many more or fewer steps as they ask for:")
+    estimate = probe_of_runs(plan, directory, trials, jobs)
     steps = f"about {plan.total_steps:,} optimizer steps"
     say(f"{counted(trials, 'trial')} of {steps} into {directory}; nothing was trained (--dry-run)")
     content = {"output": str(directory), "trials": trials, "space": space_dict(space), "recipe": to_dict(plan.recipe)}
-    return content | {"steps": plan.total_steps, "fingerprints": plan.fingerprints}
+    return content | {"steps": plan.total_steps, "fingerprints": plan.fingerprints, "estimate": estimate}
 
 
 def record_of(running: Search) -> StudyRecord:

@@ -32,7 +32,7 @@ def plan_seeds(recipe: Recipe, directory: Path, count: int) -> Repetition:
         )
         for seed, own_recipe in recipes.items()
     }
-    return Repetition(over="seed", task=plan.task, recipe=recipe, directory=directory, runs=runs)
+    return Repetition(over="seed", first=plan, recipe=recipe, directory=directory, runs=runs)
 
 
 def run_seeds(repetition: Repetition, jobs: int | None) -> tuple[Summary, int]:

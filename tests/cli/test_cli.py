@@ -184,6 +184,21 @@ def test_skipped_rows_are_said_on_stderr_and_counted_in_json(places, tmp_path):
     assert run(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize(("arguments", "runs"), [((), 1), (("--seeds", "3"), 3)])
+def test_dry_run_without_the_hub_estimates_from_packaged_sizes(tmp_path, arguments, runs):
+    done = run("mnli", "--output", tmp_path / "run", "--dry-run", "--json", *arguments, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0 and not (tmp_path / "run").exists()
+    content = json.loads(done.stdout)
+    assert content["problem"].startswith("--data hub: nyu-mll/glue: not in the cache")
+    assert (content["estimate"]["steps"], content["estimate"]["missing"]) == (18408, runs)  # 3 epochs of ceil(392,702 / 64)
+    assert "estimates: nothing was probed, and the hub is out of reach" in done.stderr
+
+
+def test_dry_run_without_the_hub_of_a_model_of_unknown_size_is_its_error(tmp_path):
+    done = run("mnli", "--model", "google-bert/bert-tiny", "--dry-run", HF_HUB_OFFLINE="1")
+    assert (done.returncode, done.stdout) == (2, "") and "HF_HUB_OFFLINE is set" in done.stderr
+
+
 def test_dry_run_shows_the_plan_and_writes_nothing(places, tmp_path):
     done = run("mnli", "--recipe", "demo", "--data", places / "good", "--output", tmp_path / "run", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr

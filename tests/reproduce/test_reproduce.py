@@ -587,21 +587,23 @@ def test_estimate_counts_the_rows_of_a_directory_and_the_limits(tmp_path, no_hub
     write_mnli(tmp_path / "data")
     options = RunOptions(data=str(tmp_path / "data"), changed={"train.warmup_steps": 0}, max_eval_samples=10)
     plan = plan_of(tmp_path / "out", rows=("DeBERTa-v3-base",), table="deberta-v3", seeds=(1,), options=options)
-    one = estimate(plan.recipes["mnli/deberta-v3-base"], 1, H100)
+    one = estimate("base", plan.recipes["mnli/deberta-v3-base"].recipe, 1, H100)
     assert one.cost.steps == 6 and one.cost.num_tokens == round(38.4 * 100 * 3)
     assert one.cost.eval_tokens == round(10 * 37.9 + 10 * 42.1)
 
 
 def test_estimate_says_what_nobody_measured(tmp_path, no_hub):
     plan = make_table_plan("glue", tmp_path, tasks=("qqp",), rows=("DeBERTa-v3-large",), seeds=(1,), options=RunOptions())
-    (remark,) = estimate(plan.recipes["qqp/deberta-v3-large"], 1, H100).remarks
+    (remark,) = estimate("large", plan.recipes["qqp/deberta-v3-large"].recipe, 1, H100).remarks
     assert remark.startswith("qqp: tokens per row assumed")
 
 
 def test_every_recipe_of_a_published_table_can_be_estimated(tmp_path, no_hub):
     for name in ("deberta-v3", "mdeberta-v3", "glue"):
         plan = make_table_plan(name, tmp_path, seeds=(1,), options=RunOptions())
-        assert all(estimate(recipe_plan, 1, H100).seconds_h100 > 0 for recipe_plan in plan.recipes.values())
+        assert all(
+            estimate(recipe_plan.name, recipe_plan.recipe, 1, H100).seconds_h100 > 0 for recipe_plan in plan.recipes.values()
+        )
 
 
 def test_schedule_that_cannot_be_is_said_by_the_estimate_too(tmp_path, no_hub, capfd):

@@ -389,9 +389,11 @@ def test_missing_optuna_is_one_line_with_the_command_before_anything_else(tmp_pa
 
 def test_dry_run_shows_the_space_and_tries_nothing(recipe, tmp_path, capfd):
     plan, space = plan_search(recipe, tmp_path / "out"), read_space(None, recipe)
-    content = show_plan(plan, space, tmp_path / "out", trials=5)
+    content = show_plan(plan, space, tmp_path / "out", trials=5, jobs=None)
     assert (content["trials"], set(content["space"])) == (5, set(space)) and not (tmp_path / "out").exists()
-    assert "train.learning_rate: 1e-5 to 1e-4 by its logarithm" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "train.learning_rate: 1e-5 to 1e-4 by its logarithm" in shown and "for 5 runs" in shown
+    assert content["estimate"]["num_tokens"] > 0 and content["estimate"]["seconds_of_all"] > content["estimate"]["train_seconds"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

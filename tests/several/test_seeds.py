@@ -162,7 +162,12 @@ def test_dry_run_shows_every_run_and_writes_nothing(tmp_path, recipe, capfd):
     assert [(entry["number"], entry["status"], entry["steps"]) for entry in content["runs"]] == [
         (n, "missing", 3) for n in (1, 2, 3)
     ]
-    assert "3 runs of seeds 1 to 3: 0 complete, 3 to run, 2 runs at a time" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "3 runs of seeds 1 to 3: 0 complete, 3 to run, 2 runs at a time" in shown
+    assert "in all    about " in shown and "9 optimizer steps in all" in shown
+    estimate = content["estimate"]
+    one = estimate["train_seconds"] + estimate["eval_seconds"]
+    assert one > 0 and estimate["seconds_of_all"] == pytest.approx(3 * one)  # a CPU's cores are shared
 
 
 def summary_of(names, seeds, published=None):

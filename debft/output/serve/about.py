@@ -18,7 +18,6 @@ from debft.tasks.titles import score_title, task_title
 def about(used: UsedModel, predictor: Predictor) -> dict[str, Any]:
     """Return what is known of a model: its task with columns and labels, recipe, scores with their intervals, and what computes."""
     task, recipe = used.task, used.trained_on.recipe if used.trained_on is not None else None
-    result = used.run.result() if used.run is not None else None
     return {
         "task": task.name,
         "title": task_title(task.name),
@@ -29,22 +28,30 @@ def about(used: UsedModel, predictor: Predictor) -> dict[str, Any]:
         "model": name_without_path(recipe.model or "" if recipe is not None else used.named),
         "recipe": recipe_hash(recipe) if recipe is not None else None,
         "max_seq_length": used.recipe.text.max_seq_length,
-        "scores": [
-            {
-                "name": name,
-                "title": score_title(task.name, name),
-                "score": score,
-                "interval": result.intervals.get(name),
-                "rows": result.num_examples.get(name.partition("/")[0]),
-            }
-            for name, score in (result.scores.items() if result is not None else ())
-            if in_percent(name)
-        ],
+        "scores": _scores(used),
         "device": device_name(predictor.accelerator.device),
         "precision": predictor.precision,
         "attention": predictor.loaded.attention,
         "debft": __version__,
     }
+
+
+def _scores(used: UsedModel) -> list[dict[str, Any]]:
+    """Return the scores of the run, each with its interval and its rows; [] for a model that is no run."""
+    result = used.run.result() if used.run is not None else None
+    if result is None:
+        return []
+    return [
+        {
+            "name": name,
+            "title": score_title(used.task.name, name),
+            "score": score,
+            "interval": result.intervals.get(name),
+            "rows": result.num_examples.get(name.partition("/")[0]),
+        }
+        for name, score in result.scores.items()
+        if in_percent(name)
+    ]
 
 
 def name_without_path(model: str) -> str:

@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
             self.force_exit = self.force_exit or (self.number != 0 and number == signal.SIGINT)
             self.number, self.should_exit = self.number or number, True
 
-        taken_over = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        taken_over = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, end) for number in taken_over}
         try:
             yield
