@@ -9,10 +9,11 @@ import json
 import os
 import queue
 import re
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -32,7 +33,7 @@ SECONDS_TO_FINISH = 20.0  # SIGKILL comes 30 seconds after a scheduler's SIGTERM
 RUNS = "runs.json"
 HIDDEN = "***"
 LEAST_SECRET = 8  # characters; a shorter value of a variable is a word like any other
-_SECRET_NAME = re.compile(r"(token|secret|passw(or)?d|key|credentials?)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(token|secret|passw(or)?d|(api|access|private)_?key|credentials?)$", re.IGNORECASE)
 # Tokens of the hub and of other services by their form, and user and password in an address.
 _SECRETS = re.compile(r"\b(hf|ghp|sk)[_-][A-Za-z0-9_-]{16,}|(?<=://)[^/\s@]+@")
 
@@ -117,7 +118,7 @@ class Trackers:
     def close(self) -> None:
         """Finish all of them."""
         for thread in self.threads:
-            with activity(f"finishing {thread.name}"):
+            with activity(f"finishing {thread.name}"), redirect_stdout(sys.stderr):  # stdout is for results
                 thread.finish()
         self.threads = []
 
@@ -131,13 +132,14 @@ def open_trackers(recipe: Recipe, run: Path, step: int) -> Trackers:
     opened = Trackers()
     if not (names := tracker_names(recipe.runtime.report_to)):
         return opened
+    _check_command(names)
     folder = run / "trackers"
     make_directory(folder)
     before = _identities(folder) if step else {}
     config = config_of(recipe)
     for name in names:
         tracker = _tracker(name, run, folder, step, before.get(name))
-        with activity(f"starting {name}"):
+        with activity(f"starting {name}"), redirect_stdout(sys.stderr):
             thread = _Thread(name, tracker, None if name in before else config)
             opened.threads.append(thread)
             try:
@@ -151,6 +153,16 @@ def open_trackers(recipe: Recipe, run: Path, step: int) -> Trackers:
     write_atomically(folder / RUNS, (json.dumps(before) + "\n").encode())
     say_field("trackers", ", ".join(f"{name} (in {folder})" if name in IN_FOLDER else name for name in names))
     return opened
+
+
+def _check_command(names: Sequence[str]) -> None:
+    """Raise InputError where the command holds a secret: most trackers record it by themselves. TensorBoard does not."""
+    others = [name for name in names if name != "tensorboard"]
+    if others and any(hidden(word) != word for word in sys.argv):
+        raise InputError(
+            f"--report-to {others[0]}: expected a command without secrets, got one in an option, and {others[0]} records the "
+            "command; leave one of the two out"
+        )
 
 
 def _identities(folder: Path) -> dict[str, str | None]:
@@ -186,7 +198,7 @@ def _options(name: str, title: str, folder: Path, step: int) -> dict[str, Any]:
     """Return how a tracker is told the name of the run and the place of its files. step: the last one done"""
     named: dict[str, dict[str, Any]] = {
         "tensorboard": {"purge_step": step + 1} if step else {},  # steps behind the checkpoint are done anew
-        "wandb": {"name": title, "dir": str(folder), "save_code": False},
+        "wandb": {"name": title, "dir": str(folder), "save_code": False, "settings": {"console": "off"}},  # our lines are ours
         "trackio": {"name": f"{title.replace('/', '-')}-{token_hex(3)}"},
         "mlflow": {"run_name": title},
         "clearml": {"task_name": title},

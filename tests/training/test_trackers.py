@@ -180,6 +180,7 @@ class Fake(accelerate.tracking.GeneralTracker):
             raise way
 
     def start(self):
+        print("a line of the tracker")
         self._may_fail("start")
 
     def store_init_configuration(self, values):
@@ -190,6 +191,7 @@ class Fake(accelerate.tracking.GeneralTracker):
         self.logged.append((step, values))
 
     def finish(self):
+        print("another line of the tracker")
         self._may_fail("finish")
         self.finished = True
 
@@ -277,6 +279,12 @@ def test_tracker_that_does_not_finish_is_left(fake, tmp_path, monkeypatch, capfd
     assert "warning: wandb: it did not finish within 0.05 seconds" in capfd.readouterr().err
 
 
+def test_what_a_tracker_prints_does_not_go_among_the_results(fake, tmp_path, capsys):
+    opened(tmp_path).close()
+    printed = capsys.readouterr()
+    assert printed.out == "" and "a line of the tracker" in printed.err and "another line" in printed.err
+
+
 def test_project_of_the_environment_is_used(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     opened(tmp_path).close()
@@ -298,6 +306,14 @@ def test_what_looks_like_a_secret_is_hidden(monkeypatch, text, shown):
     monkeypatch.setenv("SOME_API_KEY", "planted value")
     monkeypatch.setenv("SHORT_TOKEN", "runs")
     assert hidden(text) == shown
+
+
+def test_command_with_a_secret_is_not_shown_to_a_tracker_that_records_it(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["debft", "mnli", "--set", f"note={TYPED}"])
+    with pytest.raises(InputError, match="--report-to wandb: expected a command without secrets, got one in an option") as error:
+        opened(tmp_path)
+    assert TYPED not in str(error.value) and fake.made == []
+    open_trackers(recipe_of("tensorboard"), tmp_path / "run", 0).close()
 
 
 def test_numbers_of_tokens_are_no_secret():
