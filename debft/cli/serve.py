@@ -1,5 +1,6 @@
 """`debft serve RUN`: a model that is asked over HTTP."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json
 from debft.console import activity
+from debft.errors import Interrupted
 from debft.runtime.extras import check_extra
 
 HOST, PORT = "127.0.0.1", 8000
@@ -51,15 +53,19 @@ def serve(
             from debft.output.serve.serve import Limits, serve
 
         limits = Limits(batch=max_batch, waiting=max_waiting, seconds=timeout)
-        serve(
-            used,
-            place,
-            precision=precision,
-            attention=attention,
-            limits=limits,
-            names=tuple(allow_host or ()),
-            ready=_print_ready if as_json else lambda content: None,
-        )
+        try:
+            serve(
+                used,
+                place,
+                precision=precision,
+                attention=attention,
+                limits=limits,
+                names=tuple(allow_host or ()),
+                ready=_print_ready if as_json else lambda content: None,
+            )
+        except Interrupted as error:  # the model may still compute what nobody waits for any more: Python would wait for it
+            sys.stdout.flush()
+            os._exit(error.exit_code)
 
 
 def _print_ready(content: dict[str, Any]) -> None:

@@ -344,6 +344,24 @@ def test_request_without_an_answer_in_time_is_told_so(services):
     assert first.status_code == 503 and first.json()["error"] == "no answer within 0.05 seconds; try again with less"
 
 
+def test_server_that_ends_answers_those_who_still_wait(services):
+    slow = Slow()
+    service = services("mnli", batcher=Batcher(label=slow, most_rows=2, most_waiting=8))
+
+    async def ask():
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=build_app(service)), base_url=ADDRESS) as client:
+            waiting = [asyncio.create_task(client.post("/predict", json=ROWS["mnli"])) for _ in range(2)]
+            await asyncio.to_thread(slow.begun.wait, SECONDS)
+            service.batcher.close()
+            return await asyncio.gather(*waiting, client.post("/predict", json=ROWS["mnli"]))
+
+    try:
+        answers = asyncio.run(ask())
+    finally:
+        slow.go.set()
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(503, {"error": "the server is ending"})] * 3
+
+
 @pytest.mark.parametrize("error", [ValueError("secret /home/me"), RuntimeError("secret /home/me")])
 def test_bug_is_told_without_its_text(services, error):
     def fail(examples, *, labels, unwanted):
@@ -389,7 +407,7 @@ def started(*arguments):
     """A server in a process of its own, and its address."""
     server = Command("serve", *arguments, "--port", 0, "--json")
     for _ in range(100 * SECONDS):
-        if server.poll() is not None or server.texts()[0].endswith("}\n"):
+        if server.poll() is not None or server.texts()[0].endswith("\n}\n"):
             break
         threading.Event().wait(0.01)
     assert server.poll() is None, server.texts()
@@ -447,7 +465,7 @@ def test_other_machines_are_warned_of(runs, monkeypatch):
 
     said, place = [], SimpleNamespace(listen=lambda: None, getsockname=lambda: ("0.0.0.0", 8000))
     monkeypatch.setattr(serve, "say", said.append)
-    monkeypatch.setattr(serve, "answer_until_told", lambda app, place: None)
+    monkeypatch.setattr(serve, "answer_until_told", lambda app, place, give_up: None)
     used = find_used_model(str(runs("mnli")), None, "auto")
     ready = []
     serve.serve(used, Place(socket=place, host="0.0.0.0"), precision="auto", attention="auto", limits=Limits(), ready=ready.append)

@@ -58,7 +58,7 @@ def served():
         task=TASKS["mnli"], batcher=Batcher(label=label, most_rows=8, most_waiting=8), info=INFO, page=build_page(INFO)
     )
     with taken("127.0.0.1", 0) as place:
-        server = build_server(build_app(service))
+        server = build_server(build_app(service), service.batcher.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place.socket]})
         thread.start()
         place.socket.listen()

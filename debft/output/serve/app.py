@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from debft.console import say
 from debft.errors import DebftError, InputError
 from debft.output.serve.asking import BODY, read_asked
-from debft.output.serve.batching import Batcher, BusyError
+from debft.output.serve.batching import Batcher, BusyError, EndingError
 from debft.output.serve.hosts import Hosts
 from debft.output.serve.page import Page
 from debft.output.text import counted
@@ -72,6 +72,8 @@ class Service:
                 rows = await self.batcher.answer(asked)
         except BusyError:
             raise HTTPException(503, f"busy: {self.batcher.waiting:,} texts are waiting; try again", LATER) from None
+        except EndingError:
+            raise HTTPException(503, "the server is ending") from None
         except TimeoutError:
             raise HTTPException(503, f"no answer within {self.seconds:g} seconds; try again with less", LATER) from None
         except DebftError as error:

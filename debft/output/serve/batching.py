@@ -39,6 +39,10 @@ class BusyError(Exception):
     """Too many texts wait already."""
 
 
+class EndingError(Exception):
+    """The server ends, so that there will be no answer."""
+
+
 @dataclass(eq=False)
 class _Batch:
     """A batch holds the rows that are labelled together.
@@ -74,6 +78,7 @@ class Batcher:
     waiting: int = 0
     passes: int = 0
     _closed: bool = False
+    _tasks: "set[asyncio.Task[Answers]]" = field(default_factory=set)
     _open: dict[Labels | None, _Batch] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="model"))
@@ -81,8 +86,10 @@ class Batcher:
     async def answer(self, asked: Asked) -> Rows:
         """Return the answers to a request. A long one is cut, so that others have their turn in between.
 
-        Raises BusyError where there is no room for it, and the DebftError of the model.
+        Raises BusyError where there is no room for it, EndingError, and the DebftError of the model.
         """
+        if self._closed:
+            raise EndingError
         if self.waiting + asked.size > self.most_waiting:
             raise BusyError
         self.waiting += asked.size
@@ -92,8 +99,10 @@ class Batcher:
             self.waiting -= asked.size
 
     def close(self) -> None:
-        """Give up what is being computed, as the server ends."""
+        """Give up what is being computed and what waits, as the server ends."""
         self._closed = True
+        for task in self._tasks:
+            task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _in_parts(self, asked: Asked) -> Rows:
@@ -111,6 +120,10 @@ class Batcher:
         assert batch.done is not None
         try:
             answer = (await asyncio.shield(batch.done))[place]
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EndingError from None
+            raise
         finally:
             del batch.parts[place]
         if isinstance(answer, DebftError):
@@ -123,6 +136,8 @@ class Batcher:
         if batch is None or batch.size + size > self.most_rows:
             batch = self._open[labels] = _Batch(labels=labels)
             batch.done = asyncio.get_running_loop().create_task(self._compute(batch))
+            self._tasks.add(batch.done)
+            batch.done.add_done_callback(self._tasks.discard)
         batch.size += size
         return batch
 

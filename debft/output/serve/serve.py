@@ -82,7 +82,7 @@ def serve(
     say("Ctrl-C ends it; lines below are requests, without their texts")
     ready(service.info | {"address": place.address})
     try:
-        answer_until_told(build_app(service), place)
+        answer_until_told(build_app(service), place, service.batcher.close)
     finally:
         service.batcher.close()
 

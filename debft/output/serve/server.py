@@ -1,11 +1,12 @@
 """The server itself: it takes its port, loads the model, answers until a signal ends it."""
 
+import asyncio
 import errno
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +69,17 @@ class Server(uvicorn.Server):
 
     number = 0  # of the signal that came first
 
+    def __init__(self, config: uvicorn.Config, give_up: Callable[[], None]) -> None:
+        """Make the server. give_up: lets the requests that are left be answered by an error"""
+        super().__init__(config)
+        self.give_up = give_up
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let no one new in, and give up after a while what is not answered yet."""
+        given_up = asyncio.get_running_loop().call_later(SECONDS_TO_END, self.give_up)
+        await super().shutdown(sockets)
+        given_up.cancel()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Within the block a signal lets the server end; a second Ctrl-C does not wait for anyone."""
@@ -88,7 +100,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def build_server(app: ASGIApp) -> Server:
+def build_server(app: ASGIApp, give_up: Callable[[], None]) -> Server:
     """Return the server of an application. It logs nothing by itself but errors, and trusts no header about who asks."""
     config = uvicorn.Config(
         app,
@@ -100,15 +112,15 @@ def build_server(app: ASGIApp) -> Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_END,
+        timeout_graceful_shutdown=SECONDS_TO_END + 1,  # for the errors to be sent
         backlog=LONGEST_QUEUE,
     )
-    return Server(config)
+    return Server(config, give_up)
 
 
-def answer_until_told(app: ASGIApp, place: Place) -> None:
-    """Answer until a signal comes, then raise Interrupted."""
-    server = build_server(app)
+def answer_until_told(app: ASGIApp, place: Place, give_up: Callable[[], None]) -> None:
+    """Answer until a signal comes, then raise Interrupted. give_up: as in `Server`"""
+    server = build_server(app, give_up)
     server.run(sockets=[place.socket])
     name = signal.Signals(server.number).name if server.number else "the server"
     say(f"{name}: ended, {server.server_state.total_requests:,} requests were answered")
