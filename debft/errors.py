@@ -62,7 +62,7 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of another library's error, or the name of its type where it has no text."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 

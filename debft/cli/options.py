@@ -148,6 +148,7 @@ OPTIONS = (
     _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),
     _of_recipe("runtime.save_steps", RUN, "Optimizer steps from one checkpoint to the next."),
     _of_recipe("runtime.check_leaks", RUN, "Name rows that are scored and nearly the same as a training row."),
+    _of_recipe("runtime.report_to", RUN, "Trackers to log to, such as tensorboard or wandb,mlflow (default: none)."),
     _of_recipe("own.text_columns", RUN, "Column of the texts, or A,B for pairs (default: found in the file).", only_for="text"),
     _of_recipe("own.label_column", RUN, "Column of the labels (default: found in the file).", only_for="text"),
     _of_recipe("own.problem", RUN, "What the labels are; auto finds out from the file.", only_for="text"),

@@ -1,6 +1,5 @@
 """`debft search TASK`: the options of the task's own command, and how settings are searched."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
 from debft.cli.train import default_output, resolve
 from debft.config.reading import parse_set
-from debft.errors import HubError, InputError
+from debft.errors import HubError
+from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
 TRIALS = 20  # that a search has where --trials says nothing else
@@ -62,10 +62,7 @@ def search(
     as_json: bool,
 ) -> None:
     """Search for settings of `task`. keys: the keys of the recipe that were typed, which are the same in every trial."""
-    if importlib.util.find_spec("optuna") is None:
-        raise InputError(
-            "debft search: expected optuna, which is not installed; pip install 'optuna>=4', or debft with its extra search"
-        )
+    check_extra("search", "debft search")
     from debft.several.space import check_not_typed, read_space
 
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())

@@ -202,6 +202,9 @@ class RuntimeConfig:
     """Newest checkpoints that stay on disk."""
     check_leaks: bool = False
     """Whether rows that are scored are also compared with training rows that are nearly the same, before training."""
+    report_to: str | None = None
+    """Trackers that the run is logged to, `tensorboard` or `tensorboard,wandb`: also trackio, mlflow, comet_ml, aim, clearml,
+    dvclive, swanlab, each with its package; null or `none`: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

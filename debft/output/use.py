@@ -22,6 +22,14 @@ MOST_SHOWN = 8  # labels or splits in one line
 
 def describe_use(used: UsedModel, source: str, examples: Mapping[str, Examples]) -> None:
     """Say which model does which task on which rows, before torch is imported."""
+    describe_model(used)
+    counts = [f"{name} {counted(len(rows), 'row')}".strip() for name, rows in examples.items()]
+    more = f", ... ({sum(map(len, examples.values())):,} in all)" if len(counts) > MOST_SHOWN else ""
+    say_field("data", f"{source}: {', '.join(counts[:MOST_SHOWN])}{more}")
+
+
+def describe_model(used: UsedModel) -> None:
+    """Say which model does which task."""
     task = used.task
     labels = list(task.labels) if isinstance(task, TextClassification) else []
     more = f", ... ({len(labels)} in all)" if len(labels) > MOST_SHOWN else ""
@@ -29,9 +37,6 @@ def describe_use(used: UsedModel, source: str, examples: Mapping[str, Examples])
     say_field("task", f"{task_title(task.name)}: {', '.join(task.text_keys)} -> {gives}")
     made_of = used.trained_on.recipe.model if used.trained_on is not None else None
     say_field("model", f"{used.named}, a run of {made_of}" if made_of else used.named)
-    counts = [f"{name} {counted(len(rows), 'row')}".strip() for name, rows in examples.items()]
-    more = f", ... ({sum(map(len, examples.values())):,} in all)" if len(counts) > MOST_SHOWN else ""
-    say_field("data", f"{source}: {', '.join(counts[:MOST_SHOWN])}{more}")
 
 
 def describe_device(device: Any, precision: str, attention: str) -> None:

@@ -36,6 +36,7 @@ def predict_splits(
     micro_batch_tokens: int,
     should_stop: Callable[[], bool] = lambda: False,
     leave: Callable[[], None] = lambda: None,
+    show: bool = True,
 ) -> dict[str, Any]:
     """Return what the head's `assess` and `predict` take of each split, on every process. No random numbers are drawn.
 
@@ -44,16 +45,18 @@ def predict_splits(
     micro_batch_tokens: tokens that a training batch may have, with their padding where batches are padded
     should_stop: asked before each batch
     leave: called PARTS times by every process, as soon as its part is done or it should stop; may raise, in all of them at once
+    show: whether a bar is shown
     """
     loaded.model.eval()
     whole, begins_K = _joined(list(splits.values())), np.cumsum([0, *map(len, splits.values())])[:-1]
     own = by_length(_share(splits, whole.lengths(), accelerator), whole.lengths())
     tokens = evaluation_tokens(micro_batch_tokens, loaded.collate.packed, accelerator.device)
     batches = micro_batches(own, whole.lengths(), tokens, packed=loaded.collate.packed)
+    show = show and accelerator.is_main_process
     note = next(iter(splits)) if len(splits) == 1 else f"{len(splits)} splits"
     with _thread(accelerator.device) as executor:
         collectors = [loaded.head.collector(split, left=loaded.collate.left, executor=executor) for split in splits.values()]
-        with torch.inference_mode(), meter("evaluate", len(whole), "examples", show=accelerator.is_main_process) as progress:
+        with torch.inference_mode(), meter("evaluate", len(whole), "examples", show=show) as progress:
             for batch, outputs_B in _outputs(loaded, whole, _until(batches, should_stop, leave)):
                 split_B = np.searchsorted(begins_K, batch, side="right") - 1
                 for k in np.unique(split_B):

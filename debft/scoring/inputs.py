@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from debft.console import say
 from debft.data.rows import Examples, check_texts, id_column, say_notes
@@ -98,6 +99,25 @@ def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
     return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
 
 
+def examples_of_json(content: bytes, task: Task, source: str) -> Examples:
+    """Return the rows in JSON or JSONL, as stdin has them. Nothing is said about them. source: what stands for the file
+
+    Raises InputError for rows that are none of the task's.
+    """
+    path = Path(source)
+    return check_texts(_of_json(path, decoded(path, content, None), task), task)
+
+
+def is_one_row(content: dict[str, Any], task: Task) -> bool:
+    """Tell an object that is a row from one that holds the rows."""
+    return bool(content.keys() & {*task.text_keys, USUAL_TEXT}) or not ("data" in content or lists_of_objects(content))
+
+
+def _of_json(path: Path, text: str, task: Task) -> DataTable:
+    begins_with_object = text.lstrip()[:1] == "{"
+    return _named(read_text(path, *(_one_object(text, task) if begins_with_object else (text, ".json"))), task)
+
+
 def _line_of(task: Task) -> str:
     return ", tab, ".join(task.text_keys) if len(task.text_keys) > 1 else "one text"
 
@@ -105,8 +125,7 @@ def _line_of(task: Task) -> str:
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
     """Read JSON or JSONL, which its first characters tell, TSV whose first line is its header, or lines of texts."""
     if _JSON.match(text):
-        begins_with_object = text.lstrip()[0] == "{"
-        return _named(read_text(path, *(_one_object(text, task) if begins_with_object else (text, ".json"))), task)
+        return _of_json(path, text, task)
     first = text.partition("\n")[0]
     fields, keys = first.split("\t"), task.text_keys
     if not text.strip() or _is_header(fields, task) or header_for(task)(fields) is not None:
@@ -166,8 +185,6 @@ def _one_object(text: str, task: Task) -> tuple[str, str]:
     """
     try:
         whole = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text, ".jsonl"
-    if whole.keys() & {*task.text_keys, USUAL_TEXT} or not ("data" in whole or lists_of_objects(whole)):
-        return f"[{text}]", ".json"  # one row, which may stand on several lines
-    return text, ".json"
+    return (f"[{text}]" if is_one_row(whole, task) else text), ".json"  # one row may stand on several lines

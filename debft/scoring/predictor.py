@@ -1,6 +1,6 @@
 """A predictor is a fine-tuned model with all it takes to use it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+class Unwanted(Exception):
+    """Nobody waits for these predictions any more, so they were given up."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A predictor encodes examples and runs its model over them.
@@ -22,6 +26,8 @@ class Predictor:
     recipe: how it is used, which names neither task nor model
     trained_on: what a run says about its rows; None for a model that is no run
     micro_batch_tokens: padded tokens that a training batch may have on this device
+    show: whether a bar is shown
+    unwanted: asked before each batch whether nobody waits for the predictions any more
     """
 
     loaded: LoadedModel
@@ -29,6 +35,8 @@ class Predictor:
     recipe: Recipe
     accelerator: "Accelerator"
     micro_batch_tokens: int
+    show: bool = True
+    unwanted: Callable[[], bool] = lambda: False
 
     @property
     def precision(self) -> str:
@@ -41,5 +49,17 @@ class Predictor:
         return self.loaded.encode(examples, self.recipe, what, cached=cached, show=cached)
 
     def outcomes(self, splits: Mapping[str, EncodedSplit]) -> dict[str, Any]:
-        """Run the model over all splits, and return what the head's `assess` and `predict` take of each."""
-        return predict_splits(self.loaded, self.accelerator, splits, micro_batch_tokens=self.micro_batch_tokens)
+        """Run the model over all splits, and return what the head's `assess` and `predict` take of each. May raise Unwanted."""
+        return predict_splits(
+            self.loaded,
+            self.accelerator,
+            splits,
+            micro_batch_tokens=self.micro_batch_tokens,
+            should_stop=self.unwanted,
+            leave=self._leave_unwanted,
+            show=self.show,
+        )
+
+    def _leave_unwanted(self) -> None:
+        if self.unwanted():
+            raise Unwanted

@@ -61,6 +61,11 @@ def labels_of(typed: str | None, template: str | None, several: bool) -> Labels 
             raise InputError(f"{'--multi-label' if template is None else '--template'}: expected --labels with it, got none")
         return None
     names = tuple(name.strip() for name in next(csv.reader([typed], skipinitialspace=True), []))
+    return labels_among(names, typed, template, several)
+
+
+def labels_among(names: tuple[str, ...], typed: object, template: str | None, several: bool) -> Labels:
+    """Return these labels. Raises InputError for what cannot be chosen among. typed: what error lines show of them"""
     if not all(names) or not names:
         raise InputError(f"--labels: expected names with commas between them, got {typed!r}")
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -78,12 +83,17 @@ def find_inference_model(run_or_model: str, task_name: str | None, attention: st
     Raises InputError for any other model.
     """
     used = find_used_model(run_or_model, task_name or _task_by_outputs(run_or_model), attention)
-    if not _infers(used.task):
-        raise InputError(
-            f"--labels: expected a model of natural language inference (of mnli, xnli or rte), {run_or_model} is one of "
-            f"{used.task.name}; it has labels of its own"
-        )
+    check_infers(used.task, run_or_model)
     return used
+
+
+def check_infers(task: Task, name: str) -> None:
+    """Raise InputError unless the model of this task says what a text entails. name: what the error calls the model"""
+    if not infers(task):
+        raise InputError(
+            f"--labels: expected a model of natural language inference (of mnli, xnli or rte), {name} is one of "
+            f"{task.name}; it has labels of its own"
+        )
 
 
 def _task_by_outputs(run_or_model: str) -> str | None:
@@ -102,7 +112,7 @@ def _task_by_outputs(run_or_model: str) -> str | None:
     return BY_OUTPUTS[names]
 
 
-def _infers(task: Task) -> bool:
+def infers(task: Task) -> bool:
     """Tell a task whose texts are a premise and a hypothesis, with a label for what the premise entails."""
     if not isinstance(task, TextClassification) or task.multilabel or task.name in NOT_INFERENCE or len(task.text_keys) != 2:
         return False

@@ -6,6 +6,7 @@ from dataclasses import fields
 from debft.config.reading import Problem
 from debft.config.recipe import Recipe, value_at, window_stride
 from debft.errors import InputError
+from debft.runtime.tracker_names import unknown_tracker
 from debft.tasks import TEXT, QuestionAnswering, Task, task_of
 
 WINDOWS = ("text.long_texts", "text.pooling", "text.window_stride")
@@ -71,6 +72,8 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
         yield Problem(path="own.validation", message="does not go with own.folds, which score every row; leave one of the two out")
     if message := _too_short(task, recipe):
         yield Problem(path="text.max_seq_length", message=message)
+    if message := unknown_tracker(recipe.runtime.report_to):
+        yield Problem(path="runtime.report_to", message=message)
     if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):
         most = f"at most the {recipe.own.folds} of own.folds" if recipe.own.folds else "own.folds beside it"
         yield Problem(path="own.fold", message=f"expected {most}, got {recipe.own.fold}")

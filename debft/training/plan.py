@@ -23,6 +23,7 @@ from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RowWarning
 from debft.runtime.launch.group import is_main_process
+from debft.runtime.tracker_names import check_installed
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe
 from debft.training.choice import check_choice, check_rhythm
@@ -147,6 +148,7 @@ def make_plan(recipe: Recipe, source: str | None = None) -> Plan:
     source: where the rows are read, None where the recipe has it
     """
     check_recipe(recipe)
+    check_installed(recipe.runtime.report_to)
     config, read = recipe.train, with_values(recipe, {"data": source or recipe.data})
     own = own_rows(read) if recipe.task == TEXT.name else None
     task = own.task if own is not None else task_for(read)

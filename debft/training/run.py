@@ -1,8 +1,10 @@
 """A run goes from recipe to result: it is checked, planned and shown, then trained, evaluated and saved."""
 
 import gc
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from debft.config.recipe import Recipe
 from debft.console import activity, say
@@ -15,9 +17,12 @@ from debft.runtime.launch.group import in_a_group, is_main_process, process_name
 from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
-from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank
+from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank, run_on_main
 from debft.training.place import Start, check_output, place_of_rows, start_of
 from debft.training.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from debft.training.trackers import Trackers
 
 
 def finetune(recipe: Recipe, output: Path, *, resume: bool = False, overwrite: bool = False) -> RunResult:
@@ -88,12 +93,28 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
             from debft.training.evaluations import final_evaluation
             from debft.training.finish import write_result
             from debft.training.opening import open_session
+            from debft.training.trackers import Trackers
             from debft.training.train import train
 
         with activity("preparing the run", show=show):
             session, state = open_session(plan, run, start=start)
-    with stop_requested(session.is_main, watch) as stop:
+        session = replace(session, trackers=run_on_main(lambda: _open_trackers(plan, run, start, state.step)) or Trackers())
+    with closing(session.trackers), stop_requested(session.is_main, watch) as stop:
         train(session, state, stop)
         assessed = final_evaluation(session, state, stop)
         with activity("saving the model", show=show):
-            return write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written
+            result = write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written
+        session.trackers.log({f"final/{name}": score for name, score in result.scores.items()}, state.step)
+        return result
+
+
+def _open_trackers(plan: Plan, run: RunDirectory, start: Start, step: int) -> "Trackers":
+    """Start the trackers of a run, whose last step was `step`. Where one cannot be started, a run that just began is gone again."""
+    from debft.training.trackers import open_trackers
+
+    try:
+        return open_trackers(plan.recipe, run.path, step)
+    except InputError:
+        if start != "resume":
+            run.remove()
+        raise

@@ -15,6 +15,7 @@ from debft.runs.result import PathsOfRun
 from debft.scoring.loaded import LoadedModel
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
+from debft.training.trackers import Trackers
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Session:
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
+    trackers: where the run is logged to beside its own files.
     started: when the session was opened.
     """
 
@@ -75,6 +77,7 @@ class Session:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
+    trackers: Trackers = field(default_factory=Trackers)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def steps(self, **how: Any) -> Iterator[StepLog]:

@@ -61,10 +61,17 @@ def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -
     state.train_seconds += log.seconds
     if session.is_main:
         session.run.append("steps.jsonl", log.row())
+        session.trackers.log(tracked_step(log), log.step)
         if skipped := log.parts.get("sift_skipped"):
             say(f"step {log.step:,}: SiFT's gradient was not finite for {skipped:.0%} of the sequences, which take no ascent")
     speed = state.num_examples / state.train_seconds
     progress.advance(1, f"loss {log.loss:.3f}  lr {log.learning_rate:.1e}  {speed:,.0f} examples/s")
+
+
+def tracked_step(log: StepLog) -> dict[str, float]:
+    """Return the numbers of a step by the names that trackers show them under."""
+    values = {"loss": log.loss, "learning_rate": log.learning_rate, "grad_norm": log.grad_norm, "epoch": log.epoch, **log.parts}
+    return {f"train/{name}": value for name, value in values.items()} | {"train/tokens_per_second": log.num_tokens / log.seconds}
 
 
 def _falls_due(session: Session, step: int) -> bool:

@@ -88,6 +88,7 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
         "attention": "auto",
         "checkpoint_activations": False,
         "check_leaks": False,
+        "report_to": None,
     }  # keys that came later, as before they came
     assert to_dict(recipe)["runtime"] == old["runtime"] | later
 

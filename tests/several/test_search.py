@@ -392,7 +392,7 @@ def test_missing_optuna_is_one_line_with_the_command_before_anything_else(tmp_pa
     )
     done = processes.run("search", "text", "--data", tmp_path / "nowhere", code=hidden + processes.DEBFT)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1 and "pip install 'optuna>=4'" in done.stderr
+    assert done.stderr.count("\n") == 1 and "pip install 'debft[search]'" in done.stderr
 
 
 # --- what is shown
