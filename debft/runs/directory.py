@@ -28,7 +28,18 @@ LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
 # What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
-FILES = ("result.json", "report.html", "analysis.json", "checkpoints", "predictions", "model", *LOGS, "split.json", "recipe.yaml")
+FILES = (
+    "result.json",
+    "report.html",
+    "analysis.json",
+    "checkpoints",
+    "predictions",
+    "onnx",
+    "model",
+    *LOGS,
+    "split.json",
+    "recipe.yaml",
+)
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,13 @@ def write_onnx(loaded: LoadedModel, file: Path) -> None:
     assert loaded.attention == "eager", "a packed forward is no graph of tensors"
     names, model = input_names(loaded), loaded.model.eval()
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    example = torch.full((3, 11), loaded.collate.pad_id, dtype=torch.int64)
+    # Each input is a tensor of its own: the exporter takes one object that is given twice for one input.
+    examples = {"input_ids": loaded.collate.pad_id, "attention_mask": 1, "token_type_ids": 0}
     with _quiet(), _buckets_of_a_table(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 _Exported(model, names, spans=isinstance(loaded.task, QuestionAnswering)),
-                tuple(torch.ones_like(example) if name == "attention_mask" else example for name in names),
+                tuple(torch.full((3, 11), examples[name], dtype=torch.int64) for name in names),
                 input_names=list(names),
                 output_names=list(output_names(loaded)),
                 dynamic_shapes=(tuple({0: batch, 1: length} for _ in names),),
