@@ -53,4 +53,4 @@ def export(
 
     content = export_model(used, examples, place, int8=int8)
     say_field("export", str(place))
-    print_json(content) if as_json else print_export(content, place)
+    print_json(content) if as_json else print_export(content, used.task, place)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from architectures import ARCHITECTURES
-from conftest import random_texts, write_mnli
+from conftest import random_texts, write_mnli, write_model_config
 
 from debft.cli.export import export
 from debft.config.packaged import recipe_path
@@ -23,6 +23,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, with_values
 from debft.data.load import encode_split
 from debft.data.rows import Examples
+from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.models.files import find_model
 from debft.models.tokens.tokenizer import build_tokenizer
@@ -127,6 +128,27 @@ def test_example_gives_the_model_the_tokens_that_debft_does(session, tmp_path, n
     assert sorted(scope["session"].seen) == sorted(sequences(split))
     lengths_SC = np.array([[0, len(ids)] for ids, _ in sequences(split)], dtype=np.float64)
     assert logits_NC[:, 1] == pytest.approx(split.pooled(lengths_SC)[:, 1])  # each row has its own outputs, pooled as in the run
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    "data", ["mnli/validation_matched.tsv", *(f"xnli/validation.{one}.tsv" for one in ("zh", "th", "ar", "hi"))]
+)
+def test_example_gives_the_model_the_tokens_of_every_real_row(session, shared, tmp_path, demo_model, data):
+    """The vocabulary of the published DeBERTa-v3, whose tokenizer transformers builds otherwise."""
+    model = write_model_config(tmp_path / "model", demo_model, vocab_size=128100)
+    (model / "spm.model").write_bytes((shared / "tokenizer" / "deberta-v3" / "spm.model").read_bytes())
+    task, recipe = TASKS["mnli"], with_values(Recipe(), {"text.max_seq_length": 48})
+    columns = read_table(shared / data).columns
+    rows = list(zip(columns["premise"], columns["hypothesis"], strict=True))
+    tokenizer = build_tokenizer(find_model(str(model), from_scratch=True), task)
+    loaded = SimpleNamespace(task=task, head=LabelHead(task=task, labels=task.labels), tokenizer=tokenizer)
+    loaded.collate = SimpleNamespace(left=False)
+    write_beside(tmp_path, loaded, recipe)
+    scope = load_example(tmp_path / "predict.py")
+    logits_in_batches(scope, [list(row) for row in rows])
+    split = encode_split(task, examples_of(rows), tokenizer, recipe, what="rows", cached=False, show=False)
+    assert sorted(scope["session"].seen) == sorted(sequences(split))
 
 
 @pytest.mark.parametrize("name", ["deberta-v3", "xlnet"])

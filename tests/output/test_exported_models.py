@@ -20,7 +20,9 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, with_train
 from debft.models.files import find_model
+from debft.output.onnx import graph
 from debft.output.onnx.graph import input_names, write_onnx
+from debft.output.onnx.int8 import quantize
 from debft.scoring.loaded import load_model
 from debft.scoring.rows import find_rows
 from debft.scoring.used_model import find_used_model
@@ -83,6 +85,15 @@ def test_buckets_of_the_published_sizes_are_those_of_torch_at_every_length(demo_
     lengths = [1, 127, 128, 129, 130, 131, 255, 256, 257, 383, 384, 385, 510, 511, 512, 513, 600, *rng.sample(range(2, 512), 20)]
     assert max(largest_difference(loaded, session, feeds_of(loaded, [length], length)) for length in lengths) < CLOSE
     assert "Log" not in {node.op_type for node in onnx.load(file).graph.node}  # whose last bit may be another one elsewhere
+
+
+def test_weights_beyond_the_size_of_an_onnx_file_lie_beside_it(demo_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "BIGGEST", 0)
+    loaded, session, file = exported(demo_model, "mnli", tmp_path)
+    assert largest_difference(loaded, session, feeds_of(loaded, [5, 9], 0)) < CLOSE
+    quantize(file, tmp_path / "model.int8.onnx", big=True)
+    onnxruntime.InferenceSession(tmp_path / "model.int8.onnx")
+    assert (tmp_path / "model.onnx.data").stat().st_size > file.stat().st_size
 
 
 def words(rng, count):

@@ -9,7 +9,7 @@ from typing import Any
 
 from debft.config.recipe import Recipe, window_stride
 from debft.data.encoding import set_up
-from debft.output.onnx.names import CONFIG, EXAMPLE, MODEL, TOKENIZER
+from debft.output.onnx.names import CONFIG, EXAMPLE, MODEL, TOKENIZER, usage
 from debft.scoring.heads import LabelHead, MultiLabelHead, SpanHead
 from debft.scoring.loaded import LoadedModel
 from debft.scoring.metrics.sets import DEFAULT_THRESHOLD
@@ -28,7 +28,12 @@ def config_of(loaded: LoadedModel, recipe: Recipe) -> dict[str, Any]:
     """Return what a program has to know of the model: what it reads, what its outputs mean, and what decides."""
     tokenizer, head = loaded.tokenizer, loaded.head
     padding = {"direction": tokenizer.padding_side, "pad_id": tokenizer.pad_token_id, "pad_token": str(tokenizer.pad_token)}
-    config = {"task": loaded.task.name, "model": MODEL, "text_columns": list(loaded.task.text_keys), "padding": padding}
+    config: dict[str, Any] = {
+        "task": loaded.task.name,
+        "model": MODEL,
+        "text_columns": list(loaded.task.text_keys),
+        "padding": padding,
+    }
     config["max_seq_length"] = recipe.text.max_seq_length
     if isinstance(head, SpanHead):
         questions = recipe.questions
@@ -71,7 +76,7 @@ def example_of(config: dict[str, Any], *, left: bool) -> str:
     is_span, columns = config["answers"] == "span", config["text_columns"]
     return templates.get_template("questions.py.j2" if is_span else "texts.py.j2").render(
         title=f"A model of {task_title(config['task'])}" if config["task"] != "text" else "A model of your own texts",
-        usage=" ".join(f'"{"a" if number == 0 else "its"} {column}"' for number, column in enumerate(columns)),
+        usage=usage(columns),
         pair=len(columns) == 2,
         swap=config.get("swap_texts", False),
         cut=config.get("cut"),

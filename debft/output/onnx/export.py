@@ -120,7 +120,7 @@ def _record(used: UsedModel, reference: Reference, agreed: Agreement, theirs: Ma
     return {
         "format_version": FORMAT_VERSION,
         "task": used.task.name,
-        "model": Path(recipe.model if recipe is not None else used.named).name,
+        "model": Path((recipe.model if recipe is not None else None) or used.named).name,
         "recipe_hash": recipe_hash(recipe) if recipe is not None else None,
         "weights": {file.name: weights[file.name].sha256 for file in weight_files(used.files.path)},
         "rows": {name: len(rows) for name, rows in reference.examples.items()},

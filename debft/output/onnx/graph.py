@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.models.deberta_v2 import modeling_deberta_v2
@@ -98,7 +98,8 @@ def _buckets_of_a_table(model: "PreTrainedModel") -> Iterator[None]:
     if model.config.model_type != "deberta-v2" or not relative or buckets <= 0:
         yield
         return
-    by_logarithm, longest = modeling_deberta_v2.make_log_bucket_position, model.deberta.encoder.max_relative_positions
+    encoder: Any = model.get_submodule("deberta.encoder")
+    by_logarithm, longest = modeling_deberta_v2.make_log_bucket_position, int(encoder.max_relative_positions)
     # Beyond `longest` all distances are in the last bucket, to which the attention clamps them.
     farthest = 2 * longest
     table = by_logarithm(torch.arange(-farthest, farthest + 1), buckets, longest).to(torch.int64)

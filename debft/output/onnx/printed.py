@@ -6,7 +6,7 @@ from typing import Any
 
 from debft.config.recipe import Recipe, window_stride
 from debft.console import say, say_field
-from debft.output.onnx.names import EXAMPLE, INT8, MODEL
+from debft.output.onnx.names import EXAMPLE, INT8, MODEL, usage
 from debft.output.text import counted, signed
 from debft.tasks import QuestionAnswering, Task
 
@@ -26,7 +26,7 @@ def describe_long_texts(task: Task, recipe: Recipe) -> None:
     say_field("lengths", f"{EXAMPLE} does as the run: {how}; {MODEL} itself takes tokens")
 
 
-def print_export(content: Mapping[str, Any], place: Path) -> None:
+def print_export(content: Mapping[str, Any], task: Task, place: Path) -> None:
     """Say what was written and what was found out about it; print the scores of int8 on stdout. content: of the RECORD"""
     agreed = content["agreement"]
     say_field("agreement", f"{_agreement(agreed)}: onnxruntime alone answers all of them as debft does")
@@ -40,7 +40,7 @@ def print_export(content: Mapping[str, Any], place: Path) -> None:
         print_loss(content["scores"], int8)
     sizes = ((name, file["bytes"]) for name, file in content["files"].items())
     say_field("written", ", ".join(f"{name} {size / 1e6:,.1f} MB" if size > 1e5 else name for name, size in sizes))
-    say_field("next", f"python {place / EXAMPLE}", whole=True)
+    say_field("next", f"python {place / EXAMPLE} {usage(task.text_keys)}", whole=True)
 
 
 def _agreement(agreed: Mapping[str, Any]) -> str:
