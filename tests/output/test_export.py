@@ -170,6 +170,16 @@ def test_example_cuts_contexts_into_the_windows_of_debft(session, tmp_path, name
     assert scope["session"].seen == sequences(split)
 
 
+@pytest.mark.parametrize("task", ["squad", "squad2"])
+def test_example_gives_no_answer_where_the_tokenizer_makes_nothing_of_a_context(session, tmp_path, task):
+    head = SpanHead(task=TASKS[task], config=QuestionConfig(), threshold=0.5)
+    write_beside(tmp_path, loaded_of("deberta-v3", tmp_path, TASKS[task], head), Recipe())
+    session.compute = staticmethod(lambda feeds: [feeds["input_ids"] * 0.5, feeds["input_ids"] * 0.25])
+    row = load_example(tmp_path / "predict.py")["answer"]("a question", "\x01\x02")
+    assert (row["prediction"], row["start"], row["end"]) == ("", None, None)
+    assert np.isfinite([row["score"], row["no_answer_score"]]).all()
+
+
 def kinds_of_examples():
     """(config, whether the padding is in front) of every kind of predict.py."""
     for task in (ONE, TASKS["qnli"], TASKS["squad"], TASKS["squad2"]):
@@ -213,14 +223,15 @@ LABELS = LabelHead(task=ONE, labels=("a", "b"))
         (LABELS, (["a", "b"], [[0.9, 0.1], [0.2, 0.8]]), (["a", "b"], [[0.9001, 0.0999], [0.2, 0.8]]), 0, None),
         (LABELS, (["a", "b"], [[0.9, 0.1], [0.5001, 0.4999]]), (["a", "a"], [[0.9, 0.1], [0.4999, 0.5001]]), 1, "rows: 1"),
         (LABELS, (["a", "b"], [[0.9, 0.1], [0.2, 0.8]]), (["a", "b"], [[0.7, 0.3], [0.2, 0.8]]), 0, "rows: 0"),
+        (LABELS, (["a"], [[0.9, 0.1]]), (["a"], [[np.nan, 0.1]]), 0, "rows: 0"),
         (ScoreHead(task=ONE, name="score"), ([1.0, 50.0], [[1.0], [50.0]]), ([1.0004, 50.02], [[1.0004], [50.02]]), 0, None),
         (ScoreHead(task=ONE, name="score"), ([1.0, 50.0], [[1.0], [50.0]]), ([1.004, 50.0], [[1.004], [50.0]]), 0, "rows: 0"),
     ],
-    ids=["the same", "another label", "the same label but another model", "scores beside their size", "another score"],
+    ids=["the same", "another label", "the same label but another model", "no number", "scores beside their size", "another score"],
 )
 def test_agreement_takes_the_same_answers_by_nearly_the_same_numbers(head, ours, theirs, flips, wrong):
     agreed = agreement(head, answers(*ours), answers(*theirs), {"validation": examples_of([("x",)] * 2)})
-    assert (agreed.rows, agreed.flips, agreed.first) == (2, flips, wrong)
+    assert (agreed.rows, agreed.flips, agreed.first) == (len(ours[0]), flips, wrong)
 
 
 def test_threshold_that_is_a_rows_own_score_moves_between_it_and_the_next():
@@ -286,6 +297,12 @@ def test_int8_is_scored_and_timed_beside_the_other(run, stand_in, tmp_path, caps
     assert content["int8"]["loss"] == dict.fromkeys(content["scores"], 0.0)
     assert all(rate > 0 for rate in content["int8"]["rows_per_second"].values())
     assert {"model.onnx", "model.int8.onnx"} <= content["files"].keys()
+
+
+def test_model_that_is_no_run_is_held_to_the_rows_that_are_named(run, stand_in, tmp_path, capsys):
+    rows = run.parent / "data" / "mnli" / "validation_mismatched.tsv"
+    content = export_json(capsys, run / "model", data=str(rows), output=str(tmp_path / "onnx"))
+    assert (content["rows"], content["model"], content["recipe_hash"]) == ({"validation_mismatched": 20}, "model", None)
 
 
 def test_nothing_stays_of_a_model_that_answers_otherwise(run, stand_in, tmp_path):

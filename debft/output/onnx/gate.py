@@ -51,14 +51,12 @@ class Agreement:
     rows: how many
     flips: of how many the answer is another one; a score that moves is none
     largest: the largest difference of the numbers that decided
-    excess: how many times as much as TOLERANCE allows
     first: the row that differs first, None where none does
     """
 
     rows: int
     flips: int
     largest: float
-    excess: float
     first: str | None
 
 
@@ -170,16 +168,15 @@ def agreement(
 ) -> Agreement:
     """Compare the answers to the rows of all splits."""
     are_scores = not isinstance(head, LabelHead | MultiLabelHead | SpanHead)
-    flips, largest, excess, first = 0, 0.0, 0.0, None
+    flips, largest, first = 0, 0.0, None
     for name, one in ours.items():
         other = theirs[name]
         apart_N = np.abs(one.numbers_NK - other.numbers_NK).max(axis=1)
         beside_N = 1.0 if isinstance(head, LabelHead | MultiLabelHead) else np.maximum(1.0, np.abs(one.numbers_NK).max(axis=1))
-        excess_N = apart_N / (TOLERANCE * beside_N)
         flipped_N = np.array([not are_scores and a != b for a, b in zip(one.given, other.given, strict=True)])
-        wrong = np.flatnonzero(flipped_N | (excess_N > 1))
+        wrong = np.flatnonzero(flipped_N | ~(apart_N <= TOLERANCE * beside_N))  # NaN is wrong
         if first is None and len(wrong):
             first = examples[name].place(int(wrong[0]))
         flips += int(flipped_N.sum())
-        largest, excess = max(largest, float(apart_N.max())), max(excess, float(excess_N.max()))
-    return Agreement(rows=sum(len(one.given) for one in ours.values()), flips=flips, largest=largest, excess=excess, first=first)
+        largest = max(largest, float(apart_N.max()))
+    return Agreement(rows=sum(len(one.given) for one in ours.values()), flips=flips, largest=largest, first=first)
