@@ -34,6 +34,7 @@ FILES = (
     "analysis.json",
     "checkpoints",
     "predictions",
+    "onnx",
     "model",
     "trackers",
     *LOGS,

@@ -1,0 +1,12 @@
+"""The files of an export, by what they are, and how its example is called."""
+
+from collections.abc import Sequence
+
+MODEL, INT8 = "model.onnx", "model.int8.onnx"
+TOKENIZER, CONFIG, EXAMPLE = "tokenizer.json", "config.json", "predict.py"
+RECORD = "export.json"  # what was checked, with the digest of every file; a directory that has one is an export
+
+
+def usage(columns: Sequence[str]) -> str:
+    """Return what is typed behind `python predict.py`: `"a premise" "its hypothesis"`."""
+    return " ".join(f'"{"its" if number else "a"} {column}"' for number, column in enumerate(columns))
