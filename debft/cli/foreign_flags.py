@@ -58,7 +58,7 @@ def table() -> dict[str, Any]:
 @cache
 def section(name: str) -> dict[str, Flag]:
     """Return the flags of a section of the table by their names."""
-    flags = {}
+    flags: dict[str, Flag] = {}
     for row in table()[name]:
         given = {key: value for key, value in row.items() if key != "flags"}
         given["does"] = given.get("does") or "key"

@@ -64,11 +64,11 @@ def import_command(
 # The headings of the notes on stderr, by kind, in the order in which they are read.
 HEADINGS = {
     "set": "taken over",
-    "default": "made explicit: what the script does where nothing is said",
+    "default": "made explicit, as the script has it where nothing is said",
     "say": "to know",
-    "lost": "lost: debft has no such thing, or has it otherwise",
-    "gone": "gone: flags that no longer do anything",
-    "unused": "not needed: these move no score in debft",
+    "lost": "lost",
+    "gone": "gone, they no longer do anything",
+    "unused": "not needed, they move no score in debft",
 }
 
 

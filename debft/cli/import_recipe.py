@@ -1,5 +1,7 @@
 """The recipe of an imported command: as YAML that says of each value where it comes from, and which packaged recipe it equals."""
 
+from typing import Any
+
 from debft.cli.import_flags import Imported, Note
 from debft.cli.import_special import import_call
 from debft.cli.launchers import find_call
@@ -23,7 +25,7 @@ def imported_recipe(text: str, where: str, gpus: int | None) -> tuple[Recipe, st
     """
     script = Script()
     found = import_call(find_call(script, text, where, gpus), script)
-    content: dict = {"dialect": found.program.dialect}
+    content: dict[str, Any] = {"dialect": found.program.dialect}
     for key, value in found.values.items():
         section, _, name = key.rpartition(".")
         (content.setdefault(section, {}) if section else content)[name] = value

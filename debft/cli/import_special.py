@@ -130,9 +130,7 @@ def _batch(given: dict[str, Typed], call: Call, found: Imported) -> None:
     what = " ".join(each[0] for each in (device, accumulated) if each) or f"default of {call.program}"
     found.put("train.train_batch_size", numbers[0] * numbers[1] * call.processes, what, f"{product}, sequences per step")
     if numbers[1] > 1:
-        text = (
-            "debft takes the mean over the step; transformers 5 adds up the parts of DeBERTa's loss, so that its gradient is larger"
-        )
+        text = "debft takes the mean over the step; transformers 5 adds up the parts, DeBERTa's gradient is larger there"
         found.note("say", accumulated[0] if accumulated else "", text)
 
 
@@ -237,7 +235,7 @@ def _precision(given: dict[str, Typed], call: Call, found: Imported) -> None:
         found.note(
             "say",
             "",
-            "no --fp16 or --bf16: the script computes in float32, debft in bf16 on GPUs that have it; --precision fp32 for it",
+            "no --fp16 or --bf16: the script computes in float32, debft in bf16 on GPUs that have it; --precision fp32 too",
         )
 
 
@@ -297,7 +295,7 @@ def _defaults(given: dict[str, Typed], call: Call, found: Imported) -> None:
             continue
         if value_at(usual, key) != value or key in ("train.learning_rate", "train.num_train_epochs", "text.max_seq_length"):
             found.values[key], found.typed[key] = value, f"default of {call.program}"
-            found.note("default", key, f"{number(value)}, which {call.program} does where nothing is said")
+            found.note("default", "", f"{key} {number(value)}")
 
     if "do_train" in found.program.flags and "do_train" not in given and not call.program.endswith("_no_trainer.py"):
         found.note("say", "", "no --do_train: the script would not train; the recipe does")
