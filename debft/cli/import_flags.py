@@ -1,14 +1,15 @@
 """The words behind a program of another project: its flags are read as its own parser reads them, and those that stand for
 themselves become keys of a recipe, or a note that says why not. What several flags make together is in import_special.py."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from debft.cli.foreign_flags import Flag, Program, normalised
 from debft.cli.shell_text import Script
 from debft.config import yaml12
-from debft.errors import InputError, did_you_mean, shown
+from debft.errors import InputError, shown
 from debft.output.recipes import number
 
 TRUE, FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")  # Source: transformers hf_argparser.string_to_bool
@@ -135,8 +136,8 @@ def _flag(typed: str, found: Imported) -> Flag | None:
     if len(begun) == 1 or (begun and len({flags[flag].key or flag for flag in begun}) == 1):
         found.note("say", f"--{name}", f"short for --{begun[0]}")
         return flags[begun[0]]
-    near = did_you_mean(name, flags) if not begun else f"; it could be {', '.join(f'--{flag}' for flag in begun)}"
-    near = near if "expected one of" not in near else ""
+    close = begun or get_close_matches(name, flags, n=1, cutoff=0.8)
+    near = f"; did you mean {' or '.join(f'--{flag}' for flag in close)}?" if close else ""
     found.problems.append(f"--{name}: no flag of {found.program.name} that debft knows{near}; take it away to import the rest")
     return None
 
@@ -172,7 +173,9 @@ def _take(typed: Typed, found: Imported) -> None:
         found.problems.append(f"{typed.shown()}: {flag.why}; take it away to import the rest")
 
 
-def ordered(notes: Sequence[Note]) -> Iterator[Note]:
-    """Give the notes in the order in which they are read: what was set, by default, what is lost, and what never mattered."""
-    for kind in ("set", "default", "say", "lost", "gone", "unused"):
-        yield from (note for note in notes if note.kind == kind)
+def first_value(given: dict[str, Typed], *names: str) -> tuple[str, str] | None:
+    """Return (what was typed, value) of the first of these flags that is given with a value."""
+    for name in names:
+        if name in given and given[name].values:
+            return given[name].shown(), given[name].values[0]
+    return None

@@ -1,18 +1,16 @@
 """What several flags of another program make together: the task, the batch, the rhythm of evaluations, the files, defaults."""
 
 from debft.cli.foreign_flags import programs, table
-from debft.cli.import_flags import Imported, Typed, read_flags
+from debft.cli.import_flags import Imported, Typed, first_value, read_flags
+from debft.cli.import_rhythm import best_weights, evaluations, precision, steps
 from debft.cli.launchers import Call
 from debft.cli.shell_text import Script
-from debft.config import yaml12
 from debft.config.recipe import of_dialect, value_at
 from debft.errors import InputError, did_you_mean, shown
 from debft.models.names import MODELS, canonical_name
 from debft.output.recipes import number
 from debft.tasks import TASKS
 
-NO_CLIPPING = 1e9  # a norm that no gradient reaches
-DEFAULT_LOGGING = "500"  # steps; transformers TrainingArguments.logging_steps
 # The directories of GLUE as it ships, with our names.
 SUITES = {
     "MNLI": "mnli",
@@ -33,27 +31,22 @@ def import_call(call: Call, script: Script) -> Imported:
     """Make values and notes of a call. Raises InputError with a line for everything that cannot be imported."""
     found = Imported(program=programs()[call.program])
     given = read_flags(call.arguments, found, script)
-    for make in (_task, _model, _batch, _steps, _evaluations, _best, _precision, _place, _files):
+    for make in (_task, _model, _batch, steps, evaluations, best_weights, precision, _place, _files):
         make(given, call, found)
+    if found.values.get("task") != "text":
+        _without_own(found)
     _defaults(given, call, found)
     if found.problems:
         raise InputError(*found.problems)
+    _rest(given, found)
     return found
-
-
-def _value(given: dict[str, Typed], *names: str) -> tuple[str, str] | None:
-    """Return (what was typed, value) of the first of these flags that is given with a value."""
-    for name in names:
-        if name in given and given[name].values:
-            return given[name].shown(), given[name].values[0]
-    return None
 
 
 def _task(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Find the task: by the program, --task_name or the data that it names."""
     if call.program == "run_xnli.py":
         found.values["task"] = "xnli"
-        if language := _value(given, "language"):
+        if language := first_value(given, "language"):
             if "languages.train_language" not in found.values:
                 found.put(
                     "languages.train_language", language[1], language[0], "run_xnli trains on it where no --train_language is given"
@@ -61,7 +54,7 @@ def _task(given: dict[str, Typed], call: Call, found: Imported) -> None:
             found.note("say", language[0], f"debft evaluates all 15 languages in one run; `--language {language[1]}` for it alone")
     elif call.program in ("run_qa.py", "run_squad.py"):
         _questions(given, found)
-    elif typed := _value(given, "task_name"):
+    elif typed := first_value(given, "task_name") or _suite(given):
         name = typed[1].lower().replace("-", "").removesuffix("mm").rstrip("_")
         if name in TASKS and name not in ("text", "xnli", "squad", "squad2"):
             found.values["task"] = name
@@ -77,10 +70,16 @@ def _task(given: dict[str, Typed], call: Call, found: Imported) -> None:
         found.put("text.swap_texts", True, "QNLI", "the DeBERTa repository reads the sentence first")
 
 
+def _suite(given: dict[str, Typed]) -> tuple[str, str] | None:
+    """Return the task of `--dataset_name glue --dataset_config_name rte`."""
+    name, subset = first_value(given, "dataset_name"), first_value(given, "dataset_config_name")
+    return (f"{name[0]} {subset[0]}", subset[1]) if name and subset and name[1].rpartition("/")[2] == "glue" else None
+
+
 def _questions(given: dict[str, Typed], found: Imported) -> None:
     """Tell SQuAD 2.0 from 1.1."""
     version2 = "version_2_with_negative" in given and given["version_2_with_negative"].is_on()
-    name = _value(given, "dataset_name")
+    name = first_value(given, "dataset_name")
     known = {"squad": "squad", "squad_v2": "squad2"}.get(name[1].rpartition("/")[2]) if name else None
     if name and not known:
         found.problems.append(f"{name[0]}: debft squad and squad2 read SQuAD's own rows, or files in its format: --data DIR")
@@ -100,7 +99,7 @@ def _questions(given: dict[str, Typed], found: Imported) -> None:
 
 def _model(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Find the model: an alias, a hub id (with the owner that old ones lack) or a directory."""
-    typed = _value(given, "model_name_or_path", "init_model")
+    typed = first_value(given, "model_name_or_path", "init_model")
     if typed is None:
         flag = "--init_model" if call.program == "DeBERTa.apps.run" else "--model_name_or_path"
         found.problems.append(f"{flag}: expected a model, got none")
@@ -118,8 +117,8 @@ def _batch(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Multiply sequences per device, processes and accumulation into sequences per step."""
     if call.program == "DeBERTa.apps.run":
         return
-    device = _value(given, "per_device_train_batch_size", "per_gpu_train_batch_size")
-    accumulated = _value(given, "gradient_accumulation_steps")
+    device = first_value(given, "per_device_train_batch_size", "per_gpu_train_batch_size")
+    accumulated = first_value(given, "gradient_accumulation_steps")
     numbers = []
     for typed, usual in ((device, found.program.defaults["batch"]), (accumulated, 1)):
         if typed and (not typed[1].isdigit() or int(typed[1]) < 1):
@@ -134,123 +133,18 @@ def _batch(given: dict[str, Typed], call: Call, found: Imported) -> None:
         found.note("say", accumulated[0] if accumulated else "", text)
 
 
-def _steps(given: dict[str, Typed], call: Call, found: Imported) -> None:
-    """Take --max_steps (-1 is none), the warm-up in steps or as a ratio (steps win), clipping, and the repository's schedule."""
-    if (steps := _value(given, "max_steps")) and steps[1] != "-1":
-        found.put("train.max_steps", yaml12.parse(steps[1], "--max_steps"), steps[0])
-    warmup, ratio = _value(given, "warmup_steps"), _value(given, "warmup_ratio")
-    if warmup and (not ratio or warmup[1] != "0"):
-        found.put("train.warmup_steps", yaml12.parse(warmup[1], "--warmup_steps"), warmup[0])
-    if ratio and warmup and warmup[1] != "0":
-        found.note("unused", ratio[0], "--warmup_steps wins over it, as there")
-    elif ratio:
-        found.put(
-            "train.warmup_steps", yaml12.parse(ratio[1], "--warmup_ratio"), ratio[0], "a number below 1 is that fraction of the run"
-        )
-    if call.program != "DeBERTa.apps.run" and (clip := _value(given, "max_grad_norm")):
-        value = yaml12.parse(clip[1], "--max_grad_norm")
-        found.put("train.max_grad_norm", value or NO_CLIPPING, clip[0], "" if value else "0 is no clipping there")
-    if schedule := _value(given, "lr_schedule"):
-        names = {"warmup_linear": "linear_unshifted", "warmup_linear_shift": "linear"}
-        if schedule[1] in names:
-            found.put("train.schedule", names[schedule[1]], schedule[0])
-        else:
-            found.problems.append(
-                f"{schedule[0]}: debft's rate falls linearly after the warm-up, no other way; take it away to import the rest"
-            )
-
-
-def _evaluations(given: dict[str, Typed], call: Call, found: Imported) -> None:
-    """Take the rhythm of evaluations and of checkpoints."""
-    strategy = _value(given, "eval_strategy", "evaluation_strategy")
-    during = "evaluate_during_training" in given and given["evaluate_during_training"].is_on()
-    every, logged = _value(given, "eval_steps"), _value(given, "logging_steps")
-    if strategy and "evaluation_strategy" in given:
-        found.note("gone", strategy[0].split()[0], "is eval_strategy in transformers 5")
-    if (strategy and strategy[1] == "steps") or during:
-        what, value = every or logged or ("default of " + call.program, DEFAULT_LOGGING)
-        why = "evaluations follow --logging_steps where no --eval_steps is given" if not every else ""
-        found.put("train.eval_steps", yaml12.parse(value, what.split()[0]), what, why)
-    elif strategy and strategy[1] == "epoch":
-        found.put("train.eval_each_epoch", True, strategy[0])
-    elif strategy and strategy[1] != "no":
-        found.problems.append(f"{strategy[0]}: expected one of no, steps, epoch")
-    if every and not ((strategy and strategy[1] == "steps") or during):
-        found.note("unused", every[0], "without --eval_strategy steps it does nothing there")
-    if logged and "train.eval_steps" not in found.values:
-        found.note("unused", logged[0], "each step is logged, in steps.jsonl")
-    saving, steps = _value(given, "save_strategy"), _value(given, "save_steps", "checkpointing_steps")
-    if saving and saving[1] == "no":
-        found.put("runtime.save_steps", None, saving[0])
-    elif (saving and saving[1] != "steps") or (steps and not steps[1].isdigit()):
-        typed = saving or steps
-        found.note("lost", typed[0] if typed else "", "checkpoints come every N steps, --save-steps; no score depends on it")
-    elif steps:
-        found.put("runtime.save_steps", int(steps[1]), steps[0])
-
-
-def _best(given: dict[str, Typed], call: Call, found: Imported) -> None:
-    """Take which weights are kept. Without a metric transformers keeps those of the lowest loss."""
-    metric, greater = _value(given, "metric_for_best_model"), given.get("greater_is_better")
-    if "load_best_model_at_end" not in given or not given["load_best_model_at_end"].is_on():
-        if metric or greater:
-            found.note(
-                "unused", metric[0] if metric else "--greater_is_better", "without --load_best_model_at_end it keeps nothing there"
-            )
-        return
-    found.put("train.checkpoint", "best", "--load_best_model_at_end")
-    name = metric[1].removeprefix("eval_") if metric else "loss"
-    lower_is_better = name == "loss"
-    if greater and greater.is_on() == lower_is_better:
-        found.problems.append(f"{greater.shown()}: keeps the worst weights by {name}; take it away to import the rest")
-    if name == "combined_score":
-        found.note("set", metric[0] if metric else "", "the mean of the task's scores, which debft takes without --metric")
-        return
-    names = {"matthews_correlation": "matthews_correlation", "spearmanr": "spearmanr", "exact": "exact_match", "best_f1": "f1"}
-    found.put(
-        "train.metric",
-        names.get(name, name),
-        metric[0] if metric else "--load_best_model_at_end",
-        "" if metric else "the loss, where no metric is named",
-    )
-    if found.values.get("task") == "mnli":
-        found.note(
-            "say",
-            "",
-            "the script chooses by the matched rows, debft by both splits; `--metric validation_matched/accuracy` for the former",
-        )
-
-
-def _precision(given: dict[str, Typed], call: Call, found: Imported) -> None:
-    """Take fp16 or bf16; without either the scripts compute in float32, and debft in what the GPU has."""
-    for name in ("fp16", "bf16"):
-        if name in given and given[name].is_on():
-            found.put("runtime.precision", name, given[name].shown())
-            return
-    if "fp16" in given and call.program == "DeBERTa.apps.run":
-        found.put("runtime.precision", "fp32", given["fp16"].shown())
-    elif call.precision:
-        found.put("runtime.precision", call.precision, "--mixed_precision")
-    else:
-        found.note(
-            "say",
-            "",
-            "no --fp16 or --bf16: the script computes in float32, debft in bf16 on GPUs that have it; --precision fp32 too",
-        )
-
-
 def _place(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Take where the rows are; say where the run goes. Files are not looked at."""
-    if directory := _value(given, "data_dir"):
+    if directory := first_value(given, "data_dir"):
         path = directory[1].rstrip("/")
         parent, _, last = path.rpartition("/")
         is_of_task = last.lower() in {each.lower() for name in SUITES for each in (name, SUITES[name])}
         found.put(
             "data", (parent or ".") if is_of_task else path, directory[0], "the directory above the task's" if is_of_task else ""
         )
-    if (dataset := _value(given, "dataset_name")) and found.values.get("task") == "text":
+    if (dataset := first_value(given, "dataset_name")) and found.values.get("task") == "text":
         found.put("data", dataset[1], dataset[0])
-        if subset := _value(given, "dataset_config_name"):
+        if subset := first_value(given, "dataset_config_name"):
             found.put("own.subset", subset[1], subset[0])
     if "do_regression" in given and found.values.get("task") == "text":
         found.put(
@@ -258,7 +152,7 @@ def _place(given: dict[str, Typed], call: Call, found: Imported) -> None:
         )
     for text in call.lost:
         found.note("lost", text, "its settings are not read; debft starts its processes itself")
-    output = _value(given, "output_dir")
+    output = first_value(given, "output_dir")
     task = found.values.get("task", "TASK")
     where = f" --output {output[1]}" if output else ""
     found.note("say", output[0] if output else "", f"run it with `debft {task} --recipe FILE{where}`")
@@ -266,10 +160,10 @@ def _place(given: dict[str, Typed], call: Call, found: Imported) -> None:
 
 def _files(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Take files of rows: debft reads one file, or a directory with train and validation."""
-    typed = {split: _value(given, *flags) for split, flags in FILE_FLAGS.items()}
+    typed = {split: first_value(given, *flags) for split, flags in FILE_FLAGS.items()}
     files = {split: value[1] for split, value in typed.items() if value}
-    if not files:
-        return
+    if not files or found.values.get("task") not in ("text", "squad", "squad2") or "data" in found.values:
+        return  # a task or data set by name goes before files, as there
     what = " ".join(value[0] for value in typed.values() if value)
     folders = {path.rpartition("/")[0] or "." for path in files.values()}
     stems = {split: path.rpartition("/")[2].partition(".")[0].lower() for split, path in files.items()}
@@ -283,6 +177,13 @@ def _files(given: dict[str, Typed], call: Call, found: Imported) -> None:
         ends = [f"{split}{path[path.rfind('.') :]}" for split, path in files.items()]
         text = f"debft reads one directory with {' and '.join(ends)}: copy the files there under these names, and give --data DIR"
         found.note("lost", what, text)
+
+
+def _without_own(found: Imported) -> None:
+    """Take back what is said of one's own rows where the command names a benchmark's."""
+    for key in [key for key in found.values if key.startswith("own.")]:
+        del found.values[key]
+        found.notes = [note for note in found.notes if not note.text.startswith(f"{key} ")]
 
 
 def _defaults(given: dict[str, Typed], call: Call, found: Imported) -> None:
@@ -301,3 +202,11 @@ def _defaults(given: dict[str, Typed], call: Call, found: Imported) -> None:
         found.note("say", "", "no --do_train: the script would not train; the recipe does")
     if call.program == "run_glue_no_trainer.py" and "train.seed" not in found.values:
         found.note("say", "", f"no --seed: the script draws one; debft's is {value_at(usual, 'train.seed')}")
+
+
+def _rest(given: dict[str, Typed], found: Imported) -> None:
+    """Say of every flag that nothing above has named that it changes nothing here: no flag goes without a line."""
+    named = {word for note in found.notes for word in note.what.split()}
+    for name, typed in given.items():
+        if f"--{name}" not in named:
+            found.note("unused", typed.shown(), "changes nothing beside the others")

@@ -19,7 +19,7 @@ from debft.cli.import_command import import_command
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
-from debft.cli.words import unknown_options
+from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
 from debft.runtime.launch.group import is_main_process, process_name
@@ -143,7 +143,8 @@ def _usage(error: Any) -> list[str]:
     if getattr(error, "possibilities", None) is not None and error.option_name:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
         return unknown_options(where, error.option_name, known, sys.argv[1:])
-    return [f"{where}: {error.format_message()}"]
+    hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""
+    return [f"{where}: {error.format_message()}{hint}"]
 
 
 def _print_problems(error: DebftError) -> None:

@@ -2,8 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 
 from debft.cli.foreign_flags import answer, foreign
+
+IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
+
+
+def of_another_program(words: Sequence[str]) -> str:
+    """Return what to do where the first word is not a command of debft but a script or what starts one; "" for other words."""
+    first = PurePath(words[0]).name if words else ""
+    return f" {IMPORT}" if first.endswith(".py") or first in ("python", "torchrun", "accelerate", "deepspeed") else ""
 
 
 def unknown_options(where: str, option: str, known: Iterable[str], words: Sequence[str]) -> list[str]:
@@ -20,7 +29,7 @@ def unknown_options(where: str, option: str, known: Iterable[str], words: Sequen
     others = [word for word in dict.fromkeys(typed) if word not in known and word != option and foreign(word)]
     lines = [f"{where}: {meant(each, known)}" for each in (option, *others)]
     if others:
-        lines.append(f'{where}: `debft import-command "python run_glue.py ..."` makes a recipe of such a command as it stands')
+        lines.append(f"{where}: {IMPORT}")
     return lines
 
 

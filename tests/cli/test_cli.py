@@ -410,6 +410,13 @@ def test_flags_of_another_program_are_all_answered_at_once(monkeypatch, capsys):
     assert "debft import-command" in lines[-1]
 
 
+def test_command_of_another_program_leads_to_its_import(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "run_glue.py", "--task_name", "rte")
+    assert "debft import-command" in line
+    (line,) = refused(monkeypatch, capsys, "nli")
+    assert "import-command" not in line
+
+
 def test_unknown_option_that_is_near_to_none_leads_to_the_help(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["debft", "mnli", "--zork"])
     with pytest.raises(SystemExit):

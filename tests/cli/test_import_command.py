@@ -133,6 +133,8 @@ def test_defaults_of_the_script_are_made_explicit_where_ours_differ():
         ("--load_best_model_at_end --eval_strategy epoch", "train.metric", "loss"),
         ("--load_best_model_at_end --eval_strategy epoch --metric_for_best_model eval_accuracy", "train.metric", "accuracy"),
         ("--load_best_model_at_end --eval_strategy epoch --metric_for_best_model combined_score", "train.metric", None),
+        ("--load_best_model_at_end --task_name mnli", "train.metric", "validation_matched/loss"),
+        ("--task_name mnli --train_file x.csv", "data", "hub"),
         ("--load_best_model_at_end False --eval_strategy epoch", "train.checkpoint", "last"),
         ("--gradient_checkpointing", "runtime.checkpoint_activations", True),
         ("--data_dir glue_data/RTE", "data", "glue_data"),
@@ -156,6 +158,7 @@ REFUSED = {
     "config.json": "expected one value",
     "--load_best_model_at_end --metric_for_best_model loss --greater_is_better True": "worst weights",
     "--learning_rate fast": "expected a number",
+    "--load_best_model_at_end --metric_for_best_model pearson": "by accuracy, loss; name one of these",
 }
 
 
@@ -181,6 +184,28 @@ def test_every_flag_of_a_command_has_a_line():
     lines = "\n".join(imported(f"{GLUE} {' '.join(flags)}")[1])
     assert all(flag in lines for flag in flags)
     assert "lost: --data_seed 3" in lines and "gone: --logging_dir logs" in lines
+
+
+VALUES = {
+    "task_name": "mnli", "language": "de", "dataset_name": "squad", "lr_schedule": "warmup_linear", "eval_strategy": "steps", "optim": "adamw_torch",
+    "evaluation_strategy": "epoch", "save_strategy": "steps", "metric_for_best_model": "accuracy", "train_language": "en",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", foreign_flags.programs())
+def test_no_flag_of_any_program_goes_without_a_line(program):
+    """Each alone beside what the program must have; a line is a note or a problem that names it."""
+    must = {"init_model": "base"} if program == "DeBERTa.apps.run" else {"model_name_or_path": "roberta-base"}
+    must |= {"task_name": "rte"} if "xnli" not in program and "qa" not in program and "squad" not in program else {}
+    start = f"python -m {program}" if program == "DeBERTa.apps.run" else f"torchrun --nproc_per_node 2 {program}"
+    for name, flag in foreign_flags.programs()[program].flags.items():
+        given = must | {name: "" if flag.takes == "switch" else VALUES.get(name, must.get(name, "1"))}
+        words = " ".join(f"--{key} {value}".strip() for key, value in given.items())
+        try:
+            said = imported(f"{start} {words}")[1]
+        except InputError as error:
+            said = error.problems
+        assert any(f"--{name}" in line for line in said), name
 
 
 def test_secrets_are_not_shown_wherever_they_stand(capsys, tmp_path):
