@@ -151,7 +151,7 @@ def _place(given: dict[str, Typed], call: Call, found: Imported) -> None:
             "own.problem", "regression" if given["do_regression"].is_on() else "classification", given["do_regression"].shown()
         )
     for text in call.lost:
-        found.note("lost", text, "its settings are not read; debft starts its processes itself")
+        found.note("lost", text, "a setting of the launcher: a precision, optimizer or accumulation that it sets is left out")
     output = first_value(given, "output_dir")
     task = found.values.get("task", "TASK")
     where = f" --output {output[1]}" if output else ""

@@ -114,7 +114,11 @@ def _call(script: Script, statement: Statement, position: int, gpus: int | None)
     else:
         processes, how = _of_launcher(launcher, options, gpus)
     mixed = options.get("mixed_precision")
-    lost = tuple(f"--{name}" for name in ("use_deepspeed", "deepspeed_config_file", "use_fsdp") if name in options)
+    lost = tuple(
+        f"--{name}"
+        for name in ("config_file", "use_deepspeed", "deepspeed_config_file", "use_fsdp", "gradient_accumulation_steps")
+        if name in options
+    )
     return Call(
         program=name,
         arguments=words,

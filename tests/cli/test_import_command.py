@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 from debft.cli import foreign_flags, import_command
 from debft.cli import main as cli
 from debft.cli.import_recipe import imported_recipe
+from debft.cli.import_special import import_call
+from debft.cli.launchers import find_call
+from debft.cli.shell_text import Script
 from debft.config import yaml12
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_path
@@ -82,6 +85,8 @@ def test_number_of_processes_that_the_command_does_not_say_is_asked_for():
     assert "--gpus N" in problem
     assert imported(command, gpus=4)[0].train.train_batch_size == 32
     assert "4 processes" in problems(GLUE.replace("python", "torchrun --nproc_per_node 4"), gpus=2)[0]
+    lost = imported(GLUE.replace("python", "accelerate launch --num_processes 2 --config_file c.yaml --use_deepspeed"))[1]
+    assert {line.split(":")[1].strip() for line in lost if line.startswith("lost:")} == {"--config_file", "--use_deepspeed"}
     assert "srun" in problems(f"srun -n 8 {GLUE}")[0]
     assert "write the number" in problems(GLUE.replace("python", "torchrun --nproc_per_node $(nproc)"))[0]
 
@@ -202,7 +207,8 @@ def test_no_flag_of_any_program_goes_without_a_line(program):
         given = must | {name: "" if flag.takes == "switch" else VALUES.get(name, must.get(name, "1"))}
         words = " ".join(f"--{key} {value}".strip() for key, value in given.items())
         try:
-            said = imported(f"{start} {words}")[1]
+            script = Script()
+            said = [note.line() for note in import_call(find_call(script, f"{start} {words}", "", None), script).notes]
         except InputError as error:
             said = error.problems
         assert any(f"--{name}" in line for line in said), name
