@@ -89,11 +89,14 @@ class Script:
 
     def expanded(self, line: str) -> str:
         """Put the values of variables into a line of shell text, quoted where a shell would not split them."""
-        out, position, double = [], 0, False
+        out, position, double, begin = [], 0, False, 0
         while position < len(line):
             char = line[position]
+            if char.isspace() and not double:
+                begin = position + 1  # of the word
             if char == "\\":
-                out.append(line[position : position + 2])
+                escaped = line[position + 1 : position + 2]
+                out.append(escaped if double and escaped in ("$", "`") else char + escaped)  # shlex leaves these two as they are
                 position += 2
             elif char == "'" and not double:
                 end = line.find("'", position + 1)
@@ -102,7 +105,8 @@ class Script:
                 position = end
             elif char in "$`":
                 value, position = self._value_at(line, position)
-                out.append(_inside_quotes(value) if double else _split(value))
+                whole = f'"{_inside_quotes(value)}"' if _sets(line[:begin], line[begin:]) else _split(value)
+                out.append(_inside_quotes(value) if double else whole)
             else:
                 double ^= char == '"'
                 out.append(char)
@@ -149,13 +153,18 @@ def _closing(text: str, opening: str, closing: str) -> int:
 
 
 def _inside_quotes(value: str) -> str:
-    return re.sub(r'(["\\$`])', r"\\\1", value)
+    return re.sub(r'(["\\])', r"\\\1", value)
 
 
 def _split(value: str) -> str:
     """Return a value as words that shlex reads back: a shell splits what is not in quotes at its spaces."""
     words = " ".join(shlex.quote(word) for word in value.split())
     return f"{' ' * value[:1].isspace()}{words}{' ' * value[-1:].isspace()}"
+
+
+def _sets(before: str, word: str) -> bool:
+    """Tell whether a word sets a variable, `NAME=...` before any command: its value is not split."""
+    return bool(_ASSIGNMENT.match(word)) and all(_ASSIGNMENT.match(each) or each in BEFORE for each in before.split())
 
 
 def _leading(words: list[str]) -> list[str]:
