@@ -209,9 +209,11 @@ def _quote_is_open(text: str) -> bool:
 
 def _without_comment(line: str) -> str:
     """Cut a line where a word begins with `#`, outside of quotes. What a backslash hides before its line's end stays."""
-    quote = ""
+    quote, escaped = "", False
     for position, char in enumerate(line):
-        if quote:
+        if escaped or (char == "\\" and quote != "'"):
+            escaped = not escaped
+        elif quote:
             quote = "" if char == quote else quote
         elif char in "'\"":
             quote = char
