@@ -1,6 +1,7 @@
 """The words behind a program of another project: its flags are read as its own parser reads them, and those that stand for
 themselves become keys of a recipe, or a note that says why not. What several flags make together is in import_special.py."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -8,7 +9,6 @@ from typing import Any
 
 from debft.cli.foreign_flags import Flag, Program, normalised
 from debft.cli.shell_text import Script
-from debft.config import yaml12
 from debft.errors import InputError, shown
 from debft.output.recipes import number
 
@@ -70,7 +70,7 @@ class Typed:
 
     def number(self, key: str) -> Any:
         """Return the value as a key of the recipe takes it."""
-        return ",".join(self.values) if key in TEXTS else yaml12.parse(self.values[0], f"--{self.flag.name}")
+        return ",".join(self.values) if key in TEXTS else parsed(self.values[0])
 
     def is_on(self) -> bool:
         """Tell whether a switch is on."""
@@ -171,6 +171,19 @@ def _take(typed: Typed, found: Imported) -> None:
         found.note("lost", typed.shown(), f"{ours}{flag.why}")
     elif flag.does == "error":
         found.problems.append(f"{typed.shown()}: {flag.why}; take it away to import the rest")
+
+
+def parsed(text: str) -> int | float | str:
+    """Return a typed value as argparse reads numbers; what is no finite one stays text, for the recipe's checks to name."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
 
 
 def first_value(given: dict[str, Typed], *names: str) -> tuple[str, str] | None:

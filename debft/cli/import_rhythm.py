@@ -1,8 +1,7 @@
 """What several flags of another program make together of the way of a run: steps, evaluations, best weights, precision."""
 
-from debft.cli.import_flags import Imported, Typed, first_value
+from debft.cli.import_flags import Imported, Typed, first_value, parsed
 from debft.cli.launchers import Call
-from debft.config import yaml12
 from debft.errors import one_of
 from debft.tasks import TASKS, TEXT, QuestionAnswering, Task
 from debft.tasks.task import LOSS
@@ -15,18 +14,16 @@ METRICS = {"exact": "exact_match"}  # names of run_qa.py's metrics that differ f
 def steps(given: dict[str, Typed], call: Call, found: Imported) -> None:
     """Take --max_steps (-1 is none), the warm-up in steps or as a ratio (steps win), clipping, and the repository's schedule."""
     if (steps := first_value(given, "max_steps")) and steps[1] != "-1":
-        found.put("train.max_steps", yaml12.parse(steps[1], "--max_steps"), steps[0])
+        found.put("train.max_steps", parsed(steps[1]), steps[0])
     warmup, ratio = first_value(given, "warmup_steps"), first_value(given, "warmup_ratio")
     if warmup and (not ratio or warmup[1] != "0"):
-        found.put("train.warmup_steps", yaml12.parse(warmup[1], "--warmup_steps"), warmup[0])
+        found.put("train.warmup_steps", parsed(warmup[1]), warmup[0])
     if ratio and warmup and warmup[1] != "0":
         found.note("unused", ratio[0], "--warmup_steps wins over it, as there")
     elif ratio:
-        found.put(
-            "train.warmup_steps", yaml12.parse(ratio[1], "--warmup_ratio"), ratio[0], "a number below 1 is that fraction of the run"
-        )
+        found.put("train.warmup_steps", parsed(ratio[1]), ratio[0], "a number below 1 is that fraction of the run")
     if call.program != "DeBERTa.apps.run" and (clip := first_value(given, "max_grad_norm")):
-        value = yaml12.parse(clip[1], "--max_grad_norm")
+        value = parsed(clip[1])
         found.put("train.max_grad_norm", value or NO_CLIPPING, clip[0], "" if value else "0 is no clipping there")
     if schedule := first_value(given, "lr_schedule"):
         names = {"warmup_linear": "linear_unshifted", "warmup_linear_shift": "linear"}
@@ -48,7 +45,7 @@ def evaluations(given: dict[str, Typed], call: Call, found: Imported) -> None:
     if (strategy and strategy[1] == "steps") or during:
         what, value = every or logged or ("default of " + call.program, DEFAULT_LOGGING)
         why = "evaluations follow --logging_steps where no --eval_steps is given" if not every else ""
-        found.put("train.eval_steps", yaml12.parse(value, what.split()[0]), what, why)
+        found.put("train.eval_steps", parsed(value), what, why)
     elif strategy and strategy[1] == "epoch":
         found.put("train.eval_each_epoch", True, strategy[0])
     elif strategy and strategy[1] != "no":

@@ -132,7 +132,7 @@ def _call(script: Script, statement: Statement, position: int, gpus: int | None)
 def _options(words: Sequence[str]) -> dict[str, str | None]:
     """Return the options among the words before the script; None for one without a value."""
     options: dict[str, str | None] = {}
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in zip(words, [*words[1:], "--"], strict=False):
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             options[name.replace("-", "_")] = value if equals else None if following.startswith("-") else following

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from debft.errors import InputError, first_line
 
+LONGEST = 80  # characters of something unknown in an error line
 MARK = "\ue000"  # of the private use area: around the number of an unknown
 OPENING = {"if", "for", "while", "until", "case", "select", "{"}
 CLOSING = {"fi", "done", "esac", "}"}
@@ -45,7 +46,8 @@ class Script:
 
     def mark(self, what: str) -> str:
         """Return the mark that stands for something unknown."""
-        self.unknown.append(what)
+        what = " ".join(what.split())
+        self.unknown.append(what if len(what) <= LONGEST else f"{what[:LONGEST]}...")
         return f"{MARK}{len(self.unknown) - 1}{MARK}"
 
     def unknown_in(self, word: str) -> list[str]:
@@ -55,7 +57,7 @@ class Script:
     def statements(self, text: str, where: str) -> Iterator[Statement]:
         """Give the commands of a script in their order, and keep the variables that it sets. Raises InputError."""
         depth = 0
-        for number, line in _logical_lines(text):
+        for number, line in _logical_lines(text.replace(MARK, "\ufffd")):
             for part in _parts(line):
                 if array := _ARRAY.match(part):
                     self.variables[array[1]] = self.mark(f"${array[1]} is an array or added to")

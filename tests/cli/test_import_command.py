@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import subprocess
 
 import pytest
@@ -212,6 +213,43 @@ def test_no_flag_of_any_program_goes_without_a_line(program):
         except InputError as error:
             said = error.problems
         assert any(f"--{name}" in line for line in said), name
+
+
+PIECES = (
+    "$",
+    "${",
+    "`",
+    "'",
+    '"',
+    "\\",
+    "\n",
+    " -- ",
+    "=",
+    ";",
+    "(",
+    "$((",
+    "&&",
+    " # ",
+    "\ue000" + "0" + "\ue000",
+    "\0",
+    " --fp16 ",
+    " -1 ",
+    " nan ",
+)
+
+
+def test_mangled_command_is_a_recipe_or_lines_never_a_traceback():
+    chance = random.Random(0)
+    for number in range(200):
+        text = [*CARDS.values(), *REPOSITORIES.values()][number % 20]
+        for _ in range(chance.randint(1, 3)):
+            at = chance.randrange(len(text))
+            text = text[:at] + chance.choice(PIECES) + text[at + chance.choice((0, 0, 7)) :]
+        script = Script()
+        try:
+            import_call(find_call(script, text, "text", None), script)
+        except InputError as error:
+            assert error.problems and not any("\n" in problem for problem in error.problems), text
 
 
 def test_secrets_are_not_shown_wherever_they_stand(capsys, tmp_path):
