@@ -21,6 +21,20 @@ def test_every_training_argument_of_the_installed_version_is_in_the_table():
     assert {field.name for field in dataclasses.fields(TrainingArguments)} <= set(section("trainer"))
 
 
+def test_flags_take_what_the_parser_of_transformers_lets_them_take():
+    """Oracle: its own argparse parser. A flag that nothing is made of may take whatever stands behind it."""
+    from transformers import HfArgumentParser, TrainingArguments
+
+    kinds = {"?": "switch", "+": "list", None: "value"}
+    actions = {
+        option.lstrip("-"): action for action in HfArgumentParser(TrainingArguments)._actions for option in action.option_strings
+    }
+    for name, flag in section("trainer").items():
+        if name in actions and flag.does in ("key", "special"):
+            boolean = getattr(actions[name].type, "__name__", "") == "string_to_bool"
+            assert flag.takes == ("switch" if boolean else kinds[actions[name].nargs]), name
+
+
 @pytest.mark.parametrize("name", SECTIONS)
 def test_keys_and_options_of_the_table_exist_and_every_flag_says_something(name):
     typed = {word for option in OPTIONS for word in option.flag.split("/")} | {"--set", "--report-to"}
