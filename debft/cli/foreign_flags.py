@@ -92,14 +92,11 @@ def foreign(typed: str) -> Flag | None:
 
 
 def answer(typed: str, known: Iterable[str]) -> str | None:
-    """Return what is said of a foreign flag: `--do_train: debft trains and evaluates always; ...`; None where nothing helps.
+    """Return what is said of a foreign flag, `debft trains and evaluates always; ...`; None where nothing helps.
 
     known: the options of the command that it was typed at
     """
     flag = foreign(typed)
-    if flag is None:
-        return None
-    ours = flag.ours
-    if ours and (not ours.startswith("--") or ours.split()[0] in set(known)):
-        return f"debft's is {ours}{', ' if flag.why else ''}{flag.why}"
-    return flag.why or None
+    if flag is None or (flag.ours and flag.ours.split()[0] not in set(known)):
+        return None  # or what it is here is an option of other commands
+    return f"debft's is {flag.ours}{', ' if flag.why else ''}{flag.why}" if flag.ours else flag.why

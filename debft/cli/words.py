@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
-from debft.cli.foreign_flags import answer, foreign
+from debft.cli.foreign_flags import answer
 
 IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
 
@@ -26,7 +26,7 @@ def unknown_options(where: str, option: str, known: Iterable[str], words: Sequen
     known = set(known)
     before = words[: words.index("--")] if "--" in words else words
     typed = [word.partition("=")[0] for word in before if word.startswith("--")]
-    others = [word for word in dict.fromkeys(typed) if word not in known and word != option and foreign(word)]
+    others = [word for word in dict.fromkeys(typed) if word not in known and word != option and answer(word, known)]
     lines = [f"{where}: {meant(each, known)}" for each in (option, *others)]
     if others:
         lines.append(f"{where}: {IMPORT}")

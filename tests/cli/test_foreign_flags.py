@@ -57,7 +57,7 @@ def test_flag_is_found_however_it_is_typed():
 
 
 def test_option_that_the_command_lacks_is_not_named():
-    assert "debft's is" not in (answer("--overwrite_output_dir", ["--json"]) or "")
+    assert answer("--overwrite_output_dir", ["--json"]) is None
     assert (answer("--overwrite_output_dir", ["--overwrite"]) or "").startswith("debft's is --overwrite,")
 
 
