@@ -137,4 +137,13 @@ REPOSITORIES = {
     "cola/deberta-v3-large": of_repository("CoLA", "deberta-v3-large", 10, 50, "5.5e-6", 32, "0.10", 64),
     "sst2/deberta-v3-large": of_repository("SST-2", "deberta-v3-large", 8, 500, "6e-6", 32, "0.10", 128),
     "stsb/deberta-v3-large": of_repository("STS-B", "deberta-v3-large", 4, 50, "7e-6", 32, "0.10", 128),
+    "mrpc/deberta-v3-large": of_repository("MRPC", "deberta-v3-large", 6, 50, "6e-6", 32, "0.20", 128),
+    "qqp/deberta-v3-large": of_repository("QQP", "deberta-v3-large", 6, 1000, "1e-5", 64, "0.20", 320),
+    "cola/deberta-base": of_repository("CoLA", "base", 6, 100, "2e-5", 32, "0.15", 64),
+    "sst2/deberta-base": of_repository("SST-2", "base", 6, 500, "2e-5", 32, "0.15", 128),
+    "mrpc/deberta-base": of_repository("MRPC", "base", 6, 50, "2e-5", 32, "0.15", 128),
+    "qnli/deberta-base": of_repository("QNLI", "base", 4, 500, "2e-5", 32, "0.15", 512),
+    "qqp/deberta-base": of_repository("QQP", "base", 8, 500, "2e-5", 64, "0.15", 320),
+    "rte/deberta-base": of_repository("RTE", "base", 6, 100, "2e-5", 32, "0.20", 320),
+    "stsb/deberta-base": of_repository("STS-B", "base", 6, 100, "2e-5", 32, "0.15", 128),
 }

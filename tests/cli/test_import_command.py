@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import subprocess
 
 import pytest
@@ -17,7 +18,7 @@ from debft.cli.launchers import find_call
 from debft.cli.shell_text import Script
 from debft.config import yaml12
 from debft.config.differences import differing_keys
-from debft.config.packaged import recipe_path
+from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import recipe_hash, value_at
 from debft.errors import InputError
@@ -52,6 +53,17 @@ def test_published_command_of_the_repository_gives_the_packaged_recipe(name):
     assert (recipe.train.seed, recipe.data) == (1234, "/tmp/DeBERTa//glue_tasks")
     if packaged.runtime.precision != "auto":
         assert recipe.runtime.precision == packaged.runtime.precision
+
+
+def test_every_packaged_recipe_that_was_published_is_compared():
+    """One of ours says so in its source."""
+    recipes = {name: load_recipe(recipe_path(name)) for name in recipe_names()}
+    published = {
+        name
+        for name, recipe in recipes.items()
+        if re.match("(?!ours).*(the card's command|microsoft/DeBERTa)", recipe.source or "")
+    }
+    assert published == {*CARDS, *REPOSITORIES}
 
 
 @pytest.mark.parametrize(
