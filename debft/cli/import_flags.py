@@ -115,7 +115,7 @@ def _given(words: Sequence[str], found: Imported, script: Script) -> dict[str, T
             continue
         if flag.name in given:
             found.note("say", f"--{flag.name}", "stands twice; the last one counts, as there")
-        given[flag.name] = Typed(flag=flag, values=tuple(values))
+        given[flag.name] = Typed(flag=flag, values=tuple("..." if script.unknown_in(each) else each for each in values))
     return given
 
 
@@ -148,7 +148,8 @@ def _misfit(flag: Flag, values: list[str], script: Script) -> str | None:
         return None
     if flag.takes == "switch" and values and values[0].lower() not in TRUE + FALSE:
         return f"--{flag.name}: expected true or false, got {shown(values[0])}"
-    if unknown := [what for value in values for what in script.unknown_in(value)]:
+    unknown = [what for value in values for what in script.unknown_in(value)]
+    if unknown and flag.name != "output_dir":  # which is no part of the recipe
         return f"--{flag.name}: {unknown[0]}; write its value in the command, or set it on a line before"
     if flag.takes == "value" and len(values) != 1:
         return f"--{flag.name}: expected one value, got {len(values) or 'none'}"

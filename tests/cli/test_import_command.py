@@ -250,6 +250,14 @@ PIECES = (
 )
 
 
+def test_unknown_value_of_what_is_no_part_of_a_recipe_is_left_open():
+    recipe, lines = imported(f"for seed in 1 2; do\n{GLUE} --output_dir runs/$seed --run_name $(date)\ndone")
+    assert recipe == imported(GLUE)[0]
+    assert "say: --output_dir ...: run it with `debft rte --recipe FILE --output ...`" in lines and any(
+        "--run_name ..." in line for line in lines
+    )
+
+
 def test_mangled_command_is_a_recipe_or_lines_never_a_traceback():
     chance = random.Random(0)
     for number in range(200):
