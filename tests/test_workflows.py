@@ -19,7 +19,7 @@ WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".g
 
 def commands(workflow):
     for job in WORKFLOWS[workflow]["jobs"].values():
-        for step in job["steps"]:
+        for step in job.get("steps", ()):
             yield from step.get("run", "").splitlines()
 
 
@@ -50,9 +50,9 @@ def test_reproduction_runs_weekly_and_on_demand_on_published_tables_and_always_l
     assert "gpu" in job["runs-on"]
     weekly = re.findall(r'"([\w-]+)"', job["strategy"]["matrix"]["table"].partition("||")[2])
     assert weekly and all(load_published(name).kind == "published" for name in {*choices, *weekly})
-    upload = next(step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    upload = next(step for step in job.get("steps", ()) if "upload-artifact" in step.get("uses", ""))
     assert upload["if"] == "always()" and upload["with"]["path"].endswith("/report")
-    cache = next(step for step in job["steps"] if "actions/cache" in step.get("uses", ""))
+    cache = next(step for step in job.get("steps", ()) if "actions/cache" in step.get("uses", ""))
     assert Path(job["env"]["HF_HOME"]).name in cache["with"]["path"]
 
 
@@ -63,20 +63,22 @@ def test_weekly_reproduction_finds_no_run_of_last_week_but_a_rerun_of_the_same_o
     assert "github.run_id" in output and "run_attempt" not in output and "matrix.table" in output
     (command,) = [line for line in commands("reproduce") if ".venv/bin/debft reproduce" in line]
     assert '--output "$OUTPUT"' in command
-    checkout = next(step for step in job["steps"] if "actions/checkout" in step.get("uses", ""))
+    checkout = next(step for step in job.get("steps", ()) if "actions/checkout" in step.get("uses", ""))
     assert checkout["with"]["clean"] is False
-    cached = next(step for step in job["steps"] if "actions/cache" in step.get("uses", ""))["with"]["path"]
+    cached = next(step for step in job.get("steps", ()) if "actions/cache" in step.get("uses", ""))["with"]["path"]
     assert "runs" not in cached
     (shown,) = [line for line in commands("reproduce") if "report.md" in line]
     assert "$OUTPUT/report" in shown
-    upload = next(step for step in job["steps"] if "upload-artifact" in step.get("uses", ""))
+    upload = next(step for step in job.get("steps", ()) if "upload-artifact" in step.get("uses", ""))
     assert upload["with"]["path"] == "${{ env.OUTPUT }}/report"
 
 
 def test_frozen_table_in_ci_starts_on_a_machine_without_runs():
     job = WORKFLOWS["ci"]["jobs"]["reproduce"]
     assert job["runs-on"] == "ubuntu-latest"
-    assert not [step for step in job["steps"] if "cache" in step.get("uses", "") or "download-artifact" in step.get("uses", "")]
+    assert not [
+        step for step in job.get("steps", ()) if "cache" in step.get("uses", "") or "download-artifact" in step.get("uses", "")
+    ]
 
 
 @pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
@@ -96,7 +98,7 @@ def test_nothing_from_outside_is_pasted_into_a_script(workflow):
 @pytest.mark.parametrize("workflow", sorted(WORKFLOWS))
 def test_actions_are_pinned_to_a_commit_and_may_only_read(workflow):
     assert WORKFLOWS[workflow]["permissions"] == {"contents": "read"}
-    used = [step["uses"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job["steps"] if "uses" in step]
+    used = [step["uses"] for job in WORKFLOWS[workflow]["jobs"].values() for step in job.get("steps", ()) if "uses" in step]
     assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", name) for name in used)
 
 

@@ -152,6 +152,7 @@ VALUES: dict[str, Callable[..., list[str]]] = {
     "model": models,
     "recipe": recipes,
     "name": names,
+    "command": lambda incomplete: _paths(incomplete, ".sh"),
     "table": tables,
     "row": rows,
     "task": tasks,

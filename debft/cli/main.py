@@ -15,10 +15,11 @@ from typer.core import TyperCommand, TyperGroup
 from debft import __version__
 from debft.cli import export, look, runs, search, serve, tables, use
 from debft.cli.completion import with_completion
+from debft.cli.import_command import import_command
 from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
-from debft.cli.words import meant
+from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
 from debft.runtime.launch.group import is_main_process, process_name
@@ -106,6 +107,12 @@ for _name, _task in TASKS.items():
     )
 for _panel, _function, _example in COMMANDS:
     app.command(rich_help_panel=_panel, epilog=f"Example: {_example}", cls=_Command)(with_completion(_function))
+app.command(
+    rich_help_panel="Look",
+    epilog="Example: debft import-command 'python run_glue.py --model_name_or_path roberta-base --task_name rte --do_train'",
+    cls=_Command,
+    context_settings={"ignore_unknown_options": True},  # those of the command that is imported
+)(with_completion(import_command))
 app.add_typer(search.app, name="search", rich_help_panel="Use", epilog="Example: debft search text --data DIR --trials 30")
 
 
@@ -121,7 +128,8 @@ def main() -> None:
         _print_problems(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
-        say_problem(_usage(error))
+        for line in _usage(error):
+            say_problem(line)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
@@ -130,14 +138,15 @@ def main() -> None:
     sys.exit(code)
 
 
-def _usage(error: Any) -> str:
-    """Return the line of a wrong command or option, with the one that is meant."""
+def _usage(error: Any) -> list[str]:
+    """Return the lines of a wrong command or option, with what is meant."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "debft"
-    if option := getattr(error, "possibilities", None) is not None and error.option_name:
+    if getattr(error, "possibilities", None) is not None and error.option_name:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
-        return f"{where}: no such option: {option}{meant(option, known)}"
-    return f"{where}: {error.format_message()}"
+        return unknown_options(where, error.option_name, known, sys.argv[1:])
+    hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""
+    return [f"{where}: {error.format_message()}{hint}"]
 
 
 def _print_problems(error: DebftError) -> None:

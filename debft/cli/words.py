@@ -1,52 +1,42 @@
-"""The words of other programs: an option that debft does not know is answered by the one that is meant."""
+"""The answer to an option that a command does not have: debft's own for what other programs call so, or the one that is near."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 
-# What people type at run_glue.py, simpletransformers and the like, with our option or what to do here.
-ELSEWHERE = {
-    "--lr": "--learning-rate",
-    "--epochs": "--num-train-epochs",
-    "--num-epochs": "--num-train-epochs",
-    "--batch-size": "--train-batch-size",
-    "--per-device-train-batch-size": "--train-batch-size",
-    "--per-gpu-train-batch-size": "--train-batch-size",
-    "--max-length": "--max-seq-length",
-    "--max-len": "--max-seq-length",
-    "--wd": "--weight-decay",
-    "--warmup-ratio": "--warmup-steps",
-    "--warmup": "--warmup-steps",
-    "--model-name-or-path": "--model",
-    "--model-name": "--model",
-    "--train-file": "--data",
-    "--dataset-name": "--data",
-    "--output-dir": "--output",
-    "--resume-from-checkpoint": "--resume",
-    "--overwrite-output-dir": "--overwrite",
-    "--early-stopping-patience": "--patience",
-    "--metric-for-best-model": "--metric",
-    "--fp16": "--precision fp16",
-    "--bf16": "--precision bf16",
-    "--no-cuda": "CUDA_VISIBLE_DEVICES= before the command",
-    "--task-name": "the task as the command, debft mnli",
-    "--lr-scheduler-type": "--set train.schedule=linear",
-    "--max-grad-norm": "--set train.max_grad_norm=1",
-    "--adam-epsilon": "--set train.adam_epsilon=1e-6",
-    "--load-best-model-at-end": "--set train.checkpoint=best",
-    "--gradient-checkpointing": "--set runtime.checkpoint_activations=true",
-    "--gradient-accumulation-steps": "--train-batch-size, which is cut to what the memory holds by itself",
-}
+from debft.cli.foreign_flags import answer
+
+IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
+
+
+def of_another_program(words: Sequence[str]) -> str:
+    """Return what to do where the first word is not a command of debft but a script or what starts one; "" for other words."""
+    first = PurePath(words[0]).name if words else ""
+    return f" {IMPORT}" if first.endswith(".py") or first in ("python", "torchrun", "accelerate", "deepspeed") else ""
+
+
+def unknown_options(where: str, option: str, known: Iterable[str], words: Sequence[str]) -> list[str]:
+    """Return a line for the option that ended the command, and for each flag of another program that was typed with it.
+
+    where: the command, `debft mnli`
+    option: the one that the parser stumbled over
+    known: the options of the command
+    words: all that was typed behind the command
+    """
+    known = set(known)
+    before = words[: words.index("--")] if "--" in words else words
+    typed = [word.partition("=")[0] for word in before if word.startswith("--")]
+    others = [word for word in dict.fromkeys(typed) if word not in known and word != option and answer(word, known)]
+    lines = [f"{where}: {meant(each, known)}" for each in (option, *others)]
+    if others:
+        lines.append(f"{where}: {IMPORT}")
+    return lines
 
 
 def meant(option: str, known: Iterable[str]) -> str:
-    """Return `; did you mean --learning-rate?` for an option that a command lacks, "" where nothing is near.
-
-    known: the options of the command
-    """
+    """Return `--lr: debft's is --learning-rate`, `no such option: --max-seq-len; did you mean --max-seq-length?` or the like."""
     known, typed = set(known), option.partition("=")[0].lower().replace("_", "-")
-    near = ELSEWHERE.get(typed) or (typed if typed in known else "")
-    if near.startswith("--") and near.split()[0].rstrip(",") not in known:
-        near = ""
-    if not near:
-        near = next(iter(get_close_matches(typed, known - {"--help"}, n=1, cutoff=0.7)), "")
-    return f"; did you mean {near}?" if near else "; --help lists the options"
+    if typed not in known and (said := answer(option, known)):
+        return f"{option}: {said}"
+    near = typed if typed in known else next(iter(get_close_matches(typed, known - {"--help"}, n=1, cutoff=0.7)), "")
+    return f"no such option: {option}" + (f"; did you mean {near}?" if near else "; --help lists the options")

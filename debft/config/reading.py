@@ -52,12 +52,21 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, origins:
         overrides.setdefault("train.from_scratch", False)
     for dotted, value in overrides.items():
         _put(content, dotted, value)
+    return from_content(content, display(path), origins)
+
+
+def from_content(content: dict[str, Any], where: str, origins: Mapping[str, str] | None = None) -> Recipe:
+    """Make the recipe of what a file or a command gives, with what its dialect and other keys imply. `content` is filled up.
+
+    where, origins: for the error lines, as `load_recipe` has them
+    Raises InputError with one line per problem.
+    """
     dialect = content.get("dialect", "card")
     for dotted, value in DIALECTS.get(dialect, {}).items() if isinstance(dialect, str) else ():
         _put(content, dotted, value, keep=True)
     for dotted, value in _implied(content.get("train")).items():
         _put(content, dotted, value, keep=True)
-    return _checked(content, display(path), origins or {})
+    return _checked(content, where, origins or {})
 
 
 def _implied(train: Any) -> dict[str, Any]:

@@ -84,17 +84,17 @@ def recipe_yaml(recipe: Recipe, name: str | None = None) -> str:
     usual = of_dialect(recipe.dialect)
     lines = [f"# {name}: every value. One that is not the default has the default behind it." if name else "# every value"]
     of_run = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in SECTIONS}
-    lines += [f"{key}: {_scalar(value)}" for key, value in of_run.items() if value]
+    lines += [f"{key}: {scalar(value)}" for key, value in of_run.items() if value]
     for section in SECTIONS:
         lines.append(f"{section}:")
         for f in fields(getattr(usual, section)):
             value, default = (value_at(one, f"{section}.{f.name}") for one in (recipe, usual))
-            mark = "" if value == default else f"  # default: {_scalar(default)}"
-            lines.append(f"  {f.name}: {_scalar(value)}{mark}")
+            mark = "" if value == default else f"  # default: {scalar(default)}"
+            lines.append(f"  {f.name}: {scalar(value)}{mark}")
     return "\n".join(lines)
 
 
-def _scalar(value: Any) -> str:
+def scalar(value: Any) -> str:
     """Write a value so that YAML reads the same one."""
     if isinstance(value, str):
         plain = yaml.safe_dump(value, width=10**6, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
@@ -152,5 +152,5 @@ def _allowed(owner: type, f: Field) -> str:
 
 def _defaults(key: str) -> str:
     """Return the default, and the one of the other dialect where that differs."""
-    text = f"; default {_scalar(value_at(Recipe(), key))}"
+    text = f"; default {scalar(value_at(Recipe(), key))}"
     return text + (f", in dialect repo {number(DIALECTS['repo'][key])}" if key in DIALECTS["repo"] else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from debft.output.pages.content import page_content
-from debft.output.pages.drawing import Drawing, render, render_inline
+from debft.output.pages.drawing import Drawing, can_draw, render, render_inline
 from debft.output.pages.figures import drawings
 from debft.output.pages.printed import Links, PageCell, PageFigure, PageOtherRun, PagePanel, PageRecipe, PageRun
 from debft.output.pages.records import Report
@@ -22,9 +22,9 @@ PAGE = "report.html.j2"
 def write_report(report: Report, directory: Path) -> list[Path]:
     """Write `index.html`, `report.md`, `report.json` and `figures/*.svg, *.png`; return their paths, the page first.
 
-    Equal reports give equal bytes. Figures without data are left out.
+    Equal reports give equal bytes. Figures without data are left out, and all of them where nothing can be drawn.
     """
-    figures = drawings(report)
+    figures = drawings(report) if can_draw() else []
     files = {
         "index.html": page(report, figures),
         "report.md": markdown(report, figures),

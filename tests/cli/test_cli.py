@@ -86,7 +86,7 @@ BAD = {
     "unknown model": (["--data", "good", "--model", "deberta-v3-xsmal"], "did you mean 'deberta-v3-xsmall'?"),
     "bad --set": (["--data", "good", "--set", "seed=1"], "--set seed=1: expected SECTION.KEY=VALUE"),
     "unknown option": (["--learning-rte", "1"], "no such option: --learning-rte"),
-    "removed flag of the cards": (["--evaluation_strategy", "steps"], "no such option: --evaluation_strategy"),
+    "removed flag of the cards": (["--evaluation_strategy", "steps"], "--evaluation_strategy: debft's is --eval-steps"),
     "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
     "infinite epochs": (["--data", "good", "--num-train-epochs", "inf"], "--num-train-epochs: expected a number, got inf"),
     "empty model": (["--data", "good", "--model", ""], "--model: expected a name or path, got ''"),
@@ -356,22 +356,65 @@ def test_help_and_doctor_fit_the_terminal(columns):
 
 
 MEANT = {
-    ("mnli", "--lr"): "--learning-rate",
-    ("mnli", "--learning_rate"): "--learning-rate",
-    ("mnli", "--max-seq-len"): "--max-seq-length",
-    ("mnli", "--per_device_train_batch_size"): "--train-batch-size",
-    ("text", "--label-colum"): "--label-column",
-    ("mnli", "--fp16"): "--precision fp16",
+    ("mnli", "--learning-rat"): "no such option: --learning-rat; did you mean --learning-rate?",
+    ("mnli", "--learning_rate"): "no such option: --learning_rate; did you mean --learning-rate?",
+    ("text", "--label-colum"): "no such option: --label-colum; did you mean --label-column?",
+    ("mnli", "--lr"): "--lr: debft's is --learning-rate",
+    (
+        "mnli",
+        "--per_device_train_batch_size",
+    ): "--per_device_train_batch_size: debft's is --train-batch-size, sequences per optimizer "
+    "step over all devices: 8 GPUs x 8 = 64",
+    ("mnli", "--model_name_or_path=x"): "--model_name_or_path: debft's is --model, an alias, a hub id or a directory",
+    ("mnli", "--output_dir"): "--output_dir: debft's is --output, a run is a directory of its own, with the model in it",
+    ("mnli", "--do_train"): "--do_train: debft trains and evaluates always; `debft evaluate` for the latter alone",
+    ("mnli", "--fp16"): "--fp16: debft's is --precision fp16, fp32 and bf16 are the others; the weights are float32 always",
+    (
+        "mnli",
+        "--hub-token",
+        "secret",
+    ): "--hub-token: HF_TOKEN in the environment, or `hf auth login`; a token in a command ends in shell histories and logs",
 }
 
 
-@pytest.mark.parametrize("typed", MEANT)
-def test_unknown_option_is_answered_by_the_one_that_is_meant(typed, monkeypatch, capsys):
+def refused(monkeypatch, capsys, *typed):
+    """The lines that a command ends with."""
     monkeypatch.setattr(sys, "argv", ["debft", *typed])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
-    assert capsys.readouterr().err.endswith(f"no such option: {typed[1]}; did you mean {MEANT[typed]}?\n")
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("typed", MEANT)
+def test_unknown_option_is_answered_by_the_one_that_is_meant(typed, monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, *typed)
+    assert line.endswith(f" {typed[0]}: {MEANT[typed]}")
+
+
+def test_flags_of_another_program_are_all_answered_at_once(monkeypatch, capsys):
+    typed = [
+        "mnli",
+        "--model_name_or_path",
+        "m",
+        "--seed",
+        "3",
+        "--do_train",
+        "--evaluation_strategy=steps",
+        "--gradient_accumulation_steps",
+        "4",
+    ]
+    lines = refused(monkeypatch, capsys, *typed)
+    named = ("--model_name_or_path:", "--do_train:", "--evaluation_strategy:", "--gradient_accumulation_steps:")
+    assert len(lines) == 5 and all(name in line for name, line in zip(named, lines, strict=False))
+    assert "debft import-command" in lines[-1]
+
+
+def test_command_of_another_program_leads_to_its_import(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "run_glue.py", "--task_name", "rte")
+    assert "debft import-command" in line
+    (line,) = refused(monkeypatch, capsys, "nli")
+    assert "import-command" not in line
 
 
 def test_unknown_option_that_is_near_to_none_leads_to_the_help(monkeypatch, capsys):

@@ -494,6 +494,13 @@ def test_report_of_equal_runs_has_equal_bytes_whatever_the_users_matplotlib_is_s
         assert path.read_bytes() == (report / path.relative_to(tmp_path / "again")).read_bytes(), path.name
 
 
+def test_report_without_matplotlib_is_whole_but_for_its_figures(reproduction, report, tmp_path, monkeypatch):
+    monkeypatch.setattr("debft.reproduce.report.can_draw", lambda: False)
+    assert {path.name for path in write_report(reproduction, tmp_path)} == {"index.html", "report.md", "report.json"}
+    assert "<svg" not in (tmp_path / "index.html").read_text() and "figures/" not in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "report.json").read_bytes() == (report / "report.json").read_bytes()
+
+
 def test_json_holds_the_reproduction(reproduction, report):
     assert json.loads((report / "report.json").read_text(encoding="utf-8")) == reproduction.as_dict()
 

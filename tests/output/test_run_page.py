@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from debft.cli.train import write_page
 from debft.config.recipe import Recipe, to_dict, with_train
 from debft.data.rows import Examples
 from debft.errors import InputError
+from debft.output.pages import drawing
 from debft.output.pages.run_content import MOST_CLASSES, MOST_LABELS, run_content
 from debft.output.pages.run_page import run_page, write_run_page
 from debft.runs.analysis import Analysis
@@ -330,3 +332,18 @@ def test_page_of_very_many_labels_shows_those_that_the_model_is_worst_at(tmp_pat
 def test_page_does_not_call_wrong_what_has_a_high_loss_alone(tmp_path):
     """Of forty rows ten are wrong, and all are shown."""
     assert "The 40 rows with the highest loss, the worst first" in words(page(tmp_path))
+
+
+def test_page_without_matplotlib_says_in_words_what_would_be_drawn(tmp_path, monkeypatch):
+    drawn = page(tmp_path / "drawn")
+    monkeypatch.setattr("debft.output.pages.drawing.can_draw", lambda: False)
+    said = page(tmp_path / "said")
+    assert "<svg" not in said and said.count("debft[report]") == drawn.count("<svg") > 0
+
+
+def test_missing_matplotlib_is_said_once(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    drawing.can_draw.cache_clear()
+    assert not drawing.can_draw() and not drawing.can_draw()
+    drawing.can_draw.cache_clear()
+    assert capsys.readouterr().err.count("pip install 'debft[report]'") == 1

@@ -1,6 +1,7 @@
 """This module says what a figure is, and makes it a file or a part of the page.
 
-Drawn with matplotlib's Figure alone: no pyplot, no display, no settings of the user's, and the same bytes for the same runs.
+Drawn with matplotlib's Figure alone: no pyplot, no display, no settings of the user's, and the same bytes for the same runs. It
+comes with the extra `report`; without it the pages say in words what each figure would show.
 """
 
 import io
@@ -8,11 +9,16 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from markupsafe import escape
+
+from debft.console import say_field
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 # One colour, one meaning; the page replaces each by its own CSS variable, which knows light and dark.
 COLOURS = {
@@ -64,7 +70,7 @@ _STYLE = {
 class Panel:
     """A panel is a self-contained part of a figure."""
 
-    draw: Callable[[Figure | SubFigure], None]
+    draw: "Callable[[Figure | SubFigure], None]"
     """What draws it."""
     height: float
     """Its height in inches; all are `WIDTH` wide."""
@@ -88,21 +94,34 @@ class Drawing:
     """Panels beside each other in the file; the page shows as many as fit."""
 
 
-def add_axes(figure: Figure | SubFigure, left: float, bottom: float, right: float, top: float, **settings: Any) -> Axes:
+def add_axes(figure: "Figure | SubFigure", left: float, bottom: float, right: float, top: float, **settings: Any) -> "Axes":
     """Add axes at these inches from the edges; matplotlib's own layouts ask a solver whose last digits differ from call to call."""
     width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
     return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height), **settings)
 
 
-def add_heading(figure: Figure | SubFigure, text: str) -> None:
+def add_heading(figure: "Figure | SubFigure", text: str) -> None:
     """Write a heading into the upper left corner, where 0.35 inches must be left free."""
     figure.text(0.09 / WIDTH, 1 - 0.2 / (figure.bbox.height / figure.dpi), text, weight="bold", size=9.5, va="center")
+
+
+@cache
+def can_draw() -> bool:
+    """Tell whether figures can be drawn; the first time that they cannot, say what is missing."""
+    try:
+        import matplotlib.style  # noqa: F401
+    except ImportError:
+        say_field("figures", "not drawn, matplotlib is not installed: pip install 'debft[report]'")
+        return False
+    return True
 
 
 def render(drawing: Drawing) -> tuple[bytes, bytes]:
     """Return (SVG, PNG) of all panels in one picture."""
     rows = [drawing.panels[i : i + drawing.across] for i in range(0, len(drawing.panels), drawing.across)]
     heights = [max(panel.height for panel in row) for row in rows]
+    from matplotlib.figure import Figure
+
     with _style():
         figure = Figure(figsize=(WIDTH * drawing.across, sum(heights)))
         if len(drawing.panels) == 1:
@@ -115,7 +134,14 @@ def render(drawing: Drawing) -> tuple[bytes, bytes]:
 
 
 def render_inline(panel: Panel, prefix: str) -> str:
-    """Return an <svg> element in the page's own colours; `prefix` keeps its ids apart from those of other figures."""
+    """Return an <svg> element in the page's own colours; `prefix` keeps its ids apart from those of other figures.
+
+    Where nothing can be drawn it is a paragraph with what would be seen.
+    """
+    if not can_draw():
+        return f"<p>{escape(panel.label)} (Not drawn: matplotlib is not installed, <code>pip install 'debft[report]'</code>.)</p>"
+    from matplotlib.figure import Figure
+
     with _style():
         figure = Figure(figsize=(WIDTH, panel.height))
         panel.draw(figure)
@@ -133,10 +159,12 @@ def _tag_of_the_page(tag: str, prefix: str) -> str:
 
 
 def _style() -> AbstractContextManager[None]:
+    import matplotlib.style
+
     return matplotlib.style.context(_STYLE, after_reset=True)
 
 
-def _saved(figure: Figure, format: str, **metadata: None) -> bytes:
+def _saved(figure: "Figure", format: str, **metadata: None) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=format, dpi=144 if format == "png" else 72, metadata=metadata)
     return file.getvalue()

@@ -1,14 +1,16 @@
 """This module draws the figures of the page of one run: its curves, its calibration, its residuals, its languages."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 
 from debft.output.pages.drawing import COLOURS, Panel, add_axes, add_heading
 from debft.runs.analysis import Calibration, Residuals
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 INCHES = 2.3  # height of a panel
 SERIES = (("ours", "-"), ("second", "--"), ("third", ":"), ("ink", "-."))
@@ -44,7 +46,7 @@ def score_panel(evaluations: Sequence[dict[str, Any]], names: Sequence[tuple[str
 
 
 def _lines(title: str, series: Sequence[tuple[str, list, list]], marker: str = "", legend: bool = False):
-    def draw(figure: Figure | SubFigure) -> None:
+    def draw(figure: "Figure | SubFigure") -> None:
         add_heading(figure, title)
         axes = add_axes(figure, 0.72, 0.47, 0.12, 0.65 if legend else 0.35)
         for (name, x, y), (colour, line) in zip(series, SERIES, strict=False):
@@ -56,7 +58,7 @@ def _lines(title: str, series: Sequence[tuple[str, list, list]], marker: str = "
     return draw
 
 
-def _steps_below(axes: Axes) -> None:
+def _steps_below(axes: "Axes") -> None:
     axes.set_xlabel("optimizer step")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="x", nbins=4, integer=True)
@@ -68,7 +70,7 @@ def calibration_panel(calibration: Calibration) -> Panel:
     """Draw how often predictions are right beside what their probability says; a bar on the line is right about itself."""
     filled = [one for one in calibration.bins if one.predictions]
 
-    def draw(figure: Figure | SubFigure) -> None:
+    def draw(figure: "Figure | SubFigure") -> None:
         add_heading(figure, "Calibration")
         axes = add_axes(figure, 0.62, 0.47, 0.15, 0.35, xlabel="probability in percent", ylabel="right, percent")
         axes.bar([one.low * 100 + 5 for one in filled], [one.right for one in filled], width=8, color=COLOURS["band"])
@@ -85,7 +87,7 @@ def calibration_panel(calibration: Calibration) -> Panel:
 def residuals_panel(residuals: Residuals) -> Panel:
     """Draw the histogram of predicted minus true scores."""
 
-    def draw(figure: Figure | SubFigure) -> None:
+    def draw(figure: "Figure | SubFigure") -> None:
         add_heading(figure, "Predicted minus true score")
         axes = add_axes(figure, 0.62, 0.47, 0.15, 0.35, ylabel="rows")
         widths = [0.9 * (one.high - one.low) for one in residuals.bins]
@@ -102,7 +104,7 @@ def languages_panel(languages: Sequence[str], scores: Sequence[float], intervals
     """Draw the score of each language with its interval, the best first."""
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
 
-    def draw(figure: Figure | SubFigure) -> None:
+    def draw(figure: "Figure | SubFigure") -> None:
         axes = add_axes(figure, 0.5, 0.47, 0.6, 0.1, xlabel="percent")
         for place, i in enumerate(order):
             low_high = intervals[i]

@@ -1,14 +1,17 @@
 """This module draws how the runs went: learning curves with seed bands, and speed."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 
 from debft.output.pages.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
 from debft.output.pages.records import Cell, Report, ReportedRun
 from debft.output.text import counted, long_score, short_score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 CURVE_INCHES = {False: 2.3, True: 3.6}  # without and with scores on the way
 CURVES_IN_A_ROW = 2
@@ -55,7 +58,7 @@ def _curves_panel(title: str, runs: Sequence[ReportedRun], scores: list[str]) ->
     )
 
 
-def _draw_curves(figure: Figure | SubFigure, title: str, runs: Sequence[ReportedRun], scores: list[str]) -> None:
+def _draw_curves(figure: "Figure | SubFigure", title: str, runs: Sequence[ReportedRun], scores: list[str]) -> None:
     add_heading(figure, title)
     loss = add_axes(figure, 0.62, 1.85 if scores else 0.47, 0.12, 0.35, ylabel="training loss")
     _band(loss, [(run.curve.step, run.curve.loss) for run in runs], "ours", "-", None)
@@ -71,7 +74,7 @@ def _draw_curves(figure: Figure | SubFigure, title: str, runs: Sequence[Reported
         axes.grid(True, axis="both")
 
 
-def _draw_scores(axes: Axes, runs: Sequence[ReportedRun], scores: list[str]) -> None:
+def _draw_scores(axes: "Axes", runs: Sequence[ReportedRun], scores: list[str]) -> None:
     for score, (colour, line) in zip(scores, (("second", "-"), ("third", "--"), ("ink", ":")), strict=False):
         points = [[(at["step"], at["scores"][score]) for at in run.curve.evaluations if score in at["scores"]] for run in runs]
         series = [tuple(zip(*one, strict=True)) for one in points if one]
@@ -94,7 +97,7 @@ def _series_name(score: str, scores: list[str]) -> str:
     return short_score(score) if short.count(short_score(score)) == 1 else long_score(score)
 
 
-def _band(axes: Axes, series: list[tuple], colour: str, line: str, label: str | None, marker: str = "") -> None:
+def _band(axes: "Axes", series: list[tuple], colour: str, line: str, label: str | None, marker: str = "") -> None:
     steps, values = _over_seeds(series)
     if len(series) > 1:
         axes.fill_between(steps, np.nanmin(values, 0), np.nanmax(values, 0), color=COLOURS[colour], alpha=0.2, linewidth=0)
@@ -130,7 +133,7 @@ def speed_figure(report: Report) -> Drawing:
     )
 
 
-def _draw_speed(figure: Figure | SubFigure, groups: dict[tuple[str, str], list[float]]) -> None:
+def _draw_speed(figure: "Figure | SubFigure", groups: dict[tuple[str, str], list[float]]) -> None:
     longest = max(len(text) for names in groups for text in names)
     axes = add_axes(figure, 0.2 + 0.07 * min(longest, 30), 0.47, 0.6, 0.1)
     y = -np.arange(len(groups))

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 
 from debft.output.pages.content import as_printed
 from debft.output.pages.drawing import COLOURS, Drawing, Panel, add_axes, add_heading
@@ -14,6 +13,10 @@ from debft.output.pages.summary import SYMBOLS, reference_word
 from debft.output.text import long_score, score_text, short_score, signed
 from debft.published.load import printed_decimals
 from debft.runs.result import in_percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 MARKERS = {"reproduced": "o", "above": "^", "below": "v", "undecided": "o", "labelled": "D", "not run": "x"}
 OPEN = ("undecided", "labelled")  # verdicts whose marks are outlines
@@ -52,7 +55,7 @@ def _cells_panel(row: str, cells: Sequence[Cell], word: str, limit: float) -> Pa
     )
 
 
-def _draw_cells(figure: Figure | SubFigure, row: str, cells: Sequence[Cell], word: str, limit: float) -> None:
+def _draw_cells(figure: "Figure | SubFigure", row: str, cells: Sequence[Cell], word: str, limit: float) -> None:
     add_heading(figure, row)
     axes = add_axes(figure, 1.32, 0.47, 1.32, 0.35)
     for number, cell in enumerate(cells):
@@ -67,7 +70,7 @@ def _draw_cells(figure: Figure | SubFigure, row: str, cells: Sequence[Cell], wor
     axes.spines["left"].set_visible(False)
 
 
-def _draw_cell(axes: Axes, cell: Cell, y: float, limit: float) -> None:
+def _draw_cell(axes: "Axes", cell: Cell, y: float, limit: float) -> None:
     verdict, value = cell.verdict, cell.value
     colour = COLOURS.get(verdict, COLOURS["muted"])
     open_by = _open_by(cell)
@@ -155,7 +158,7 @@ def _language(cell: Cell) -> str:
     return cell.score.partition("/")[0].partition(".")[2]
 
 
-def _draw_languages(figure: Figure | SubFigure, row: str, cells: Sequence[Cell], word: str) -> None:
+def _draw_languages(figure: "Figure | SubFigure", row: str, cells: Sequence[Cell], word: str) -> None:
     add_heading(figure, row)
     axes = add_axes(figure, 0.42, 0.47, 0.95, 0.35)
     y = -np.arange(len(cells))
