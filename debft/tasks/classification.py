@@ -28,4 +28,6 @@ class TextClassification(Task):
     @property
     def gives(self) -> str:
         """The outputs of the model in words, for the help text."""
-        return ", ".join(self.labels) or "a score from {:g} to {:g}".format(*self.value_range)
+        if self.labels or self.value_range is None:
+            return ", ".join(self.labels)
+        return "a score from {:g} to {:g}".format(*self.value_range)
