@@ -87,7 +87,7 @@ def test_rooms_import_one_way(name):
 
 def test_package_has_no_flat_files_beside_its_rooms():
     flat = {path.name for path in PACKAGE.iterdir() if path.is_file()}
-    assert flat == {"__init__.py", "__main__.py", "console.py", "errors.py"}
+    assert flat == {"__init__.py", "__main__.py", "console.py", "errors.py", "py.typed"}
 
 
 def test_no_module_imports_itself_over_others():
