@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -31,7 +31,7 @@ MARKS = {"error: ": "bold red", "warning: ": "yellow"}  # the first words of a l
 class _Stderr:
     """The stderr that is in use when a line is written. Once its terminal, pipe or disk is gone, the run goes on without lines."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if name == "rich_proxied_file":  # rich would write past this class
             raise AttributeError(name)
         return getattr(_stderr(), name)
@@ -55,7 +55,7 @@ def _stderr() -> TextIO:
     return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
-console = Console(file=_Stderr(), highlight=False)
+console = Console(file=cast("TextIO", _Stderr()), highlight=False)  # __getattr__ hands on what else a stream has
 
 
 class OutputConsole(Console):

@@ -227,7 +227,8 @@ def command_with(options: Sequence[Option], do: Callable[..., None]) -> Callable
         keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
         do(keys, **{option.name: typed[option.name] for option in options if not option.key})
 
-    command.__signature__ = inspect.Signature([option.parameter() for option in options])
+    signature = inspect.Signature([option.parameter() for option in options])
+    command.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` asks a function for, Typer through it
     return command
 
 

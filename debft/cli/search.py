@@ -67,7 +67,7 @@ def search(
 
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     dimensions = read_space(Path(space) if space else None, resolved)
-    flags = {option.key: option.typed for option in OPTIONS if option.key in keys}
+    flags = {option.key: option.typed for option in OPTIONS if option.key is not None and option.key in keys}
     check_not_typed(dimensions, flags | {key: f"--set {key}" for key in parse_set(assignments or ())})
     from debft.several.search import plan_search, show_plan
     from debft.several.search import search as run_search

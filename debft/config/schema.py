@@ -53,8 +53,11 @@ def descriptions(kind: type) -> dict[str, str]:
     for each in reversed(kind.__mro__):
         if is_dataclass(each):
             (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            assert isinstance(definition, ast.ClassDef)  # a dataclass is written as a class
             for before, node in zip(definition.body, definition.body[1:], strict=False):
-                if isinstance(before, ast.AnnAssign) and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                if not (isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)):
+                    continue
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                     texts[before.target.id] = " ".join(str(node.value.value).split())
     return texts
 
@@ -87,7 +90,7 @@ def _of_type(hint: Any, closed: bool) -> dict[str, Any]:
         return {}
     if hint in _TYPES:
         return {"type": _TYPES[hint]}
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _object(hint, closed)
     if origin is Literal:
         return {"enum": list(arguments)}
@@ -108,6 +111,7 @@ def _union(of: list[dict[str, Any]]) -> dict[str, Any]:
     if all(each.keys() == {"type"} for each in of):
         return {"type": [each["type"] for each in of]}
     choices = [each.get("enum", [None] if each == {"type": "null"} else None) for each in of]
-    if None not in choices:
-        return {"enum": [value for each in choices for value in each]}
+    known = [each for each in choices if each is not None]
+    if len(known) == len(choices):
+        return {"enum": [value for each in known for value in each]}
     return {"anyOf": of}

@@ -28,7 +28,8 @@ def names_in(value: Any, separator: str | None) -> Names | None:
     if not isinstance(value, list):
         value = value.split(separator) if separator and isinstance(value, str) else [value]
     names = [label_name(part) for part in value]
-    return None if None in names else tuple(dict.fromkeys(names))
+    known = [name for name in names if name is not None]
+    return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
 
 
 def sets_of(column: list, separator: str | None) -> list[Names | None]:

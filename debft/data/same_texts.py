@@ -1,5 +1,6 @@
 """Two rows have the same texts where nothing tells them apart but case, spaces and the way that an accent is encoded."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from unicodedata import normalize
@@ -36,8 +37,7 @@ def same_rows(known: Sequence[Texts], others: Mapping[str, Sequence[Texts]]) -> 
 
 def _again(numbers: Iterable[int]) -> set[int]:
     """Return the numbers that come more than once."""
-    met: set[int] = set()
-    return {number for number in numbers if number in met or met.add(number)}
+    return {number for number, times in Counter(numbers).items() if times > 1}
 
 
 def _exact(rows: Sequence[Texts], rough: Sequence[int], again: set[int]) -> Iterable[tuple[int, Texts]]:

@@ -45,8 +45,8 @@ def fitted(
     for chosen in _blocks(rows, width, whole):
         header, *others = ([row[at] for at in chosen] for row in rows)
         kept = [header, *(row for row in others if any(map(str, row[1:])))]
-        places = {"right": right, "whole": whole}
-        blocks.append(lines(kept, width, *([new for new, at in enumerate(chosen) if at in of] for of in places.values())))
+        kept_right, kept_whole = ([new for new, at in enumerate(chosen) if at in of] for of in (right, whole))
+        blocks.append(lines(kept, width, kept_right, kept_whole))
     return blocks
 
 

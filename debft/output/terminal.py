@@ -78,10 +78,10 @@ def _below(result: RunResult, compared: Mapping[str, ComparedScore]) -> list[str
     """Return the lines below the scores: what the comparison means, and what a reader should know of it."""
     lines = [f"note on the published cell: {note}" for note in dict.fromkeys(row.note for row in compared.values() if row.note)]
     if frozen := frozen_beside(result):
-        first = next(iter(frozen.values()))
+        mean = next(iter(frozen.values()))
         lines.append(
-            f"frozen: the mean of {first.seeds} runs of ours with this recipe on these rows, +/- their standard deviation "
-            f"(debft tables --table {first.table}); not a published number"
+            f"frozen: the mean of {mean.seeds} runs of ours with this recipe on these rows, +/- their standard deviation "
+            f"(debft tables --table {mean.table}); not a published number"
         )
     elif result.not_compared and result.task != "text":
         lines.append(f"not compared: {result.not_compared}")

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from debft.config import yaml12
 from debft.config.packaged import recipe_names
@@ -231,7 +231,7 @@ def _check_frozen(where: str, part: dict[str, Any]) -> None:
             raise InputError(f"{where}: {key}: expected a finite number, got {part.get(key)}; freeze it again")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

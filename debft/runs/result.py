@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
@@ -301,7 +301,7 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1
 
 def read_as(value: Any, kind: Any, place: str) -> Any:
     """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _read_record(value, kind, place)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType and type(None) in arguments:
@@ -334,11 +334,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"expected JSON, got {name}")
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

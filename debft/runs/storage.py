@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from types import TracebackType
 
 from debft.errors import DebftError, MachineError
 
@@ -34,7 +35,7 @@ class disk_errors:  # noqa: N801  read as contextlib.suppress is
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error: BaseException | None, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if (reason := _reason(error)) is not None:
             raise DiskError(f"{self.folder}: cannot be {self.verb}: {reason}") from error
 

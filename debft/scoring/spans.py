@@ -220,7 +220,8 @@ def _promising_starts(
     floor_C = np.partition(own_best_CL, rank, axis=1)[:, rank] if n_best_size <= L else np.full(len(best_CL), -np.inf)
     earlier_CL = np.cumsum(own_best_CL == floor_C[:, None], axis=1)
     promising_CL = (best_CL > floor_C[:, None]) | ((best_CL == floor_C[:, None]) & (earlier_CL <= n_best_size))
-    return *np.nonzero(promising_CL & (start_CL >= 0)), floor_C
+    windows_P, columns_P = np.nonzero(promising_CL & (start_CL >= 0))
+    return windows_P, columns_P, floor_C
 
 
 def _running_max(values_CL: np.ndarray, width: int) -> np.ndarray:

@@ -123,7 +123,8 @@ def repeat(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Failure]
     """
     missing, damaged, directory = repetition.missing(), repetition.damaged(), repetition.directory
     say_state(repetition, jobs)
-    failures, signal_number = {}, 0
+    failures: dict[str, Failure] = {}
+    signal_number = 0
     if missing:
         content = yaml.safe_dump(to_dict(repetition.recipe), sort_keys=False, allow_unicode=True)
         write_atomically(common_recipe(directory, repetition.over), content.encode())

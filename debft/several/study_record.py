@@ -110,6 +110,7 @@ def write_best(recipe: Recipe, directory: Path) -> None:
 def source_of(record: StudyRecord) -> str:
     """Return where the settings of the best trial come from, for its recipe."""
     best = record.best_trial()
+    assert best is not None  # a recipe is written of a complete trial alone
     return (
         f"ours: the best of {counted(len(record.of_state('complete')), 'complete trial')} of debft search, trial {best.number}, by "
         f"{record.objective}: {best.score:.2f}"

@@ -29,7 +29,7 @@ class TextClassification(Task):
     @property
     def gives(self) -> str:
         """The outputs of the model in words, for the help text."""
-        if self.labels:
+        if self.labels or self.value_range is None:
             return ", ".join(self.labels)
         bounded = all(map(math.isfinite, self.value_range))
         return "a score from {:g} to {:g}".format(*self.value_range) if bounded else "a score"

@@ -7,7 +7,7 @@ from debft.config.reading import Problem
 from debft.config.recipe import Recipe, value_at, window_stride
 from debft.errors import InputError
 from debft.runtime.tracker_names import unknown_tracker
-from debft.tasks import TEXT, QuestionAnswering, Task, task_of
+from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 
 WINDOWS = ("text.long_texts", "text.pooling", "text.window_stride")
 SPECIAL_TOKENS = 4  # around a pair, at most: RoBERTa has two between the texts
@@ -38,7 +38,7 @@ def _useless(task: Task, recipe: Recipe) -> Iterator[Problem]:
         ("own data", task is TEXT, _keys_of("own")),
         ("question answering", answers_questions, _keys_of("questions")),
         ("classification", not answers_questions, ("train.head_dropout", "text.swap_texts", *WINDOWS)),
-        ("labels", not answers_questions and not task.is_regression, ("train.class_weight",)),
+        ("labels", isinstance(task, TextClassification) and not task.is_regression, ("train.class_weight",)),
     ):
         for key in keys:
             if not used and value_at(recipe, key) != value_at(usual, key):
@@ -70,10 +70,10 @@ def _impossible(task: Task, recipe: Recipe) -> Iterator[Problem]:
         )
     if recipe.own.folds is not None and recipe.own.validation is not None:
         yield Problem(path="own.validation", message="does not go with own.folds, which score every row; leave one of the two out")
-    if message := _too_short(task, recipe):
-        yield Problem(path="text.max_seq_length", message=message)
-    if message := unknown_tracker(recipe.runtime.report_to):
-        yield Problem(path="runtime.report_to", message=message)
+    if too_short := _too_short(task, recipe):
+        yield Problem(path="text.max_seq_length", message=too_short)
+    if unknown := unknown_tracker(recipe.runtime.report_to):
+        yield Problem(path="runtime.report_to", message=unknown)
     if recipe.own.fold is not None and (recipe.own.folds is None or recipe.own.fold > recipe.own.folds):
         most = f"at most the {recipe.own.folds} of own.folds" if recipe.own.folds else "own.folds beside it"
         yield Problem(path="own.fold", message=f"expected {most}, got {recipe.own.fold}")

@@ -9,7 +9,7 @@ the weights alone by itself, and so do those behind it.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 
@@ -82,7 +82,7 @@ def optimizer_steps(
     loss_fn: LossFn,
     pause_after: Callable[[int], bool] = lambda step: True,
     signal: Callable[[], int] = lambda: 0,
-) -> Iterator[StepLog]:
+) -> Generator[StepLog, None, None]:
     """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
     pause_after: asked once after each step, by its number from 1, whether its log has to come before the next step begins, as it

@@ -1,6 +1,6 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -80,7 +80,7 @@ class Session:
     trackers: Trackers = field(default_factory=Trackers)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def steps(self, **how: Any) -> Iterator[StepLog]:
+    def steps(self, **how: Any) -> Generator[StepLog, None, None]:
         """Return the optimizer steps of the run. how: `first_step`, `pause_after` and `signal`, as `optimizer_steps` has them"""
         return optimizer_steps(
             self.accelerator,

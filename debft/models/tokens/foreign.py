@@ -1,6 +1,7 @@
 """Tokenizers that other programs saved are used as their files stand, for types of model outside FAMILIES as well."""
 
 import json
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -142,7 +143,7 @@ def _compare(as_stored: Tokenizer, rebuilt: Tokenizer, file: Path, class_name: s
         )
 
 
-def _found_in_texts(backend: Tokenizer, special) -> Tokenizer:
+def _found_in_texts(backend: Tokenizer, special: Collection[str]) -> Tokenizer:
     """Return the tokenizer with the user's tokens found in any text, and `special` ones in none."""
     content = json.loads(backend.to_str())
     for token in content["added_tokens"]:

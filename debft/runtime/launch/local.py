@@ -43,7 +43,12 @@ def start_processes(number: int) -> int:
     variables = _variables_of_group(number, gpus)
     command = [*DEBFT, *sys.argv[1:]]
     children: list[subprocess.Popen] = []
-    with stop_requested(show=False, at_once=lambda: [child.kill() for child in children]) as stop:
+
+    def kill_all() -> None:
+        for child in children:
+            child.kill()
+
+    with stop_requested(show=False, at_once=kill_all) as stop:
         for rank in range(number):
             environment = {**os.environ, **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             # A session of its own, so that the terminal reaches the parent alone.

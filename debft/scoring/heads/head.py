@@ -3,7 +3,7 @@
 Legend: B sequences in a batch, L its padded length, C outputs of the model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -63,7 +63,7 @@ class Head(Protocol):
         left: the padding is in front; executor: where it works while the model computes, None to work at once
         """
 
-    def with_chosen(self, settings: dict[str, Any]) -> "Head":
+    def with_chosen(self, settings: Mapping[str, Any]) -> "Head":
         """Return the head with what an assessment chose, or what a model's config.json has of that. `settings`: as it has them"""
 
     def assess(self, outcome: Any, split: EncodedSplit, examples: Examples) -> Assessment:

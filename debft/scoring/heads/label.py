@@ -54,7 +54,7 @@ class LabelHead:
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
         return LogitsCollector(split)
 
-    def with_chosen(self, settings: dict[str, Any]) -> "LabelHead":
+    def with_chosen(self, settings: Mapping[str, Any]) -> "LabelHead":
         return self
 
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:

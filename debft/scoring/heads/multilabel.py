@@ -71,7 +71,7 @@ class MultiLabelHead:
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
         return LogitsCollector(split)
 
-    def with_chosen(self, settings: dict[str, Any]) -> "MultiLabelHead":
+    def with_chosen(self, settings: Mapping[str, Any]) -> "MultiLabelHead":
         """Return the head with the thresholds that an assessment chose; 0.5 for a label of which none was chosen."""
         thresholds = settings.get(THRESHOLDS, {})
         return replace(self, thresholds=tuple(float(thresholds.get(label, DEFAULT_THRESHOLD)) for label in self.labels))

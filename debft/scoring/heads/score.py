@@ -3,6 +3,7 @@
 Legend: B sequences in a batch, N examples.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class ScoreHead:
     def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> LogitsCollector:
         return LogitsCollector(split)
 
-    def with_chosen(self, settings: dict[str, Any]) -> "ScoreHead":
+    def with_chosen(self, settings: Mapping[str, Any]) -> "ScoreHead":
         return self
 
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:

@@ -3,7 +3,7 @@
 Legend: B windows in a batch, L its padded length, N questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,7 +63,7 @@ class SpanHead:
             split, left=left, max_answer_length=config.max_answer_length, n_best_size=config.n_best_size, executor=executor
         )
 
-    def with_chosen(self, settings: dict[str, Any]) -> "SpanHead":
+    def with_chosen(self, settings: Mapping[str, Any]) -> "SpanHead":
         return replace(self, threshold=settings.get("no_answer_threshold", 0.0))
 
     def assess(self, outcome: BestSpans | None, split: EncodedWindows, examples: Examples) -> Assessment:
