@@ -3,7 +3,8 @@
 What knows models and training is imported by the function that needs it: `debft --help` and completion are there at once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from debft.config.packaged import default_recipe_path, published_weight, recipe_
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import activity, say, say_field
-from debft.errors import DebftError, HubError, InputError
+from debft.errors import BadRowsError, DebftError, HubError, InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type, visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
@@ -53,37 +54,40 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     from debft.training.place import start_of
 
-    start = start_of(resume=resume, overwrite=overwrite)
-    typed = {"keys": keys, "sift": sift, "assignments": assignments or ()}
-    if resume and output and recipe is None and (run := RunDirectory(Path(output))).exists():
-        resolved = continued(task, run, **typed)
-    else:
-        resolved = resolve(task, recipe=recipe, **typed)
-        run = RunDirectory(Path(output) if output else default_output(resolved))
-        if resume and output is None and recipe is None and run.exists():
+    with in_words_of_options(options_typed(keys, assignments or ())):
+        start = start_of(resume=resume, overwrite=overwrite)
+        typed = {"keys": keys, "sift": sift, "assignments": assignments or ()}
+        if resume and output and recipe is None and (run := RunDirectory(Path(output))).exists():
             resolved = continued(task, run, **typed)
-        if resume and task == "text" and resolved.data == "hub" and not run.exists():
-            raise InputError(f"{run.path}: expected a run to resume, found none; give the --output of one, or --data to begin one")
-    if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
-        directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
-        several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
-    if dry_run:
-        _show_plan(resolved, run, start, as_json)
-        return
-    if starts_others(num_processes):
-        check_variables(None, visible_gpus())
-        _check_before_start(resolved, run, start)
-        raise typer.Exit(start_processes(processes_to_start(num_processes)))
-    follow_parent()
-    from debft.output.terminal import print_result
-    from debft.training.run import finetune
+        else:
+            resolved = resolve(task, recipe=recipe, **typed)
+            run = RunDirectory(Path(output) if output else default_output(resolved))
+            if resume and output is None and recipe is None and run.exists():
+                resolved = continued(task, run, **typed)
+            if resume and task == "text" and resolved.data == "hub" and not run.exists():
+                raise InputError(
+                    f"{run.path}: expected a run to resume, found none; give the --output of one, or --data to begin one"
+                )
+        if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
+            directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
+            several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
+        if dry_run:
+            _show_plan(resolved, run, start, as_json)
+            return
+        if starts_others(num_processes):
+            check_variables(None, visible_gpus())
+            _check_before_start(resolved, run, start)
+            raise typer.Exit(start_processes(processes_to_start(num_processes)))
+        follow_parent()
+        from debft.output.terminal import print_result
+        from debft.training.run import finetune
 
-    result = finetune(resolved, run.path, resume=resume, overwrite=overwrite)
-    if is_main_process():
-        write_page(run)
-        print_result(result, run.path)
-        if as_json:
-            print(result.to_json())
+        result = finetune(resolved, run.path, resume=resume, overwrite=overwrite)
+        if is_main_process():
+            write_page(run)
+            print_result(result, run.path)
+            if as_json:
+                print(result.to_json())
 
 
 def write_page(run: RunDirectory) -> None:
@@ -145,7 +149,7 @@ def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bo
     if sift is not None and bool(recorded.sift.weight) != sift:
         overrides["sift.weight"] = published_weight(recorded.model or "") if sift else 0.0
     asked = _with_typed(run.path / "recipe.yaml", overrides, assignments)
-    problems, options = [], _options(overrides, assignments)
+    problems, options = [], options_typed(overrides, assignments)
     for key in differing_keys(recorded, asked, "resume"):
         before, now = value_at(recorded, key), value_at(asked, key)
         is_same = trained.holds(now) if key == "data" else key in ("model", "init_from") and same_place(before, now)
@@ -168,7 +172,7 @@ def _with_typed(path: Path, overrides: Mapping[str, Any], assignments: Sequence[
     assigned = parse_set(assignments)
     if twice := next((key for key in assigned if key in overrides), None):
         raise InputError(f"--set {twice}: is given as an option as well; give it once")
-    loaded = load_recipe(path, {**overrides, **assigned}, _options(overrides, assignments))
+    loaded = load_recipe(path, {**overrides, **assigned}, options_typed(overrides, assignments))
     if "runtime.precision" in {**overrides, **assigned}:  # that of a file may give way to the hardware, a typed one may not
         check_precision(loaded.runtime.precision)
     if loaded.runtime.attention != "auto":
@@ -176,7 +180,25 @@ def _with_typed(path: Path, overrides: Mapping[str, Any], assignments: Sequence[
     return loaded
 
 
-def _options(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, str]:
+@contextmanager
+def in_words_of_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Let an error about a key name the option that was typed for it, and one about rows the option that leaves them out.
+
+    options: how each key was typed
+    """
+    try:
+        yield
+    except BadRowsError as error:
+        raise InputError(*(f"{problem}; mend it, or --skip-bad-rows leaves such rows out" for problem in error.problems)) from error
+    except InputError as error:
+        named = {problem: options.get(problem.partition(": ")[0]) for problem in error.problems}
+        if not any(named.values()):
+            raise
+        lines = (f"{option}: {problem.partition(': ')[2]}" if option else problem for problem, option in named.items())
+        raise type(error)(*lines) from error
+
+
+def options_typed(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, str]:
     """Return how the user typed each key, `--learning-rate` or `--set train.adam_epsilon`."""
     typed = {option.key: option.typed for option in OPTIONS if option.key} | {"sift.weight": "--sift"}
     return {key: typed[key] for key in overrides} | {key: f"--set {key}" for key in parse_set(assignments)}
