@@ -334,3 +334,8 @@ def test_card_is_written_or_printed_and_given_as_json(run, tmp_path):
 def test_model_that_is_no_run_has_no_card(run):
     with pytest.raises(InputError, match="expected the directory of a run"):
         subject_of(str(run / "model"))
+
+
+def test_card_says_where_a_threshold_was_chosen(subject):
+    used = replace(subject.used, settings=subject.used.settings | {"no_answer_threshold": -1.5})
+    assert "`no_answer_threshold` was chosen on the validation rows" in str(model_card(replace(subject, used=used)))
