@@ -339,3 +339,9 @@ def test_model_that_is_no_run_has_no_card(run):
 def test_card_says_where_a_threshold_was_chosen(subject):
     used = replace(subject.used, settings=subject.used.settings | {"no_answer_threshold": -1.5})
     assert "`no_answer_threshold` was chosen on the validation rows" in str(model_card(replace(subject, used=used)))
+
+
+def test_words_of_a_recipe_stay_where_the_user_is_called_so():
+    cleaner = Cleaner(paths=(), names=("card",))
+    assert (cleaner.text("card"), cleaner.text("card/model")) == ("card", "card/model")
+    assert cleaner.text("it ran for card here") == "it ran for (taken out) here"

@@ -39,11 +39,14 @@ class Cleaner:
     names: tuple[str, ...]
 
     def text(self, text: str) -> str:
-        """Return a text without what names the machine."""
+        """Return a text without what names the machine.
+
+        A single word or an id of the hub is no sentence about a user: `card` stays a dialect where the user is called card.
+        """
         for path in self.paths:
             text = text.replace(path, LOCAL)
         text = _ABSOLUTE.sub(LOCAL, text)
-        for name in self.names:
+        for name in () if _HUB_ID.fullmatch(text) else self.names:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", REMOVED, text)
         return text
 
