@@ -7,12 +7,13 @@ from typing import Any
 
 import typer
 
-from debft.cli.options import DEFAULT_MODEL, OPTIONS, RUN, Option, command_with, options_of
+from debft.cli.options import command_with
 from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
-from debft.cli.train import default_output, resolve
 from debft.config.reading import parse_set
 from debft.errors import HubError
+from debft.library.options import DEFAULT_MODEL, OPTIONS, RUN, Option, options_of
+from debft.library.resolving import default_output, resolve
 from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
