@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from debft.errors import DebftError, InputError
     from debft.library.finetune import finetune
+    from debft.library.use import Model, evaluate, load, read_table
     from debft.runs.result import RunResult
 
 __version__ = "0.1.0"
-__all__ = ["DebftError", "InputError", "RunResult", "finetune"]
+__all__ = ["DebftError", "InputError", "Model", "RunResult", "evaluate", "finetune", "load", "read_table"]
 _PLACES = {
     "DebftError": "debft.errors",
     "InputError": "debft.errors",
     "RunResult": "debft.runs.result",
     "finetune": "debft.library.finetune",
+    "Model": "debft.library.use",
+    "evaluate": "debft.library.use",
+    "load": "debft.library.use",
+    "read_table": "debft.library.use",
 }
 
 
