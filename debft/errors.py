@@ -28,6 +28,10 @@ class InputError(DebftError):
     exit_code = 2
 
 
+class BadRowsError(InputError):
+    """Rows of a data file are wrong; a run can leave them out."""
+
+
 class HubError(InputError):
     """Something is needed from the hub, which cannot be reached."""
 

@@ -10,10 +10,9 @@ import typer
 from debft.cli.options import command_with
 from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
-from debft.config.reading import parse_set
 from debft.errors import HubError
-from debft.library.options import DEFAULT_MODEL, OPTIONS, RUN, Option, options_of
-from debft.library.resolving import default_output, resolve
+from debft.library.options import DEFAULT_MODEL, RUN, Option, options_of
+from debft.library.resolving import default_output, in_words_of_options, options_typed, resolve
 from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
@@ -45,7 +44,12 @@ app = typer.Typer(
 def search_command(task: str) -> Callable[..., None]:
     """Make the command `debft search TASK`, with the signature from which Typer makes its options."""
     options = [*OWN_OPTIONS, *(option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH)]
-    return command_with(options, lambda keys, **others: search(task, keys, **others))
+
+    def run(keys: Mapping[str, Any], **others: Any) -> None:
+        with in_words_of_options(options_typed(keys, others["assignments"] or ())):
+            search(task, keys, **others)
+
+    return command_with(options, run)
 
 
 def search(
@@ -68,8 +72,7 @@ def search(
 
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
     dimensions = read_space(Path(space) if space else None, resolved)
-    flags = {option.key: option.typed for option in OPTIONS if option.key is not None and option.key in keys}
-    check_not_typed(dimensions, flags | {key: f"--set {key}" for key in parse_set(assignments or ())})
+    check_not_typed(dimensions, options_typed(keys, assignments or ()))
     from debft.several.search import plan_search, show_plan
     from debft.several.search import search as run_search
 

@@ -17,7 +17,7 @@ from debft.console import activity
 from debft.errors import HubError
 from debft.library.options import options_of
 from debft.library.page import write_page
-from debft.library.resolving import recipe_to_run
+from debft.library.resolving import in_words_of_options, options_typed, recipe_to_run
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 def task_command(task: str) -> Callable[..., None]:
     """Make the command of `task`, with the signature from which Typer makes its options."""
-    return command_with(options_of(task), lambda keys, **others: fine_tune(task, keys, **others))
+
+    def run(keys: Mapping[str, Any], **others: Any) -> None:
+        with in_words_of_options(options_typed(keys, others["assignments"] or ())):
+            fine_tune(task, keys, **others)
+
+    return command_with(options_of(task), run)
 
 
 def fine_tune(

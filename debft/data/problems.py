@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from debft.data.sources.table import DataTable
-from debft.errors import InputError
+from debft.errors import BadRowsError, InputError
 
 PROBLEMS_SHOWN = 3
 
@@ -51,14 +51,14 @@ class Problems:
         return sorted([(self.table.lines[row], what) for row, what in self.by_row.items()] + list(self.table.unread))
 
     def raise_any(self) -> None:
-        """Raise InputError naming the first bad row and how many more there are."""
+        """Raise BadRowsError naming the first bad row and how many more there are."""
         if not (rows := self.in_file_order()):
             return
         (line, what), places, others = rows[0], self.table.places, len(rows) - 1
         more = [places.get(other, str(other)) for other, _ in rows[1 : 1 + PROBLEMS_SHOWN]]
         named = f"{'' if places else 'line '}{', '.join(more)}{', ...' if others > len(more) else ''}"
         where = f"{self.table.path}: {places[line]}" if places else f"{self.table.path}:{line}"
-        raise InputError(f"{where}: {what}{f' (and {others:,} more: {named})' if others else ''}")
+        raise BadRowsError(f"{where}: {what}{f' (and {others:,} more: {named})' if others else ''}")
 
     def skipped(self) -> Skipped:
         """Return the bad rows as those that are left out."""

@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def cut(
     for label in order_of_labels:
         to_come = [count - own for count, own in zip(to_come, whole[label], strict=True)]
         for place, (_, _, rows) in enumerate(sorted(waiting[label])):
-            lacks = list(zip(lacking[label], lacking_rows, strict=True))
+            lacks: list[tuple[Any, ...]] = list(zip(lacking[label], lacking_rows, strict=True))
             if place and max(lacks)[0] < 1 - ROUNDING:  # the first row of a label is for the part that has the most of it
                 spare = [rest - count if lack > 0 else -math.inf for (lack, rest), count in zip(lacks, to_come, strict=True)]
                 lacks = list(zip(spare, lacks, strict=True))

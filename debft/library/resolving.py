@@ -1,6 +1,7 @@
 """The recipe that options ask for: of a file, a default, or a run that is to go on, with what was given laid over it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from debft.config.packaged import default_recipe_path, published_weight, recipe_
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import say_field
-from debft.errors import InputError
+from debft.errors import BadRowsError, InputError
 from debft.library.options import DEFAULT_MODEL, OPTIONS
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import check_precision, device_type
@@ -87,7 +88,7 @@ def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bo
     if sift is not None and bool(recorded.sift.weight) != sift:
         overrides["sift.weight"] = published_weight(recorded.model or "") if sift else 0.0
     asked = _with_typed(run.path / "recipe.yaml", overrides, assignments)
-    problems, options = [], _options(overrides, assignments)
+    problems, options = [], options_typed(overrides, assignments)
     for key in differing_keys(recorded, asked, "resume"):
         before, now = value_at(recorded, key), value_at(asked, key)
         is_same = trained.holds(now) if key == "data" else key in ("model", "init_from") and same_place(before, now)
@@ -110,7 +111,7 @@ def _with_typed(path: Path, overrides: Mapping[str, Any], assignments: Sequence[
     assigned = parse_set(assignments)
     if twice := next((key for key in assigned if key in overrides), None):
         raise InputError(f"--set {twice}: is given as an option as well; give it once")
-    loaded = load_recipe(path, {**overrides, **assigned}, _options(overrides, assignments))
+    loaded = load_recipe(path, {**overrides, **assigned}, options_typed(overrides, assignments))
     if "runtime.precision" in {**overrides, **assigned}:  # that of a file may give way to the hardware, a typed one may not
         check_precision(loaded.runtime.precision)
     if loaded.runtime.attention != "auto":
@@ -118,7 +119,25 @@ def _with_typed(path: Path, overrides: Mapping[str, Any], assignments: Sequence[
     return loaded
 
 
-def _options(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, str]:
+@contextmanager
+def in_words_of_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Let an error about a key name the option that was typed for it, and one about rows the option that leaves them out.
+
+    options: how each key was typed
+    """
+    try:
+        yield
+    except BadRowsError as error:
+        raise InputError(*(f"{problem}; mend it, or --skip-bad-rows leaves such rows out" for problem in error.problems)) from error
+    except InputError as error:
+        named = {problem: options.get(problem.partition(": ")[0]) for problem in error.problems}
+        if not any(named.values()):
+            raise
+        lines = (f"{option}: {problem.partition(': ')[2]}" if option else problem for problem, option in named.items())
+        raise type(error)(*lines) from error
+
+
+def options_typed(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, str]:
     """Return how the user typed each key, `--learning-rate` or `--set train.adam_epsilon`."""
     typed = {option.key: option.typed for option in OPTIONS if option.key} | {"sift.weight": "--sift"}
     return {key: typed[key] for key in overrides} | {key: f"--set {key}" for key in parse_set(assignments)}

@@ -62,7 +62,7 @@ def predict_line(result: RunResult, output: Path) -> str:
     task = TASKS[result.task]
     own = json.loads((output / "model" / "config.json").read_text("utf-8")).get(SETTINGS) if task is TEXT else None
     columns = split_columns(own["text_columns"]) if own else task.text_keys
-    texts = DEMO_TEXTS
+    texts: tuple[str, ...] = DEMO_TEXTS
     if result.data.source != "demo":
         texts = tuple(f"your {column} here" for column in columns) if len(columns) > 1 else ("your text here",)
     return f"{command_name()} predict {shlex.join([str(output), *texts[: len(columns)]])}"

@@ -124,6 +124,8 @@ def _line_of(task: Task) -> str:
 
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
     """Read JSON or JSONL, which its first characters tell, TSV whose first line is its header, or lines of texts."""
+    if not text.strip("\ufeff\n"):
+        raise InputError(f"{path}: expected {_line_of(task)} in each line, JSONL, or TSV with a header line, got nothing")
     if _JSON.match(text):
         return _of_json(path, text, task)
     first = text.partition("\n")[0]

@@ -71,6 +71,11 @@ class Task:
     """Whether data that lacks some of the eval splits is evaluated on the others."""
 
     @property
+    def gives(self) -> str:
+        """What the task gives, for a person: its labels, a score or an answer; "" where its kind does not say."""
+        return ""
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """The splits of a run: the one that is trained on, then those that are evaluated."""
         return (self.train, *self.evals)

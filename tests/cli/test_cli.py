@@ -36,6 +36,7 @@ def places(tmp_path_factory):
     tables = {
         "column": "premise\tlabel\na\tneutral\n",
         "label": "premise\thypothesis\tlabel\na\tb\tmaybe\n",
+        "empty label": "premise\thypothesis\tlabel\na\tb\tneutral\na\tb\t\n",
         "hidden": "premise\thypothesis\tlabel\na\tb\t-1\n",
         "empty": "",
     }
@@ -90,6 +91,9 @@ BAD = {
     "not a finite number": (["--data", "good", "--learning-rate", "nan"], "--learning-rate: expected a number, got nan"),
     "infinite epochs": (["--data", "good", "--num-train-epochs", "inf"], "--num-train-epochs: expected a number, got inf"),
     "empty model": (["--data", "good", "--model", ""], "--model: expected a name or path, got ''"),
+    "no such metric": (["--data", "good", "--metric", "f1"], "--metric: unknown metric 'f1'; expected one of accuracy"),
+    "no such metric set": (["--data", "good", "--set", "train.metric=f1"], "--set train.metric: unknown metric 'f1'"),
+    "a row without a remedy": (["--data", "empty label"], "mend it, or --skip-bad-rows leaves such rows out"),
     "given twice": (["--data", "good", "--seed", "1", "--set", "train.seed=2"], "--set train.seed: is given as an option as well"),
     "set twice": (["--data", "good", "--set", "train.seed=2", "--set", "train.seed=3"], "train.seed is set twice; give it once"),
     "output is a file": (["--data", "good", "--output", "recipe.yaml"], "expected a directory that can be written, got"),

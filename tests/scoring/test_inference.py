@@ -180,7 +180,7 @@ MISTAKES = {
     "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
     "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
     "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file or a text, found no such file"),
-    "empty stdin": (["predict", "RUN"], "stdin: expected a header line, got an empty file"),
+    "empty stdin": (["predict", "RUN"], ", JSONL, or TSV with a header line, got nothing"),
     "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
 }
 

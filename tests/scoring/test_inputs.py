@@ -122,7 +122,7 @@ WRONG = {
     ),
     "JSON that is cut off": ("sst2", '{"sentence": "a', "stdin:1: expected one JSON object per line"),
     "a JSON list of texts": ("sst2", '["a", "b"]', "stdin:1: expected a JSON list of objects"),
-    "nothing": ("sst2", "", "stdin: expected a header line, got an empty file"),
+    "nothing": ("sst2", "", "stdin: expected one text in each line, JSONL, or TSV with a header line, got nothing"),
 }
 
 
