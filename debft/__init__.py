@@ -25,13 +25,15 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is named for the first time. `debft --help` and a program that needs one name wait for nothing else."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # to a checker a module with a __getattr__ has every name
 
-    if name not in _PLACES:
-        raise AttributeError(f"module 'debft' has no attribute {name!r}")
-    return globals().setdefault(name, getattr(import_module(_PLACES[name]), name))
+    def __getattr__(name: str) -> Any:
+        """Import what is named for the first time. `debft --help` and a program that needs one name wait for nothing else."""
+        from importlib import import_module
+
+        if name not in _PLACES:
+            raise AttributeError(f"module 'debft' has no attribute {name!r}")
+        return globals().setdefault(name, getattr(import_module(_PLACES[name]), name))
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from debft.errors import InputError, Interrupted
 from debft.library.kept import caller_kept
 from debft.library.keywords import assignments_of, keys_of, told_by_keywords
 from debft.library.page import write_page
-from debft.library.resolving import default_output, recipe_to_run, resolve
+from debft.library.resolving import default_output, in_words_of_options, options_typed, recipe_to_run, resolve
 from debft.library.rows import Rows, RowsOnDisk, rows_to_write, splits_and_shares
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
@@ -88,6 +88,7 @@ def _finetune(
 ) -> RunResult:
     """Do it, within the blocks that keep what is the caller's. rows: those in memory"""
     with ExitStack() as held:
+        held.enter_context(in_words_of_options(options_typed(keys, assignments)))
         if rows is not None:
             unnamed = {**keys, "data": "rows"}
             named = output or default_output(resolve(task, unnamed, recipe=recipe, sift=sift, assignments=assignments))
