@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from debft.cli import main as cli
-from debft.cli.options import OPTIONS
+from debft.library.options import OPTIONS
 from debft.output.recipes import explain_keys, recipes_list, scientific
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "debft"
 ROOMS = (
     "__main__",
     "cli",
+    "library",
     "several",
     "reproduce",
     "output",

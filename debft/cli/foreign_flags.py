@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from debft.cli.options import OPTIONS
 from debft.config import yaml12
+from debft.library.options import OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from debft.cli.options import DEFAULT_MODEL, OPTIONS, name_or_path
+from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
@@ -18,6 +18,7 @@ from debft.config.recipe import Recipe, to_dict
 from debft.config.schema import schema
 from debft.console import OutputConsole, broken, say
 from debft.errors import InputError, did_you_mean
+from debft.library.options import DEFAULT_MODEL, OPTIONS
 from debft.tasks import TASKS
 from debft.tasks.rules import check_recipe
 

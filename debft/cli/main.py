@@ -16,12 +16,12 @@ from debft import __version__
 from debft.cli import export, look, runs, search, serve, share, tables, use
 from debft.cli.completion import with_completion
 from debft.cli.import_command import import_command
-from debft.cli.options import DEFAULT_MODEL
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
+from debft.library.options import DEFAULT_MODEL
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
 from debft.tasks import TASKS, TEXT, Task

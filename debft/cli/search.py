@@ -7,11 +7,12 @@ from typing import Any
 
 import typer
 
-from debft.cli.options import DEFAULT_MODEL, RUN, Option, command_with, options_of
+from debft.cli.options import command_with
 from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
-from debft.cli.train import default_output, in_words_of_options, options_typed, resolve
 from debft.errors import HubError
+from debft.library.options import DEFAULT_MODEL, RUN, Option, options_of
+from debft.library.resolving import default_output, in_words_of_options, options_typed, resolve
 from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
@@ -43,7 +44,12 @@ app = typer.Typer(
 def search_command(task: str) -> Callable[..., None]:
     """Make the command `debft search TASK`, with the signature from which Typer makes its options."""
     options = [*OWN_OPTIONS, *(option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH)]
-    return command_with(options, lambda keys, **others: search(task, keys, **others))
+
+    def run(keys: Mapping[str, Any], **others: Any) -> None:
+        with in_words_of_options(options_typed(keys, others["assignments"] or ())):
+            search(task, keys, **others)
+
+    return command_with(options, run)
 
 
 def search(
@@ -64,26 +70,24 @@ def search(
     check_extra("search", "debft search")
     from debft.several.space import check_not_typed, read_space
 
-    typed = options_typed(keys, assignments or ())
-    with in_words_of_options(typed):
-        resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
-        dimensions = read_space(Path(space) if space else None, resolved)
-        check_not_typed(dimensions, typed)
-        from debft.several.search import plan_search, show_plan
-        from debft.several.search import search as run_search
+    resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments or ())
+    dimensions = read_space(Path(space) if space else None, resolved)
+    check_not_typed(dimensions, options_typed(keys, assignments or ()))
+    from debft.several.search import plan_search, show_plan
+    from debft.several.search import search as run_search
 
-        directory = Path(output) if output else default_output(resolved).with_name("search")
-        try:
-            plan = plan_search(resolved, directory)
-        except HubError as error:
-            if not dry_run:
-                raise
-            show_estimate(resolved, trials or TRIALS, error, as_json)
-            sys.exit(0)
-        if dry_run:
-            content, code = show_plan(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs), 0
-        else:
-            content, code = run_search(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs)
+    directory = Path(output) if output else default_output(resolved).with_name("search")
+    try:
+        plan = plan_search(resolved, directory)
+    except HubError as error:
+        if not dry_run:
+            raise
+        show_estimate(resolved, trials or TRIALS, error, as_json)
+        sys.exit(0)
+    if dry_run:
+        content, code = show_plan(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs), 0
+    else:
+        content, code = run_search(plan, dimensions, directory, trials=trials or TRIALS, jobs=jobs)
     if as_json:
         print_json(content)
     sys.exit(code)  # typer.Exit would print a second line for an interrupted search

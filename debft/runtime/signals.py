@@ -62,7 +62,9 @@ class StopRequest:
 def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
     """Within the block a signal only sets the request. A second SIGINT calls `at_once` and ends the process.
 
-    With `show` a line tells the user. A SIGHUP or SIGTERM that was ignored before stays ignored, as under nohup.
+    With `show` a line tells the user. A SIGHUP or SIGTERM that was ignored before stays ignored, as under nohup. Where SIGINT
+    raised KeyboardInterrupt before, as in any program of Python, a second one does so at once instead of ending the process.
+    Python gives signals to its main thread alone: in another one nothing is taken over.
     """
     request = StopRequest(watch)
 
@@ -70,6 +72,8 @@ def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[],
         request.interrupts += number == signal.SIGINT
         if request.interrupts > 1 and number == signal.SIGINT and not started_by_another():
             at_once()
+            if before[signal.SIGINT] is signal.default_int_handler:  # of a program that called: it is the one to end, or to go on
+                raise KeyboardInterrupt
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if not request.number:
@@ -79,9 +83,12 @@ def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[],
                 with suppress(RuntimeError):  # the signal came while a line was being written
                     say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{more}")
 
-    taken = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in taken}
+    may_take = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    taken = [number for number in may_take if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in taken}
     try:
+        for number in taken:
+            signal.signal(number, note)
         yield request
     finally:
         for number, handler in before.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from debft.cli.foreign_flags import answer, foreign, programs, section
-from debft.cli.options import OPTIONS
 from debft.config.recipe import Recipe, value_at
+from debft.library.options import OPTIONS
 
 SECTIONS = ("trainer", "model", "data", "classification", "xnli", "questions", "loop", "deberta", "elsewhere")
 FLAGS = [(name, flag) for name in SECTIONS for flag in section(name).values()]

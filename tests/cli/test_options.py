@@ -10,9 +10,9 @@ import pytest
 import typer
 
 from debft.cli import main as cli
-from debft.cli.options import OPTIONS, options_of
 from debft.cli.train import fine_tune, task_command
 from debft.config.recipe import Recipe
+from debft.library.options import OPTIONS, options_of
 from debft.tasks import TASKS
 
 COMMANDS = typer.main.get_command(cli.app).commands

@@ -7,10 +7,10 @@ import pytest
 from conftest import write_mnli
 
 from debft.cli.main import main
-from debft.cli.train import continued, resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
+from debft.library.resolving import continued, resolve
 from debft.runs.directory import RunDirectory
 from debft.training.place import check_output, start_of
 from debft.training.run import finetune

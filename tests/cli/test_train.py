@@ -2,8 +2,8 @@
 
 import pytest
 
-from debft.cli.train import resolve
 from debft.errors import InputError
+from debft.library.resolving import resolve
 
 
 def test_options_choose_recipe_and_strength():
@@ -48,6 +48,6 @@ def test_problem_of_a_typed_value_is_named_by_its_option():
 
 
 def test_problem_of_the_strength_is_named_by_the_switch_that_set_it(monkeypatch):
-    monkeypatch.setattr("debft.cli.train.published_weight", lambda model: -1.0)
+    monkeypatch.setattr("debft.library.resolving.published_weight", lambda model: -1.0)
     with pytest.raises(InputError, match=r"^--sift: expected a number of at least 0, got -1\.0"):
         resolve("mnli", {"model": "deberta-v3-large"}, sift=True)

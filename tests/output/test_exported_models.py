@@ -66,8 +66,8 @@ def largest_difference(loaded, session, feeds):
     return float((difference if "logits" in output else difference * feeds["attention_mask"]).max())
 
 
-@pytest.mark.parametrize("task", ["mnli", "squad2"])
-@pytest.mark.parametrize("name", BY_NAME)
+# The head of spans is another graph than that of labels; the encoder below it is the same one.
+@pytest.mark.parametrize(("name", "task"), [*((name, "mnli") for name in BY_NAME), ("deberta-v3", "squad2"), ("xlnet", "squad2")])
 def test_export_computes_what_transformers_eager_does_at_any_length_and_padding(name, task, tmp_path):
     loaded, session, file = exported(BY_NAME[name].write(tmp_path / "model"), task, tmp_path)
     batches = [[length] for length in (2, 3, 7, 8, 9, 16, 17, 63, 64, 65, 127, 128)] + [[5, 64, 17, 2], [128, 3], [33, 33]]

@@ -12,10 +12,10 @@ import pytest
 from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
 
-from debft.cli.train import write_page
 from debft.config.recipe import Recipe, to_dict, with_train
 from debft.data.rows import Examples
 from debft.errors import InputError
+from debft.library.page import write_page
 from debft.output.pages import drawing
 from debft.output.pages.run_content import MOST_CLASSES, MOST_LABELS, run_content
 from debft.output.pages.run_page import run_page, write_run_page

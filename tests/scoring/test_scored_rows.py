@@ -9,10 +9,10 @@ import pytest
 import yaml
 from conftest import dotted
 
-from debft.cli.train import continued
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
+from debft.library.resolving import continued
 from debft.runs.directory import RunDirectory
 from debft.scoring import inference
 from debft.scoring.inputs import read_file, read_stdin

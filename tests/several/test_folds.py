@@ -12,10 +12,10 @@ import sklearn.metrics
 from fake_runs import start_forked
 from json_schemas import wrong
 
-from debft.cli.train import resolve
 from debft.config.recipe import Recipe, recipe_hash, with_train, with_values
 from debft.config.schema import schema
 from debft.errors import InputError
+from debft.library.resolving import resolve
 from debft.several.folds import plan_folds, run_folds
 from debft.several.summary import Summary
 from debft.training.plan import make_plan
@@ -25,7 +25,7 @@ from debft.training.plan import make_plan
 FAKE = """
 import json, sys
 from pathlib import Path
-from debft.cli.train import resolve
+from debft.library.resolving import resolve
 from debft.config.reading import parse_set
 from debft.config.recipe import to_dict
 from debft.runs.directory import RunDirectory

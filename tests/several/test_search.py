@@ -16,13 +16,13 @@ from browser import NAMES, Browser, find
 from fake_runs import start_forked
 from json_schemas import wrong
 
-from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import value_at, with_train, with_values
 from debft.config.schema import schema
 from debft.console import console
 from debft.errors import InputError
+from debft.library.resolving import resolve
 from debft.output.layout import print_table
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
@@ -37,7 +37,7 @@ from debft.several.trials import CHECKS, plan_trial, score_of
 FAKE = """
 import json, math, os, signal, sys, time
 from pathlib import Path
-from debft.cli.train import resolve
+from debft.library.resolving import resolve
 from debft.config.recipe import to_dict
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions

@@ -15,11 +15,11 @@ from conftest import write_mnli
 from fake_runs import start_fake
 from json_schemas import wrong
 
-from debft.cli.train import resolve
 from debft.config.recipe import with_train
 from debft.config.schema import schema
 from debft.console import console
 from debft.errors import InputError
+from debft.library.resolving import resolve
 from debft.output.layout import print_table
 from debft.runs.directory import RunDirectory
 from debft.several.repeat import show_plan

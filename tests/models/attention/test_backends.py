@@ -9,11 +9,11 @@ import torch
 from conftest import write_mnli, write_model_config
 
 from debft.cli.main import main
-from debft.cli.train import resolve
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe
 from debft.errors import InputError
+from debft.library.resolving import resolve
 from debft.models.attention import backends
 from debft.models.attention.backends import attention_for, check_attention
 from debft.models.files import ModelFiles
