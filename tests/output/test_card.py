@@ -345,3 +345,8 @@ def test_words_of_a_recipe_stay_where_the_user_is_called_so():
     cleaner = Cleaner(paths=(), names=("card",))
     assert (cleaner.text("card"), cleaner.text("card/model")) == ("card", "card/model")
     assert cleaner.text("it ran for card here") == "it ran for (taken out) here"
+
+
+def test_directory_with_a_common_name_leaves_sentences_alone():
+    cleaner = Cleaner(paths=("data",), names=())
+    assert (cleaner.text("data"), cleaner.text("demo data of datasets")) == (LOCAL, "demo data of datasets")

@@ -44,7 +44,8 @@ class Cleaner:
         A single word or an id of the hub is no sentence about a user: `card` stays a dialect where the user is called card.
         """
         for path in self.paths:
-            text = text.replace(path, LOCAL)
+            bare = path.isidentifier()  # such as `data`, which is a word of many sentences
+            text = (LOCAL if text == path else text) if bare else text.replace(path, LOCAL)
         text = _ABSOLUTE.sub(LOCAL, text)
         for name in () if _HUB_ID.fullmatch(text) else self.names:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", REMOVED, text)

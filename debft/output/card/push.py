@@ -21,6 +21,7 @@ LARGE = 32 * 2**20  # bytes of a file that is read in pieces
 LEFT_OUT = {
     "report.html": "it shows texts of the data",
     "analysis.json": "it holds texts of the data; its table of classes is in README.md",
+    "data": "it holds rows of the data",
     "predictions": "they name rows of the data",
     "split.json": "it names the data's place and rows",
     "steps.jsonl": "a log; the sums are in result.json",
