@@ -48,15 +48,20 @@ def names(requirements):
     return {canonicalize_name(Requirement(text).name) for text in requirements} - {"debft"}
 
 
-def test_wheel_has_every_file_of_the_package_and_the_recipes_and_nothing_else(wheel):
+def test_wheel_has_every_file_of_the_package_the_recipes_and_the_skill_and_nothing_else(wheel):
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     files = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "debft").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    recipes = {f"debft/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "recipes").rglob("*") if path.is_file()}
-    assert inside == files | recipes
+    beside = {
+        f"debft/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("recipes", ".agents/skills/debft")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    }
+    assert inside == files | beside
     assert {"debft/py.typed", "debft/cli/foreign_flags.yaml", "debft/recipes/schema.json"} <= inside
     assert any(name.endswith(".html.j2") for name in inside) and any(name.startswith("debft/published/") for name in inside)
 

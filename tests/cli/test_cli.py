@@ -70,7 +70,7 @@ BAD = {
     "misspelt recipe key": (["--recipe", "recipe.yaml"], "train: unknown key 'warm_up_steps'; did you mean 'warmup_steps'?"),
     "recipe of another task": (["--recipe", "other.yaml"], "expected a recipe of mnli, got one of cola"),
     "no tokenizer": (["--data", "good", "--model", "no-tokenizer", "--from-scratch"], "expected a tokenizer"),
-    "warm-up longer than the run": (["--data", "good", "--warmup-steps", "1000"], "train.warmup_steps: expected less than the"),
+    "warm-up longer than the run": (["--data", "good", "--warmup-steps", "1000"], "--warmup-steps: expected less than the"),
     "another run there": (["--model", "other", "--seed", "7", "--output", "other-run", "--resume"], "--seed: the run in "),
     "fp16 without a GPU": (["--data", "good", "--precision", "fp16"], "--precision fp16: expected a CUDA GPU"),
     "unknown precision": (
