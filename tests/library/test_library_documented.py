@@ -35,7 +35,9 @@ def test_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "docs" / "library.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert "train[1]: text: expected text, got 7; mend it, or skip_bad_rows=True leaves such rows out\n" in [output.get("text") for output in shown]
+    assert "train[1]: text: expected text, got 7; mend it, or skip_bad_rows=True leaves such rows out\n" in [
+        output.get("text") for output in shown
+    ]
     assert (tmp_path / "runs" / "reviews" / "result.json").is_file()
 
 
