@@ -35,6 +35,7 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
 
 import processes
 import pytest
+from browser import NAMES, Browser, find
 
 from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
@@ -100,6 +101,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real benchmark text is not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless browser, for all tests of a module."""
+    program = find()
+    if program is None:
+        pytest.skip(f"no browser to show the page in: none of {', '.join(NAMES)} is in PATH")
+    browser = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

@@ -83,8 +83,9 @@ class PageRun:
             shutil.copytree(FILES / page, directory, dirs_exist_ok=True)
         self._servers: list[processes.Command] = []
 
-    def follow(self) -> None:
-        """Do what the page says, from its top to its end; AssertionError names the command that went wrong."""
+    def follow(self) -> int:
+        """Do what the page says, from its top to its end, and count its commands; AssertionError names one that went wrong."""
+        done = 0
         try:
             for block in blocks(PAGES[self.page]):
                 if block.title:
@@ -95,10 +96,12 @@ class PageRun:
                     self._judge(block.text, processes.run(code=block.text, cwd=self.directory, HF_HUB_OFFLINE="1"))
                 for command in block.commands:
                     self._do(command)
+                    done += 1
         finally:
             for server in self._servers:
                 server.terminate()
                 server.communicate()
+        return done
 
     def _do(self, command: str) -> None:
         *before, last = stages(command)

@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
 from json_schemas import wrong
 from matplotlib.figure import Figure
@@ -739,16 +738,6 @@ def test_wheel_carries_the_template_of_the_page():
     root = Path(__file__).parents[2]
     carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
     assert "debft/output/pages/report.html.j2" in carried
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find()
-    if program is None:
-        pytest.skip(f"no browser to show the page in: none of {', '.join(NAMES)} is in PATH")
-    browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 SIZES = pytest.mark.parametrize(("width", "height"), [(360, 740), (390, 844), (1280, 900)])

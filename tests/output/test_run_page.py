@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from browser import NAMES, Browser, find
 from hatchling.builders.wheel import WheelBuilder
 
 from debft.config.recipe import Recipe, to_dict, with_train
@@ -238,16 +237,6 @@ def test_page_of_an_unfinished_run_is_refused(tmp_path):
 def test_wheel_carries_the_template_of_the_page():
     carried = {file.distribution_path for file in WheelBuilder(str(Path(__file__).parents[2])).recurse_included_files()}
     assert "debft/output/pages/run.html.j2" in carried
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find()
-    if program is None:
-        pytest.skip(f"no browser to show the page in: none of {', '.join(NAMES)} is in PATH")
-    browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 # JavaScript of this module: elements that reach over the right edge outside a box that scrolls; text outside its figure.

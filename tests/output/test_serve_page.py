@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from browser import NAMES, SECONDS, Browser, find
+from browser import SECONDS
 
 from debft.output.serve.app import Service, build_app
 from debft.output.serve.batching import Batcher
@@ -65,16 +65,6 @@ def served():
         yield place.address, service
         server.should_exit = True
         thread.join(SECONDS)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find()
-    if program is None:
-        pytest.skip(f"no browser to show the page in: none of {', '.join(NAMES)} is in PATH")
-    browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 def until(browser, expression):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import processes
 import pytest
-from browser import NAMES, Browser, find
 from fake_runs import start_forked
 from json_schemas import wrong
 
@@ -419,17 +418,11 @@ def test_table_of_trials_fits_the_width_and_breaks_no_number(six_trials, width, 
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)])
-def test_browser_shows_the_page_without_a_request_or_a_page_wider_than_the_screen(six_trials, tmp_path, width, height):
-    if (program := find()) is None:
-        pytest.skip(f"no browser to show the page in: none of {', '.join(NAMES)} is in PATH")
-    browser = Browser(program, tmp_path)
-    try:
-        browser.open((six_trials / "report.html").as_uri(), width, height)
-        assert browser.requests == [(six_trials / "report.html").as_uri()]
-        assert browser.evaluate("document.documentElement.scrollWidth") == width == browser.evaluate("innerWidth")
-        assert browser.evaluate("document.querySelector('.panel svg').getBoundingClientRect().width") > 200
-    finally:
-        browser.close()
+def test_browser_shows_the_page_without_a_request_or_a_page_wider_than_the_screen(six_trials, browser, width, height):
+    browser.open((six_trials / "report.html").as_uri(), width, height)
+    assert browser.requests == [(six_trials / "report.html").as_uri()]
+    assert browser.evaluate("document.documentElement.scrollWidth") == width == browser.evaluate("innerWidth")
+    assert browser.evaluate("document.querySelector('.panel svg').getBoundingClientRect().width") > 200
 
 
 def test_curve_is_the_best_so_far(six_trials):
