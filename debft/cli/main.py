@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -19,8 +21,8 @@ from debft.cli.import_command import import_command
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
-from debft.console import say, say_problem
-from debft.errors import DebftError, Interrupted, NotFiniteError
+from debft.console import put, say, say_problem
+from debft.errors import DebftError, Interrupted, NotFiniteError, without_secrets
 from debft.library.options import DEFAULT_MODEL
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
@@ -43,6 +45,7 @@ COMMANDS = (
     ("Look", look.check, "debft check my-recipe.yaml"),
     ("Look", look.doctor, "debft doctor --model path/to/model"),
 )
+TRACEBACK = "DEBFT_TRACEBACK"  # the variable that asks for what lies behind an error's line
 # Examples of the task commands that no `--model deberta-v3-xsmall` suits.
 EXAMPLES = {"text": "debft text --data DIR", "xnli": "debft xnli --model mdeberta-v3-base --train-language en"}
 
@@ -83,7 +86,7 @@ _signals: list[int] = []  # those that have arrived before a run took them over
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"debft {__version__}")
+        put(f"debft {__version__}")
         raise typer.Exit
 
 
@@ -93,7 +96,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
+        put(ctx.get_help())
 
 
 def _help_of(task: Task) -> str:
@@ -121,12 +124,15 @@ app.add_typer(search.app, name="search", rich_help_panel="Use", epilog="Example:
 def main() -> None:
     """Run the command and end with the exit code of the contract."""
     write_any_text()
+    sys.excepthook = _print_bug
     for number in SIGNALS:  # a signal that is ignored stays ignored
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     try:
         code = app(standalone_mode=False) or 0
     except DebftError as error:
+        if os.environ.get(TRACEBACK, "0") != "0":
+            _print_cause(error)
         _print_problems(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
@@ -138,6 +144,20 @@ def main() -> None:
     if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
         _leave_interrupted()
     sys.exit(code)
+
+
+def _print_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug as Python does, without secrets: it ends in logs and in reports."""
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_cause(error: BaseException) -> None:
+    """Print the traceback of an error that has a line of its own, with what led to it: what a library said, or a bug."""
+    cause: BaseException | None = error
+    while cause is not None:  # `from None` hides them from everybody else
+        cause.__suppress_context__ = False
+        cause = cause.__cause__ or cause.__context__
+    _print_bug(type(error), error, error.__traceback__)
 
 
 def _usage(error: Any) -> list[str]:

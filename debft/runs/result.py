@@ -234,6 +234,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
 

@@ -76,6 +76,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
         paths=session.paths,
+        weights=plan.weights if session.accelerator.is_main_process else {},
     )
 
 

@@ -7,7 +7,7 @@ from debft.data.sources.decoding import decoded
 from debft.data.sources.delimited import Header, read_csv, read_tsv
 from debft.data.sources.json_rows import read_json, read_jsonl
 from debft.data.sources.table import DataTable, header_again
-from debft.errors import InputError, one_of
+from debft.errors import InputError, first_line, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
@@ -58,7 +58,7 @@ def _parquet(path: Path) -> DataTable:
         stored = pyarrow.parquet.read_table(path)
         columns = stored.to_pydict()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {first_line(error)}") from None
     table = DataTable(columns=columns, path=str(path), lines=range(1, stored.num_rows + 1))
     again = [] if len(columns) < 2 else [row for row in range(len(table)) if all(c[row] == name for name, c in columns.items())]
     if not again:

@@ -5,7 +5,7 @@ from functools import cache
 
 from debft.console import say
 from debft.data.sources.table import DataTable
-from debft.errors import InputError
+from debft.errors import InputError, first_line
 from debft.runtime import hub
 from debft.tasks import Split, Task
 
@@ -37,9 +37,7 @@ def _load(dataset: str, config: str, revision: str):
             return datasets.load_dataset(dataset, config)
         return datasets.load_dataset(dataset, config, revision=revision)
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, ValueError) as error:
-        raise InputError(
-            f"--data hub: {dataset} {config} at {revision[:8]} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from None
+        raise InputError(f"--data hub: {dataset} {config} at {revision[:8]} cannot be loaded: {first_line(error)}") from None
 
 
 def ask_hub(where: str, what: str, instead: str, *, cached: bool, why: str = "not in the cache") -> None:
