@@ -192,6 +192,9 @@ class RuntimeConfig:
     checkpoint_activations: bool = False
     """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory,
     a second forward pass, the same gradients."""
+    cuda_graphs: bool = True
+    """Whether the steps of a run with `attention: triton` in one process are recorded as CUDA graphs and replayed, which keeps a
+    GPU busy with a small model. Not with SiFT, fp16 or `checkpoint_activations`."""
     deterministic: bool = False
     """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, slower."""
     micro_batch_tokens: int | None = bounded(None, least=1)

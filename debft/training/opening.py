@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from accelerate import Accelerator
+
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
@@ -23,6 +25,7 @@ from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
+from debft.training.graphs import Graphs, Recorder
 from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
@@ -52,6 +55,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     loss_fn = plain_loss(loaded.head)
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
+    graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if _takes_graphs(plan, accelerator, precision, loaded) else None
     session = Session(
         plan=plan,
         run=run,
@@ -64,7 +68,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=_paths(loaded, vocabulary),
+        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
+        graphs=graphs,
     )
     return session, state
 
@@ -128,6 +133,13 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
         active_vocabulary=vocabulary.trained(),
         checkpointed_activations=checkpoints_activations(loaded.model),
     )
+
+
+def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: LoadedModel) -> bool:
+    """Return whether the steps are replayed from CUDA graphs: one process, the kernels' attention, one plain forward pass."""
+    runtime = plan.recipe.runtime
+    plain = not plan.recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
+    return runtime.cuda_graphs and plain and loaded.attention == "triton" and accelerator.num_processes == 1
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:
