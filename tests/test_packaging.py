@@ -62,7 +62,7 @@ def test_wheel_has_every_file_of_the_package_the_recipes_and_the_skill_and_nothi
         if path.is_file()
     }
     assert inside == files | beside
-    assert {"debft/py.typed", "debft/cli/foreign_flags.yaml", "debft/recipes/schema.json"} <= inside
+    assert {"debft/py.typed", "debft/cli/foreign/flags.yaml", "debft/recipes/schema.json"} <= inside
     assert any(name.endswith(".html.j2") for name in inside) and any(name.startswith("debft/published/") for name in inside)
 
 
