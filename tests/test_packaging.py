@@ -159,6 +159,12 @@ def test_line_of_windows_needs_nothing_that_windows_lacks():
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "WSL" in done.stderr
 
 
+def test_library_on_windows_is_refused_with_the_same_line():
+    code = "import sys, signal, debft; sys.platform = 'win32'; del signal.SIGHUP\nfrom debft import finetune"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: debft: expected Linux or macOS, got win32; on Windows use WSL")
+
+
 def test_memory_is_counted_in_the_units_of_the_system(monkeypatch):
     """getrusage(2): ru_maxrss is in bytes on macOS, in KiB on Linux."""
     import resource

@@ -19,7 +19,9 @@ Data = Annotated[
         callback=name_or_path,
     ),
 ]
-Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8).", show_default=False)]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8, or as in the run).", show_default=False)
+]
 Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
 Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every row, show lengths, cuts and device, compute nothing.")]

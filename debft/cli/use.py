@@ -100,7 +100,7 @@ def predict(
     chosen = zero_shot.labels_of(labels, template, multi_label)
     if chosen is None:
         used = find_used_model(run_or_model, task, attention)
-        examples = examples_to_label(texts or (), used.task, encoding)
+        examples = examples_to_label(texts or (), used.task, encoding, used.trained_on and used.trained_on.encoding)
     else:
         used = zero_shot.find_inference_model(run_or_model, task, attention)
         examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)
