@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from debft import __version__
 from debft.cli import export, look, runs, search, serve, share, tables, use
 from debft.cli.completion import with_completion
-from debft.cli.import_command import import_command
+from debft.cli.foreign.command import import_command
 from debft.cli.stdout import write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
