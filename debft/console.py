@@ -300,3 +300,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def byte_size(num_bytes: float) -> str:
+    """Write a number of bytes as `1.2 GiB`, `345 MiB` or `12 KiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.{1 if unit == 'GiB' else 0}f} {unit}"
+    return f"{-(-num_bytes // 2**10):.0f} KiB"

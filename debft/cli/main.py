@@ -22,6 +22,7 @@ from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, NotFiniteError
 from debft.library.options import DEFAULT_MODEL
+from debft.runs.storage import failing_disk
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
 from debft.tasks import TASKS, TEXT, Task
@@ -125,7 +126,8 @@ def main() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     try:
-        code = app(standalone_mode=False) or 0
+        with failing_disk():
+            code = app(standalone_mode=False) or 0
     except DebftError as error:
         _print_problems(error)
         sys.exit(error.exit_code)

@@ -77,12 +77,16 @@ class RunDirectory:
         return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
 
     def remove(self) -> None:
-        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well.
+
+        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone.
+        """
         with disk_errors(self.path):
             for name in FILES:
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            sync(self.path)
+                if name in (FILES[0], FILES[-1]):
+                    sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -197,7 +201,8 @@ class RunDirectory:
         Raises InputError for a line that no run writes.
         """
         path = self.path / file
-        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        with disk_errors(path, "read"):
+            lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         rows = []
         for number, line in enumerate(lines, start=1):
             try:

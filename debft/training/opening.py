@@ -25,6 +25,7 @@ from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
 from debft.training.checkpoints import claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
+from debft.training.disk import check_disk
 from debft.training.graphs import Graphs, Recorder
 from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
@@ -48,6 +49,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
+    run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
     if claim:
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
+from debft.runs.storage import failing_disk
 from debft.runtime.accelerator import join_processes
 from debft.runtime.launch.group import in_a_group, is_main_process
 
@@ -21,12 +22,17 @@ Built = TypeVar("Built")
 
 
 def raise_together(build: Callable[[], Built]) -> Built:
-    """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them."""
+    """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them.
+
+    A disk that fails is such an error, whatever was read or written.
+    """
     if not in_a_group():
-        return build()
+        with failing_disk():
+            return build()
     built, own_error = None, None
     try:
-        built = build()
+        with failing_disk():
+            built = build()
     except DebftError as error:
         own_error = error
     join_processes()
