@@ -16,7 +16,7 @@ from debft import __version__
 from debft.cli import export, look, runs, search, serve, share, tables, use
 from debft.cli.completion import with_completion
 from debft.cli.foreign.command import import_command
-from debft.cli.stdout import write_any_text
+from debft.cli.stdout import flush_stdout, write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
@@ -128,6 +128,7 @@ def main() -> None:
     try:
         with failing_disk():
             code = app(standalone_mode=False) or 0
+        flush_stdout()
     except DebftError as error:
         _print_problems(error)
         sys.exit(error.exit_code)

@@ -8,6 +8,7 @@ from debft.config.recipe import RuntimeConfig, TrainConfig
 from debft.console import byte_size, say_field
 from debft.errors import MachineError
 from debft.models.vocabulary import ActiveVocabulary
+from debft.runs.checkpoint import checkpoints
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import disk_errors
 from debft.scoring.loaded import LoadedModel
@@ -18,7 +19,8 @@ BYTES_OF_NUMBER = 4  # weights and moments are float32
 BYTES_OF_STEP = 200  # a line of steps.jsonl
 BYTES_OF_ROW = 130  # a line of predictions/ with a label, without its scores
 BYTES_OF_SCORE = 30  # each of them
-BYTES_OF_PIECE = 70  # of tokenizer.json for each token: 8.4 MB for the 128,000 of DeBERTa-v3
+BYTES_OF_TOKENIZER = 350_000  # tokenizer.json with SentencePiece's table of characters, without its tokens
+BYTES_OF_PIECE = 70  # each of these: 9 MB for the 128,000 of DeBERTa-v3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ def check_disk(plan: Plan, run: RunDirectory, loaded: LoadedModel, vocabulary: A
     step: the step that the run goes on from; sequences: of the training split
     What the directory holds already counts as free: a run that goes on or begins anew takes its place.
     """
-    need = disk_need(plan, loaded, vocabulary, step, sequences)
+    need = disk_need(plan, loaded, vocabulary, step, sequences, len(checkpoints(run.checkpoints)) if step else 0)
     with disk_errors(run.path, "read"):
         usage = shutil.disk_usage(next(path for path in (run.path, *run.path.absolute().parents) if path.exists()))
         free = usage.free + _bytes_below(run.path)
@@ -76,29 +78,32 @@ def check_disk(plan: Plan, run: RunDirectory, loaded: LoadedModel, vocabulary: A
     say_field("disk", f"needs {byte_size(need.total)} ({need.in_words()}); {byte_size(free)} free")
 
 
-def disk_need(plan: Plan, loaded: LoadedModel, vocabulary: ActiveVocabulary, step: int, sequences: int) -> DiskNeed:
-    """Return what a run will have on the disk that goes on after `step` with a training split of so many sequences."""
+def disk_need(plan: Plan, loaded: LoadedModel, vocabulary: ActiveVocabulary, step: int, sequences: int, there: int = 0) -> DiskNeed:
+    """Return what a run will have on the disk that goes on after `step`, where so many of its checkpoints are there.
+
+    sequences: of the training split
+    """
     weights = BYTES_OF_NUMBER * (sum(tensor.numel() for tensor in loaded.model.state_dict().values()) + vocabulary.left_out())
     moments = 2 * BYTES_OF_NUMBER * sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
     logs = BYTES_OF_STEP * plan.total_steps
     saves = _saves(plan.recipe.runtime, step, plan.total_steps)
-    keep = plan.recipe.runtime.keep_checkpoints
+    keep, all_of_them = plan.recipe.runtime.keep_checkpoints, saves + there
     outputs = loaded.model.config.num_labels
     rows = sum(len(plan.examples[split.name]) for split in plan.task.evals)
     return DiskNeed(
         checkpoint=weights + moments + logs,
-        at_once=min(keep + 1, saves),
-        kept=min(keep, saves),
+        at_once=min(keep + 1 if saves else keep, all_of_them),
+        kept=min(keep, all_of_them),
         best=weights * _bests(plan.recipe.train, plan.total_steps, sequences),
-        model=weights + BYTES_OF_PIECE * len(loaded.tokenizer),
+        model=weights + BYTES_OF_TOKENIZER + BYTES_OF_PIECE * len(loaded.tokenizer),
         rest=logs + rows * (BYTES_OF_ROW + BYTES_OF_SCORE * outputs),
     )
 
 
 def _saves(runtime: RuntimeConfig, step: int, total_steps: int) -> int:
     """Count the checkpoints that a run writes after `step`: the last step has one, whatever the rhythm."""
-    if runtime.save_steps is None:
-        return 1
+    if runtime.save_steps is None or step == total_steps:
+        return int(step < total_steps)
     return (total_steps - 1) // runtime.save_steps - step // runtime.save_steps + 1
 
 

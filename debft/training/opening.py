@@ -49,8 +49,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
-    run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
     if claim:
+        run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"

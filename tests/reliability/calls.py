@@ -6,6 +6,7 @@ refused with each error, until the run makes no such call any more.
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ def check(folder: Path, kind: str, n: int, error: str, lasting: bool) -> str:
     return f"{where}: {outcome}"
 
 
-def _check_ended(folder: Path, ended: Ended, refusal: Refusal) -> str:
+def _check_ended(folder: Path, ended: Ended, refusal: "Refusal | Full") -> str:
     assert "Traceback" not in ended.text, f"a traceback: {ended.text[-3000:]}"
     assert ended.code in ALLOWED, f"exit code {ended.code}: {ended.text[-1500:]}"
     reason = os.strerror(refusal.number)
@@ -72,13 +73,80 @@ def _check_ended(folder: Path, ended: Ended, refusal: Refusal) -> str:
     return f"exit code 5 after step {steps}"
 
 
+class Full:
+    """The disk is filled to its last byte before the n-th call that changes a file, and nobody makes room."""
+
+    kind, number = "write", errno.ENOSPC
+
+    def __init__(self, n: int, ballast: Path) -> None:
+        self.n, self.ballast = n, ballast
+        self.count = 0
+        self.refused: list[Call] = []
+
+    def __call__(self, call: Call) -> int:
+        if call.kind == "open" and not call.flags & (os.O_CREAT | os.O_TRUNC):
+            return 0
+        self.count += 1
+        if self.count == self.n:
+            self.refused.append(call)
+            with self.ballast.open("wb", buffering=0) as file:
+                size = 2**20
+                while size:  # tmpfs gives whole pages, the last one as well
+                    try:
+                        file.write(bytes(size))
+                    except OSError:
+                        size //= 2
+        return 0
+
+
+def check_full(folder: Path, n: int) -> str:
+    """Run on a tmpfs of 8 MiB that fills up, make room and resume; return what happened, or raise AssertionError."""
+    expected, _ = uninterrupted()
+    disk = folder / "disk"
+    disk.mkdir()
+    if why := mount(disk):
+        return f"not done: {why}"
+    try:
+        full = Full(n, disk / "ballast")
+        ended = debft(disk, answer=full)
+        where = str(full.refused[0]).replace(f"{disk}/", "") if full.refused else "no such call"
+        outcome = _check_ended(disk, ended, full)
+        full.ballast.unlink(missing_ok=True)
+        if ended.code == 0:
+            check_complete(disk, expected)
+        else:
+            check_goes_on(disk, expected)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    return f"{where}: {outcome}"
+
+
+def mount(folder: Path) -> str:
+    """Mount a small tmpfs. Return why that cannot be done, "" where it is."""
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", "size=8m", "debft-tests", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return "there is no program to mount by"
+    return "" if done.returncode == 0 else f"a tmpfs cannot be mounted: {done.stderr.strip()}"
+
+
+def _run_full(n: int, folder: Path) -> str:
+    return warm().ask(check_full, folder, n)
+
+
 def _run(kind: str, n: int, error: str, lasting: bool, folder: Path) -> str:
     return warm().ask(check, folder, kind, n, error, lasting)
 
 
 def cases() -> Iterator[Case]:
-    """Every site with every error; a call that is interrupted again and again is made again and again, so EINTR comes once."""
+    """Every site with every error, and every tenth on a real disk that is full from then on.
+
+    EINTR comes once: a call that is interrupted again and again is made again and again.
+    """
     _, calls = warm().ask(uninterrupted)
+    for n in range(1, sum(call.kind != "open" or bool(call.flags & (os.O_CREAT | os.O_TRUNC)) for call in calls) + 1, 10):
+        yield Case(name=f"tmpfs full {n}", run=partial(_run_full, n))
     counts = {kind: sum(call.kind == kind for call in calls) for kind in KINDS}
     for lasting in (False, True):
         for error in ERRORS:

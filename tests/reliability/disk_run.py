@@ -21,7 +21,7 @@ from typing import Any
 
 import processes  # noqa: F401  it has the server of the forks import what a run needs
 import system_calls
-from system_calls import Call, watched
+from system_calls import Call, speak_into, watched
 
 SAVED_EVERY = 7  # steps; the last of the 20 is no multiple of it
 COMMAND = (
@@ -70,9 +70,7 @@ def _forked(folder: Path, options: tuple[str, ...], said: Path) -> int:
     if not child:
         code = 1
         try:
-            handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            for number in (1, 2):
-                os.dup2(handle, number)
+            speak_into(said)
             code = _command(folder, options)
         except BaseException:
             traceback.print_exc()
@@ -129,11 +127,12 @@ def whole_checkpoints(folder: Path) -> list[int]:
     return steps
 
 
-def check_goes_on(folder: Path, expected: dict[str, str]) -> None:
-    """Resume the run that lies in `folder`, which must come to the same bits and leave nothing half-written."""
+def check_goes_on(folder: Path, expected: dict[str, str]) -> list[str]:
+    """Resume the run that lies in `folder`, which must come to the same bits and leave nothing half-written. Return its lines."""
     ended = debft(folder, "--resume")
     assert ended.code == 0, f"--resume ended with {ended.code}: {ended.text[-1500:]}"
     check_complete(folder, expected)
+    return ended.lines
 
 
 def check_complete(folder: Path, expected: dict[str, str]) -> None:
@@ -151,7 +150,7 @@ def uninterrupted() -> tuple[dict[str, str], list[Call]]:
     The first call takes the run in this very process, so that its forks find everything imported and read.
     """
     _leave_out_what_writes_nothing()
-    root = Path(tempfile.mkdtemp(prefix="debft-disk-run-"))
+    root = Path(os.environ["TMPDIR"])
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         _command(root / "warm", ())
     for number in (signal.SIGHUP, signal.SIGTERM):  # the command has taken them
@@ -188,7 +187,8 @@ class Warm:
     def __init__(self) -> None:
         context = multiprocessing.get_context("forkserver")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, sys.path), daemon=True)
+        self._scratch = tempfile.TemporaryDirectory(prefix="debft-warm-")
+        self._process = context.Process(target=_serve, args=(theirs, self._scratch.name), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -209,9 +209,15 @@ def warm() -> Warm:
     return Warm()
 
 
-def _serve(pipe: Any, path: list[str]) -> None:
+def _serve(pipe: Any, scratch: str) -> None:
     """Answer questions until the other side is gone."""
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {
+        "TMPDIR": scratch,
+        "CUDA_VISIBLE_DEVICES": "",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     while True:
         try:
             function, arguments = pipe.recv()

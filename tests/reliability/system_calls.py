@@ -116,9 +116,7 @@ def _be_watched(action: Callable[[], int], to_parent: socket.socket, output: Pat
     """Be the fork: never return."""
     code = 1
     try:
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        for number in (1, 2):
-            os.dup2(handle, number)
+        speak_into(output)
         try:
             listener = _listener()
         except OSError as error:
@@ -134,6 +132,14 @@ def _be_watched(action: Callable[[], int], to_parent: socket.socket, output: Pat
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def speak_into(output: Path) -> None:
+    """Have this process write what it says into a file, whatever its stdout and stderr were."""
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(handle, number)
+        setattr(sys, name, open(number, "w", encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
 
 
 class _Instruction(ctypes.Structure):
