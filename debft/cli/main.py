@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,7 +21,7 @@ from debft.cli.stdout import flush_stdout, write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
-from debft.errors import DebftError, Interrupted, NotFiniteError
+from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError
 from debft.library.options import DEFAULT_MODEL
 from debft.runs.storage import failing_disk
 from debft.runtime.launch.group import is_main_process, process_name
@@ -131,6 +132,8 @@ def main() -> None:
         flush_stdout()
     except DebftError as error:
         _print_problems(error)
+        with suppress(MachineError):
+            flush_stdout()
         sys.exit(error.exit_code)
     except _UsageError as error:
         for line in _usage(error):

@@ -30,6 +30,8 @@ def until_closed() -> Iterator[None]:
 
 def flush_stdout() -> None:
     """Hand on what was printed. Raises MachineError where the disk that it goes to takes no more; a reader may have enough."""
+    if sys.stdout is None:  # it was closed before the command began
+        return
     try:
         sys.stdout.flush()
     except OSError as error:

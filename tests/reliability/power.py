@@ -8,6 +8,7 @@ synced, a directory's names as they were when the directory was. From there on e
 - `torn`: by a seed each directory is as it was synced or as the run left it, and each file is either, or cut anywhere in between.
 """
 
+import errno
 import os
 import random
 from collections.abc import Iterator
@@ -98,24 +99,55 @@ def _folder(path: str) -> str:
 
 @cache
 def images() -> dict[str, Image]:
-    """Return what the power can leave of a run, by the name of the case; what is the same as before is there once."""
+    """Return what the power can leave of a run, by the name of the case; what is the same as before is there once.
+
+    Three runs are recorded: a new one, one that goes on behind its checkpoint of step 14, and one that takes the place of another.
+    """
     uninterrupted()
-    folder = Path(os.environ["TMPDIR"]) / "recorded"
-    folder.mkdir()
+    found: dict[str, Image] = {}
+    for name, before, options in (
+        ("new", None, ()),
+        ("resumed", _interrupted, ("--resume",)),
+        ("overwritten", debft, ("--overwrite",)),
+    ):
+        folder = Path(os.environ["TMPDIR"]) / name
+        folder.mkdir()
+        if before:
+            before(folder)
+        found |= {f"{name}, {case}": image for case, image in _recorded(folder, options).items()}
+    return found
+
+
+def _interrupted(folder: Path) -> None:
+    """Leave a run whose disk failed at step 17."""
+    lines = 0
+
+    def refuse(call: Call) -> int:
+        nonlocal lines
+        lines += call.kind == "write" and call.path.endswith("run/steps.jsonl")
+        return errno.EIO if lines == 17 else 0
+
+    ended = debft(folder, answer=refuse)
+    assert ended.code == 5, ended.text
+
+
+def _recorded(folder: Path, options: tuple[str, ...]) -> dict[str, Image]:
+    """Run in `folder`, where everything that is there is synced, and return what the power can leave."""
     disk, found, seen = Disk(root=folder), {}, set()
-    before = 0
+    for path in (there := disk.look()):
+        disk.sync(path, there)
+    calls = 0
 
     def record(call: Call) -> int:
-        nonlocal before
+        nonlocal calls
         if call.kind == "open" and not call.flags & (os.O_CREAT | os.O_TRUNC):
             return 0
-        before += 1
+        calls += 1
         there = disk.look()
-        chance = random.Random(before)
         made = {
-            f"synced {before}": disk.image(there, named=False),
-            f"named {before}": disk.image(there, named=True),
-            f"torn {before}": disk.image(there, named=True, chance=chance),
+            f"synced {calls}": disk.image(there, named=False),
+            f"named {calls}": disk.image(there, named=True),
+            f"torn {calls}": disk.image(there, named=True, chance=random.Random(calls)),
         }
         for name, image in made.items():
             key = tuple(sorted((path, content and hash(content)) for path, content in image.items()))
@@ -123,13 +155,12 @@ def images() -> dict[str, Image]:
                 seen.add(key)
                 found[name] = image
         if call.kind == "fsync":
-            disk.sync(os.path.relpath(call.path, folder).removeprefix("."), there)
+            disk.sync(call.path.removeprefix(str(folder)).removeprefix("/"), there)
         return 0
 
-    ended = debft(folder, answer=record)
+    ended = debft(folder, *options, answer=record)
     assert ended.code == 0, ended.text
-    found["synced, all done"] = disk.image(disk.look(), named=False)
-    return found
+    return found | {"all done": disk.image(disk.look(), named=False)}
 
 
 def names() -> list[str]:

@@ -23,6 +23,15 @@ def test_run_is_on_the_disk_when_it_is_done(cases, tmp_path):
     assert "already complete" in cases[-1].run(tmp_path)
 
 
+def test_what_was_there_before_is_on_the_disk(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").write_bytes(b"1")
+    disk = Disk(root=tmp_path)
+    for path in (there := disk.look()):
+        disk.sync(path, there)
+    assert disk.image(there, named=False) == {"run": None, "run/x": b"1"}
+
+
 def write_and_rename(disk, sync):
     """The way of a file to its name: written aside, synced, renamed, the directory synced; `sync` stops it after so many of these."""
     (disk.root / "aside").write_bytes(b"content")
