@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +49,7 @@ def debft(folder: Path, *options: str, answer: Callable[[Call], int] | None = No
 
     answer: as `watched` has it, for the calls on what lies in `folder`; None lets all of them happen, unseen
     """
-    said = folder.with_suffix(".said")
+    said = Path(os.environ["TMPDIR"]) / "said"
     said.unlink(missing_ok=True)
     if answer is None:
         code = _forked(folder, options, said)
@@ -85,6 +85,8 @@ def _command(folder: Path, options: tuple[str, ...]) -> int:
     """Run the command in this process, and return its exit code."""
     from debft.__main__ import main
 
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.environ["DEBFT_CACHE"] = str(folder / "cache")
     sys.argv = ["debft", *map(str, COMMAND), "--output", str(folder / "run"), *options]
     try:
@@ -153,8 +155,7 @@ def uninterrupted() -> tuple[dict[str, str], list[Call]]:
     root = Path(os.environ["TMPDIR"])
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         _command(root / "warm", ())
-    for number in (signal.SIGHUP, signal.SIGTERM):  # the command has taken them
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end)  # the command has taken it
     calls: list[Call] = []
     ended = _uninterrupted(root / "through", calls)
     assert ended.code == 0, ended.text
@@ -185,10 +186,10 @@ class Warm:
     """A process that has done the run before; `Warm.ask` has it call a function of a module."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("forkserver")
+        # The server of a process is not that of its fork, as the one that runs the cases may be.
+        context = multiprocessing.get_context("forkserver" if multiprocessing.parent_process() is None else "spawn")
         self._ours, theirs = context.Pipe()
-        self._scratch = tempfile.TemporaryDirectory(prefix="debft-warm-")
-        self._process = context.Process(target=_serve, args=(theirs, self._scratch.name), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -203,33 +204,35 @@ class Warm:
         return answer
 
 
-@cache
 def warm() -> Warm:
-    """The one process of that kind, which ends with this one."""
+    """The one process of that kind of this process, which ends with it."""
+    return _warm_of(os.getpid())
+
+
+@cache
+def _warm_of(_process: int) -> Warm:
     return Warm()
 
 
-def _serve(pipe: Any, scratch: str) -> None:
+def _serve(pipe: Any) -> None:
     """Answer questions until the other side is gone."""
-    os.environ |= {
-        "TMPDIR": scratch,
-        "CUDA_VISIBLE_DEVICES": "",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    while True:
-        try:
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    signal.signal(signal.SIGTERM, _end)
+    with tempfile.TemporaryDirectory(prefix="debft-warm-") as scratch, suppress(EOFError):
+        os.environ["TMPDIR"] = scratch
+        while True:
             function, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = (True, function(*arguments))
-        except AssertionError as error:
-            answer = (False, str(error))
-        except Exception:
-            answer = (False, traceback.format_exc())
-        pipe.send(answer)
+            try:
+                answer = (True, function(*arguments))
+            except AssertionError as error:
+                answer = (False, str(error))
+            except Exception:
+                answer = (False, traceback.format_exc())
+            pipe.send(answer)
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 def why_not() -> str | None:
