@@ -24,8 +24,9 @@ from debft.console import say, say_problem
 from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError
 from debft.library.options import DEFAULT_MODEL
 from debft.runs.storage import failing_disk
+from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
-from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
+from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
 
 # The commands beside those of the tasks: (heading in --help, function, example).
@@ -80,7 +81,8 @@ app = typer.Typer(
 )
 # Typer brings its own copy of click from 0.26 on.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-_signals: list[int] = []  # those that have arrived before a run took them over
+_request = StopRequest()  # for the interrupts that arrive before a run takes signals over, or after it
+_ending: list[bool] = []  # not empty once all is done, so that nothing is left to interrupt
 
 
 def _show_version(wanted: bool) -> None:
@@ -124,13 +126,16 @@ def main() -> None:
     """Run the command and end with the exit code of the contract."""
     write_any_text()
     for number in SIGNALS:  # a signal that is ignored stays ignored
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
             signal.signal(number, _interrupt)
     try:
         with failing_disk():
             code = app(standalone_mode=False) or 0
+        if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
+            _leave_interrupted()
         flush_stdout()
     except DebftError as error:
+        _ending.append(True)
         _print_problems(error)
         with suppress(MachineError):
             flush_stdout()
@@ -141,8 +146,7 @@ def main() -> None:
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
-    if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
-        _leave_interrupted()
+    _ending.append(True)
     sys.exit(code)
 
 
@@ -169,9 +173,11 @@ def _print_problems(error: DebftError) -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     """Leave on a signal, at once. Should a library swallow the exception, the process ends all the same."""
-    if _signals and number != signal.SIGINT:  # a copy of the first signal; the process is leaving
+    if number == signal.SIGINT and _request.is_second_interrupt():
+        _leave_interrupted()
+    if arrived or _ending:  # a copy of the first signal, or all is done: the process is leaving
         return
-    _signals.append(number)
+    arrived.append(number)
     timer = threading.Timer(SECONDS_TO_LEAVE, _leave_interrupted)
     timer.daemon = True
     timer.start()
@@ -180,7 +186,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
-    number = _signals[0] if _signals else signal.SIGINT
+    number = arrived[0] if arrived else signal.SIGINT
     if is_main_process():
         trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
         what = "no training step was lost" if trains else "nothing was changed"

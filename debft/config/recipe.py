@@ -203,6 +203,9 @@ class RuntimeConfig:
     """Optimizer steps from one checkpoint to the next; null: only where the run is interrupted."""
     keep_checkpoints: int = bounded(2, least=1)
     """Newest checkpoints that stay on disk."""
+    hang_seconds: float | None = bounded(300.0, above=0)
+    """Seconds for which a process that debft has started, or the one that started it, may show no sign of life, as a stopped one
+    does; then the run ends with exit code 5 and the stacks of all. Null: as long as it likes."""
     check_leaks: bool = False
     """Whether rows that are scored are also compared with training rows that are nearly the same, before training."""
     report_to: str | None = None
