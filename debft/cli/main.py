@@ -82,6 +82,7 @@ app = typer.Typer(
 # Typer brings its own copy of click from 0.26 on.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 _request = StopRequest()  # for the interrupts that arrive before a run takes signals over, or after it
+_interrupting: list[bool] = []  # not empty once a signal has raised KeyboardInterrupt
 _ending: list[bool] = []  # not empty once all is done, so that nothing is left to interrupt
 
 
@@ -131,7 +132,7 @@ def main() -> None:
     try:
         with failing_disk():
             code = app(standalone_mode=False) or 0
-        if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
+        if code == 130 and _interrupting:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
             _leave_interrupted()
         flush_stdout()
     except DebftError as error:
@@ -178,6 +179,7 @@ def _interrupt(number: int, frame: object) -> None:
     if arrived or _ending:  # a copy of the first signal, or all is done: the process is leaving
         return
     arrived.append(number)
+    _interrupting.append(True)
     timer = threading.Timer(SECONDS_TO_LEAVE, _leave_interrupted)
     timer.daemon = True
     timer.start()

@@ -85,6 +85,11 @@ def wait_for(condition: Callable[[], bool], command: Command) -> None:
         time.sleep(0.005)
 
 
+def busy() -> float:
+    """Return by what this machine is slower than one that does nothing else: the processes that want to run, per core."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def send(pids: Sequence[int], number: int) -> None:
     """Send a signal to each process that is still there."""
     for pid in pids:

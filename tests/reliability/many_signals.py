@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from group_runs import KINDS, ONE_RUN, lives, runs_in, send, start, what_is_left
+from group_runs import KINDS, ONE_RUN, busy, lives, runs_in, send, start, what_is_left
 from parts import Case, Part
 
 from debft.runtime.signals import SIGNALS
@@ -77,7 +77,7 @@ def at_point(directory: Path, kind: str, point: str, to: str, sent: signal.Signa
     assert complete or not POINTS[point] or kind == "seeds", f"{left}\n{err}"
     said = [line for line in err.splitlines() if "interrupted" in line]
     assert kind == "seeds" or len(said) == (code != 0), f"said {len(said)} times\n{err}"
-    assert took < SECONDS_TO_LEAVE, f"{took:.1f} s until the end\n{err}"
+    assert took < SECONDS_TO_LEAVE * busy(), f"{took:.1f} s until the end\n{err}"
     return f"exit code {code} after {took:.1f} s, {', '.join(left) or 'nothing begun'}"
 
 
@@ -103,7 +103,7 @@ def while_starting(directory: Path, kind: str, sent: signal.Signals, seconds: fl
     assert len([line for line in err.splitlines() if "interrupted" in line]) <= 1, err
     assert not [pid for pid in children if lives(pid)]
     left = [what_is_left(one) for one in runs_in(directory / "run")]
-    assert took < SECONDS_TO_LEAVE, f"{took:.1f} s until the end\n{err}"
+    assert took < SECONDS_TO_LEAVE * busy(), f"{took:.1f} s until the end\n{err}"
     return f"exit code {code} after {took:.1f} s, {', '.join(left) or 'nothing begun'}"
 
 
