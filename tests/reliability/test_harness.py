@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import HEADER, Log, find_parts, row_of, run_cases, table, with_rows
 from parts import Case, Part
-from run import HEADER, Log, find_parts, row_of, run_cases, table, with_rows
 
 
 def held(directory: Path) -> str:
