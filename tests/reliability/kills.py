@@ -22,6 +22,16 @@ KINDS = [
 KILLS = (1, 1, 1, 2, 3)  # of one run, each as likely as the others
 SPREAD = 0.2  # seconds at most between the ends of two processes that are killed together
 MOST_TRIES = 10  # to kill a run before it is complete, on a machine whose speed changes
+# What `debft TASK --resume` does up to the result. The page comes after it, and the nearest recipe costs a third of so short a run.
+RESUME = """
+import sys
+from pathlib import Path
+import debft.training.describe
+from debft.config.reading import load_recipe
+from debft.training.run import finetune
+debft.training.describe.nearest_packaged = lambda recipe: (None, [])
+finetune(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), resume=True)
+"""
 _uninterrupted: dict[Kind, tuple[Path, float]] = {}  # of this process
 
 
@@ -68,9 +78,9 @@ def uninterrupted(directory: Path, kind: Kind) -> tuple[Path, float]:
 
 
 def start(kind: Kind, run: Path) -> Sequence[Command]:
-    """Start the processes of a run, or start them again: the command is the same."""
-    arguments = (kind.task, "--recipe", kind.recipe_file(inputs_beside(run.parent)), "--output", run, "--resume")
-    return start_two(*arguments) if kind.processes == 2 else [Command(*arguments)]
+    """Start the processes of a run, or start them again, which is the same."""
+    arguments = (kind.recipe_file(inputs_beside(run.parent)), run)
+    return start_two(*arguments, code=RESUME) if kind.processes == 2 else [Command(*arguments, code=RESUME)]
 
 
 def killed(kind: Kind, run: Path, seconds: float, rng: random.Random) -> tuple[Sequence[Command], float]:
