@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from accelerate import Accelerator
+
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
@@ -13,15 +15,15 @@ from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, environment, moving_versions
 from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
-from debft.runtime.devices import micro_batch_tokens
+from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
-from debft.training.checkpoints import claim_run, find_checkpoint, restore
+from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
@@ -47,6 +49,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
     if claim:
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
+        run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)
@@ -128,6 +131,12 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
         active_vocabulary=vocabulary.trained(),
         checkpointed_activations=checkpoints_activations(loaded.model),
     )
+
+
+def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+    """Return what this session runs with, as result.json records it."""
+    device = accelerator.device
+    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

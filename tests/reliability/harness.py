@@ -2,8 +2,8 @@
 
 The cases of a part run one after another, each in a directory of its own, by one process or by several (`--jobs`). What came of each
 is a line in build/reliability/log.jsonl. The next run leaves out what has held with the same code, so a run may be interrupted at any
-time. A case also fails where its process dies or does not end in `SECONDS`; its directory and what it printed then stay, in
-build/reliability. The table is committed as RESULTS.md; `--few` runs what the suite runs, and leaves that file alone.
+time. A case also fails where its process dies or does not end in `SECONDS`; its directory and what it printed then stay until the
+next run of the part, in build/reliability. The table is committed as RESULTS.md; `--few` runs what the suite runs, and leaves that file alone.
 """
 
 import argparse
@@ -99,6 +99,7 @@ def run_cases(cases: Sequence[Case], log: Log, *, jobs: int, until: float) -> No
     done = set(log.cases(held=True))
     left = [number for number, case in enumerate(cases) if case.name not in done]
     scratch = log.path.parent / log.part.name
+    shutil.rmtree(scratch, ignore_errors=True)
     with meter(log.part.name, len(cases), "cases", done=len(cases) - len(left)) as progress, ExitStack() as workers:
         idle = [workers.enter_context(worker(cases, scratch)) for _ in range(min(jobs, len(left)))]
         busy: dict[Any, tuple[Worker, int, float]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parts import Case, Part
 from processes import SECONDS, Command, start_two
-from small_runs import SAVE_STEPS, Kind, difference, inputs_beside, left_half_written, steps_logged
+from small_runs import SAVE_STEPS, Kind, difference, inputs_beside, left_half_written, made_once, steps_logged
 
 from debft import __version__
 
@@ -32,7 +32,6 @@ from debft.training.run import finetune
 debft.training.describe.nearest_packaged = lambda recipe: (None, [])
 finetune(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), resume=True)
 """
-_uninterrupted: dict[Kind, tuple[Path, float]] = {}  # of this process
 
 
 def cases() -> list[Case]:
@@ -43,19 +42,19 @@ def cases() -> list[Case]:
 def kill(directory: Path, number: int) -> str:
     """Kill a run once or a few times, resume it each time, and compare its end with that of a run that nobody killed."""
     kind, rng = KINDS[number % len(KINDS)], random.Random(f"{__version__} {number}")
-    through, seconds = uninterrupted(directory, kind)
+    inputs, (through, seconds) = inputs_beside(directory), uninterrupted(directory, kind)
     run, logged, said = directory / "run", 0, [kind.name]
     for count in range(rng.choice(KILLS)):
         moment = rng.random()
         for _ in range(MOST_TRIES):
-            started, lived = killed(kind, run, moment * seconds, rng)
+            started, lived = killed(start(kind, run, inputs), run, moment * seconds, rng)
             if count or not complete(run):
                 break
             seconds = lived / moment  # the machine is faster now: the same moment of this run's own life
             shutil.rmtree(run)
         logged = check_loss(run, started[0], logged)
         said.append(f"killed after {lived:.2f} of {seconds:.2f} s with {logged} steps logged")
-    last = start(kind, run)
+    last = start(kind, run, inputs)
     check_loss(run, last[0], logged)
     ended(last)
     assert not (different := difference(through, run)), f"{', '.join(said)}: {different}"
@@ -65,28 +64,31 @@ def kill(directory: Path, number: int) -> str:
 
 def uninterrupted(directory: Path, kind: Kind) -> tuple[Path, float]:
     """Return the directory of such a run that nobody killed, and the seconds from its start to its result."""
-    if kind not in _uninterrupted:
-        run = inputs_beside(directory) / "through" / kind.name
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
         Command(code="").communicate()  # the first one of a process waits for the imports
         began = time.monotonic()
-        started = start(kind, run)
-        while not complete(run) and any(one.poll() is None for one in started):
+        started = start(kind, folder / "run", inputs)
+        while not complete(folder / "run") and any(one.poll() is None for one in started):
             time.sleep(0.005)
-        _uninterrupted[kind] = run, time.monotonic() - began
+        (folder / "seconds").write_text(str(time.monotonic() - began))
         ended(started)
-    return _uninterrupted[kind]
+
+    inputs = inputs_beside(directory)
+    made = made_once(directory.parent / "through" / kind.name, make)
+    return made / "run", float((made / "seconds").read_text())
 
 
-def start(kind: Kind, run: Path) -> Sequence[Command]:
+def start(kind: Kind, run: Path, inputs: Path) -> Sequence[Command]:
     """Start the processes of a run, or start them again, which is the same."""
-    arguments = (kind.recipe_file(inputs_beside(run.parent)), run)
+    arguments = (kind.recipe_file(inputs), run)
     return start_two(*arguments, code=RESUME) if kind.processes == 2 else [Command(*arguments, code=RESUME)]
 
 
-def killed(kind: Kind, run: Path, seconds: float, rng: random.Random) -> tuple[Sequence[Command], float]:
-    """Start a run and kill its processes after so many seconds, in any order. Return them and the seconds that the first one lived."""
+def killed(started: Sequence[Command], run: Path, seconds: float, rng: random.Random) -> tuple[Sequence[Command], float]:
+    """Kill the processes of a run after so many seconds, in any order. Return them and the seconds that they lived."""
     began = time.monotonic()
-    started = start(kind, run)
     while (lived := time.monotonic() - began) < seconds and not complete(run):
         time.sleep(min(0.005, max(0.0, seconds - lived)))
     for one in rng.sample(started, len(started)):

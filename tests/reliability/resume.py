@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from parts import Case, Part
 from processes import SECONDS, start_two
-from small_runs import STEPS, TASKS_OF_RUNS, Kind, difference, inputs_beside, left_half_written
+from small_runs import STEPS, TASKS_OF_RUNS, Kind, difference, inputs_beside, left_half_written, made_once
 
 import debft.models.vocabulary
 import debft.training.describe
@@ -37,7 +37,6 @@ from small_runs import Kind
 kind, inputs, run, stops = (json.loads(argument) for argument in sys.argv[1:])
 stopped_and_resumed(Kind(**kind), Path(inputs), Path(run), stops)
 """
-_uninterrupted: dict[Kind, Path] = {}  # of this process
 
 
 def stops_from(first: int) -> list[int]:
@@ -57,12 +56,10 @@ def cases() -> list[Case]:
 def resume(directory: Path, kind: Kind, first: int) -> str:
     """Stop a run after the step `first` and perhaps later ones, resume it each time, and compare its end."""
     inputs, stops = inputs_beside(directory), stops_from(first)
-    if kind not in _uninterrupted:
-        _uninterrupted[kind] = inputs / "through" / kind.name
-        run_kind(kind, inputs, _uninterrupted[kind], [])
+    through = made_once(directory.parent / "through" / kind.name, lambda run: run_kind(kind, inputs, run, []))
     run_kind(kind, inputs, directory / "run", stops)
     words = f"stopped after {', '.join(map(str, stops))}"
-    assert not (different := difference(_uninterrupted[kind], directory / "run")), f"{words}: {different}"
+    assert not (different := difference(through, directory / "run")), f"{words}: {different}"
     assert not (left := left_half_written(directory / "run")), f"{words}: {left[0]} was left"
     return words
 

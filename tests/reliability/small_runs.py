@@ -1,16 +1,16 @@
 """Runs small enough to be killed a thousand times: what they train on, each kind of them, and whether two of them ended alike."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import write_model_config
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -89,11 +89,27 @@ class Kind:
         return path
 
 
-@cache
-def inputs_below(directory: Path, process: int) -> Path:
-    """Write the rows of every task and a tiny model with dropout below `directory`. process: of which they are, its id"""
-    inputs = directory / f"inputs-{process}"
-    shutil.rmtree(inputs, ignore_errors=True)
+def inputs_beside(case: Path) -> Path:
+    """Return a directory with the rows of every task and a tiny model with dropout, which all cases share."""
+    return made_once(case.parent / "inputs", _write_inputs)
+
+
+def made_once(directory: Path, make: Callable[[Path], None]) -> Path:
+    """Return `directory`, which one of all processes makes, and which is whole once it is there."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.is_dir():
+            making = directory.with_name(f".{directory.name}.making")
+            shutil.rmtree(making, ignore_errors=True)
+            make(making)
+            making.rename(directory)
+    return directory
+
+
+def _write_inputs(inputs: Path) -> None:
+    from conftest import write_model_config  # it changes the environment, which a process that goes on with a run brings along
+
     for name in TASKS_OF_RUNS.values():
         task = task_of(name, LanguageConfig(eval_languages=LANGUAGES)) if name == "xnli" else TASKS[name]
         for split in (task.train, *task.evals):
@@ -106,12 +122,6 @@ def inputs_below(directory: Path, process: int) -> Path:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "pooler_hidden_size": 32, "num_attention_heads": 2}
     dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.1)
     write_model_config(inputs / "model", demo.model_directory(), **sizes, **dropout)
-    return inputs
-
-
-def inputs_beside(case: Path) -> Path:
-    """Return the inputs for the cases of this process, which lie beside their directories."""
-    return inputs_below(case.parent, os.getpid())
 
 
 def difference(expected: Path, got: Path) -> str:
