@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from debft.config.differences import changed_values
 from debft.console import say
 from debft.errors import InputError
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
+from debft.runs.result import read_as
+from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
 from debft.training.place import Start
@@ -58,7 +62,8 @@ def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
 
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
-    content = {**asdict(state), "fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
+    content = asdict(replace(state, sessions=state.ended_sessions()))
+    content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
@@ -154,8 +159,22 @@ def restore(
     model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     checkpoint.restore_optimizer(model, optimizer, moments)
-    known = {field.name for field in fields(TrainState)}
-    return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
+    sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
+    known = {field.name for field in fields(TrainState)} - {"sessions"}
+    return TrainState(step=step, sessions=sessions, **{key: value for key, value in content.items() if key in known})
+
+
+def _not_recorded(step: int) -> dict[str, Any]:
+    """Return what stands for the sessions up to a checkpoint of an older debft, which did not record them."""
+    return asdict(SessionOfRun(from_step=0, to_step=step, environment={}))
+
+
+def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment: dict[str, Any]) -> None:
+    """Note in the state that a session begins, and say what it computes with otherwise than the one before."""
+    changed = changed_values(run.recipe(), plan.recipe) if state.sessions else {}
+    state.sessions.append(SessionOfRun(from_step=state.step, to_step=state.step, environment=environment, changed=changed))
+    for line in changes_in_words(state.sessions[-2:]):
+        say(f"warning: {line}; result.json records it")
 
 
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:

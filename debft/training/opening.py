@@ -15,15 +15,15 @@ from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, environment, moving_versions
 from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
-from debft.runtime.devices import micro_batch_tokens
+from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
-from debft.training.checkpoints import claim_run, find_checkpoint, restore
+from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.disk import check_disk
 from debft.training.graphs import Graphs, Recorder
@@ -52,6 +52,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     if claim:
         run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
+        run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)
@@ -142,6 +143,12 @@ def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: 
     runtime = plan.recipe.runtime
     plain = not plan.recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
     return runtime.cuda_graphs and plain and loaded.attention == "triton" and accelerator.num_processes == 1
+
+
+def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+    """Return what this session runs with, as result.json records it."""
+    device = accelerator.device
+    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

@@ -22,6 +22,7 @@ from debft.output.pages.split_content import MOST_CLASSES, MOST_LABELS
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
 from debft.runs.result import ComparedScore, EarlyStop, HeldOut, Lengths, RowsOfRun, RowWarning, RunResult, Timing
+from debft.runs.sessions import SessionOfRun
 from debft.scoring.analysis import analysis_of, class_scores
 from debft.tasks import TASKS
 
@@ -108,11 +109,13 @@ def test_page_says_what_is_odd_about_the_run_and_its_rows(tmp_path):
     odd = RowWarning(kind="leak", split="validation", count=2, of=40, what="2 of 40 rows are training rows", examples=["a.csv:3"])
     data = RowsOfRun(source="file", fingerprints={}, warnings=[odd])
     early = EarlyStop(step=20, of=60, best_step=10, reason="nothing better came")
-    text = words(page(tmp_path, result_of(warnings=["one label for every row"], stopped_early=early, data=data)))
+    parts = (("fp32", 0, 5), ("bf16", 5, 20))
+    sessions = [SessionOfRun(environment={"precision": name}, from_step=first, to_step=last) for name, first, last in parts]
+    changes = {"warnings": ["one label for every row"], "stopped_early": early, "data": data, "sessions": sessions}
     assert (
-        "one label for every row ended after step 20 of 60: nothing better came 2 of 40 rows are training rows: a.csv:3; ..."
-        in text
-    )
+        "one label for every row ended after step 20 of 60: nothing better came resumed after step 5 with precision bf16, not fp32 "
+        "2 of 40 rows are training rows: a.csv:3; ..."
+    ) in words(page(tmp_path, result_of(**changes)))
 
 
 def test_page_shows_scores_with_their_interval_and_rows(tmp_path):

@@ -13,6 +13,7 @@ from debft.output.text import DASH, interval_text, signed
 from debft.published.comparison import frozen_beside
 from debft.runs.analysis import Analysis
 from debft.runs.result import ComparedScore, RunResult
+from debft.runs.sessions import changes_in_words
 from debft.tasks import TEXT
 from debft.tasks.titles import score_title, task_title
 
@@ -111,7 +112,7 @@ def _warnings(result: RunResult) -> list[str]:
     """Return what is odd about the run and its rows, and where it ended early."""
     early = result.stopped_early
     ended = [f"ended after step {early.step:,} of {early.of:,}: {early.reason}"] if early else []
-    return [*result.warnings, *ended, *map(str, result.data.warnings)]
+    return [*result.warnings, *ended, *changes_in_words(result.sessions), *map(str, result.data.warnings)]
 
 
 def _chosen(chosen: Mapping[str, Any]) -> str:

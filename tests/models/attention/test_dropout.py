@@ -268,6 +268,20 @@ def test_half_precision_has_the_gradient_of_the_same_masks(half, device):
         assert float((found.double() - truth).norm() / truth.norm()) < 0.03
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_gradient_under_dropout_in_bf16_is_that_of_float32_to_its_digits(head):
+    """The masks are float32 and the products bf16, whose steps are 2^-8: some twenty of them in a row stay below 2^-4."""
+    gradients = []
+    for enabled in (False, True):
+        model, batch = training(head), batch_of(12, 9, 9, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = sum(output.float().sin().sum() for output in outputs(model, batch, seeds_of(4, 2, 9, 1)))
+        loss.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
+    exact, rounded = gradients
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 2**-4
+
+
 def test_masks_of_a_sequence_hold_nothing_at_padding():
     """Padding in a group of nearly equal lengths drops nothing and shifts nothing."""
     masks = masks_of(20, 18).layer(0, 2, 8, RATES).attention[0]
