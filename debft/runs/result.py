@@ -11,10 +11,12 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
+from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
@@ -180,6 +182,8 @@ class PathsOfRun:
     """The part of the embeddings that the steps trained; null: they held the whole table."""
     checkpointed_activations: bool = False
     """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
+    cuda_graphs: bool = False
+    """Whether the passes of the steps were recorded as CUDA graphs and replayed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +240,8 @@ class RunResult:
     """Where and why the run ended before its last step; null: it did not."""
     weights: dict[str, str] = field(default_factory=dict)
     """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
+    sessions: list[SessionOfRun] = field(default_factory=list)
+    """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
 
@@ -266,6 +272,9 @@ def from_json(text: str, where: str) -> RunResult:
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    for name in result.model_files or {}:
+        if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
+            raise ValueError(f"model_files: expected names of files in model/, got {shown(name)}")
     return result
 
 

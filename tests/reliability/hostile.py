@@ -19,6 +19,7 @@ from pathlib import Path
 
 import fuzzed_data
 import fuzzing
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import torch
@@ -224,7 +225,7 @@ def _long_line(name: str, work: Path) -> str:
 
 def _parquet_bomb(work: Path) -> str:
     """2 billion equal rows take some kilobytes."""
-    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 10**6, pyarrow.int8()), pyarrow.array(["the fox sleeps " * 40]))
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(10**7, np.int8)), pyarrow.array(["the fox sleeps " * 40]))
     table = pyarrow.table({"text": same, "label": same})
     with pyarrow.parquet.ParquetWriter(work / "bomb.parquet", table.schema, compression="zstd") as writer:
         for _ in range(200):

@@ -1,7 +1,9 @@
 """A file becomes a table; its ending says whether it is TSV, CSV, JSONL, JSON or Parquet."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from debft.data.sources.decoding import decoded
 from debft.data.sources.delimited import Header, read_csv, read_tsv
@@ -10,6 +12,7 @@ from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError, first_line, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+BYTES_OF_A_CELL = 64  # at least: a text of Python's, and its place in a list
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
 
 
@@ -49,12 +52,24 @@ def _unreadable(path: Path, suffix: str) -> InputError:
     return InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'{advice}")
 
 
+def _check_fits(path: Path, stated: Any) -> None:
+    """Raise InputError for a file, however small, with more rows than this machine has memory for. stated: its metadata"""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = stated.num_rows * stated.num_columns * BYTES_OF_A_CELL
+    if needed > memory:
+        raise InputError(
+            f"{path}: expected rows that fit into the memory of this machine, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows "
+            f"of {stated.num_columns} columns, which take {needed / 2**30:,.0f} GiB at least; split the file"
+        )
+
+
 def _parquet(path: Path) -> DataTable:
     """Read Parquet; rows that repeat the names of the columns are set aside."""
     import pyarrow
     import pyarrow.parquet
 
     try:
+        _check_fits(path, pyarrow.parquet.read_metadata(path))
         stored = pyarrow.parquet.read_table(path)
         columns = stored.to_pydict()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
