@@ -132,7 +132,7 @@ class RunDirectory:
         for path in (self.path / name for name in FILES):
             if path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve()):
                 raise InputError(
-                    f"{path}: expected a part of the run, got a link to {path.resolve()}, outside of it; remove the link (the whole "
+                    f"{path}: expected a part of the run, got a link to {path.resolve()}, outside of it; remove it (the whole "
                     "run may lie elsewhere, behind a link to it)"
                 )
 

@@ -72,10 +72,10 @@ def _logits(
     inputs = model_inputs(batch)
     try:
         output = model(**inputs)
+        if not isinstance(task, QuestionAnswering):
+            return list(output.logits.float())
+        return [row[kept.bool()].float() for row, kept in zip(output.start_logits, batch["attention_mask"], strict=True)]
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
         raise InputError(
             f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {first_line(error)}"
         ) from None
-    if not isinstance(task, QuestionAnswering):
-        return list(output.logits.float())
-    return [row[kept.bool()].float() for row, kept in zip(output.start_logits, batch["attention_mask"], strict=True)]

@@ -58,7 +58,7 @@ def _check_fits(path: Path, stated: Any) -> None:
     needed = stated.num_rows * stated.num_columns * BYTES_OF_A_CELL
     if needed > memory:
         raise InputError(
-            f"{path}: expected rows that fit into the memory of this machine, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows "
+            f"{path}: expected rows that fit into this machine's memory, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows "
             f"of {stated.num_columns} columns, which take {needed / 2**30:,.0f} GiB at least; split the file"
         )
 
