@@ -158,6 +158,13 @@ def test_damage_is_named_by_its_place(changes, reason):
     assert str(raised.value) == reason
 
 
+@pytest.mark.parametrize("name", ["../result.json", "/etc/passwd", "a/../../b"])
+def test_files_of_a_model_are_named_within_it(name):
+    written = {name: {"bytes": 1, "sha256": "0" * 64}}
+    with pytest.raises(ValueError, match="model_files: expected names of files in model/, got"):
+        from_json(changed(model_files=written), "result.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"format_version": NaN}'])
 def test_text_that_is_no_result_is_damage(text):
     with pytest.raises(ValueError):

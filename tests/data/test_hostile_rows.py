@@ -1,0 +1,37 @@
+"""Data files that ask for more than they hold."""
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from debft.data.sources import files
+from debft.data.sources.decoding import decoded
+from debft.data.sources.files import read_table
+from debft.errors import InputError
+
+
+def test_parquet_with_more_rows_than_memory_is_refused_by_its_metadata(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "BYTES_OF_A_CELL", 2**40)
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(100, np.int8)), pyarrow.array(["the fox sleeps"]))
+    pyarrow.parquet.write_table(pyarrow.table({"text": same, "label": same}), tmp_path / "bomb.parquet")
+    with pytest.raises(InputError, match=r"expected rows that fit into this machine's memory, .* got 100 rows of 2 columns"):
+        read_table(tmp_path / "bomb.parquet")
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "rot13", "zip", "no-such", "a\0b"])
+def test_codec_that_is_no_encoding_is_one_line(tmp_path, encoding):
+    with pytest.raises(InputError, match="--encoding: expected an encoding such as cp1252 or latin-1, got"):
+        decoded(tmp_path / "rows.csv", b"a,b\n", encoding)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
+def test_row_of_ten_megabytes_is_a_row(tmp_path, name):
+    long = "a long line " * 850_000
+    texts = {
+        "rows.csv": f"text,label\n{long},a\n",
+        "rows.tsv": f"text\tlabel\n{long}\ta\n",
+        "rows.jsonl": f'{{"text": "{long}", "label": "a"}}\n',
+    }
+    (tmp_path / name).write_text(texts[name])
+    assert read_table(tmp_path / name).columns == {"text": [long], "label": ["a"]}
