@@ -69,6 +69,7 @@ class Pool:
         self.jobs, self.devices, self.logs = jobs, devices, logs
         self.running: list[Job] = []
         self._free = list(range(jobs))
+        self._passed_on = False  # whether the running ones were told to stop
         logs.mkdir(parents=True, exist_ok=True)
 
     def has_room(self) -> bool:
@@ -89,9 +90,9 @@ class Pool:
 
     def pass_on(self, stop: StopRequest) -> None:
         """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves."""
-        if not stop or getattr(stop, "passed_on", False):
+        if not stop or self._passed_on:
             return
-        stop.passed_on = True
+        self._passed_on = True
         say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
         for job in self.running:
             job.tell(stop.number)
@@ -111,15 +112,15 @@ def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], 
 
     One that starts from a run without a result is not run, fails with the exit code of that one, or with 2, and is named.
     """
-    failures, waiting = {}, list(runs)
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     while ready := [run for run in waiting if run.starts_from is None or _is_complete(run.starts_from)]:
         waiting = [run for run in waiting if run not in ready]
         new_failures, signal_number = run_all(ready, jobs, devices, logs)
         failures |= new_failures
         if signal_number:
             return failures, signal_number
-    for run in waiting:
-        first = run.starts_from.id
+    for run, first in [(run, run.starts_from.id) for run in waiting if run.starts_from is not None]:
         failures[run.id] = Failure(
             code=failures[first].code if first in failures else 2, error=f"not run: it starts from {first}, which has no result"
         )
@@ -140,7 +141,8 @@ def run_all(
     A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
     checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
-    waiting, failures = list(runs), {}
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     pool = Pool(jobs, devices, logs)
     steps = {run.id: last_step(run.directory) for run in runs}
     total = sum(run.total_steps for run in runs)
