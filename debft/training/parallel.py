@@ -24,21 +24,22 @@ def raise_together(build: Callable[[], Built]) -> Built:
     """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them."""
     if not in_a_group():
         return build()
-    built, own_error = None, None
+    built: list[Built] = []
+    own_error = None
     try:
-        built = build()
+        built.append(build())
     except DebftError as error:
         own_error = error
     join_processes()
     failed = [(rank, error) for rank, error in enumerate(_gather_from_all(own_error)) if error is not None]
     if not failed:
-        return built
-    rank, error = failed[0]
+        return built[0]
+    rank, first = failed[0]
     if not is_main_process():  # one process prints it
-        error.problems = ()
+        first.problems = ()
     elif rank:
-        error.problems = tuple(f"process {rank}: {problem}" for problem in error.problems)
-    raise error
+        first.problems = tuple(f"process {rank}: {problem}" for problem in first.problems)
+    raise first
 
 
 def run_on_main(action: Callable[[], Built]) -> Built | None:
