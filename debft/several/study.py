@@ -10,12 +10,11 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
 from debft.console import meter, say
@@ -24,8 +23,10 @@ from debft.output.text import counted
 from debft.reproduce.identity import made_key
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
 from debft.reproduce.planned_run import PlannedRun
+from debft.runs.lock import HeldError, locked
 from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
+from debft.runtime.launch.started import parent_of
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
 from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text
@@ -181,11 +182,11 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
 def alone_in(directory: Path) -> Iterator[None]:
     """Let only one search at a time use the directory. Raises InputError where another one does."""
     make_directory(directory)
-    try:
-        held = FileLock(directory / LOCK).acquire(blocking=False)
-    except Timeout:
-        raise InputError(f"--output {directory}: another search is using it; wait for it or end it") from None
-    with held:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(directory / LOCK))
+        except HeldError as error:
+            raise InputError(f"--output {directory}: another search is using it ({error.by}); wait for it or end it") from None
         yield
 
 
@@ -224,6 +225,7 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
     warn_of_unused_gpus()
     with (
         stop_requested(show=False, at_once=pool.kill) as stop,
+        parent_of(pool.processes),
         meter("search", max(trials, ended), "trials", done=ended) as progress,
     ):
         while pool.running or (not stop and (waiting or search.asked() < trials)):
@@ -236,6 +238,7 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
             search.look(pool)
             progress.advance(ended - progress.done, _note(search, pool))
             time.sleep(SECONDS_BETWEEN_LOOKS)
+    pool.raise_if_missed()
     return stop.number
 
 

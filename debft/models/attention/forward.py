@@ -37,6 +37,7 @@ from debft.models.attention.masks import (
     NoMasks,
     cls_masks,
 )
+from debft.models.attention.static import StaticBatch, StaticMasks
 
 Module = Any  # a part of transformers' model; torch finds the parts and numbers of a module by name when they are asked for
 
@@ -72,7 +73,7 @@ class Pass:
 
     backend: Backend
     layout: Layout
-    masks: Masks
+    masks: Masks | StaticMasks
     positions: Positions | None
 
     @property
@@ -88,14 +89,16 @@ def classify(
     lengths: np.ndarray,
     token_type_ids: torch.Tensor | None = None,
     seeds: NoiseSeeds | None = None,
+    static: StaticBatch | None = None,
 ) -> SequenceClassifierOutput:
     """Return the logits (B, C) of a DebertaV2ForSequenceClassification.
 
     input_ids, token_type_ids: (T,) int64, the sequences end to end
     lengths: (B,) the tokens of each, int64, a numpy array
     seeds: of the dropout masks while the model trains
+    static: what the batch is part of where a CUDA graph is made of the pass: layout and masks are there already
     """
-    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds, static)
     *layers, last = model.deberta.encoder.layer
     hidden_TH = _layers(model.deberta.encoder, layers, hidden_TH, shared)
     cls_BH = _cls_layer(last, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
@@ -105,7 +108,8 @@ def classify(
     cls_BH = _dropped(cls_BH, shared.masks.rows(HEAD, cls_BH.shape[1], pooler.dropout.p, per_token=False, draw=0))
     pooled_BH = ACT2FN[config.pooler_hidden_act](pooler.dense(cls_BH))
     pooled_BH = _dropped(pooled_BH, shared.masks.rows(HEAD, pooled_BH.shape[1], model.dropout.p, per_token=False, draw=1))
-    return SequenceClassifierOutput(logits=model.classifier(pooled_BH))
+    logits = model.classifier(pooled_BH)
+    return SequenceClassifierOutput(logits=logits if static is None else logits[: static.size.sequences])
 
 
 def answer(
@@ -115,16 +119,18 @@ def answer(
     lengths: np.ndarray,
     token_type_ids: torch.Tensor | None = None,
     seeds: NoiseSeeds | None = None,
+    static: StaticBatch | None = None,
 ) -> QuestionAnsweringModelOutput:
     """Return start and end logits of a DebertaV2ForQuestionAnswering, (B, longest) each, float32, the lowest number at padding.
 
     The parameters are those of `classify`.
     """
-    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds, static)
     hidden_TH = _layers(model.deberta.encoder, model.deberta.encoder.layer, hidden_TH, shared)
     logits_T2 = model.qa_outputs(hidden_TH)
     logits_T2 = logits_T2 if logits_T2.dtype == torch.float64 else logits_T2.float()
-    start, end = layout.padded(logits_T2, fill=torch.finfo(torch.float32).min).unbind(-1)
+    logits_BL2 = layout.padded(logits_T2, fill=torch.finfo(torch.float32).min)
+    start, end = (logits_BL2 if static is None else logits_BL2[: static.size.sequences]).unbind(-1)
     return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
 
@@ -135,13 +141,19 @@ def _embed(
     lengths: np.ndarray,
     token_type_ids: torch.Tensor | None,
     seeds: NoiseSeeds | None,
+    static: StaticBatch | None,
 ) -> tuple[Layout, torch.Tensor, Pass]:
     """Return (layout, embeddings (T, H), what the layers share)."""
     base: Module = model.deberta
     modules, encoder = base.embeddings, base.encoder
-    places_B = None if seeds is None else seeds.places_B
-    layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
-    masks = _masks(backend, layout, seeds, modules.LayerNorm.weight.dtype) if model.training else NoMasks()
+    layout: Layout
+    masks: Masks | StaticMasks
+    if static is None:
+        places_B = None if seeds is None else seeds.places_B
+        layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
+        masks = _masks(backend, layout, seeds, modules.LayerNorm.weight.dtype) if model.training else NoMasks()
+    else:
+        layout, masks = static.layout, static.masks
     hidden = modules.word_embeddings(input_ids)
     if modules.position_biased_input:
         hidden = hidden + modules.position_embeddings(layout.places)
@@ -159,6 +171,8 @@ def _embed(
         span, buckets = attention.pos_ebd_size, attention.position_buckets
         used = distances(layout.longest, span, buckets, attention.max_relative_positions, layout.device)
         positions = Positions(table=relative, used=used)
+    if static is not None:
+        static.distances[:] = [] if positions is None else [positions.used]
     return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, positions=positions)
 
 
