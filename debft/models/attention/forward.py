@@ -151,7 +151,7 @@ def _embed(
     if static is None:
         places_B = None if seeds is None else seeds.places_B
         layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
-        masks = _masks(backend, layout, seeds, modules.LayerNorm.weight.dtype) if model.training else NoMasks()
+        masks = _masks(model, backend, layout, seeds)
     else:
         layout, masks = static.layout, static.masks
     hidden = modules.word_embeddings(input_ids)
@@ -176,8 +176,12 @@ def _embed(
     return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, positions=positions)
 
 
-def _masks(backend: Backend, layout: Layout, seeds: NoiseSeeds | None, dtype: torch.dtype) -> Masks:
-    """Return the masks of this pass in training: those of the examples on a CPU, of the step on a GPU."""
+def _masks(model: PreTrainedModel, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
+    """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, of the step on a GPU."""
+    if not model.training:
+        return NoMasks()
+    base: Module = model.deberta
+    dtype = base.embeddings.LayerNorm.weight.dtype
     if backend.drops_in_kernel:
         return KernelMasks(layout=layout, dtype=dtype, seeds=seeds)
     if seeds is None or layout.device.type != "cpu":
