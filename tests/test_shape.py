@@ -91,6 +91,17 @@ def test_package_has_no_flat_files_beside_its_rooms():
     assert flat == {"__init__.py", "__main__.py", "console.py", "errors.py", "py.typed"}
 
 
+def test_nothing_is_printed_past_the_console():
+    """`put` and `say` show control characters of labels and ids, which `print` would send to the terminal."""
+    calls = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert calls <= {"console", "__main__"}
+
+
 def test_no_module_imports_itself_over_others():
     """A circle is found by taking away, again and again, the modules that import none of those left."""
     left = {name: imported(name) & set(MODULES) for name in MODULES}

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from markupsafe import Markup
 
 import debft.cli.main as command_line
 from debft.config.reading import from_dict
 from debft.console import console, put, say
 from debft.errors import InputError, visible, without_secrets
+from debft.output.pages.templates import shown as shown_on_page
 from debft.runs.environment import command_line as typed
 
 
@@ -36,6 +38,12 @@ def test_lines_for_people_hold_no_control_characters(capsys):
     say("a label \x1b]0;title\x07")
     console.print("a cell \x1b[2J", markup=False)
     assert capsys.readouterr().err == "a label \\u001b]0;title\na cell \\u001b[2J\n"
+
+
+def test_pages_hold_no_control_characters_and_keep_their_own_html():
+    page = shown_on_page(Markup("<b>\x1b[31m</b>"))
+    assert (page, type(page)) == (Markup("<b>\\u001b[31m</b>"), Markup)
+    assert (shown_on_page("\x9b"), shown_on_page(3)) == ("\\u009b", 3)
 
 
 @pytest.mark.parametrize(
