@@ -181,6 +181,8 @@ class PathsOfRun:
     """The part of the embeddings that the steps trained; null: they held the whole table."""
     checkpointed_activations: bool = False
     """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
+    cuda_graphs: bool = False
+    """Whether the passes of the steps were recorded as CUDA graphs and replayed."""
 
 
 @dataclass(frozen=True, kw_only=True)

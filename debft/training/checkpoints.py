@@ -1,5 +1,7 @@
 """A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -28,20 +30,34 @@ def save(session: Session, state: TrainState) -> None:
     """Write a checkpoint of this step; every process waits until it is on disk.
 
     The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
-    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    previous checkpoint whole.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _save_unless_last(session, state))
+    run_on_main(lambda: _save(session, state))
 
 
-def _save_unless_last(session: Session, state: TrainState) -> None:
-    """Write a checkpoint; where the disk refuses that of the last step, say so and go on."""
+def save_if_possible(session: Session, state: TrainState, *, training: bool) -> None:
+    """Do the same where nothing is lost yet without this checkpoint: where the disk refuses it, a warning says so.
+
+    training: whether steps follow. Then there must be another whole checkpoint, else the steps so far could be lost, and DiskError
+        is raised. Behind the last step the model may still find room.
+    """
+    session.accelerator.wait_for_everyone()
+    run_on_main(lambda: _save_or_warn(session, state, training))
+
+
+def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
+    """Write a checkpoint, or say that there is none of this step. Raises DiskError where steps follow and there is no other one."""
     try:
         _save(session, state)
     except DiskError as error:
-        if state.step < session.plan.total_steps:
+        if not training:
+            say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+            return
+        kept = checkpoint.newest_whole(session.run.checkpoints)
+        if kept is None:
             raise
-        say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+        say(f"warning: {error.refusal}: step {state.step:,} has no checkpoint, the newest is {kept.name}; training goes on")
 
 
 def _save(session: Session, state: TrainState) -> None:
@@ -54,8 +70,18 @@ def _save(session: Session, state: TrainState) -> None:
     run.sync_logs()
     with session.vocabulary.whole(state.step):
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
-    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+        checkpoint.keep_best(directory, state.best_step)
+
+
+@contextmanager
+def _old_ones_may_stay() -> Iterator[None]:
+    """Remove what is no longer needed within the block. Where the disk refuses, it stays until the next time, which is said."""
+    try:
+        yield
+    except DiskError as error:
+        say(f"warning: {error.refusal}: older checkpoints stay for now")
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
@@ -68,7 +94,8 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
     directory, name = session.run.checkpoints, _best_name(state)
     with session.vocabulary.whole(state.step):
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:

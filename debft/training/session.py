@@ -14,6 +14,7 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
 from debft.runs.sessions import SessionOfRun
 from debft.scoring.loaded import LoadedModel
+from debft.training.graphs import Graphs
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
 from debft.training.trackers import Trackers
@@ -68,6 +69,7 @@ class Session:
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
+    graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
     trackers: where the run is logged to beside its own files.
     started: when the session was opened.
     """
@@ -84,6 +86,7 @@ class Session:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
+    graphs: Graphs | None = None
     trackers: Trackers = field(default_factory=Trackers)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -99,6 +102,7 @@ class Session:
             micro_batch_tokens=self.micro_batch_tokens,
             total_steps=self.plan.total_steps,
             loss_fn=self.loss_fn,
+            graphs=self.graphs,
             **how,
         )
 

@@ -103,7 +103,12 @@ def _probabilities(q, k, c2p_key_NRD, p2c_query_NRD, group: Group, scale: float)
         scores += _by_distance(k, _middle(p2c_query_NRD, group) * scale).transpose(2, 3)
     if not group.equal:
         scores.masked_fill_(group.is_padding[None, :, None, :], torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, dim=-1)
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # named: autocast on a GPU would return float32
+
+
+def _dropped(probs_NnLL: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return probabilities times a mask, in their own dtype: the product is float32's, as bfloat16 has no 1 / 0.9."""
+    return probs_NnLL if mask is None else (probs_NnLL * mask).to(probs_NnLL.dtype)
 
 
 def _grad_scores(grad_context, v, probs_NnLL, mask) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,11 +117,6 @@ def _grad_scores(grad_context, v, probs_NnLL, mask) -> tuple[torch.Tensor, torch
     if mask is not None:
         grad_probs.mul_(mask)
     return torch._softmax_backward_data(grad_probs, probs_NnLL, -1, probs_NnLL.dtype), _dropped(probs_NnLL, mask)
-
-
-def _dropped(probs_NnLL: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the probabilities after dropout. A mask in float32 leaves them in the precision of the scores, rounded once."""
-    return probs_NnLL if mask is None else (probs_NnLL * mask).to(probs_NnLL.dtype)
 
 
 def _grad_by_distance(grad_NnLL, rows_NnLD, positions_NRD, grad_rows, grad_positions, group: Group, scale: float) -> None:
