@@ -28,6 +28,7 @@ from debft.library.options import DEFAULT_MODEL
 from debft.runs.storage import failing_disk
 from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
+from debft.runtime.launch.lifeline import cause_is_said
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
 
@@ -209,7 +210,7 @@ def _interrupt(number: int, frame: object) -> None:
 def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
     number = arrived[0] if arrived else signal.SIGINT
-    if is_main_process():
+    if is_main_process() and not cause_is_said():
         trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
         what = "no training step was lost" if trains else "nothing was changed"
         say(f"interrupted by {signal.Signals(number).name}; {what}")

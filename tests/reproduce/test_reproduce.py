@@ -830,6 +830,8 @@ def test_check_fails_on_every_verdict_but_reproduced_and_of_a_published_number_a
         ((137, 3), 5),
         ((139, 4), 5),
         ((77, 5), 1),
+        ((143, 129), 129),
+        ((143, 2), 2),
         ((0,), 1),
     ],
 )
