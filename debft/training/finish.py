@@ -74,6 +74,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         environment=state.sessions[-1].environment if state.sessions else {},
         sessions=state.ended_sessions() if len(state.sessions) > 1 else [],
         paths=session.paths,
+        weights=plan.weights if session.accelerator.is_main_process else {},
     )
 
 
