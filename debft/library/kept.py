@@ -161,7 +161,7 @@ def _libraries() -> Callable[[], None]:
     states = _states() if "accelerate" in had else {}
     if not in_a_group():
         for kind in states:
-            kind._shared_state = {}  # type: ignore[attr-defined]
+            kind._shared_state = {}  # type: ignore[attr-defined]  # where accelerate's singletons keep theirs
 
     def restore() -> None:
         if transformers := sys.modules.get("transformers"):
@@ -173,7 +173,7 @@ def _libraries() -> Callable[[], None]:
             rows.enable_progress_bars() if bars_of_rows else rows.disable_progress_bars()
         if "accelerate" in sys.modules and not in_a_group():
             for kind in _states():
-                kind._shared_state = states.get(kind, {})  # type: ignore[attr-defined]
+                kind._shared_state = states.get(kind, {})  # type: ignore[attr-defined]  # as above
 
     return restore
 

@@ -61,6 +61,10 @@ class CutTable:
         self.embedding.weight.data = table
         self.embedding.num_embeddings = len(table)
 
+    def left_out(self) -> int:
+        """Return the numbers of the table that the model does not have at this moment."""
+        return (self.of - len(self.embedding.weight)) * self.embedding.embedding_dim
+
     def put_whole(self, step: int) -> None:
         """Give the model, which has the active rows, its whole table as it is after `step` steps."""
         weight = self.embedding.weight
@@ -132,7 +136,7 @@ class ActiveVocabulary:
 
     def left_out(self) -> int:
         """Return the numbers of the table that the model does not have at this moment."""
-        return (self.of - len(self.embedding.weight)) * self.embedding.embedding_dim if self._is_cut() else 0
+        return 0 if self.cut is None else self.cut.left_out()
 
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""

@@ -14,9 +14,12 @@ def place_of(used: UsedModel, output: str | None, *, overwrite: bool) -> Path:
 
     Raises InputError where there is something that `--overwrite` was not given for, or that is no export.
     """
-    if output is None and used.run is None:
+    if output is not None:
+        place = Path(output)
+    elif used.run is not None:
+        place = used.run.path / IN_RUN
+    else:
         raise InputError("--output: expected a directory for what is no run, got none; a run has its export in RUN/onnx")
-    place = Path(output) if output is not None else used.run.path / IN_RUN  # type: ignore[union-attr]
     if place.is_dir() and any(place.iterdir()):
         if not (place / RECORD).is_file():
             raise InputError(f"--output {place}: expected a new or empty directory, got one with other files; choose another")
