@@ -5,14 +5,13 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from debft.config import yaml12
 from debft.config.reading import from_dict
@@ -20,6 +19,7 @@ from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.analysis import Analysis, analysis_from_json
+from debft.runs.lock import HeldError, Lock, locked
 from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
@@ -108,33 +108,45 @@ class RunDirectory:
     def lock(self) -> Iterator[None]:
         """Let only one run at a time write here. The main process holds the lock, which ends with it, `kill -9` included.
 
-        The file of the lock stays where a run was begun. Where none was, it is removed while the lock is still held: a process that
-        waits for it then sees that its open file is gone, and starts over. After the release two processes could hold it at once.
+        The file of the lock stays where a run was begun. Where none was, it is removed while the lock is still held, with the
+        directories that were made for it. Raises InputError that names the holder where another process has the lock.
         """
         if not is_main_process():
             yield
             return
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        lock = self._take_lock()
-        try:
-            for folder in (self.path, self.checkpoints, self.path / "predictions"):
-                remove_partial(folder)
-            yield
-        finally:
-            if not self.occupied():
-                (self.path / LOCK).unlink(missing_ok=True)
-                _remove_empty(made)
-            lock.release()
+        with ExitStack() as held:
+            lock = self._take_lock(held)
+            try:
+                self._check_links()
+                for folder in (self.path, self.checkpoints, self.path / "predictions"):
+                    remove_partial(folder)
+                yield
+            finally:
+                if not self.occupied():
+                    lock.remove_file()
+                    _remove_empty(made)
 
-    def _take_lock(self) -> FileLock:
-        lock = FileLock(self.path / LOCK)
+    def _check_links(self) -> None:
+        """Raise InputError where a part of the run is a link that leads out of it, to what may be somebody else's."""
+        for path in (self.path / name for name in FILES):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve()):
+                raise InputError(
+                    f"{path}: expected a part of the run, got a link to {path.resolve()}, outside of it; remove it (the whole "
+                    "run may lie elsewhere, behind a link to it)"
+                )
+
+    def _take_lock(self, held: ExitStack) -> Lock:
+        """Return the lock, which ends with `held`."""
         with disk_errors(self.path):
             for _ in range(MOST_TRIES):
                 try:
                     make_directory(self.path)
-                    return lock.acquire(blocking=False).lock
-                except Timeout:
-                    raise InputError(f"--output {self.path}: another process is training into it; wait for it or end it") from None
+                    return held.enter_context(locked(self.path / LOCK))
+                except HeldError as error:
+                    raise InputError(
+                        f"--output {self.path}: another process is training into it ({error.by}); wait for it or end it"
+                    ) from None
                 except FileNotFoundError as error:  # another process has just removed the directory that it began nothing in
                     gone = error
             raise gone

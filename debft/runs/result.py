@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
@@ -18,6 +19,7 @@ from debft.errors import InputError, shown
 from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
+WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
@@ -53,7 +55,7 @@ class HeldOut:
 class RowWarning:
     """A warning says what is odd about rows of a run, each of which is in order by itself. They were used as they are."""
 
-    kind: Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
+    kind: WarningKind
     """What is odd: texts that are empty, rows that are scored and have the texts of a training row or nearly so, training rows that
     have those of an earlier one, texts with two labels, labels with few rows, texts that hold the names of their labels, columns
     that tell the label."""
@@ -237,6 +239,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
     sessions: list[SessionOfRun] = field(default_factory=list)
     """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
     warnings: list[str] = field(default_factory=list)
@@ -269,6 +273,9 @@ def from_json(text: str, where: str) -> RunResult:
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    for name in result.model_files or {}:
+        if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
+            raise ValueError(f"model_files: expected names of files in model/, got {shown(name)}")
     return result
 
 

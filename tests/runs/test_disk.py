@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import write_mnli
-from filelock import FileLock
 from json_schemas import wrong
 from safetensors.torch import load_file
 
@@ -366,19 +365,6 @@ def test_lock_stays_where_a_run_was_begun_and_nothing_stays_where_none_was(tmp_p
     with run.lock():
         assert sorted(path.name for path in run.path.iterdir()) == [".lock", "recipe.yaml"]
     assert (run.path / ".lock").exists()
-
-
-@pytest.mark.parametrize("begun", [False, True])
-def test_lock_file_is_never_removed_after_its_release(tmp_path, monkeypatch, begun):
-    """Who takes it in between would hold a file that has no name any more, beside the next one who makes it anew."""
-    run, release, there = RunDirectory(tmp_path / "run"), FileLock.release, []
-    monkeypatch.setattr(
-        FileLock, "release", lambda lock, **rest: (there.append(Path(lock.lock_file).exists()), release(lock, **rest))
-    )
-    with run.lock():
-        if begun:
-            (run.path / "recipe.yaml").write_text("")
-    assert there[0] == begun == (run.path / ".lock").exists()
 
 
 def test_second_process_is_refused_while_the_lock_is_held(tmp_path):

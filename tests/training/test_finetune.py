@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
-from filelock import FileLock, Timeout
 from processes import SECONDS, Command, start_two
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -27,6 +27,7 @@ from debft.config.reading import load_recipe
 from debft.data.load import load_table
 from debft.errors import InputError, Interrupted
 from debft.runs.directory import RunDirectory
+from debft.runs.lock import HeldError, locked
 from debft.tasks import TASKS
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -370,10 +371,10 @@ def wait_for(condition, seconds=SECONDS):
 
 def free(lock):
     try:
-        FileLock(lock).acquire(blocking=False).lock.release()
-    except Timeout:
+        with locked(lock):
+            return True
+    except HeldError:
         return False
-    return True
 
 
 def long_run(tiny_data, directory, *more):
@@ -423,7 +424,7 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
     process.terminate()
     process.communicate(timeout=SECONDS)
     assert second.returncode == 2
-    assert "another process is training into it" in err
+    assert f"another process is training into it (pid {process.pid} on {socket.gethostname()} since " in err
 
 
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
