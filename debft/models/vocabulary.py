@@ -132,7 +132,10 @@ class ActiveVocabulary:
 
     def left_out(self) -> int:
         """Return the numbers of the table that the model does not have at this moment."""
-        return (self.of - len(self.embedding.weight)) * self.embedding.embedding_dim if self._is_cut() else 0
+        if self.cut is None or self.cut.is_whole():
+            return 0
+        table = self.cut.embedding
+        return (self.of - len(table.weight)) * table.embedding_dim
 
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""
