@@ -151,7 +151,8 @@ def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: 
 def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:
     """Return what this session runs with, as result.json records it."""
     device = accelerator.device
-    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
+    name = device.type if device.type == "cpu" else str(device)  # several processes call the same one cpu:0
+    return environment(name, gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

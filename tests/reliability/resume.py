@@ -34,8 +34,8 @@ import json, sys
 from pathlib import Path
 from resume import stopped_and_resumed
 from small_runs import Kind
-kind, inputs, run, stops = (json.loads(argument) for argument in sys.argv[1:])
-stopped_and_resumed(Kind(**kind), Path(inputs), Path(run), stops)
+kind, inputs, run, stops, to_end = (json.loads(argument) for argument in sys.argv[1:])
+stopped_and_resumed(Kind(**kind), Path(inputs), Path(run), stops, to_end=to_end)
 """
 
 
@@ -64,19 +64,19 @@ def resume(directory: Path, kind: Kind, first: int) -> str:
     return words
 
 
-def run_kind(kind: Kind, inputs: Path, run: Path, stops: Sequence[int]) -> None:
-    """Do a run to its end, in this process, or in two of its own as two machines do it."""
+def run_kind(kind: Kind, inputs: Path, run: Path, stops: Sequence[int], *, to_end: bool = True) -> None:
+    """Do a run to its end or last stop, in this process, or in two of its own as two machines do it."""
     if kind.processes == 1:
-        stopped_and_resumed(kind, inputs, run, stops)
+        stopped_and_resumed(kind, inputs, run, stops, to_end=to_end)
         return
-    arguments = (json.dumps(argument) for argument in (asdict(kind), str(inputs), str(run), list(stops)))
+    arguments = (json.dumps(argument) for argument in (asdict(kind), str(inputs), str(run), list(stops), to_end))
     for one in start_two(*arguments, code=STOP):
         _, said = one.communicate(SECONDS)
         assert one.returncode == 0, f"exit code {one.returncode}: {said.splitlines()[-1:]}"
 
 
-def stopped_and_resumed(kind: Kind, inputs: Path, run: Path, stops: Sequence[int]) -> None:
-    """Do a run to its end, with a stop after each of these steps; of two processes only one is told, in turn."""
+def stopped_and_resumed(kind: Kind, inputs: Path, run: Path, stops: Sequence[int], *, to_end: bool = True) -> None:
+    """Do a run to its end or last stop, with a stop after each of these steps; of two processes only one is told, in turn."""
     record, recipe = debft.training.train.record, kind.recipe(inputs)
     for number, stop in enumerate(stops):
         told = kind.processes == 1 or process_name() == f"process {(stop + number) % 2}"
@@ -93,8 +93,9 @@ def stopped_and_resumed(kind: Kind, inputs: Path, run: Path, stops: Sequence[int
                 assert f"after step {stop} of" in str(interrupted) or kind.processes == 2, interrupted
             else:
                 raise AssertionError(f"the run was told to stop after step {stop} and did not")
-    with paths_of(kind):
-        finetune(recipe, run, resume=True)
+    if to_end:
+        with paths_of(kind):
+            finetune(recipe, run, resume=True)
 
 
 def paths_of(kind: Kind) -> ExitStack:
