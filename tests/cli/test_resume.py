@@ -79,9 +79,21 @@ def test_resume_of_a_directory_that_is_not_there_asks_for_it_and_not_for_the_dat
     )
 
 
-def test_overwrite_and_resume_together_are_refused():
-    with pytest.raises(InputError, match="--overwrite: begins anew, where --resume goes on; give one of the two"):
-        start_of(resume=True, overwrite=True)
+@pytest.mark.parametrize(
+    ("switches", "line"),
+    [
+        (("resume", "overwrite"), "--overwrite: begins anew, where --resume goes on; give one of the two"),
+        (("resume", "restart"), "--restart: begins the same run anew, where --resume goes on; give one of the two"),
+        (
+            ("restart", "overwrite"),
+            "--restart: begins the same run anew, where --overwrite takes the options that are typed; give one of the two",
+        ),
+    ],
+)
+def test_two_ways_to_start_at_once_are_refused(switches, line):
+    with pytest.raises(InputError) as raised:
+        start_of(**{name: name in switches for name in ("resume", "restart", "overwrite")})
+    assert raised.value.problems == (line,)
 
 
 def test_overwrite_spares_a_directory_with_anything_but_a_run(run):

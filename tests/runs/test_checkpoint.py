@@ -179,8 +179,8 @@ def test_no_whole_checkpoint_left_is_refused_and_each_is_named(tmp_path):
     with pytest.raises(InputError) as raised:
         load_newest(tmp_path)
     (line,) = raised.value.problems
-    assert "step-000010 (state.json is missing), step-000005 (model.safetensors is not what was written)" in line
-    assert "give another --output" in line
+    assert "step-000010 (state.json is missing), step-000005 (model.safetensors is not what manifest.json says)" in line
+    assert "--restart in the place of --resume begins the run anew" in line
 
 
 def refuse_reading(monkeypatch, times):
@@ -228,10 +228,10 @@ def test_checkpoint_of_a_newer_format_is_refused_by_its_version(tmp_path):
 
 
 def test_checkpoint_without_a_version_or_logs_is_read(tmp_path):
-    save_steps(tmp_path, 5, best_step=2)
+    save_steps(tmp_path, 5, waited=2)
     change_state(tmp_path / "step-000005", format_version=None)
     found = load_newest(tmp_path)
-    assert (found.step, found.state, found.logs) == (5, {"best_step": 2}, {})
+    assert (found.step, found.state, found.logs) == (5, {"waited": 2}, {})
 
 
 def test_logs_are_part_of_the_checkpoint(tmp_path):
@@ -251,6 +251,47 @@ def test_best_checkpoint_stays_while_a_saved_state_names_it(tmp_path):
     (tmp_path / "step-000005" / "state.json").write_text("{")
     keep_best(tmp_path, 0)  # what a damaged state names is not known
     assert len(checkpoints(tmp_path, "best-")) == 2
+
+
+def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(tmp_path, capsys):
+    """The run would train to its end, and only then find that the weights of its best step are gone."""
+    save_steps(tmp_path, 2, 4, prefix="best-")
+    save_steps(tmp_path, 3, best_step=2)
+    save_steps(tmp_path, 5, best_step=4)
+    flip(tmp_path / "best-000004" / "model.safetensors")
+    assert load_newest(tmp_path).step == 3
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "step-000005 (its best-000004: model.safetensors is not what manifest.json says) is damaged" in said
+
+
+@pytest.mark.parametrize("prefix", ["step-", "best-"])
+def test_checkpoint_in_the_place_of_another_step_is_named(tmp_path, prefix):
+    """Each file is what its manifest says."""
+    save_steps(tmp_path, 5, 10, prefix=prefix)
+    shutil.rmtree(tmp_path / f"{prefix}000010")
+    (tmp_path / f"{prefix}000005").rename(tmp_path / f"{prefix}000010")
+    for read in (lambda: load_newest(tmp_path, prefix), lambda: load_checkpoint(tmp_path / f"{prefix}000010")):
+        with pytest.raises(InputError, match="it is that of step 5"):
+            read()
+
+
+def test_checkpoint_of_another_run_is_named_and_the_older_one_is_used(tmp_path, capsys):
+    save_steps(tmp_path, 5, run="a" * 16)
+    save_steps(tmp_path, 10, run="b" * 16)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "step-000010 (it is that of another run) is damaged; going back to step-000005" in said
+
+
+def test_checkpoint_of_an_older_debft_is_of_any_run(tmp_path):
+    save_steps(tmp_path, 5)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
+
+
+def test_checkpoint_of_another_run_gives_way_to_one_that_is_saved(tmp_path):
+    save_steps(tmp_path, 5, run="b" * 16)
+    save_steps(tmp_path, 5, run="a" * 16)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
 
 
 class Killed(BaseException):
