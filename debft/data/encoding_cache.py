@@ -16,7 +16,7 @@ from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.lock import locked
 from debft.runs.reading import read_twice
-from debft.runs.storage import DiskError, write_atomically
+from debft.runs.storage import DiskError, remove_partial, write_atomically
 from debft.runtime.launch.group import is_main_process
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ def cached_arrays(
         try:
             path.parent.mkdir(exist_ok=True)
             stack.enter_context(locked(path.with_suffix(".lock"), wait=True))
+            remove_partial(path.parent, path.name)
         except OSError as error:
             _say_not_kept(f"{path.parent}: cannot be written: {error.strerror}")
+        except DiskError as error:
+            _say_not_kept(error.refusal)
         arrays = _read_cache(path) if path.is_file() else None
         if arrays is None:
             arrays = compute()

@@ -38,7 +38,8 @@ USE_TEXTS = (
 USE_OWN = ("own.text_columns", "own.label_column", "own.problem", "own.label_separator")
 USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
 THRESHOLDS = "label_thresholds"  # the probability from which each label is predicted, by label
-CHOSEN = ("no_answer_threshold", THRESHOLDS)  # what was chosen on dev data
+NO_ANSWER_THRESHOLD = "no_answer_threshold"  # by how much no answer has to be better than the best one
+CHOSEN = (NO_ANSWER_THRESHOLD, THRESHOLDS)  # what was chosen on dev data
 
 
 def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
         raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(settings)}")
     if "task" in settings and settings["task"] not in TASKS:
         raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
-    threshold = settings.get("no_answer_threshold", 0.0)
+    threshold = settings.get(NO_ANSWER_THRESHOLD, 0.0)
     if not _is_number(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
     thresholds = settings.get(THRESHOLDS, {})

@@ -94,6 +94,10 @@ class ActiveVocabulary:
         finally:
             self._put(active_AE)
 
+    def left_out(self) -> int:
+        """Return the numbers of the table that the model does not have at this moment."""
+        return (self.of - len(self.embedding.weight)) * self.embedding.embedding_dim if self._is_cut() else 0
+
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""
         if self._is_cut():

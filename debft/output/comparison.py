@@ -9,7 +9,7 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import value_at
-from debft.errors import InputError
+from debft.errors import InputError, one_of
 from debft.output.tables.runs import FinishedRun, find_runs
 from debft.runs.directory import RunDirectory
 from debft.scoring.metrics.weighted import Columns
@@ -18,6 +18,7 @@ from debft.scoring.pairing import LEVEL, Difference, corrected, mean_accuracy_di
 from debft.tasks import Task, task_of
 from debft.tasks.titles import score_title
 
+SAME_ROWS = "train one of them again on the --data of the other, with as many rows of it held out and evaluated"
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -152,9 +153,11 @@ def _common_splits(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
     same = [split for split in every if len({run.fingerprints.get(split) for run in runs}) == 1 and _all_scored(runs, split)]
     if same:
         return same, [split for split in every if split not in same]
-    other = next((run for run in runs if _rows_of(run) != _rows_of(runs[0])), runs[-1])
-    rows = "; ".join(f"{run.path}: {_rows_of(run)}" for run in (runs[0], other))
-    raise InputError(f"expected runs that were evaluated on the same rows, got other fingerprints ({rows}); leave one of them out")
+    others = [run for run in runs if _rows_of(run) != _rows_of(runs[0])] or runs[-1:]
+    rows = "; ".join(f"{run.path}: {_rows_of(run)}" for run in (runs[0], others[0]))
+    some = len(runs) - len(others) > 1  # what the first one can still be compared with
+    advice = f"leave out {one_of(run.path for run in others)}" if some else SAME_ROWS
+    raise InputError(f"expected runs that were evaluated on the same rows, got other fingerprints ({rows}); {advice}")
 
 
 def _rows_of(run: FinishedRun) -> str:

@@ -5,6 +5,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, source_kind, value_at
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
+from debft.runs.sessions import changes_in_words
 
 SUBSET = {"train.max_train_samples", "train.max_eval_samples"}
 
@@ -24,7 +25,13 @@ def labels_of(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -
             labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
     if any(key.startswith("sift.") for key in changed):
         labels.append("sift changed")
-    return [*labels, *_labels_of_precision(run, packaged)]
+    return [*labels, *_labels_of_precision(run, packaged), *_labels_of_sessions(run)]
+
+
+def _labels_of_sessions(run: PlannedRun) -> list[str]:
+    """Name what the parts of a resumed run were computed with otherwise than the ones before."""
+    result = None if run.damage() else run.result()
+    return changes_in_words(result.sessions) if result else []
 
 
 def _labels_of_precision(run: PlannedRun, packaged: Recipe) -> list[str]:

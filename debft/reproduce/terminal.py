@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from debft.console import clock, plain_table, say
+from debft.console import clock, say
 from debft.output.layout import print_table
 from debft.output.pages.content import as_printed, difference_text
 from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import meanings, reference_word
+from debft.output.plain import plain_table
 from debft.output.text import counted, disk_size, rounded_count, score_text, tolerance_text
 from debft.reproduce.cost import PROBE_STEPS, Cost, TotalCost, total_cost
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate

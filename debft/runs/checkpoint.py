@@ -81,6 +81,15 @@ def save_checkpoint(
     return final
 
 
+def newest_whole(directory: Path, *, run: str | None = None) -> Path | None:
+    """Return the newest checkpoint whose files are what its manifest says, None where there is none. It reads all of them.
+
+    run: as `load_newest` has it
+    """
+    with disk_errors(directory, "read"):
+        return next((path for path in checkpoints(directory)[::-1] if _is_whole(path, run)), None)
+
+
 def load_newest(directory: Path, prefix: str = "step-", *, run: str | None = None) -> Checkpoint | None:
     """Read the newest checkpoint that is whole, and whose best checkpoint is; None where there never was one.
 

@@ -28,6 +28,7 @@ from debft.runtime.launch.group import is_main_process
 
 LOCK = ".lock"
 RECIPE = "recipe.yaml"
+STACKS = "stacks.txt"  # of the processes of a run of which one hung
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
 # What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
@@ -42,6 +43,7 @@ FILES = (
     "trackers",
     *LOGS,
     "split.json",
+    STACKS,
     RECIPE,
 )
 
@@ -67,25 +69,43 @@ class RunDirectory:
         """The log of the optimizer steps and the log of the evaluations, with a line for each."""
         return [self.path / name for name in LOGS]
 
+    @property
+    def stacks(self) -> Path:
+        """The file for the stacks of all processes of the run, where one of them hung."""
+        return self.path / STACKS
+
+    def what_stays(self) -> str:
+        """Say which checkpoint a process that was lost has left, and how to go on."""
+        last = max(self.checkpoints.glob("step-*"), key=lambda path: (len(path.name), path.name), default=None)
+        if last is None:
+            return "no checkpoint was saved yet"
+        return f"the last checkpoint, {last}, stays: the same command with --output {self.path} --resume goes on"
+
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / RECIPE).is_file()
 
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
-        return self.path.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in self.path.iterdir())
+        if not self.path.is_dir():
+            return False
+        return any(path.name not in (LOCK, STACKS) and path.suffix != PARTIAL for path in self.path.iterdir())
 
     def foreign_files(self) -> list[Path]:
         """Return what no run has left here."""
         return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
 
     def remove(self) -> None:
-        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well.
+
+        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone.
+        """
         with disk_errors(self.path):
             for name in FILES:
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            sync(self.path)
+                if name in (FILES[0], FILES[-1]):
+                    sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeGuard
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
 from debft.runs.seal import SEAL, check_seal, sealed
+from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
@@ -181,6 +182,8 @@ class PathsOfRun:
     """The part of the embeddings that the steps trained; null: they held the whole table."""
     checkpointed_activations: bool = False
     """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
+    cuda_graphs: bool = False
+    """Whether the passes of the steps were recorded as CUDA graphs and replayed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +241,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    sessions: list[SessionOfRun] = field(default_factory=list)
+    """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
     sha256: str | None = field(default=None, compare=False)

@@ -38,6 +38,11 @@ class TrainedOn:
             )
         return typed
 
+    @property
+    def encoding(self) -> str | None:
+        """Return the encoding of its text files, None for UTF-8."""
+        return self.recipe.own.encoding
+
     def holds(self, data: str) -> bool:
         """Tell whether `data` is where the rows of the run are."""
         path = self.split.get("path")
@@ -54,7 +59,7 @@ def find_rows(
 
     A file is a split of its own, under its name.
 
-    skip: whether bad rows are left out; encoding: of text files, None: as the run had them
+    skip: whether bad rows are left out; encoding: of text files, None: UTF-8, or as the run had them
     Raises InputError where there are none.
     """
     if data == "":
@@ -73,7 +78,8 @@ def find_rows(
         return {split.name: rows.examples[split.name] for split in rows.task.evals}
     if source not in SOURCES and Path(source).is_file():
         path = Path(source)
-        return {path.stem.replace(".", "_"): check_rows(read_file(path, task, encoding), task, limit, skip=skip)}
+        table = read_file(path, task, encoding, trained and trained.encoding)
+        return {path.stem.replace(".", "_"): check_rows(table, task, limit, skip=skip)}
     evals = present(task, source).evals
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")

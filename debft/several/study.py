@@ -25,6 +25,7 @@ from debft.reproduce.planned_run import PlannedRun
 from debft.runs.lock import HeldError, locked
 from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
+from debft.runtime.launch.started import parent_of
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
 from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text
@@ -215,6 +216,7 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
     warn_of_unused_gpus()
     with (
         stop_requested(show=False, at_once=pool.kill) as stop,
+        parent_of(pool.processes),
         meter("search", max(trials, ended), "trials", done=ended) as progress,
     ):
         while pool.running or (not stop and (waiting or search.asked() < trials)):
@@ -227,6 +229,7 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
             search.look(pool)
             progress.advance(ended - progress.done, _note(search, pool))
             time.sleep(SECONDS_BETWEEN_LOOKS)
+    pool.raise_if_missed()
     return stop.number
 
 

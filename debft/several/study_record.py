@@ -9,7 +9,8 @@ from typing import Any, Literal
 from rich.table import Table
 
 from debft.config.recipe import Recipe
-from debft.console import clock, plain_table
+from debft.console import clock
+from debft.output.plain import plain_table
 from debft.output.recipes import number, recipe_yaml
 from debft.output.text import DASH, counted
 from debft.runs.storage import write_atomically

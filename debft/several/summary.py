@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from debft.console import plain_table
+from debft.output.plain import plain_table
 from debft.output.text import DASH
 from debft.reproduce.verdict import half_width
 from debft.runs.result import possible_range

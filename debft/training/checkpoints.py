@@ -1,17 +1,23 @@
 """A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
 import hashlib
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from debft.config.differences import changed_values
 from debft.console import say
 from debft.errors import InputError
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
+from debft.runs.result import read_as
+from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, check_same_on_all_ranks, run_on_main
 from debft.training.place import Start
@@ -25,34 +31,58 @@ def save(session: Session, state: TrainState) -> None:
     """Write a checkpoint of this step; every process waits until it is on disk.
 
     The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
-    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    previous checkpoint whole.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _save_unless_last(session, state))
+    run_on_main(lambda: _save(session, state))
 
 
-def _save_unless_last(session: Session, state: TrainState) -> None:
-    """Write a checkpoint; where the disk refuses that of the last step, say so and go on."""
+def save_if_possible(session: Session, state: TrainState, *, training: bool) -> None:
+    """Do the same where nothing is lost yet without this checkpoint: where the disk refuses it, a warning says so.
+
+    training: whether steps follow. Then there must be another whole checkpoint, else the steps so far could be lost, and DiskError
+        is raised. Behind the last step the model may still find room.
+    """
+    session.accelerator.wait_for_everyone()
+    run_on_main(lambda: _save_or_warn(session, state, training))
+
+
+def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
+    """Write a checkpoint, or say that there is none of this step. Raises DiskError where steps follow and there is no other one."""
     try:
         _save(session, state)
     except DiskError as error:
-        if state.step < session.plan.total_steps:
+        if not training:
+            say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+            return
+        kept = checkpoint.newest_whole(session.run.checkpoints, run=session.run.number())
+        if kept is None:
             raise
-        say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+        say(f"warning: {error.refusal}: step {state.step:,} has no checkpoint, the newest is {kept.name}; training goes on")
 
 
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
-    content = {**asdict(state), "fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
-    content["run"] = session.run.number()
+    content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
+    content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
     run.sync_logs()
     with session.vocabulary.whole(state.step):
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
-    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+        checkpoint.keep_best(directory, state.best_step)
+
+
+@contextmanager
+def _old_ones_may_stay() -> Iterator[None]:
+    """Remove what is no longer needed within the block. Where the disk refuses, it stays until the next time, which is said."""
+    try:
+        yield
+    except DiskError as error:
+        say(f"warning: {error.refusal}: older checkpoints stay for now")
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
@@ -66,7 +96,8 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
     content = {"scores": scores, "run": session.run.number()}
     with session.vocabulary.whole(state.step):
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:
@@ -131,8 +162,22 @@ def restore(
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     check_same_on_all_ranks(lambda: _facts(step, model, moments))
     checkpoint.restore_optimizer(model, optimizer, moments)
-    known = {field.name for field in fields(TrainState)}
-    return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
+    sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
+    known = {field.name for field in fields(TrainState)} - {"sessions"}
+    return TrainState(step=step, sessions=sessions, **{key: value for key, value in content.items() if key in known})
+
+
+def _not_recorded(step: int) -> dict[str, Any]:
+    """Return what stands for the sessions up to a checkpoint of an older debft, which did not record them."""
+    return asdict(SessionOfRun(from_step=0, to_step=step, environment={}))
+
+
+def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment: dict[str, Any]) -> None:
+    """Note in the state that a session begins, and say what it computes with otherwise than the one before."""
+    changed = changed_values(run.recipe(), plan.recipe) if state.sessions else {}
+    state.sessions.append(SessionOfRun(from_step=state.step, to_step=state.step, environment=environment, changed=changed))
+    for line in changes_in_words(state.sessions[-2:]):
+        say(f"warning: {line}; result.json records it")
 
 
 def _facts(step: int, model: torch.nn.Module, moments: dict[str, torch.Tensor]) -> dict[str, str]:

@@ -11,10 +11,9 @@ from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
-from debft.runs.environment import command_line, environment
+from debft.runs.environment import command_line
 from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
-from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.analysis import analysis_of
@@ -38,7 +37,7 @@ def write_result(session: Session, state: TrainState, assessed: dict[str, Assess
 def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
     """Return the result of the run, without the files of its model."""
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
-    device, scores = session.accelerator.device, scores_of(task, assessed)
+    scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
     reason = why_not_compared(recipe, task, num_rows)
     return RunResult(
@@ -72,9 +71,8 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         label_counts=plan.label_counts,
         started=session.started.isoformat(timespec="seconds"),
         command=command_line(),
-        environment=environment(
-            str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
-        ),
+        environment=state.sessions[-1].environment if state.sessions else {},
+        sessions=state.ended_sessions() if len(state.sessions) > 1 else [],
         paths=session.paths,
     )
 

@@ -23,6 +23,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch, Collator, NoiseSeeds
 from debft.runtime.memory import to_device
 from debft.training.figures import Figures, FiguresOnDevice, gathered
+from debft.training.graphs import Graphs
 from debft.training.guards import Guard, check_finite
 from debft.training.optimization import gradient_norm, guarded_update, plain_optimizer, set_learning_rate
 from debft.training.prefetch import made_ahead
@@ -80,11 +81,13 @@ def optimizer_steps(
     total_steps: int,
     first_step: int = 0,
     loss_fn: LossFn,
+    graphs: Graphs | None = None,
     pause_after: Callable[[int], bool] = lambda step: True,
     signal: Callable[[], int] = lambda: 0,
 ) -> Generator[StepLog, None, None]:
     """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
+    graphs: what does the forward and backward passes on a GPU by CUDA graphs; None: they are done one kernel after another
     pause_after: asked once after each step, by its number from 1, whether its log has to come before the next step begins, as it
         does where something is to be done with the weights. The same in all processes.
     signal: gives the number of the signal that told this process to stop, 0 where none did. All processes hear of it with the log
@@ -93,7 +96,9 @@ def optimizer_steps(
     Raises NotFiniteError where loss or gradient norm are not finite; the weights are those before that step.
     """
     lengths = split.lengths()
-    run = _Run(accelerator=accelerator, model=model, optimizer=optimizer, config=config, loss_fn=loss_fn, guard=Guard())
+    run = _Run(
+        accelerator=accelerator, model=model, optimizer=optimizer, config=config, loss_fn=loss_fn, graphs=graphs, guard=Guard()
+    )
     at_once = accelerator.scaler is not None or not _may_run_behind(accelerator.device)
     behind: list[_Begun] = []
 
@@ -138,6 +143,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     config: TrainConfig
     loss_fn: LossFn
+    graphs: Graphs | None
     guard: Guard
 
 
@@ -212,7 +218,7 @@ def _do(run: _Run, prepared: _Prepared, rate: float, signal: Callable[[], int]) 
         if accelerator.scaler is None:
             figures = gathered(accelerator, sums, gradient_norm(optimizer), signal())
             guarded_update(optimizer, figures.grad_norm, run.config.max_grad_norm, run.guard.after(figures))
-            optimizer.zero_grad(set_to_none=True)
+            run.graphs.zero() if run.graphs else optimizer.zero_grad(set_to_none=True)
             return figures
         norm = accelerator.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm)
         figures = gathered(accelerator, sums, norm, signal())
@@ -238,11 +244,15 @@ def _backward(run: _Run, prepared: _Prepared) -> dict[str, torch.Tensor]:
     accelerator, world, sums = run.accelerator, run.accelerator.num_processes, {}
     for number, batch in enumerate(prepared.batches, start=1):
         last = number == len(prepared.batches)
-        with nullcontext() if last else accelerator.no_sync(run.model):
-            loss, parts = run.loss_fn(run.model, batch)
-            # DistributedDataParallel averages over the processes, hence the factor.
-            accelerator.backward(loss * (prepared.weight * world / prepared.num_examples))
-        for name, value in {"loss": loss.detach(), **parts}.items():
+        factor = prepared.weight * world / prepared.num_examples  # DistributedDataParallel averages over the processes
+        if run.graphs:
+            told = run.graphs.backward(batch, factor)
+        else:
+            with nullcontext() if last else accelerator.no_sync(run.model):
+                loss, parts = run.loss_fn(run.model, batch)
+                accelerator.backward(loss * factor)
+            told = {"loss": loss.detach(), **parts}
+        for name, value in told.items():
             sums[name] = sums.get(name, 0.0) + value * prepared.weight
     return sums
 

@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from accelerate import Accelerator
+
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
 from debft.data.encoding import EncodedSplit
@@ -13,16 +15,18 @@ from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, environment, moving_versions
 from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
-from debft.runtime.devices import micro_batch_tokens
+from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
-from debft.training.checkpoints import claim_run, find_checkpoint, restore
+from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
+from debft.training.disk import check_disk
+from debft.training.graphs import Graphs, Recorder
 from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
@@ -46,12 +50,15 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
     if claim:
+        run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
+        run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
     model, optimizer = accelerator.prepare(loaded.model, optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
     loss_fn = plain_loss(loaded.head)
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
+    graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if _takes_graphs(plan, accelerator, precision, loaded) else None
     session = Session(
         plan=plan,
         run=run,
@@ -64,7 +71,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=_paths(loaded, vocabulary),
+        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
+        graphs=graphs,
     )
     return session, state
 
@@ -128,6 +136,19 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
         active_vocabulary=vocabulary.trained(),
         checkpointed_activations=checkpoints_activations(loaded.model),
     )
+
+
+def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: LoadedModel) -> bool:
+    """Return whether the steps are replayed from CUDA graphs: one process, the kernels' attention, one plain forward pass."""
+    runtime = plan.recipe.runtime
+    plain = not plan.recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
+    return runtime.cuda_graphs and plain and loaded.attention == "triton" and accelerator.num_processes == 1
+
+
+def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+    """Return what this session runs with, as result.json records it."""
+    device = accelerator.device
+    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

@@ -11,7 +11,7 @@ from debft.console import activity, say
 from debft.errors import InputError, MachineError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
-from debft.runs.storage import DiskError
+from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import in_a_group, is_main_process, process_name
 from debft.runtime.memory import circles_kept, is_out_of_memory
@@ -56,7 +56,8 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
         raise_together(lambda: held.enter_context(run.lock()))
         raise_together(lambda: _check_again(recipe, run, start))
         try:
-            return _run(plan, run, start, watch)
+            with failing_disk():
+                return _run(plan, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
             raise MachineError(f"{error.refusal}; {advice}") from error

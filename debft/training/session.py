@@ -1,7 +1,7 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,9 @@ from debft.data.encoding import EncodedSplit
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
+from debft.runs.sessions import SessionOfRun
 from debft.scoring.loaded import LoadedModel
+from debft.training.graphs import Graphs
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
 from debft.training.trackers import Trackers
@@ -31,6 +33,7 @@ class TrainState:
     num_tokens: tokens trained on, without padding.
     train_seconds: wall-clock time of the steps alone.
     eval_seconds: wall-clock time of the evaluations alone.
+    sessions: the sessions of the run so far; the last one is still going on, and its end is not set.
     """
 
     step: int = 0
@@ -42,6 +45,11 @@ class TrainState:
     num_tokens: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+    sessions: list[SessionOfRun] = field(default_factory=list)
+
+    def ended_sessions(self) -> list[SessionOfRun]:
+        """Return the sessions as if the last one ended here."""
+        return [*self.sessions[:-1], *(replace(last, to_step=self.step) for last in self.sessions[-1:])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +69,7 @@ class Session:
     model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
+    graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
     trackers: where the run is logged to beside its own files.
     started: when the session was opened.
     """
@@ -77,6 +86,7 @@ class Session:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
+    graphs: Graphs | None = None
     trackers: Trackers = field(default_factory=Trackers)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -92,6 +102,7 @@ class Session:
             micro_batch_tokens=self.micro_batch_tokens,
             total_steps=self.plan.total_steps,
             loss_fn=self.loss_fn,
+            graphs=self.graphs,
             **how,
         )
 

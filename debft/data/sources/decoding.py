@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from debft.console import say
 from debft.errors import InputError
 
 # Byte order marks of what Windows and spreadsheets call Unicode; UTF-8 begins with none of them. The longer ones come first.
@@ -33,6 +34,24 @@ def decoded(path: Path, raw: bytes, encoding: str | None = None) -> str:
     if "\r" in text and "\n" not in text:
         raise InputError(f"{path}: expected lines that end in \\n, got \\r alone; convert the line ends")
     return text
+
+
+def encoding_of(path: Path, raw: bytes, given: str | None, usual: str | None) -> str | None:
+    """Return the encoding to read a file in, as `decoded` takes it: the one that was given, else UTF-8 where the file is that.
+
+    usual: what such files are in where they are not UTF-8; a line says that it is used
+    """
+    if given is not None or usual is None or raw.startswith(tuple(_MARKS)):
+        return given
+    try:
+        raw.decode()
+        is_text = b"\0" not in raw  # UTF-16 of plain letters is valid UTF-8
+    except UnicodeDecodeError:
+        is_text = False
+    if is_text:
+        return None
+    say(f"{path}: not UTF-8; read as {usual}, as the rows of the run were (--encoding says otherwise)")
+    return usual
 
 
 def _in_encoding(path: Path, raw: bytes, encoding: str) -> str:

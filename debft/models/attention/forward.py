@@ -33,6 +33,7 @@ from debft.models.attention.masks import (
     Masks,
     NoMasks,
 )
+from debft.models.attention.static import StaticBatch, StaticMasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +59,22 @@ class Pass:
 
     backend: Backend
     layout: Layout
-    masks: Masks
+    masks: Masks | StaticMasks
     relative: torch.Tensor | None
     distances: Distances | None
 
 
-def classify(model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None) -> SequenceClassifierOutput:
+def classify(
+    model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None, static: StaticBatch | None = None
+) -> SequenceClassifierOutput:
     """Return the logits (B, C) of a DebertaV2ForSequenceClassification.
 
     input_ids, token_type_ids: (T,) int64, the sequences end to end
     lengths: (B,) the tokens of each, int64, a numpy array
     seeds: of the dropout masks while the model trains
+    static: what the batch is part of where a CUDA graph is made of the pass: layout and masks are there already
     """
-    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds, static)
     *layers, last = model.deberta.encoder.layer
     hidden_TH = _layers(model.deberta.encoder, layers, hidden_TH, shared)
     cls_BH = _cls_layer(last, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
@@ -80,29 +84,38 @@ def classify(model, backend: Backend, input_ids, lengths, token_type_ids=None, s
     cls_BH = _dropped(cls_BH, shared.masks.rows(HEAD, cls_BH.shape[1], pooler.dropout.p, per_token=False, draw=0))
     pooled_BH = ACT2FN[config.pooler_hidden_act](pooler.dense(cls_BH))
     pooled_BH = _dropped(pooled_BH, shared.masks.rows(HEAD, pooled_BH.shape[1], model.dropout.p, per_token=False, draw=1))
-    return SequenceClassifierOutput(logits=model.classifier(pooled_BH))
+    logits = model.classifier(pooled_BH)
+    return SequenceClassifierOutput(logits=logits if static is None else logits[: static.size.sequences])
 
 
-def answer(model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None) -> QuestionAnsweringModelOutput:
+def answer(
+    model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None, static: StaticBatch | None = None
+) -> QuestionAnsweringModelOutput:
     """Return start and end logits of a DebertaV2ForQuestionAnswering, (B, longest) each, float32, the lowest number at padding.
 
     The parameters are those of `classify`.
     """
-    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds)
+    layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds, static)
     hidden_TH = _layers(model.deberta.encoder, model.deberta.encoder.layer, hidden_TH, shared)
     logits_T2 = model.qa_outputs(hidden_TH)
     logits_T2 = logits_T2 if logits_T2.dtype == torch.float64 else logits_T2.float()
-    start, end = layout.padded(logits_T2, fill=torch.finfo(torch.float32).min).unbind(-1)
+    logits_BL2 = layout.padded(logits_T2, fill=torch.finfo(torch.float32).min)
+    start, end = (logits_BL2 if static is None else logits_BL2[: static.size.sequences]).unbind(-1)
     return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
 
-def _embed(model, backend: Backend, input_ids, lengths, token_type_ids, seeds) -> tuple[Layout, torch.Tensor, Pass]:
+def _embed(
+    model, backend: Backend, input_ids, lengths, token_type_ids, seeds, static: StaticBatch | None
+) -> tuple[Layout, torch.Tensor, Pass]:
     """Return (layout, embeddings (T, H), what the layers share)."""
     base = model.deberta
     modules, encoder = base.embeddings, base.encoder
-    places_B = None if seeds is None else seeds.places_B
-    layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
-    masks = _masks(model, backend, layout, seeds)
+    if static is None:
+        places_B = None if seeds is None else seeds.places_B
+        layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
+        masks = _masks(model, backend, layout, seeds)
+    else:
+        layout, masks = static.layout, static.masks
     hidden = modules.word_embeddings(input_ids)
     if modules.position_biased_input:
         hidden = hidden + modules.position_embeddings(layout.places)
@@ -119,6 +132,8 @@ def _embed(model, backend: Backend, input_ids, lengths, token_type_ids, seeds) -
     if relative is not None:
         span, buckets = attention.pos_ebd_size, attention.position_buckets
         used = distances(layout.longest, span, buckets, attention.max_relative_positions, layout.device)
+    if static is not None:
+        static.distances[:] = [used]
     return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, relative=relative, distances=used)
 
 

@@ -31,7 +31,7 @@ class DisentangledAttention(torch.autograd.Function):
         for group, mask in zip(layout.groups, masks, strict=True):
             q, k, v = _split(group.padded(qkv_T3H), 3, num_heads)
             probs_NnLL = _probabilities(q.mul_(scale), k, c2p_key_NRD, p2c_query_NRD, group, scale)
-            dropped = probs_NnLL if mask is None else probs_NnLL * mask
+            dropped = _dropped(probs_NnLL, mask)
             context = torch.bmm(dropped.flatten(0, 1), v.flatten(0, 1)).view(v.shape)
             group.write(context_TH, context.permute(1, 2, 0, 3))
             probabilities.append(probs_NnLL)
@@ -103,17 +103,20 @@ def _probabilities(q, k, c2p_key_NRD, p2c_query_NRD, group: Group, scale: float)
         scores += _by_distance(k, _middle(p2c_query_NRD, group) * scale).transpose(2, 3)
     if not group.equal:
         scores.masked_fill_(group.is_padding[None, :, None, :], torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, dim=-1)
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # named: autocast on a GPU would return float32
+
+
+def _dropped(probs_NnLL: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return probabilities times a mask, in their own dtype: the product is float32's, as bfloat16 has no 1 / 0.9."""
+    return probs_NnLL if mask is None else (probs_NnLL * mask).to(probs_NnLL.dtype)
 
 
 def _grad_scores(grad_context, v, probs_NnLL, mask) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (gradient of the scores, probabilities after dropout)."""
     grad_probs = torch.bmm(grad_context.flatten(0, 1), v.flatten(0, 1).transpose(1, 2)).view(probs_NnLL.shape)
-    dropped = probs_NnLL
     if mask is not None:
         grad_probs.mul_(mask)
-        dropped = probs_NnLL * mask
-    return torch._softmax_backward_data(grad_probs, probs_NnLL, -1, probs_NnLL.dtype), dropped
+    return torch._softmax_backward_data(grad_probs, probs_NnLL, -1, probs_NnLL.dtype), _dropped(probs_NnLL, mask)
 
 
 def _grad_by_distance(grad_NnLL, rows_NnLD, positions_NRD, grad_rows, grad_positions, group: Group, scale: float) -> None:

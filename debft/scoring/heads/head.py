@@ -20,7 +20,7 @@ from debft.scoring.collecting import Collector
 from debft.scoring.metrics import by_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-PACKED_INPUTS = ("input_ids", "lengths", "token_type_ids", "seeds")
+PACKED_INPUTS = ("input_ids", "lengths", "token_type_ids", "seeds", "static")
 DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
 
 

@@ -15,6 +15,7 @@ from debft.config.recipe import QuestionConfig
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
+from debft.models.settings import NO_ANSWER_THRESHOLD
 from debft.scoring import spans
 from debft.scoring.collecting import SpanCollector
 from debft.scoring.heads.head import Assessment, at_least_float32, check_finite, model_inputs
@@ -64,7 +65,7 @@ class SpanHead:
         )
 
     def with_chosen(self, settings: Mapping[str, Any]) -> "SpanHead":
-        return replace(self, threshold=settings.get("no_answer_threshold", 0.0))
+        return replace(self, threshold=settings.get(NO_ANSWER_THRESHOLD, 0.0))
 
     def assess(self, outcome: BestSpans | None, split: EncodedWindows, examples: Examples) -> Assessment:
         """Score the answers by the official metrics, and write them as the official scorer reads them."""
@@ -74,7 +75,7 @@ class SpanHead:
         if self.task.unanswerable:
             chosen, best = choose_threshold(answers, gold, self.task.metrics)
             threshold = chosen if threshold is None else threshold
-            settings = {"no_answer_threshold": float(threshold)}
+            settings = {NO_ANSWER_THRESHOLD: float(threshold)}
         texts = self._texts(answers, threshold)
         by_id = dict(zip(examples.ids, texts, strict=True))
         rows = self._rows(answers, texts, examples)
