@@ -150,11 +150,11 @@ def test_restart_begins_the_same_run_anew_with_its_own_options(tmp_path, capsys)
     for keys, seed in (({}, 7), ({"train.seed": 8}, None)):
         asked = {"recipe": None, "sift": None, "assignments": (), "output": str(path), "goes_on": True}
         if seed is None:
-            with pytest.raises(InputError, match="--seed: the run in .* has 7, got 8"):
+            with pytest.raises(InputError, match=r"--seed: the run in .* has 7, got 8"):
                 recipe_to_run("rte", keys, **asked)
         else:
             assert recipe_to_run("rte", keys, **asked)[0].train.seed == seed
     assert check_output(run, run.recipe(), "restart") is None
     (path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="--restart removes a run and nothing else, got .*notes.txt as well"):
+    with pytest.raises(InputError, match=r"--restart removes a run and nothing else, got .*notes\.txt as well"):
         check_output(run, run.recipe(), "restart")
