@@ -230,7 +230,8 @@ def _check(path: Path, run: str | None) -> tuple[dict[str, str], str, dict[str, 
         wrong = [name for name in (MODEL, STATE) if name not in manifest]
         wrong += [name for name, digest in manifest.items() if _sha256(path / name) != digest]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _DamagedError(f"{Path(error.filename).name} is missing") from None
+        name = Path(error.filename).name
+        raise _DamagedError(f"{name} is missing{'' if name == MANIFEST else f', which {MANIFEST} names'}") from None
     except (ValueError, TypeError, AttributeError):
         wrong = [MANIFEST]
     if wrong:

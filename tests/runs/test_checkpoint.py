@@ -7,6 +7,7 @@ import os
 import shutil
 import textwrap
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ from debft.runs.checkpoint import (
 )
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
+from debft.training import checkpoints as training_checkpoints
 from debft.training.checkpoints import save, save_best
 from debft.training.session import TrainState
 
@@ -179,7 +181,10 @@ def test_no_whole_checkpoint_left_is_refused_and_each_is_named(tmp_path):
     with pytest.raises(InputError) as raised:
         load_newest(tmp_path)
     (line,) = raised.value.problems
-    assert "step-000010 (state.json is missing), step-000005 (model.safetensors is not what manifest.json says)" in line
+    assert (
+        "step-000010 (state.json is missing, which manifest.json names), step-000005 (model.safetensors is not what manifest.json says)"
+        in line
+    )
     assert "--restart in the place of --resume begins the run anew" in line
 
 
@@ -292,6 +297,28 @@ def test_checkpoint_of_another_run_gives_way_to_one_that_is_saved(tmp_path):
     save_steps(tmp_path, 5, run="b" * 16)
     save_steps(tmp_path, 5, run="a" * 16)
     assert load_newest(tmp_path, run="a" * 16).step == 5
+
+
+def facts_at_restoring(monkeypatch, saved):
+    """What each process compares with process 0 once it has received a checkpoint."""
+    compared = {}
+    monkeypatch.setattr(training_checkpoints, "check_same_on_all_ranks", lambda facts: compared.update(facts()))
+    model, optimizer = trained(steps=0, seed=1)
+    training_checkpoints.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
+    return compared
+
+
+def test_processes_compare_step_weights_and_optimizer_state_of_the_checkpoint(tmp_path, monkeypatch):
+    save_steps(tmp_path, 5)
+    saved = load_newest(tmp_path)
+    first = facts_at_restoring(monkeypatch, saved)
+    assert first["step of the checkpoint"] == "5" and first == facts_at_restoring(monkeypatch, load_newest(tmp_path))
+    for part, fact in (("weights", "weights of the checkpoint"), ("moments", "optimizer state of the checkpoint")):
+        tensors = getattr(saved, part)
+        name = next(name for name in tensors if "weight" in name)
+        other = {**tensors, name: tensors[name] + 1e-3}
+        second = facts_at_restoring(monkeypatch, replace(saved, **{part: other}))
+        assert {key for key in first if first[key] != second[key]} == {fact}
 
 
 class Killed(BaseException):
