@@ -8,6 +8,7 @@ from debft.errors import InputError
 from debft.models.encoders import FAMILIES
 from debft.models.json_files import read_config, read_json
 from debft.models.names import MODELS, canonical_name, check_model_name
+from debft.models.pins import Pin, check_pinned, pins
 from debft.models.weights import (
     WEIGHT_FILES,
     check_not_quantized,
@@ -74,7 +75,15 @@ def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
     if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
         path, version = packaged
         return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
-    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, lacking=lacking)
+    pin = pins().get(name, Pin())
+    path = hub.model_directory(
+        spec.hub_id if spec else model,
+        pin.commit,
+        weights=not from_scratch,
+        lacking=lacking,
+        check=lambda downloaded: check_pinned(name, downloaded, largest=None),
+    )
+    check_pinned(name, path)
     return ModelFiles(name=name, path=path, revision=path.name)
 
 
@@ -98,8 +107,9 @@ def lacking(path: Path, *, weights: bool) -> str | None:
         return f"a tokenizer ({', '.join(names)})"
     if first == "vocab.json" and not (path / "merges.txt").is_file():
         return "the merges.txt beside vocab.json"
-    if weights and first_weight_file(path) is None:
+    weight_file = first_weight_file(path)
+    if weights and weight_file is None:
         return f"weights ({WEIGHT_FILES[0]} or {WEIGHT_FILES[2]})"
-    if weights and (absent := [file.name for file in weight_files(path) if not file.is_file()]):
-        return f"{absent[0]} (named in {first_weight_file(path).name})"
+    if weight_file is not None and weights and (absent := [file.name for file in weight_files(path) if not file.is_file()]):
+        return f"{absent[0]} (named in {weight_file.name})"
     return None

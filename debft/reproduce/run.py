@@ -18,11 +18,12 @@ from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 from debft.runtime.devices import devices_here
+from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4
 # Of several codes the first of these is what `reproduce` ends with: a bug, a failure of the machine, a loss that is not finite, the
-# user's input, a cell that was not reproduced.
-WORST_FIRST = (1, 5, 3, 2, EXIT_LOST)
+# user's input, a run that was interrupted, a cell that was not reproduced.
+WORST_FIRST = (1, 5, 3, 2, *INTERRUPTED, EXIT_LOST)
 GOOD = {"published": ("reproduced", "above"), "measured": ("reproduced",)}  # verdicts that --check lets pass, by kind of table
 
 
@@ -59,7 +60,7 @@ def estimate_runs(recipe: Recipe, seeds: Sequence[int], missing: HubError) -> di
 
     Raises `missing` itself where no packaged size tells what they take, InputError for a schedule that does not fit the rows.
     """
-    if not can_be_estimated(recipe):
+    if recipe.model is None or not can_be_estimated(recipe):
         raise missing
     say(missing.problems[0])
     one = estimate(f"{recipe.task}/{short_name(recipe.model)}", recipe, len(seeds), measure_this_machine())
@@ -85,8 +86,9 @@ def _cannot_all_run(table_plan: TablePlan, wrong: Mapping[str, str]) -> bool:
 
 def _estimates(without_hub: Sequence[RecipePlan], seeds: int) -> tuple[list[Estimate], dict[str, str]]:
     """Return (the estimates, what is wrong with a recipe beside the missing hub, by its name)."""
-    estimates, wrong = [], {}
-    here = measure_this_machine() if without_hub else None
+    if not without_hub:
+        return [], {}
+    estimates, wrong, here = [], {}, measure_this_machine()
     for recipe_plan in without_hub:
         try:
             estimates.append(estimate(recipe_plan.name, recipe_plan.recipe, seeds, here))
@@ -105,7 +107,8 @@ def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: b
     _require_runs(table_plan)
     missing, damaged = table_plan.missing(), table_plan.damaged()
     terminal.print_plan(table_plan, missing, damaged)
-    failures, signal_number = {}, 0
+    failures: dict[str, Failure] = {}
+    signal_number = 0
     if missing:
         costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table.data)
         terminal.print_costs(table_plan, costs, total_cost(costs, at_a_time), at_a_time)
@@ -135,7 +138,8 @@ def _write(table_plan: TablePlan, failures: Mapping[str, Failure], command: str,
 def worst_code(codes: Iterable[int]) -> int:
     """Return the first of WORST_FIRST among the codes, 0 where there are none.
 
-    One above 128 is a process that a signal ended, which counts as the machine's failure; any other unknown one counts as a bug.
+    An interrupted run goes on with the same command. Any other code above 128 is of a process that a signal ended, which counts as
+    the machine's failure; any other unknown one counts as a bug.
     """
     known = [code if code in WORST_FIRST else 5 if code > 128 else 1 for code in codes]
     return min(known, key=WORST_FIRST.index, default=0)

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
@@ -19,6 +20,7 @@ from debft.runs.seal import SEAL, check_seal, sealed
 from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
+WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
@@ -54,7 +56,7 @@ class HeldOut:
 class RowWarning:
     """A warning says what is odd about rows of a run, each of which is in order by itself. They were used as they are."""
 
-    kind: Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
+    kind: WarningKind
     """What is odd: texts that are empty, rows that are scored and have the texts of a training row or nearly so, training rows that
     have those of an earlier one, texts with two labels, labels with few rows, texts that hold the names of their labels, columns
     that tell the label."""
@@ -241,6 +243,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
     sessions: list[SessionOfRun] = field(default_factory=list)
     """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
     warnings: list[str] = field(default_factory=list)
@@ -276,6 +280,11 @@ def from_json(text: str, where: str) -> RunResult:
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    for where_of, files in (("model_files", result.model_files), ("run_files", result.run_files)):
+        for name in files or {}:
+            if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
+                of_what = "model/" if where_of == "model_files" else "the run"
+                raise ValueError(f"{where_of}: expected names of files in {of_what}, got {shown(name)}")
     if not written.keys().isdisjoint((SEAL, "run_files")):  # an older debft wrote neither
         check_seal(written)
     return result

@@ -10,11 +10,10 @@ sequences are composed that SentencePiece's map has as a rule, which are the ful
 One text in 1,114,112 differs on purpose: the noncharacter U+10FFFE sets the characters apart and is removed.
 """
 
-import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from debft.errors import InputError
 from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
-from debft.models.json_files import read_json
+from debft.models.json_files import read_object
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
 _Piece = ModelProto.SentencePiece
@@ -79,15 +78,15 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
 def _byte_level_bpe(path: Path) -> Tokenizer:
     """Build a tokenizer of GPT-2's `vocab.json` and the `merges.txt` beside it."""
     merges = path.parent / "merges.txt"
+    ids = read_object(path)
     try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
         lines = merges.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a byte-level BPE vocabulary beside {merges.name}, got {error}") from None
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    if strange := next((pair for pair in pairs if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
+    pieces = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    if strange := next((pair for pair in pieces if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
         raise InputError(f"{merges}: expected two pieces of {path.name} in each line, got '{' '.join(strange)}'; copy both again")
-    backend = Tokenizer(models.BPE(vocab=ids, merges=pairs))
+    backend = Tokenizer(models.BPE(vocab=ids, merges=[(left, right) for left, right in pieces]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_settings(path).get("add_prefix_space", False))
     backend.decoder = decoders.ByteLevel()
     return backend
@@ -117,14 +116,14 @@ def _word_pieces(path: Path) -> Tokenizer:
 def _settings(path: Path) -> dict:
     """Return the content of `tokenizer_config.json` beside a vocabulary, {} where there is none."""
     file = path.parent / "tokenizer_config.json"
-    return read_json(file) if file.is_file() else {}
+    return read_object(file)
 
 
 def _check_settings(path: Path, family: EncoderFamily) -> None:
     """Raise InputError where the files beside a vocabulary ask for other tokens than those that are built from it here."""
     for file, key in ((path.parent / "tokenizer_config.json", "tokenizer_class"), (path.parent / "config.json", "tokenizer_class")):
-        name = (read_json(file) if file.is_file() else {}).get(key)
-        if name is not None and name.removesuffix("Fast") not in (*family.classes, *GENERIC_CLASSES):
+        name = read_object(file).get(key)
+        if name is not None and str(name).removesuffix("Fast") not in (*family.classes, *GENERIC_CLASSES):
             raise InputError(
                 f"{file}: {key}: expected {family.classes[0]} for {path.name}, got {name}, which makes other tokens of it; "
                 "save the tokenizer as tokenizer.json, with transformers' save_pretrained of a fast one"
@@ -200,7 +199,7 @@ def normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
 def xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
     """Return what XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
     spaces, combining = _spaces_and_marks()
-    steps = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
     return steps if keep_accents else [*steps, normalizers.NFKD(), normalizers.Replace(Regex(f"[{combining}]"), "")]
 
 
@@ -269,6 +268,6 @@ def _characters() -> list[int]:
     return [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
-def _class(characters) -> str:
+def _class(characters: Iterable[str]) -> str:
     """Return the inside of a regex character class."""
     return "".join(rf"\x{{{ord(c):x}}}" for c in sorted(set(characters)))
