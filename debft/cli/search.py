@@ -18,7 +18,7 @@ from debft.tasks import TASKS, TEXT
 
 TRIALS = 20  # that a search has where --trials says nothing else
 # Options of a task's command that a search does not have: it goes on by itself, and each trial is one process with one seed.
-NOT_OF_A_SEARCH = ("resume", "overwrite", "seeds", "jobs", "num_processes", "folds")
+NOT_OF_A_SEARCH = ("resume", "restart", "overwrite", "seeds", "jobs", "num_processes", "folds")
 OWN_OPTIONS = (
     Option(name="trials", key=None, kind=int, flag="--trials", panel=RUN, help=f"Trials in all (default: {TRIALS}).", least=1),
     Option(

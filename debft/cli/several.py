@@ -12,9 +12,10 @@ from debft.errors import HubError, InputError
 
 if TYPE_CHECKING:
     from debft.several.summary import Summary
+    from debft.training.place import Start
 
 
-def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, overwrite: bool) -> bool:
+def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, start: "Start") -> bool:
     """Whether the options ask for several runs. Raises InputError for options that do not go together."""
     folds = recipe.own.folds is not None and recipe.own.fold is None
     if seeds is not None and folds:
@@ -24,8 +25,8 @@ def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: 
             raise InputError("--jobs: needs --seeds or --folds, of which none is given; add one, or leave --jobs out")
         return False
     option = "--folds" if folds else "--seeds"
-    if overwrite:
-        raise InputError(f"--overwrite: does not go with {option}; remove the directories of the runs to run them anew")
+    if start in ("restart", "overwrite"):
+        raise InputError(f"--{start}: does not go with {option}; remove the directories of the runs to run them anew")
     if num_processes not in (None, 1):
         raise InputError(f"--num-processes: does not go with {option}, whose runs have a process each; leave one of them out")
     return True

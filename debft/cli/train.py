@@ -50,6 +50,7 @@ def fine_tune(
     jobs: int | None,
     num_processes: int | None,
     resume: bool,
+    restart: bool,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -57,9 +58,12 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     from debft.training.place import start_of
 
-    start = start_of(resume=resume, overwrite=overwrite)
-    resolved, run = recipe_to_run(task, keys, recipe=recipe, sift=sift, assignments=assignments or (), output=output, resume=resume)
-    if several.repeats(resolved, seeds, jobs, num_processes, overwrite):
+    start = start_of(resume=resume, restart=restart, overwrite=overwrite)
+    goes_on = resume or restart
+    resolved, run = recipe_to_run(
+        task, keys, recipe=recipe, sift=sift, assignments=assignments or (), output=output, goes_on=goes_on
+    )
+    if several.repeats(resolved, seeds, jobs, num_processes, start):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     if dry_run:
@@ -74,7 +78,7 @@ def fine_tune(
     from debft.output.terminal import print_result
     from debft.training.run import finetune
 
-    result = finetune(resolved, run.path, resume=resume, overwrite=overwrite)
+    result = finetune(resolved, run.path, resume=resume, restart=restart, overwrite=overwrite)
     if is_main_process():
         write_page(run)
         print_result(result, run.path)

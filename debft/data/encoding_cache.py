@@ -15,6 +15,7 @@ from debft.data.rows import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.lock import locked
+from debft.runs.reading import read_twice
 from debft.runs.storage import DiskError, remove_partial, write_atomically
 from debft.runtime.launch.group import is_main_process
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 4
+FORMAT = 5
 ENCODERS = ("tokenizers", "sentencepiece", "numpy")  # the packages whose versions can move a token id
 
 
@@ -79,7 +80,7 @@ def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save
 
     try:
-        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays)}))
+        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays, path.stem)}))
     except DiskError as error:
         _say_not_kept(error.refusal)
 
@@ -92,24 +93,29 @@ def _say_not_kept(refusal: str) -> None:
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    """Return the arrays, or None where the file is damaged, after saying so."""
+    """Return the arrays, or None where the file is damaged, of another key or cannot be read, after saying so."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with read_twice(path, lambda: safe_open(path, framework="numpy")) as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             recorded = (file.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError):
+    except DiskError as error:
+        say(f"cache: {error.refusal}; encoding again")
+        return None
+    except SafetensorError:
         recorded, arrays = "unreadable", {}
-    if recorded == _digest(arrays):
+    if recorded == _digest(arrays, path.stem):
         return arrays
     say(f"cache: {path} is damaged; encoding again")
     return None
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(arrays: dict[str, np.ndarray], key: str) -> str:
+    """Return the digest of what a file holds and is for: its key, and the name, type, shape and content of each array."""
+    digest = hashlib.sha256(key.encode())
     for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
     return digest.hexdigest()

@@ -28,6 +28,7 @@ def finetune(
     recipe: str | PathLike[str] | None = None,
     output: str | PathLike[str] | None = None,
     resume: bool = False,
+    restart: bool = False,
     overwrite: bool = False,
     sift: bool | None = None,
     set: Mapping[str, Any] | None = None,
@@ -48,7 +49,8 @@ def finetune(
     recipe: name or YAML file of a recipe (default: the published one of this model and task)
     output: directory of the run (default: runs/TASK-MODEL/seed-SEED)
     resume: the run in `output` goes on from its newest checkpoint; a complete one is returned as it is
-    overwrite: the run in `output` is removed once everything is checked
+    restart: the run in `output` begins anew with the options that it has, once everything is checked
+    overwrite: another run takes the place of that in `output`, once everything is checked
     sift: train adversarially with the published strength (default: as the recipe has it)
     set: any other key of the recipe, `{"train.adam_epsilon": 1e-6}`
     quiet: nothing is printed; otherwise progress goes to stderr
@@ -70,6 +72,7 @@ def finetune(
             assignments=assignments_of(set),
             output=None if output is None else str(output),
             resume=resume,
+            restart=restart,
             overwrite=overwrite,
         )
 
@@ -84,6 +87,7 @@ def _finetune(
     assignments: list[str],
     output: str | None,
     resume: bool,
+    restart: bool,
     overwrite: bool,
 ) -> RunResult:
     """Do it, within the blocks that keep what is the caller's. rows: those in memory"""
@@ -93,19 +97,21 @@ def _finetune(
             unnamed = {**keys, "data": "rows"}
             named = output or default_output(resolve(task, unnamed, recipe=recipe, sift=sift, assignments=assignments))
             keys = {**keys, "data": str(held.enter_context(rows.written(Path(named))))}
-        resolved, run = recipe_to_run(task, keys, recipe=recipe, sift=sift, assignments=assignments, output=output, resume=resume)
+        resolved, run = recipe_to_run(
+            task, keys, recipe=recipe, sift=sift, assignments=assignments, output=output, goes_on=resume or restart
+        )
         if resolved.own.folds is not None and resolved.own.fold is None:
             raise InputError("own.folds: a call is one run; `debft text --folds` runs them, each in a process of its own")
-        result = _trained(resolved, run, resume=resume, overwrite=overwrite)
+        result = _trained(resolved, run, resume=resume, restart=restart, overwrite=overwrite)
     write_page(run)
     return result
 
 
-def _trained(recipe: Recipe, run: RunDirectory, *, resume: bool, overwrite: bool) -> RunResult:
+def _trained(recipe: Recipe, run: RunDirectory, *, resume: bool, restart: bool, overwrite: bool) -> RunResult:
     from debft.training.run import finetune as train
 
     try:
-        return train(recipe, run.path, resume=resume, overwrite=overwrite)
+        return train(recipe, run.path, resume=resume, restart=restart, overwrite=overwrite)
     except Interrupted as interrupted:
         if interrupted.exit_code != 130:  # SIGHUP or SIGTERM: the program is to end, which is its own matter
             raise

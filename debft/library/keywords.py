@@ -34,7 +34,7 @@ def keys_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if task not in TASKS:
         raise InputError(f"task: unknown task {task!r}{did_you_mean(str(task), TASKS)}")
     known = {option.name: option.key for option in options_of(task) if option.key and option.name not in ONLY_TYPED}
-    others = ("train", "validation", "test", "recipe", "output", "resume", "overwrite", "sift", "set", "quiet")
+    others = ("train", "validation", "test", "recipe", "output", "resume", "restart", "overwrite", "sift", "set", "quiet")
     problems = [_unknown(name, [*known, *others]) for name in given if name not in known]
     if problems:
         raise InputError(*problems)

@@ -100,7 +100,8 @@ OPTIONS = (
     _of_command(
         "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
     ),
-    _of_command("overwrite", bool, RUN, "Remove the run in --output once all is checked, and begin anew.", default=False),
+    _of_command("restart", bool, RUN, "Begin the run in --output anew, once all is checked; type no option again.", default=False),
+    _of_command("overwrite", bool, RUN, "Put another run in the place of that in --output, once all is checked.", default=False),
     _of_command(
         "dry_run",
         bool,

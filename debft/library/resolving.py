@@ -25,19 +25,20 @@ def recipe_to_run(
     sift: bool | None,
     assignments: Sequence[str],
     output: str | None,
-    resume: bool,
+    goes_on: bool,
 ) -> tuple[Recipe, RunDirectory]:
-    """Return (the recipe that is asked for, the directory of its run). A run that goes on has its recipe itself.
+    """Return (the recipe that is asked for, the directory of its run). A run that is there has its recipe itself.
 
+    goes_on: whether the run that is in `output` is meant, to be resumed or begun anew
     Raises InputError with one line per problem.
     """
-    if resume and output and recipe is None and (run := RunDirectory(Path(output))).exists():
+    if goes_on and output and recipe is None and (run := RunDirectory(Path(output))).exists():
         return continued(task, run, keys, sift=sift, assignments=assignments), run
     resolved = resolve(task, keys, recipe=recipe, sift=sift, assignments=assignments)
     run = RunDirectory(Path(output) if output else default_output(resolved))
-    if resume and output is None and recipe is None and run.exists():
+    if goes_on and output is None and recipe is None and run.exists():
         resolved = continued(task, run, keys, sift=sift, assignments=assignments)
-    if resume and task == "text" and resolved.data == "hub" and not run.exists():
+    if goes_on and task == "text" and resolved.data == "hub" and not run.exists():
         raise InputError(f"{run.path}: expected a run to resume, found none; give the --output of one, or --data to begin one")
     return resolved, run
 

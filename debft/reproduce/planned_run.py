@@ -14,7 +14,7 @@ from debft.runs.result import RunResult
 from debft.training.plan import Plan
 from debft.training.schedule import check_schedule
 
-READ = ("result.json", "steps.jsonl", "evaluations.jsonl")  # of a run, to know whether it can be counted
+READ = ("recipe.yaml", "result.json", "steps.jsonl", "evaluations.jsonl")  # of a run, to know whether it can be counted
 _damages: dict[tuple, str | None] = {}  # by directory, and when its files were changed and how large they are
 
 

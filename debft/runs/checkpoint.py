@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from debft.console import say
 from debft.errors import InputError
+from debft.runs.reading import read_twice
 from debft.runs.storage import disk_errors, remove_directory, whole_directory
 
 MANIFEST, MODEL, OPTIMIZER, STATE = "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"
@@ -57,12 +58,14 @@ def save_checkpoint(
 ) -> Path:
     """Write the weights, the optimizer's moments, `state` (JSON) and a copy of each of `logs` to `directory/name`.
 
-    A whole checkpoint of that name stays as it is: a resumed run that is interrupted at once saves the same step again.
-    Raises DiskError where the disk refuses; nothing half-written is left then.
+    A whole checkpoint of that name stays as it is, if it is of the same run: a resumed run that is interrupted at once saves the
+    same step again. Raises DiskError where the disk refuses; nothing half-written is left then.
+
+    state: its `run`, where it has one, is the number of the run, and its `best_step`, where it is not 0, names a best checkpoint
     """
     final = directory / name
     with disk_errors(directory):
-        if final.is_dir() and _is_whole(final):
+        if final.is_dir() and _is_whole(final, state.get("run")):
             return final
     with whole_directory(final) as folder:
         save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / MODEL)
@@ -78,22 +81,27 @@ def save_checkpoint(
     return final
 
 
-def newest_whole(directory: Path) -> Path | None:
-    """Return the newest checkpoint whose files are what its manifest says, None where there is none. It reads all of them."""
+def newest_whole(directory: Path, *, run: str | None = None) -> Path | None:
+    """Return the newest checkpoint whose files are what its manifest says, None where there is none. It reads all of them.
+
+    run: as `load_newest` has it
+    """
     with disk_errors(directory, "read"):
-        return next((path for path in checkpoints(directory)[::-1] if _is_whole(path)), None)
+        return next((path for path in checkpoints(directory)[::-1] if _is_whole(path, run)), None)
 
 
-def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
-    """Read the newest checkpoint whose files are what its manifest says; None where there never was one.
+def load_newest(directory: Path, prefix: str = "step-", *, run: str | None = None) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole, and whose best checkpoint is; None where there never was one.
 
+    run: the number of the run, whose checkpoints alone count; None of a run that an older debft began
     Raises InputError where none of the checkpoints is whole, and names each, or where a newer debft wrote one. Raises DiskError
     where one cannot be read at a second try either: it may be whole, and going back to an older one would lose what it holds.
     """
     damaged = []
     for path in checkpoints(directory, prefix)[::-1]:
         try:
-            checkpoint = _read(path)
+            checkpoint = _read(path, run)
+            _check_best(directory, checkpoint, run)
         except _DamagedError as error:
             damaged.append(f"{path.name} ({error})")
             continue
@@ -102,18 +110,23 @@ def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
         return checkpoint
     if damaged:
         raise InputError(
-            f"{directory}: expected a whole checkpoint, found only damaged ones: {', '.join(damaged)}; give another --output, "
-            "or remove this folder to begin again"
+            f"{directory}: expected a whole checkpoint, found only damaged ones: {', '.join(damaged)}; bring one back, or "
+            "--restart in the place of --resume begins the run anew"
         )
     return None
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read the checkpoint `path` and no other. Raises InputError where it is gone or damaged, DiskError where it is unreadable."""
+def load_checkpoint(path: Path, *, run: str | None = None) -> Checkpoint:
+    """Read the checkpoint `path` and no other. Raises InputError where it is gone or damaged, DiskError where it is unreadable.
+
+    run: as `load_newest` has it
+    """
     try:
-        return _read(path)
+        return _read(path, run)
     except _DamagedError as error:
-        raise InputError(f"{path}: expected the checkpoint that was written, but {error}; train again") from None
+        raise InputError(
+            f"{path}: expected the checkpoint that was written, but {error}; --resume goes on from an older one that is whole"
+        ) from None
 
 
 def checkpoints(directory: Path, prefix: str = "step-") -> list[Path]:
@@ -172,19 +185,13 @@ def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
     }
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path, run: str | None) -> Checkpoint:
     """Read a checkpoint, twice where the machine fails: a passing error of a disk or network says nothing about the files."""
-    try:
-        return _read_once(path)
-    except OSError as error:
-        say(f"{path}: cannot be read: {error.strerror}; trying once more")
-    with disk_errors(path, "read"):
-        return _read_once(path)
+    return read_twice(path, lambda: _read_once(path, run))
 
 
-def _read_once(path: Path) -> Checkpoint:
-    manifest, digest = _check(path)
-    state = json.loads((path / STATE).read_bytes())
+def _read_once(path: Path, run: str | None) -> Checkpoint:
+    manifest, digest, state = _check(path, run)
     if (version := state.pop("format_version", 1)) > FORMAT_VERSION:
         raise InputError(f"{path}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
     return Checkpoint(
@@ -202,25 +209,45 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
-def _check(path: Path) -> tuple[dict[str, str], str]:
-    """Return the manifest, by file name, and its own digest. Raises _DamagedError where a file is gone or has another digest."""
+def _check_best(directory: Path, checkpoint: Checkpoint, run: str | None) -> None:
+    """Raise _DamagedError where the best checkpoint that this one names is not whole: the run would fail at its very end."""
+    if step := checkpoint.state.get("best_step"):
+        best = directory / f"best-{step:06d}"
+        try:
+            read_twice(best, lambda: _check(best, run))
+        except _DamagedError as error:
+            raise _DamagedError(f"its {best.name}: {error}") from None
+
+
+def _check(path: Path, run: str | None) -> tuple[dict[str, str], str, dict[str, Any]]:
+    """Return (the manifest, by file name, its own digest, the content of state.json).
+
+    Raises _DamagedError where a file is gone or has another digest, or all of it is of another step or run than the place says.
+    """
     try:
         content = (path / MANIFEST).read_bytes()
         manifest = json.loads(content)
         wrong = [name for name in (MODEL, STATE) if name not in manifest]
         wrong += [name for name, digest in manifest.items() if _sha256(path / name) != digest]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _DamagedError(f"{Path(error.filename).name} is missing") from None
+        name = Path(error.filename).name
+        raise _DamagedError(f"{name} is missing{'' if name == MANIFEST else f', which {MANIFEST} names'}") from None
     except (ValueError, TypeError, AttributeError):
         wrong = [MANIFEST]
     if wrong:
-        raise _DamagedError(f"{wrong[0]} is not what was written")
-    return manifest, hashlib.sha256(content).hexdigest()
+        said_by = "was written" if wrong[0] == MANIFEST else f"{MANIFEST} says"
+        raise _DamagedError(f"{wrong[0]} is not what {said_by}")
+    state = json.loads((path / STATE).read_bytes())
+    if state["step"] != _number(path):
+        raise _DamagedError(f"it is that of step {state['step']}")
+    if None not in (run, state.get("run")) and state["run"] != run:
+        raise _DamagedError("it is that of another run")
+    return manifest, hashlib.sha256(content).hexdigest(), state
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, run: str | None) -> bool:
     try:
-        return bool(_check(path))
+        return bool(_check(path, run))
     except _DamagedError:
         return False
 

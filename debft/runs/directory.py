@@ -17,14 +17,17 @@ from debft.config import yaml12
 from debft.config.reading import from_dict
 from debft.config.recipe import Recipe, to_dict
 from debft.console import say
-from debft.errors import InputError
+from debft.errors import InputError, shown
 from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.lock import HeldError, Lock, locked
+from debft.runs.reading import read_file, sha256_of
 from debft.runs.result import RunResult, WrittenFile, from_json
+from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
 
 LOCK = ".lock"
+RECIPE = "recipe.yaml"
 STACKS = "stacks.txt"  # of the processes of a run of which one hung
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
@@ -41,7 +44,7 @@ FILES = (
     *LOGS,
     "split.json",
     STACKS,
-    "recipe.yaml",
+    RECIPE,
 )
 
 
@@ -80,7 +83,7 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / "recipe.yaml").is_file()
+        return (self.path / RECIPE).is_file()
 
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
@@ -152,12 +155,21 @@ class RunDirectory:
             raise gone
 
     def create(self, recipe: Recipe) -> None:
-        """Begin a run: write its recipe."""
-        write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
+        """Begin a run: write its recipe below a new number of the run, by which its files are told from those of another one.
+
+        A run that is there keeps its number.
+        """
+        lines = yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode()
+        write_atomically(self.path / RECIPE, sealed_lines(lines, self.number()))
+
+    def number(self) -> str | None:
+        """Return the number of the run, 16 hex digits; None where there is no run or an older debft began it."""
+        return number_of_run(read_file(self.path / RECIPE)) if self.exists() else None
 
     def write_split(self, content: Mapping[str, Any]) -> None:
         """Write split.json: where the rows were read, and which of them were held out."""
-        write_atomically(self.path / "split.json", (json.dumps(content, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(sealed({**content, "run": self.number()}), ensure_ascii=False)
+        write_atomically(self.path / "split.json", (text + "\n").encode())
 
     def split(self) -> dict[str, Any]:
         """Return what `write_split` wrote, {} for a run that wrote none. Raises InputError where it is something else."""
@@ -165,47 +177,98 @@ class RunDirectory:
         if not path.is_file():
             return {}
         try:
-            with disk_errors(path, "read"):
-                content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_file(path).decode())
+            if not content.keys().isdisjoint((SEAL, "run")):  # an older debft wrote neither
+                check_seal(content)
             held_out = content.get("held_out")
             _require(isinstance(content["path"], str | None) and isinstance(held_out, dict | None))
             _require(held_out is None or (isinstance(held_out["ids"], dict) and isinstance(held_out["fingerprint"], str)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise InputError(f"{path}: expected the split of a run, got something else; give the rows to score by --data") from None
-        return content
+            _require(content.get("run") in (None, self.number()))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(
+                f"{path}: expected the split of the run that {RECIPE} began, got something else or that of another run; bring it "
+                "back, or give the rows to score by --data"
+            ) from None
+        return {key: value for key, value in content.items() if key not in (SEAL, "run")}
 
     def recipe(self) -> Recipe:
-        """Read the recipe of the run. Raises InputError where it is none."""
-        where = self.path / "recipe.yaml"
-        return from_dict(yaml12.load(where), str(where))
+        """Read the recipe of the run. Raises InputError where it is none, or not the one that the run began with."""
+        where = self.path / RECIPE
+        if not where.is_file():
+            raise InputError(f"{where}: expected the recipe of a run, found none")
+        values = yaml12.parse(self._recipe_lines().decode(), str(where))
+        if not isinstance(values, dict):
+            raise InputError(f"{where}: expected a mapping of keys to values, got {shown(values)}")
+        return from_dict(values, str(where))
+
+    def _recipe_lines(self) -> bytes:
+        """Return the content of recipe.yaml. Raises InputError where it is not what the run began with."""
+        where = self.path / RECIPE
+        content = read_file(where)
+        try:
+            check_lines(content)
+            content.decode()
+        except ValueError as error:
+            raise InputError(
+                f"{where}: expected the recipe that the run began with, but it was changed ({error}); bring it back, or "
+                "--overwrite begins anew with the options that are typed"
+            ) from None
+        return content
 
     def result(self) -> RunResult | None:
         """Return the result of a complete run, None before that.
 
-        Raises InputError where a newer debft wrote it, and where it, or the size of a file in model/, is not what the run wrote.
+        Raises InputError where a newer debft wrote it, where it is not what the run wrote or of another run than recipe.yaml, and
+        where the size of a file that it names is another one.
         """
         path = self.path / "result.json"
         if not path.is_file():
             return None
         try:
-            with disk_errors(path, "read"):
-                content = path.read_text(encoding="utf-8")
-            result = from_json(content, str(path))
+            result = from_json(read_file(path).decode(), str(path))
         except ValueError as error:
             raise InputError(
                 f"{path}: expected the result of a complete run, got something else ({error}); remove {self.path} to run it again"
             ) from None
+        self._check_same_run(result)
         self._check_sizes(result)
         return result
 
-    def _check_sizes(self, result: RunResult) -> None:
-        """Raise InputError where a file of model/ has another size than the run wrote; it is cheap, see `check_model`."""
-        if not self.model.is_dir():  # somebody may have kept the results alone
+    def _check_same_run(self, result: RunResult) -> None:
+        """Raise InputError where recipe.yaml is damaged, or is whole and of another run than `result`."""
+        written = (result.run_files or {}).get(RECIPE)
+        if written is None or not self.exists():  # somebody may have kept the results alone
             return
-        for name, written in (result.model_files or {}).items():
-            size = (self.model / name).stat().st_size if (self.model / name).is_file() else 0
+        if hashlib.sha256(self._recipe_lines()).hexdigest() != written.sha256:
+            raise InputError(
+                f"{self.path / 'result.json'}: expected the result of the run that {self.path / RECIPE} began, got that of another "
+                f"run; bring the right one back, or remove {self.path} to run it again"
+            )
+
+    def _check_sizes(self, result: RunResult) -> None:
+        """Raise InputError where a file has another size than the run wrote. It is cheap; who reads one compares its digest."""
+        for name, written in (result.run_files or {}).items():
+            path = self.path / name
+            if path.is_file() and path.stat().st_size != written.bytes:  # somebody may have kept the results alone
+                raise self._damaged(path, f"{written.bytes:,} bytes", f"{path.stat().st_size:,}")
+        for name, written in (result.model_files or {}).items() if self.model.is_dir() else ():
+            path = self.model / name
+            size = path.stat().st_size if path.is_file() else 0
             if size != written.bytes:
-                raise self._damaged_model(name, f"{written.bytes:,} bytes", f"{size:,}")
+                raise self._damaged(path, f"{written.bytes:,} bytes", f"{size:,}")
+
+    def _check_written(self, result: RunResult, name: str, content: bytes) -> None:
+        """Raise InputError where `content`, of the file `name`, is not what the run that led to `result` wrote."""
+        written = (result.run_files or {}).get(name)
+        if written is not None and (digest := hashlib.sha256(content).hexdigest()) != written.sha256:
+            raise self._damaged(self.path / name, f"sha256 {written.sha256[:12]}...", f"{digest[:12]}...")
+
+    def _content(self, name: str) -> bytes:
+        """Return the content of a file of the run. Raises InputError where the run is complete and wrote another one."""
+        content = read_file(self.path / name)
+        if (result := self.result()) is not None:
+            self._check_written(result, name, content)
+        return content
 
     def check_model(self, result: RunResult) -> None:
         """Raise InputError where a file of model/ is not what the run wrote. All are read, which takes seconds for gigabytes."""
@@ -214,14 +277,19 @@ class RunDirectory:
         if result.model_files is None:
             say(f"{self.model}: not checked: an older debft did not record what it wrote")
         for name, written in (result.model_files or {}).items():
-            with disk_errors(self.model, "read"), (self.model / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != written.sha256:
-                raise self._damaged_model(name, f"sha256 {written.sha256[:12]}...", f"{digest[:12]}...")
+            if (digest := sha256_of(self.model / name)) != written.sha256:
+                raise self._damaged(self.model / name, f"sha256 {written.sha256[:12]}...", f"{digest[:12]}...")
 
-    def _damaged_model(self, name: str, expected: str, got: str) -> InputError:
+    def _damaged(self, path: Path, expected: str, got: str) -> InputError:
+        """Return the error for a file of a complete run."""
         advice = f"bring the file back, or remove {self.path} to run it again"
-        return InputError(f"{self.model / name}: expected what the run wrote, {expected}, got {got}; {advice}")
+        return InputError(f"{path}: expected what the run wrote, {expected}, got {got}; {advice}")
+
+    def files_written(self) -> dict[str, WrittenFile]:
+        """Return size and digest of every file of the run that is read again, without the model and result.json itself."""
+        paths = [self.path / name for name in (RECIPE, "split.json", *LOGS, "analysis.json")]
+        paths += sorted((self.path / "predictions").glob("*"))
+        return {path.relative_to(self.path).as_posix(): _written(path) for path in paths if path.is_file()}
 
     def logged(self, file: str) -> list[dict[str, Any]]:
         """Return the rows of one of the LOGS. A last line that is still being written is left out.
@@ -229,8 +297,7 @@ class RunDirectory:
         Raises InputError for a line that no run writes.
         """
         path = self.path / file
-        with disk_errors(path, "read"):
-            lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        lines = self._content(file).split(b"\n")[:-1] if path.is_file() else []
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
@@ -284,8 +351,7 @@ class RunDirectory:
         if not path.is_file():
             return None
         try:
-            with disk_errors(path, "read"):
-                return analysis_from_json(path.read_bytes().decode("utf-8", "surrogatepass"), str(path))
+            return analysis_from_json(self._content(path.name).decode("utf-8", "surrogatepass"), str(path))
         except ValueError as error:
             raise InputError(f"{path}: expected the analysis of a run, got something else ({error}); remove the file") from None
 
@@ -295,8 +361,8 @@ class RunDirectory:
         if not path.is_file():
             raise InputError(f"{path}: expected the predictions of a run, found none; run it again into another --output")
         try:
-            with disk_errors(path, "read"):
-                rows = [json.loads(line) for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]]
+            content = self._content(f"predictions/{split}.jsonl").decode("utf-8", "surrogatepass")
+            rows = [json.loads(line) for line in content.split("\n")[:-1]]
             _require(all(isinstance(row, dict) and {"id", "label", "prediction"} <= row.keys() for row in rows))
         except (ValueError, RecursionError):
             raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
@@ -320,8 +386,7 @@ class RunDirectory:
             that counts.
         """
         for path, last in zip(self.logs, (step, evaluated), strict=True):
-            with disk_errors(path, "read"):
-                content = path.read_bytes() if path.is_file() else b""
+            content = read_file(path) if path.is_file() else b""
             whole = saved.get(path.name, _rows_up_to(content, last))
             if not content.startswith(whole):
                 how = "taken back from the checkpoint" if path.name in saved else "lines that cannot be read were dropped"
@@ -344,12 +409,12 @@ def _require_numbers(values: Any) -> None:
 
 def files_of(folder: Path) -> dict[str, WrittenFile]:
     """Return size and digest of every file below `folder`, by its path there."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files[path.relative_to(folder).as_posix()] = WrittenFile(bytes=path.stat().st_size, sha256=digest)
-    return files
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _written(path) for path in paths}
+
+
+def _written(path: Path) -> WrittenFile:
+    return WrittenFile(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _rows_up_to(content: bytes, last: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
+from debft.runs.seal import SEAL, check_seal, sealed
 from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
@@ -225,6 +226,9 @@ class RunResult:
     """Code, versions and hardware of the run."""
     model_files: dict[str, WrittenFile] | None = None
     """Each file of model/ by its path there; null: the run is of a debft that did not record them."""
+    run_files: dict[str, WrittenFile] | None = None
+    """Each other file that the run wrote and that is read again, by its path: recipe, split, logs, predictions, analysis; null: the
+    run is of a debft that did not record them."""
     intervals: dict[str, list[float]] = field(default_factory=dict)
     """95 % interval of a score, [low, high] in percent: what other rows of the same kind would move, not what other seeds would."""
     label_counts: dict[str, int] = field(default_factory=dict)
@@ -245,10 +249,12 @@ class RunResult:
     """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
+    sha256: str | None = field(default=None, compare=False)
+    """Digest of everything else in this file, which tells a change by hand or a flipped bit; null: an older debft wrote none."""
 
     def to_json(self) -> str:
-        """Return the content of result.json."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        """Return the content of result.json, sealed by its digest."""
+        return json.dumps(sealed(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def from_json(text: str, where: str) -> RunResult:
@@ -268,14 +274,19 @@ def from_json(text: str, where: str) -> RunResult:
         raise ValueError(f"format_version: expected a whole number of at least 1, got {shown(version)}")
     if version > FORMAT_VERSION:
         raise InputError(f"{where}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
+    written = content
     for older in range(version, FORMAT_VERSION):
         content = UPGRADES[older](content)
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
-    for name in result.model_files or {}:
-        if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
-            raise ValueError(f"model_files: expected names of files in model/, got {shown(name)}")
+    for where_of, files in (("model_files", result.model_files), ("run_files", result.run_files)):
+        for name in files or {}:
+            if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
+                of_what = "model/" if where_of == "model_files" else "the run"
+                raise ValueError(f"{where_of}: expected names of files in {of_what}, got {shown(name)}")
+    if not written.keys().isdisjoint((SEAL, "run_files")):  # an older debft wrote neither
+        check_seal(written)
     return result
 
 

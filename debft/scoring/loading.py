@@ -10,7 +10,7 @@ from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import check_precision, micro_batch_tokens
 from debft.scoring.loaded import load_model
 from debft.scoring.predictor import Predictor
-from debft.scoring.used_model import UsedModel, check_written, find_used_model
+from debft.scoring.used_model import UsedModel, find_used_model
 
 
 def load_predictor(run_or_model: str, task_name: str | None, precision: str, attention: str = "auto") -> Predictor:
@@ -23,10 +23,8 @@ def load_used(used: UsedModel, precision: str, attention: str = "auto") -> Predi
 
     precision: `auto` computes as the model was trained, where its config.json names a precision that this machine has
     attention: what computes the attention, as a recipe's `runtime.attention`
-    Raises InputError where the model has no head for its task, or is not the one that its run wrote.
+    Raises InputError where the model has no head for its task.
     """
-    if used.run is not None:
-        check_written(used.run)
     runtime = used.recipe.runtime
     accelerator, _ = build_accelerator(_precision(precision, runtime.precision))
     backend, _ = attention_for(attention, read_config(used.files.path), accelerator.device.type)

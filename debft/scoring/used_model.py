@@ -52,15 +52,11 @@ class UsedModel:
         return trained.recipe.train.max_eval_samples if trained is not None and of_run else None
 
 
-def recipe_of(run: RunDirectory, *, check: bool = True) -> Recipe:
-    """Return the recipe of a complete run. Raises InputError where its model is missing or is not the one that the run wrote.
-
-    check: whether the model's files are read and compared with what the run wrote
-    """
+def recipe_of(run: RunDirectory) -> Recipe:
+    """Return the recipe of a complete run. Raises InputError where its model is missing or is not the one that the run wrote."""
     if not (run.model / "config.json").is_file():
         raise InputError(f"{run.path}: expected a complete run with a model/, found none; finish it with --resume")
-    if check:
-        check_written(run)
+    check_written(run)
     return run.recipe()
 
 
@@ -79,7 +75,7 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     if attention not in ("auto", *BACKENDS):
         raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
     run = RunDirectory(Path(run_or_model))
-    recipe = recipe_of(run, check=False) if run.exists() else None
+    recipe = recipe_of(run) if run.exists() else None
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
         raise InputError(f"{run_or_model}: no such run or model directory")
     files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)

@@ -21,6 +21,7 @@ from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.jobs import Failure
 from debft.reproduce.planned_run import PlannedRun
+from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically
 from debft.several.repeat import Repetition, check_place, common_recipe, exit_code, planned, repeat, show, summarize
 from debft.several.summary import Pooled, Summary
@@ -137,16 +138,12 @@ def _out_of_fold(plan: FoldsPlan, failures: dict[str, Failure]) -> list[dict[str
 
 def _predictions(plan: FoldsPlan, fold: int, run: PlannedRun) -> Mapping[str, dict[str, Any]]:
     """Return the predictions of a run by the id of the row. Raises InputError where they are not those of the fold."""
-    path = run.directory / "predictions" / f"{plan.repetition.task.evals[0].name}.jsonl"
+    split, directory = plan.repetition.task.evals[0].name, RunDirectory(run.directory)
     expected = [identity for identity, its_fold in zip(plan.ids, plan.fold_N.tolist(), strict=True) if its_fold == fold]
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8", errors="surrogatepass").splitlines()]
-        found = [row["id"] for row in rows]
-    except (OSError, ValueError, TypeError, KeyError):
-        found = None
-    if found != expected:
+    rows = directory.predictions(split)
+    if [row["id"] for row in rows] != expected:
         raise InputError(
-            f"{path}: expected the predictions of the {len(expected):,} rows of fold {fold}, got something else; remove "
-            f"{run.directory} to run it again"
+            f"{directory.path}/predictions/{split}.jsonl: expected the predictions of the {len(expected):,} rows of fold {fold}, "
+            f"got something else; remove {run.directory} to run it again"
         )
     return {row["id"]: {"id": row["id"], "fold": fold} | row for row in rows}

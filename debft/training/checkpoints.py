@@ -1,5 +1,6 @@
 """A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -18,7 +19,7 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import read_as
 from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
-from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
+from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, check_same_on_all_ranks, run_on_main
 from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
@@ -54,7 +55,7 @@ def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
         if not training:
             say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
             return
-        kept = checkpoint.newest_whole(session.run.checkpoints)
+        kept = checkpoint.newest_whole(session.run.checkpoints, run=session.run.number())
         if kept is None:
             raise
         say(f"warning: {error.refusal}: step {state.step:,} has no checkpoint, the newest is {kept.name}; training goes on")
@@ -62,7 +63,7 @@ def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
 
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
-    content = asdict(replace(state, sessions=state.ended_sessions()))
+    content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
     content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
@@ -92,8 +93,9 @@ def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> 
 def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
+    content = {"scores": scores, "run": session.run.number()}
     with session.vocabulary.whole(state.step):
-        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
+        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
     with _old_ones_may_stay():
         checkpoint.keep_best(directory, state.best_step)
 
@@ -101,7 +103,7 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
 def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model, which is whole: no step follows. Raises InputError where they are gone or damaged."""
     best = session.run.checkpoints / _best_name(state)
-    saved = run_on_main(lambda: checkpoint.load_checkpoint(best))
+    saved = run_on_main(lambda: checkpoint.load_checkpoint(best, run=session.run.number()))
     session.loaded.model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
 
 
@@ -115,7 +117,7 @@ def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary)
 
     Raises InputError where it was trained on other rows, or on other tokens of them.
     """
-    saved = checkpoint.load_newest(run.checkpoints)
+    saved = checkpoint.load_newest(run.checkpoints, run=run.number())
     if saved is not None:
         before = saved.state["fingerprints"]
         changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
@@ -158,6 +160,7 @@ def restore(
         accelerator.scaler.load_state_dict(loss_scale)
     model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
+    check_same_on_all_ranks(lambda: _facts(step, model, moments))
     checkpoint.restore_optimizer(model, optimizer, moments)
     sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
     known = {field.name for field in fields(TrainState)} - {"sessions"}
@@ -177,11 +180,29 @@ def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment:
         say(f"warning: {line}; result.json records it")
 
 
+def _facts(step: int, model: torch.nn.Module, moments: dict[str, torch.Tensor]) -> dict[str, str]:
+    """Return by name what every process must have received of the checkpoint that process 0 chose."""
+    return {
+        "step of the checkpoint": str(step),
+        "weights of the checkpoint": _digest(model.state_dict()),
+        "optimizer state of the checkpoint": _digest(moments),
+    }
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Return 12 hex digits, which differ where names or numbers do."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
-    """Make the run directory, after the removal of the run that is to be overwritten, or drop from its logs what comes later."""
-    if start == "overwrite" and run.exists():
+    """Make the run directory, after the removal of the run that is to begin anew, or drop from its logs what comes later."""
+    if start in ("overwrite", "restart") and run.exists():
         run.remove()
-        say(f"removed the run that was in {run.path}")
+        say(f"removed the run that was in {run.path}; beginning at step 1")
     if start == "resume" and not run.exists():
         say(f"{run.path}: holds no run to resume; starting afresh")
     if not run.exists():
@@ -191,7 +212,11 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)
-        say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
+        if saved is None:
+            run.write_split(plan.rows_record)  # a kill may have come before it was written
+            say(f"{run.path}: no checkpoint was saved; beginning at step 1 of {plan.total_steps:,}")
+        else:
+            say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
 
 
 def _check_log(run: RunDirectory, state: TrainState) -> None:
@@ -200,5 +225,5 @@ def _check_log(run: RunDirectory, state: TrainState) -> None:
     if logged != state.num_tokens:
         raise InputError(
             f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
-            f"got {logged:,}: lines are lost; give another --output"
+            f"got {logged:,}: lines are lost; --restart in the place of --resume begins the run anew"
         )

@@ -97,7 +97,7 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     session.run.sync_logs()
     losses = [row["loss"] for row in session.run.logged("steps.jsonl")]
     result = replace(result, warnings=collapse_warnings(session.plan, assessed, losses))
-    result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+    result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"), run_files=session.run.files_written())
     session.run.write_result(result)
     return result
 

@@ -13,17 +13,20 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
 
-# What becomes of a run that is in the directory already: `new` lets there be none.
-Start = Literal["new", "resume", "overwrite"]
+# What becomes of a run that is in the directory already. `new` lets there be none; `restart` is `overwrite` by the same run.
+Start = Literal["new", "resume", "restart", "overwrite"]
 
 ANOTHER_RUN = "leave that out to continue it, or give another --output, where --init-from starts from the weights of a complete run"
 
 
-def start_of(*, resume: bool, overwrite: bool) -> Start:
-    """Return what two switches ask for. Raises InputError where both are on."""
+def start_of(*, resume: bool, restart: bool, overwrite: bool) -> Start:
+    """Return what three switches ask for. Raises InputError where two of them are on."""
     if resume and overwrite:
         raise InputError("--overwrite: begins anew, where --resume goes on; give one of the two")
-    return "resume" if resume else "overwrite" if overwrite else "new"
+    if restart and (resume or overwrite):
+        other = "--resume goes on" if resume else "--overwrite takes the options that are typed"
+        raise InputError(f"--restart: begins the same run anew, where {other}; give one of the two")
+    return "resume" if resume else "restart" if restart else "overwrite" if overwrite else "new"
 
 
 def check_output(run: RunDirectory, recipe: Recipe, start: Start) -> RunResult | None:
@@ -39,11 +42,12 @@ def check_output(run: RunDirectory, recipe: Recipe, start: Start) -> RunResult |
         raise InputError(f"{where}: expected an empty directory or a run, got other files; give another --output")
     if start == "new":
         raise InputError(
-            f"{where}: holds a run already; --resume continues it, --overwrite removes it first; or give another --output"
+            f"{where}: holds a run already; --resume continues it, --restart begins it anew, --overwrite puts another one in its "
+            "place; or give another --output"
         )
-    if start == "overwrite":
+    if start in ("restart", "overwrite"):
         if others := run.foreign_files():
-            raise InputError(f"{where}: --overwrite removes a run and nothing else, got {others[0]} as well; move that away first")
+            raise InputError(f"{where}: --{start} removes a run and nothing else, got {others[0]} as well; move that away first")
         return None
     check_same_run(where, run.recipe(), recipe)
     result = run.result()
@@ -53,8 +57,8 @@ def check_output(run: RunDirectory, recipe: Recipe, start: Start) -> RunResult |
 
 
 def place_of_rows(run: RunDirectory, recipe: Recipe, start: Start) -> str:
-    """Return where the rows are read: as the recipe has it; of a run that goes on, where they were, whatever directory this is."""
-    path = run.split().get("path") if start == "resume" and run.exists() else None
+    """Return where the rows are read: as the recipe has it; of the run that is there already, where they were."""
+    path = run.split().get("path") if start in ("resume", "restart") and run.exists() else None
     return path if path is not None and Path(path).exists() and recipe.data == run.recipe().data else recipe.data
 
 

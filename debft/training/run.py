@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from debft.training.trackers import Trackers
 
 
-def finetune(recipe: Recipe, output: Path, *, resume: bool = False, overwrite: bool = False) -> RunResult:
+def finetune(recipe: Recipe, output: Path, *, resume: bool = False, restart: bool = False, overwrite: bool = False) -> RunResult:
     """Run `recipe` into the run directory `output` and return its result.
 
     resume: the newest whole checkpoint is continued, and a complete run is returned as it is
-    overwrite: a run that is in `output` is removed once everything is checked, right before the first step
+    restart, overwrite: a run that is in `output` is removed once everything is checked, right before the first step
     Raises InputError before anything is written, NotFiniteError, Interrupted after a checkpoint was saved, or MachineError where
     the disk refuses or the memory is not enough; the last checkpoint is whole then.
     """
-    start = start_of(resume=resume, overwrite=overwrite)
+    start = start_of(resume=resume, restart=restart, overwrite=overwrite)
     if not in_a_group():
         return _finetune(recipe, RunDirectory(output), start, Watch())
     stays = f"what was saved stays: the same command with --output {output} --resume goes on"

@@ -10,7 +10,7 @@ from debft.cli.main import main
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
-from debft.library.resolving import continued, resolve
+from debft.library.resolving import continued, recipe_to_run, resolve
 from debft.runs.directory import RunDirectory
 from debft.training.place import check_output, start_of
 from debft.training.run import finetune
@@ -79,9 +79,21 @@ def test_resume_of_a_directory_that_is_not_there_asks_for_it_and_not_for_the_dat
     )
 
 
-def test_overwrite_and_resume_together_are_refused():
-    with pytest.raises(InputError, match="--overwrite: begins anew, where --resume goes on; give one of the two"):
-        start_of(resume=True, overwrite=True)
+@pytest.mark.parametrize(
+    ("switches", "line"),
+    [
+        (("resume", "overwrite"), "--overwrite: begins anew, where --resume goes on; give one of the two"),
+        (("resume", "restart"), "--restart: begins the same run anew, where --resume goes on; give one of the two"),
+        (
+            ("restart", "overwrite"),
+            "--restart: begins the same run anew, where --overwrite takes the options that are typed; give one of the two",
+        ),
+    ],
+)
+def test_two_ways_to_start_at_once_are_refused(switches, line):
+    with pytest.raises(InputError) as raised:
+        start_of(**{name: name in switches for name in ("resume", "restart", "overwrite")})
+    assert raised.value.problems == (line,)
 
 
 def test_overwrite_spares_a_directory_with_anything_but_a_run(run):
@@ -128,3 +140,21 @@ def test_bad_input_leaves_the_run_that_was_to_be_overwritten(complete, tmp_path,
 def test_resume_of_nothing_says_that_it_starts_afresh(tmp_path, capsys):
     finetune(small_recipe(tmp_path), tmp_path / "new", resume=True)
     assert f"{tmp_path / 'new'}: holds no run to resume; starting afresh" in capsys.readouterr().err
+
+
+def test_restart_begins_the_same_run_anew_with_its_own_options(tmp_path, capsys):
+    """Nothing is typed again, and another option is refused by name as with --resume."""
+    path = tmp_path / "again"
+    run = RunDirectory(path)
+    run.create(load_recipe(recipe_path("demo"), {"task": "rte", "data": "demo", "train.seed": 7}))
+    for keys, seed in (({}, 7), ({"train.seed": 8}, None)):
+        asked = {"recipe": None, "sift": None, "assignments": (), "output": str(path), "goes_on": True}
+        if seed is None:
+            with pytest.raises(InputError, match=r"--seed: the run in .* has 7, got 8"):
+                recipe_to_run("rte", keys, **asked)
+        else:
+            assert recipe_to_run("rte", keys, **asked)[0].train.seed == seed
+    assert check_output(run, run.recipe(), "restart") is None
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"--restart removes a run and nothing else, got .*notes\.txt as well"):
+        check_output(run, run.recipe(), "restart")

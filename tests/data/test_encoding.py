@@ -196,6 +196,31 @@ def test_damaged_cache_is_noticed_said_and_made_again(examples, tokenizer, damag
     assert "is damaged; encoding again" in capsys.readouterr().err
 
 
+def test_cache_with_another_type_of_the_same_bytes_is_damaged(examples, tokenizer, capsys, tmp_path, monkeypatch):
+    """A flipped bit of the header makes other numbers of the same bytes: signed ones of unsigned ones."""
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    first = run(examples, tokenizer)
+    (path,) = (tmp_path / "cache" / "encoded").glob("*.safetensors")
+    content = path.read_bytes()
+    changed = content.replace(b'"dtype":"I32"', b'"dtype":"F32"')
+    assert changed != content
+    path.write_bytes(changed)
+    again = run(examples, tokenizer)
+    assert np.array_equal(again.ids_T, first.ids_T) and again.ids_T.dtype == first.ids_T.dtype
+    assert "is damaged; encoding again" in capsys.readouterr().err
+
+
+def test_cache_of_other_texts_under_this_name_is_damaged(examples, tokenizer, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path / "cache"))
+    first = run(examples, tokenizer)
+    (path,) = (tmp_path / "cache" / "encoded").glob("*.safetensors")
+    run(examples.part(0, 1), tokenizer)
+    (other,) = set((tmp_path / "cache" / "encoded").glob("*.safetensors")) - {path}
+    path.write_bytes(other.read_bytes())
+    assert np.array_equal(run(examples, tokenizer).ids_T, first.ids_T)
+    assert "is damaged; encoding again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("blocked", ["folder", "file"])
 def test_cache_that_cannot_be_written_is_said_once_and_done_without(examples, tokenizer, tmp_path, monkeypatch, capsys, blocked):
     """A file where the folder should be, or a disk that takes no bytes."""

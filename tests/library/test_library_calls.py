@@ -112,7 +112,9 @@ def test_unknown_task_is_an_input_error():
 def test_occupied_directory_is_told_in_the_words_of_a_call(short):
     with pytest.raises(debft.InputError) as raised:
         debft.finetune("rte", output=short[1], **SHORT)
-    assert str(raised.value).startswith(f"output {short[1]}: holds a run already; resume=True continues it, overwrite=True removes")
+    assert str(raised.value).startswith(
+        f"output {short[1]}: holds a run already; resume=True continues it, restart=True begins it anew, overwrite=True puts"
+    )
 
 
 def test_command_that_a_line_tells_to_type_keeps_its_flags():

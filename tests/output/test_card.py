@@ -15,6 +15,7 @@ import yaml
 from conftest import write_tsv
 from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from sealing import seal_result
 from typer.testing import CliRunner
 
 from debft.cli.main import app
@@ -46,9 +47,7 @@ def run(tmp_path_factory):
     write_tsv(home / "secret-reviews.tsv", ["review", "label"], REVIEWS)
     own = {"own.validation": 0.25, "data": str(home / "secret-reviews.tsv"), "note": f"seen at {home}/notes/a.txt"}
     finetune(load_recipe(recipe_path("demo"), SETTINGS | own), home / "run")
-    result = json.loads((home / "run/result.json").read_text())
-    result |= {"command": f"debft text --data {home}/secret-reviews.tsv", "warnings": [f"on {HOST} of {USER}: {home}/x"]}
-    (home / "run/result.json").write_text(json.dumps(result))
+    seal_result(home / "run", command=f"debft text --data {home}/secret-reviews.tsv", warnings=[f"on {HOST} of {USER}: {home}/x"])
     return home / "run"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import run
 from json_schemas import wrong
+from sealing import seal_result
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -24,6 +25,7 @@ from debft.output.tables.render import FORMATS, ONLY_IN_JSON, readable
 from debft.published import load as published
 from debft.published.load import load_published, table_names
 from debft.runs.result import RowsOfRun, RunResult, Timing
+from debft.runs.seal import sealed
 
 MNLI = {"validation_matched/accuracy": 88.2, "validation_mismatched/accuracy": 88.3}
 STEP = {"step": 1, "loss": 0.25, "grad_norm": 1.5, "learning_rate": 0.0005, "num_tokens": 1}
@@ -458,7 +460,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, name):
 def test_result_with_a_wrong_part_is_refused_in_one_line(tmp_path, change):
     path = write_run(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "result.json").read_text()) | change
-    (tmp_path / "one" / "result.json").write_text(json.dumps(content))
+    (tmp_path / "one" / "result.json").write_text(json.dumps(sealed(content)))
     with pytest.raises(InputError, match=r"^.*result\.json: .*expected .*, got .*$"):
         tables_document([], [path])
 
@@ -477,12 +479,19 @@ def test_damaged_run_does_not_keep_the_others_from_being_shown(tmp_path, form):
     assert "88.2" in done.stdout and "expected the result of" in " ".join(done.stdout.split())
 
 
+def test_score_edited_by_hand_is_damage(tmp_path):
+    path = write_run(tmp_path / "one")
+    assert len(beside(tables_document([], [path]))) == 1
+    text = (tmp_path / "one" / "result.json").read_text()
+    (tmp_path / "one" / "result.json").write_text(text.replace("88.2", "98.2"))
+    with pytest.raises(InputError, match=r"result\.json: expected the result of a complete run, got .*expected content of sha256"):
+        tables_document([], [path])
+
+
 def test_run_whose_model_was_cut_is_damaged(tmp_path):
     """Somebody may have kept the results alone, so that no model/ at all is fine."""
     path = write_run(tmp_path / "one")
-    content = json.loads((tmp_path / "one" / "result.json").read_text())
-    content["model_files"] = {"model.safetensors": {"bytes": 9, "sha256": "0"}}
-    (tmp_path / "one" / "result.json").write_text(json.dumps(content))
+    seal_result(tmp_path / "one", model_files={"model.safetensors": {"bytes": 9, "sha256": "0"}})
     assert len(beside(tables_document([], [path]))) == 1
     (tmp_path / "one" / "model").mkdir()
     with pytest.raises(InputError, match=r"model\.safetensors: expected what the run wrote, 9 bytes, got 0"):
@@ -495,7 +504,7 @@ def test_run_that_may_not_be_read_is_refused_in_one_line(tmp_path, monkeypatch):
 
     path = write_run(tmp_path / "one")
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(InputError, match=r"^[^:]*steps\.jsonl: Permission denied$"):
+    with pytest.raises(InputError, match=r"^[^:]*result\.json: cannot be read: Permission denied; make it a file"):
         tables_document([], [path])
 
 

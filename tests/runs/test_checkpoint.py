@@ -7,6 +7,7 @@ import os
 import shutil
 import textwrap
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ from debft.runs.checkpoint import (
 )
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
+from debft.training import checkpoints as training_checkpoints
 from debft.training.checkpoints import save, save_best
 from debft.training.session import TrainState
 
@@ -179,8 +181,11 @@ def test_no_whole_checkpoint_left_is_refused_and_each_is_named(tmp_path):
     with pytest.raises(InputError) as raised:
         load_newest(tmp_path)
     (line,) = raised.value.problems
-    assert "step-000010 (state.json is missing), step-000005 (model.safetensors is not what was written)" in line
-    assert "give another --output" in line
+    assert (
+        "step-000010 (state.json is missing, which manifest.json names), step-000005 (model.safetensors is not what manifest.json says)"
+        in line
+    )
+    assert "--restart in the place of --resume begins the run anew" in line
 
 
 def refuse_reading(monkeypatch, times):
@@ -228,10 +233,10 @@ def test_checkpoint_of_a_newer_format_is_refused_by_its_version(tmp_path):
 
 
 def test_checkpoint_without_a_version_or_logs_is_read(tmp_path):
-    save_steps(tmp_path, 5, best_step=2)
+    save_steps(tmp_path, 5, waited=2)
     change_state(tmp_path / "step-000005", format_version=None)
     found = load_newest(tmp_path)
-    assert (found.step, found.state, found.logs) == (5, {"best_step": 2}, {})
+    assert (found.step, found.state, found.logs) == (5, {"waited": 2}, {})
 
 
 def test_logs_are_part_of_the_checkpoint(tmp_path):
@@ -251,6 +256,69 @@ def test_best_checkpoint_stays_while_a_saved_state_names_it(tmp_path):
     (tmp_path / "step-000005" / "state.json").write_text("{")
     keep_best(tmp_path, 0)  # what a damaged state names is not known
     assert len(checkpoints(tmp_path, "best-")) == 2
+
+
+def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(tmp_path, capsys):
+    """The run would train to its end, and only then find that the weights of its best step are gone."""
+    save_steps(tmp_path, 2, 4, prefix="best-")
+    save_steps(tmp_path, 3, best_step=2)
+    save_steps(tmp_path, 5, best_step=4)
+    flip(tmp_path / "best-000004" / "model.safetensors")
+    assert load_newest(tmp_path).step == 3
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "step-000005 (its best-000004: model.safetensors is not what manifest.json says) is damaged" in said
+
+
+@pytest.mark.parametrize("prefix", ["step-", "best-"])
+def test_checkpoint_in_the_place_of_another_step_is_named(tmp_path, prefix):
+    """Each file is what its manifest says."""
+    save_steps(tmp_path, 5, 10, prefix=prefix)
+    shutil.rmtree(tmp_path / f"{prefix}000010")
+    (tmp_path / f"{prefix}000005").rename(tmp_path / f"{prefix}000010")
+    for read in (lambda: load_newest(tmp_path, prefix), lambda: load_checkpoint(tmp_path / f"{prefix}000010")):
+        with pytest.raises(InputError, match="it is that of step 5"):
+            read()
+
+
+def test_checkpoint_of_another_run_is_named_and_the_older_one_is_used(tmp_path, capsys):
+    save_steps(tmp_path, 5, run="a" * 16)
+    save_steps(tmp_path, 10, run="b" * 16)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "step-000010 (it is that of another run) is damaged; going back to step-000005" in said
+
+
+def test_checkpoint_of_an_older_debft_is_of_any_run(tmp_path):
+    save_steps(tmp_path, 5)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
+
+
+def test_checkpoint_of_another_run_gives_way_to_one_that_is_saved(tmp_path):
+    save_steps(tmp_path, 5, run="b" * 16)
+    save_steps(tmp_path, 5, run="a" * 16)
+    assert load_newest(tmp_path, run="a" * 16).step == 5
+
+
+def facts_at_restoring(monkeypatch, saved):
+    """What each process compares with process 0 once it has received a checkpoint."""
+    compared = {}
+    monkeypatch.setattr(training_checkpoints, "check_same_on_all_ranks", lambda facts: compared.update(facts()))
+    model, optimizer = trained(steps=0, seed=1)
+    training_checkpoints.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
+    return compared
+
+
+def test_processes_compare_step_weights_and_optimizer_state_of_the_checkpoint(tmp_path, monkeypatch):
+    save_steps(tmp_path, 5)
+    saved = load_newest(tmp_path)
+    first = facts_at_restoring(monkeypatch, saved)
+    assert first["step of the checkpoint"] == "5" and first == facts_at_restoring(monkeypatch, load_newest(tmp_path))
+    for part, fact in (("weights", "weights of the checkpoint"), ("moments", "optimizer state of the checkpoint")):
+        tensors = getattr(saved, part)
+        name = next(name for name in tensors if "weight" in name)
+        other = {**tensors, name: tensors[name] + 1e-3}
+        second = facts_at_restoring(monkeypatch, replace(saved, **{part: other}))
+        assert {key for key in first if first[key] != second[key]} == {fact}
 
 
 class Killed(BaseException):

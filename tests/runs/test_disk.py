@@ -26,6 +26,7 @@ from debft.config.schema import schema
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
 from debft.runs.result import FORMAT_VERSION, RunResult
+from debft.runs.seal import sealed, sealed_lines
 from debft.scoring.used_model import recipe_of
 from debft.training.place import check_output
 from debft.training.plan import make_plan
@@ -274,7 +275,7 @@ def test_run_is_refused_where_no_checkpoint_is_whole_and_its_logs_stay(copy, rec
 
 def test_added_field_of_a_state_or_result_is_no_damage(copy, through, recipe):
     path = copy.path / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"added": 1}))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {"added": 1})))
     assert finetune(recipe, copy.path, resume=True) == through.result()
 
 
@@ -285,7 +286,7 @@ def test_result_of_a_run_fits_the_schema_of_results(through):
 def test_result_of_an_older_format_is_read_and_its_model_called_unchecked(copy, through, recipe, capsys):
     path = copy.path / "result.json"
     content = json.loads(path.read_text()) | {"format_version": 1}
-    path.write_text(json.dumps({key: value for key, value in content.items() if key != "model_files"}))
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in ("model_files", "run_files", "sha256")}))
     result = finetune(recipe, copy.path, resume=True)
     assert (result.scores, result.model_files, result.format_version) == (through.result().scores, None, FORMAT_VERSION)
     assert "not checked" in capsys.readouterr().err
@@ -303,7 +304,9 @@ def test_result_of_a_newer_format_is_refused_by_its_version_and_never_to_be_remo
 
 def test_recipe_of_a_newer_debft_is_named_by_the_key_that_is_not_known(copy):
     path = copy.path / "recipe.yaml"
-    path.write_text(path.read_text().replace("train:\n", "train:\n  invented_later: 1\n"))
+    path.write_bytes(
+        sealed_lines(path.read_bytes().partition(b"\n")[2].replace(b"train:\n", b"train:\n  invented_later: 1\n"), None)
+    )
     with pytest.raises(InputError, match=r"recipe\.yaml: train: unknown key 'invented_later'"):
         copy.recipe()
 

@@ -24,6 +24,7 @@ from debft.runs.result import (
     WrittenFile,
     from_json,
 )
+from debft.runs.seal import sealed
 
 # As a debft of the first format wrote it: no files of the model, every key of the recipe in `train`, no skipped rows.
 OLDEST = """{
@@ -86,7 +87,7 @@ def changed(**changes):
             del owner[name]
         else:
             owner[name] = value
-    return json.dumps(content)
+    return json.dumps(sealed(content))
 
 
 def test_what_is_read_is_what_was_written():
@@ -215,3 +216,36 @@ def test_every_field_has_a_line_about_it(kind):
 def test_command_is_recorded_as_it_was_typed(monkeypatch, typed, command):
     monkeypatch.setattr("sys.argv", typed)
     assert command_line() == command
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scores": {"validation/accuracy": 99.0}},
+        {"recipe": {"train": {"seed": 7}}},
+        {"command": "debft rte"},
+        {"format_version": 3},
+        {"sha256": "0" * 64},
+        {"sha256": None},
+        {"added": 1},
+    ],
+    ids=str,
+)
+def test_change_by_hand_is_noticed(changes):
+    """Whatever is changed, the digest and what no debft knows included."""
+    content = json.loads(newest(run_files={}).to_json())
+    with pytest.raises(ValueError, match=r"expected content of sha256 \S+, got \w{12}\.\.\."):
+        from_json(json.dumps(content | changes), "result.json")
+
+
+def test_key_of_the_digest_that_is_damaged_is_noticed():
+    """It is the last one; `sha256` is also a key of each file."""
+    before, _, after = newest(run_files={}).to_json().rpartition('"sha256"')
+    with pytest.raises(ValueError, match="expected content of sha256 none, got "):
+        from_json(f'{before}"sha356"{after}', "result.json")
+
+
+def test_other_layout_of_the_same_content_is_no_damage():
+    """As another program writes it anew: other spaces, other order."""
+    content = json.loads(newest().to_json())
+    assert from_json(json.dumps(dict(reversed(content.items())), indent=None), "result.json") == newest()

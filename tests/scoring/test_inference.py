@@ -13,6 +13,7 @@ import pytest
 from conftest import write_mnli, write_tsv
 from processes import Command
 from processes import run as command
+from sealing import seal_recipe
 
 from debft.cli import use
 from debft.config.packaged import recipe_path
@@ -279,9 +280,7 @@ def test_dry_run_of_predict_counts_what_is_cut(trained, monkeypatch, capsys):
 
 def test_rows_that_the_run_was_not_scored_on_are_said(trained, tmp_path, capsys):
     run = shutil.copytree(trained[1], tmp_path / "run")
-    recipe = (run / "recipe.yaml").read_text()
-    (run / "recipe.yaml").write_text(recipe.replace("max_eval_samples: null", "max_eval_samples: 3"))
-    assert "max_eval_samples: 3" in (run / "recipe.yaml").read_text()
+    seal_recipe(run, "max_eval_samples: null", "max_eval_samples: 3")
     use.evaluate(str(run), dry_run=True)
     assert "the run was scored on the first 3 rows of each split, here all are" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from sealing import seal_result
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -108,9 +109,7 @@ def test_model_of_an_earlier_version_is_used_as_its_recipe_says(tmp_path):
     for added in ("truncation", "seed", "precision"):
         del config["debft"][added]
     path.write_text(json.dumps(config))
-    result = json.loads((tmp_path / "result.json").read_text()) | {"format_version": 1}
-    del result["model_files"]
-    (tmp_path / "result.json").write_text(json.dumps(result))
+    seal_result(tmp_path, format_version=1, model_files=None)
     used = loading.load_predictor(str(tmp_path), None, "auto").recipe
     assert (used.text.truncation, used.train.seed) == ("random_ends", 7)
 

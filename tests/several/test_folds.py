@@ -11,6 +11,7 @@ import pytest
 import sklearn.metrics
 from fake_runs import start_forked
 from json_schemas import wrong
+from sealing import seal_recipe
 
 from debft.config.recipe import Recipe, recipe_hash, with_train, with_values
 from debft.config.schema import schema
@@ -140,7 +141,10 @@ def test_rows_that_changed_make_every_fold_damaged_and_no_pooled_score(tmp_path,
     text = (data / "train.csv").read_text().replace("text number", "other text")
     (tmp_path / "own" / "train.csv").write_text(text)
     for path in (tmp_path / "out").rglob("*.yaml"):
-        path.write_text(path.read_text().replace(str(data), str(tmp_path / "own")))
+        if path.name == "recipe.yaml" and path.parent.name.startswith("fold-"):
+            seal_recipe(path.parent, str(data), str(tmp_path / "own"))
+        else:
+            path.write_text(path.read_text().replace(str(data), str(tmp_path / "own")))
     summary, code = run_folds(plan_folds(recipe_for(tmp_path / "own"), tmp_path / "out"), 1)
     assert code == 2 and {run.status for run in summary.runs} == {"damaged"}
     assert summary.pooled is None and not (tmp_path / "out" / "out-of-fold.jsonl").exists()

@@ -12,7 +12,8 @@ from debft.output.card.clean import LOCAL, Cleaner, cleaner_of, is_local
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult, from_json
-from debft.scoring.used_model import UsedModel, check_written, find_used_model
+from debft.runs.seal import sealed
+from debft.scoring.used_model import UsedModel, find_used_model
 from debft.tasks import TEXT, Task
 
 
@@ -93,7 +94,6 @@ def subject_of(named: str) -> Subject:
     result = used.run.result()
     if result is None:
         raise InputError(f"{named}: expected a complete run, found no result.json; finish it with --resume")
-    check_written(used.run)
     cleaner = cleaner_of(used.run, result)
     recipe = used.run.recipe()
     return Subject(
@@ -108,7 +108,8 @@ def subject_of(named: str) -> Subject:
 
 
 def _cleaned(result: RunResult, cleaner: Cleaner) -> RunResult:
-    """Return a result without names of the machine, its command, and the examples of warnings, which name files and lines."""
-    cleaned = from_json(json.dumps(cleaner.value(asdict(result))), "result.json")
+    """Return a result without names of the machine, its command, the examples of warnings, which name files
+    and lines, and the digests of files that are cleaned or not pushed."""
+    cleaned = from_json(json.dumps(sealed(cleaner.value(asdict(result)))), "result.json")
     warnings = [replace(warning, examples=[]) for warning in cleaned.data.warnings]
-    return replace(cleaned, command=None, data=replace(cleaned.data, warnings=warnings))
+    return replace(cleaned, command=None, run_files=None, data=replace(cleaned.data, warnings=warnings))

@@ -7,6 +7,7 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from debft.console import say
 from debft.data.sources.demo import languages, pairs, questions
 from debft.runs.cache import cache_directory
 from debft.runs.storage import write_atomically
@@ -26,9 +27,12 @@ def model_directory() -> Path:
     spm = _spm()
     key = hashlib.sha256(config.encode() + spm).hexdigest()[:12]
     directory = cache_directory() / f"demo-model-{key}" / MODEL_NAME
-    if not (directory / "config.json").is_file():
-        write_atomically(directory / "spm.model", spm)
-        write_atomically(directory / "config.json", config.encode())
+    for name, content in (("spm.model", spm), ("config.json", config.encode())):
+        path = directory / name
+        if not path.is_file() or path.read_bytes() != content:  # another process may make it, or its disk have damaged it
+            if path.is_file():
+                say(f"cache: {path} is damaged; writing it again")
+            write_atomically(path, content)
     return directory
 
 
