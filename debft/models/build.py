@@ -12,6 +12,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from debft.console import say, say_field
 from debft.errors import InputError, first_line, one_of
 from debft.models.files import ModelFiles
+from debft.models.finite import in_words, not_finite
 from debft.models.json_files import load_config
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
@@ -69,7 +70,15 @@ def build_model(
     if not quiet:
         head, dtypes = f"new, random ({', '.join(new)})" if new else "as in the checkpoint", ", ".join(stored_dtypes(files.path))
         say_field("weights", f"{dtypes or 'pytorch_model.bin'} -> float32; head {head}{_order(labels, task)}")
+    _check_finite(files, model)
     return in_own_memory(model)
+
+
+def _check_finite(files: ModelFiles, model: PreTrainedModel) -> None:
+    """Raise InputError for weights that are not finite: some would end a run, others would be saved with the trained model."""
+    weights = model.state_dict()
+    if counts := not_finite(weights):
+        raise InputError(f"{files.path}: expected finite weights, {in_words(weights, counts)}; copy the files again")
 
 
 def _order(labels: tuple[str, ...], task: Task) -> str:

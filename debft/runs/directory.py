@@ -27,6 +27,7 @@ from debft.runtime.launch.group import is_main_process
 LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
+NOT_FINITE = "not-finite.json"  # what is known of the last step that was not finite
 # What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
 FILES = (
     "result.json",
@@ -38,6 +39,7 @@ FILES = (
     "model",
     "trackers",
     *LOGS,
+    NOT_FINITE,
     "split.json",
     "recipe.yaml",
 )
@@ -122,6 +124,16 @@ class RunDirectory:
     def create(self, recipe: Recipe) -> None:
         """Begin a run: write its recipe."""
         write_atomically(self.path / "recipe.yaml", yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True).encode())
+
+    def write_not_finite(self, content: Mapping[str, Any]) -> Path:
+        """Write what is known of a step that was not finite, and return the path."""
+        path = self.path / NOT_FINITE
+        write_atomically(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "surrogatepass"))
+        return path
+
+    def stopped_not_finite(self) -> bool:
+        """Return whether the run ended at a step that was not finite, and did not become complete later."""
+        return (self.path / NOT_FINITE).is_file() and not (self.path / "result.json").is_file()
 
     def write_split(self, content: Mapping[str, Any]) -> None:
         """Write split.json: where the rows were read, and which of them were held out."""

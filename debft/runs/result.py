@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -167,6 +167,25 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryCut:
+    """The memory was not enough for a forward or backward pass: it was done again with fewer tokens, as were all behind it."""
+
+    during: Literal["training", "evaluation"]
+    """What was done again."""
+    step: int
+    """Optimizer step that was done again; of an evaluation the last step before it."""
+    before: int
+    """Tokens that went through the model at once before."""
+    after: int
+    """Tokens that do from there on."""
+
+
+def tokens_after(cuts: Sequence[MemoryCut], during: Literal["training", "evaluation"], asked: int) -> int:
+    """Return how many tokens go through the model at once where so many are asked for and the memory was not enough before."""
+    return min([asked, *(cut.after for cut in cuts if cut.during == during)])
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathsOfRun:
     """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
 
@@ -234,6 +253,10 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    memory_cuts: list[MemoryCut] = field(default_factory=list)
+    """Where the memory was not enough and fewer tokens went through the model at once from there on."""
+    overflows: int | None = None
+    """How often the gradient overflowed in fp16 and a step was tried again with a lower loss scale; null: it was not in fp16."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
 

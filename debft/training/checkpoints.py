@@ -2,22 +2,28 @@
 
 from dataclasses import asdict, fields
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from debft.console import say
 from debft.errors import InputError
+from debft.models.finite import in_words, not_finite
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
+from debft.runs.result import MemoryCut, read_as
 from debft.runs.storage import DiskError
+from debft.training.guards import StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
 from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
+
+NO_SEQUENCES = np.array([], dtype=np.int64)
 
 
 def save(session: Session, state: TrainState) -> None:
@@ -48,9 +54,22 @@ def _save(session: Session, state: TrainState) -> None:
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
     run.sync_logs()
     with session.vocabulary.whole(state.step):
+        check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
     checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
     checkpoint.keep_best(directory, state.best_step)
+
+
+def moments(session: Session) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state as a checkpoint has it, on its device."""
+    return checkpoint.moments_of(session.loaded.model, session.optimizer)
+
+
+def check_weights(session: Session, state: TrainState) -> None:
+    """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved is always of use."""
+    tensors = session.loaded.model.state_dict() | moments(session)
+    if counts := not_finite(tensors):
+        raise StepNotFiniteError(state.step, f"state to save, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
 
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
@@ -62,6 +81,7 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
     with session.vocabulary.whole(state.step):
+        check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
     checkpoint.keep_best(directory, state.best_step)
 
@@ -91,7 +111,16 @@ def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary)
             what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
             raise InputError(f"--output {run.path}: was trained on {what}; give another --output")
         _check_vocabulary(saved, run, vocabulary)
+        _check_finite(saved, run)
     return saved
+
+
+def _check_finite(saved: Checkpoint, run: RunDirectory) -> None:
+    """Raise InputError where the checkpoint, of an older debft, has numbers that are not finite."""
+    tensors = saved.weights | saved.moments
+    if counts := not_finite(tensors):
+        path = run.checkpoints / f"step-{saved.step:06d}"
+        raise InputError(f"{path}: expected finite numbers, {in_words(tensors, counts)}; remove it to go on from the one before")
 
 
 def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVocabulary) -> None:
@@ -127,8 +156,9 @@ def restore(
     model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     checkpoint.restore_optimizer(model, optimizer, moments)
-    known = {field.name for field in fields(TrainState)}
-    return TrainState(step=step, **{key: value for key, value in content.items() if key in known})
+    cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
+    known = {field.name for field in fields(TrainState)} - {"cuts"}
+    return TrainState(step=step, cuts=cuts, **{key: value for key, value in content.items() if key in known})
 
 
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from debft.config.recipe import source_kind
 from debft.data.encoding import whole_lengths
+from debft.errors import NotFiniteError
+from debft.models.finite import in_words, not_finite
 from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
@@ -76,6 +78,8 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
         ),
         paths=session.paths,
+        memory_cuts=state.cuts,
+        overflows=None if session.accelerator.scaler is None else state.overflows,
     )
 
 
@@ -125,6 +129,9 @@ def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFil
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
     recipe = session.plan.recipe
     recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
+    weights = model.state_dict()
+    if counts := not_finite(weights):
+        raise NotFiniteError(f"{session.run.model}: {in_words(weights, counts)}; the model is not saved")
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)
