@@ -5,6 +5,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, source_kind, value_at
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
+from debft.runs.result import changes_in_words
 
 SUBSET = {"train.max_train_samples", "train.max_eval_samples"}
 
@@ -24,7 +25,14 @@ def labels_of(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -
             labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
     if any(key.startswith("sift.") for key in changed):
         labels.append("sift changed")
-    return [*labels, *_labels_of_precision(run, packaged)]
+    return [*labels, *_labels_of_changes(run), *_labels_of_precision(run, packaged)]
+
+
+def _labels_of_changes(run: PlannedRun) -> list[str]:
+    """Name the options that were changed while the run was made."""
+    result = None if run.damage() else run.result()
+    words = changes_in_words(result.sessions) if result else ""
+    return [words] if words else []
 
 
 def _labels_of_precision(run: PlannedRun, packaged: Recipe) -> list[str]:

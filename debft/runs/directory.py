@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
 
+STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
 LOCK = ".lock"
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
@@ -60,6 +62,27 @@ class RunDirectory:
     def model(self) -> Path:
         """The directory of the trained model."""
         return self.path / "model"
+
+    @classmethod
+    def at_step(cls, text: str) -> "tuple[RunDirectory, int | None]":
+        """Return the run and the step that `RUN@STEP` names, (run, None) for a run alone or a directory that has such a name."""
+        found = STEP_OF_RUN.fullmatch(text)
+        return (cls(Path(text)), None) if found is None or Path(text).exists() else (cls(Path(found[1])), int(found[2]))
+
+    def saved_steps(self) -> dict[int, Path]:
+        """Return the checkpoint of each step that has one; that with the optimizer's state where there are two."""
+        folders = [*self.checkpoints.glob("best-*"), *self.checkpoints.glob("step-*")] if self.checkpoints.is_dir() else []
+        return dict(sorted((int(path.name[5:]), path) for path in folders if path.name[5:].isdecimal()))
+
+    def state_of(self, checkpoint: Path) -> dict[str, Any]:
+        """Return the content of a checkpoint's state.json, without its tensors. Raises InputError where it is damaged."""
+        try:
+            with disk_errors(checkpoint, "read"):
+                content = json.loads((checkpoint / "state.json").read_bytes())
+            _require(isinstance(content, dict))
+        except ValueError:
+            raise InputError(f"{checkpoint / 'state.json'}: is not what was written; take another checkpoint") from None
+        return content
 
     @property
     def logs(self) -> list[Path]:

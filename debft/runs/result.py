@@ -186,6 +186,44 @@ def tokens_after(cuts: Sequence[MemoryCut], during: Literal["training", "evaluat
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangedOption:
+    """An option of the optimisation was changed when the run was resumed."""
+
+    key: str
+    """Dotted key of the recipe."""
+    before: Any
+    """Value of the steps before."""
+    after: Any
+    """Value of the steps from there on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOfRun:
+    """A session is what one command did of a run: the first began it, each later one resumed it."""
+
+    from_step: int
+    """Optimizer steps that were done before it."""
+    environment: dict[str, Any]
+    """Code, versions, device, precision and processes that it ran with."""
+    changes: list[ChangedOption] = field(default_factory=list)
+    """Options that were other ones before."""
+
+
+def changes_in_words(sessions: Sequence[SessionOfRun]) -> str:
+    """Return `train.learning_rate was changed from 0.01 to 0.001 after step 7`; "" where no option was changed on the way."""
+    return ", ".join(
+        f"{change.key} was changed from {change.before} to {change.after} after step {session.from_step:,}"
+        for session in sessions
+        for change in session.changes
+    )
+
+
+def options_as_begun(sessions: Sequence[SessionOfRun]) -> dict[str, Any]:
+    """Return the value that each changed option had when the run began, by its dotted key."""
+    return {change.key: change.before for session in reversed(sessions) for change in session.changes}
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathsOfRun:
     """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
 
@@ -253,6 +291,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    sessions: list[SessionOfRun] = field(default_factory=list)
+    """What each command did of the run, in turn; empty: an older debft did not record it. Options that were changed are here."""
     memory_cuts: list[MemoryCut] = field(default_factory=list)
     """Where the memory was not enough and fewer tokens went through the model at once from there on."""
     overflows: int | None = None

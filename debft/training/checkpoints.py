@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from debft.config.differences import OPTIMISATION
+from debft.config.recipe import value_at, with_values
 from debft.console import say
 from debft.errors import InputError
 from debft.models.finite import in_words, not_finite
@@ -13,7 +15,7 @@ from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, read_as
+from debft.runs.result import MemoryCut, SessionOfRun, read_as
 from debft.runs.storage import DiskError
 from debft.training.guards import StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
@@ -23,6 +25,8 @@ from debft.training.session import Session, TrainState
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
 
+RECORDS = {"cuts": list[MemoryCut], "sessions": list[SessionOfRun]}  # the fields of TrainState that hold records
+LABELS = "labels"  # where state.json has the names of the model's outputs, in their order
 NO_SEQUENCES = np.array([], dtype=np.int64)
 
 
@@ -49,6 +53,7 @@ def _save_unless_last(session: Session, state: TrainState) -> None:
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
     content = {**asdict(state), "fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
+    content[LABELS] = list(session.loaded.model.config.id2label.values())
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
@@ -82,7 +87,9 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
     directory, name = session.run.checkpoints, _best_name(state)
     with session.vocabulary.whole(state.step):
         check_weights(session, state)
-        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, {"scores": scores})
+        labels = list(session.loaded.model.config.id2label.values())
+        content = {"scores": scores, LABELS: labels}
+        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
     checkpoint.keep_best(directory, state.best_step)
 
 
@@ -156,9 +163,9 @@ def restore(
     model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     checkpoint.restore_optimizer(model, optimizer, moments)
-    cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
-    known = {field.name for field in fields(TrainState)} - {"cuts"}
-    return TrainState(step=step, cuts=cuts, **{key: value for key, value in content.items() if key in known})
+    known = {field.name for field in fields(TrainState)} - RECORDS.keys()
+    records = {name: read_as(content.get(name, []), kind, name) for name, kind in RECORDS.items()}  # an older debft has none
+    return TrainState(step=step, **records, **{key: value for key, value in content.items() if key in known})
 
 
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
@@ -172,10 +179,19 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
         run.create(plan.recipe)
         run.write_split(plan.rows_record)
     elif start == "resume":
+        _write_changes(plan, run)
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
+
+
+def _write_changes(plan: Plan, run: RunDirectory) -> None:
+    """Write the recipe of the run anew where options of the optimisation were changed: from now on it goes on with these."""
+    recorded = run.recipe()
+    changed = {key: now for key in OPTIMISATION if (now := value_at(plan.recipe, key)) != value_at(recorded, key)}
+    if changed:
+        run.create(with_values(recorded, changed))
 
 
 def _check_log(run: RunDirectory, state: TrainState) -> None:

@@ -13,10 +13,9 @@ from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
-from debft.runs.environment import command_line, environment
-from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
+from debft.runs.environment import command_line
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile, changes_in_words
 from debft.runs.storage import whole_directory
-from debft.runtime.devices import gpu_name
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.analysis import analysis_of
@@ -26,6 +25,7 @@ from debft.scoring.intervals import intervals_of
 from debft.training.collapse import collapse_warnings
 from debft.training.describe import describe_chosen, lengths_of
 from debft.training.evaluations import stopped_early
+from debft.training.opening import environment_of
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -40,9 +40,10 @@ def write_result(session: Session, state: TrainState, assessed: dict[str, Assess
 def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
     """Return the result of the run, without the files of its model."""
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
-    device, scores = session.accelerator.device, scores_of(task, assessed)
+    scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
-    reason = why_not_compared(recipe, task, num_rows)
+    changed = changes_in_words(state.sessions)
+    reason = why_not_compared(recipe, task, num_rows) or (f"not the published recipe: {changed}" if changed else None)
     return RunResult(
         task=task.name,
         model=recipe.model or "",
@@ -74,10 +75,9 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         label_counts=plan.label_counts,
         started=session.started.isoformat(timespec="seconds"),
         command=command_line(),
-        environment=environment(
-            str(device), gpu_name(device), session.precision, session.accelerator.num_processes, plan.files.revision
-        ),
+        environment=environment_of(session.accelerator, session.precision, plan),
         paths=session.paths,
+        sessions=state.sessions,
         memory_cuts=state.cuts,
         overflows=None if session.accelerator.scaler is None else state.overflows,
     )

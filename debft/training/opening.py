@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
@@ -13,10 +13,10 @@ from debft.models.attention.backends import attention_for
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.environment import code_digest, moving_versions
+from debft.runs.environment import code_digest, environment, moving_versions
 from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
-from debft.runtime.devices import micro_batch_tokens
+from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
@@ -30,7 +30,11 @@ from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.session import Session, TrainState
+from debft.training.sessions import begin_session
 from debft.training.sift import LOGS, SiftLoss, perturbed_module
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: bool = True) -> tuple[Session, TrainState]:
@@ -45,6 +49,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
+    begin_session(plan, state, environment_of(accelerator, precision, plan))
     if claim:
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
     loaded.model.load_state_dict(broadcast_tensors_from_main(loaded.model.state_dict()))
@@ -71,6 +76,12 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         paths=_paths(loaded, vocabulary),
     )
     return session, state
+
+
+def environment_of(accelerator: "Accelerator", precision: str, plan: Plan) -> dict[str, Any]:
+    """Return the environment of the run in this session."""
+    device = accelerator.device
+    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _build(plan: Plan) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from debft.data.encoding import EncodedSplit
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, PathsOfRun
+from debft.runs.result import MemoryCut, PathsOfRun, SessionOfRun
 from debft.scoring.loaded import LoadedModel
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
@@ -31,6 +31,8 @@ class TrainState:
     num_tokens: tokens trained on, without padding.
     train_seconds: wall-clock time of the steps alone.
     eval_seconds: wall-clock time of the evaluations alone.
+    optimisation: the options of the optimisation that the last step was done with, by their dotted keys.
+    sessions: what each command did of the run.
     overflows: how often fp16's gradient overflowed and a step was tried again with a lower loss scale.
     cuts: where the memory was not enough, and what goes through the model at once from there on.
     """
@@ -44,6 +46,8 @@ class TrainState:
     num_tokens: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+    optimisation: dict[str, Any] = field(default_factory=dict)
+    sessions: list[SessionOfRun] = field(default_factory=list)
     overflows: int = 0
     cuts: list[MemoryCut] = field(default_factory=list)
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 from debft.console import say
 from debft.data.encoding import EncodedSplit
 from debft.data.text_windows import EncodedTextWindows
@@ -33,11 +31,11 @@ def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | 
         if not session.plan.recipe.runtime.checkpoint_activations:
             advice += ", or with --set runtime.checkpoint_activations=true, which takes less"
         return TooLittleMemoryError(*(f"{line}; {_way_on(session, saved, advice)}" for line in error.problems))
-    broken = _not_finite_now(session)
+    broken, words = _not_finite_now(session, state)
     saved = "" if broken else _saved(session, state)
     saved = saved or broadcast_from_main(run_on_main(lambda: _newest(session)))
     run_on_main(lambda: session.run.write_not_finite(_record(session, error, broken, saved)))
-    return NotFiniteError(*(_lines(session, error, broken, saved) if session.is_main else ()))
+    return NotFiniteError(*(_lines(session, error, words, saved) if session.is_main else ()))
 
 
 def _saved(session: Session, state: TrainState) -> str:
@@ -59,17 +57,20 @@ def _newest(session: Session) -> str:
     return next((path.name for path in checkpoints(session.run.checkpoints)[::-1]), "")
 
 
-def _not_finite_now(session: Session) -> dict[str, int]:
-    """Return what in the weights and in the optimizer's state is not finite, with how many numbers, by name."""
-    return not_finite(session.loaded.model.state_dict()) | not_finite(moments(session))
+def _not_finite_now(session: Session, state: TrainState) -> tuple[dict[str, int], str]:
+    """Return what in the weights and in the optimizer's state is not finite, with how many numbers, by name and in words."""
+    with session.vocabulary.whole(state.step):
+        tensors = session.loaded.model.state_dict() | moments(session)
+        counts = not_finite(tensors)
+        return counts, in_words(tensors, counts) if counts else ""
 
 
-def _lines(session: Session, error: StepNotFiniteError, broken: dict[str, int], saved: str) -> list[str]:
+def _lines(session: Session, error: StepNotFiniteError, words: str, saved: str) -> list[str]:
     """Return what people read: what is not finite, in which rows, and how to go on."""
     rows, path = _rows(session, error), session.run.path
     shown = ", ".join(f"{row['id']} ({row['tokens']} tokens)" for row in rows[:MOST_SHOWN])
     more = f" and {len(rows) - MOST_SHOWN:,} more" if len(rows) > MOST_SHOWN else ""
-    why = f"; {in_words(_all_tensors(session), broken)}" if broken and rows else ""
+    why = f"; {words}" if words and rows else ""
     rate = session.plan.recipe.train.learning_rate / 2
     precision = ", --precision fp32 or bf16" if session.precision == "fp16" else ""
     advice = f"with a change such as --learning-rate {rate:g}{precision}"
@@ -84,10 +85,6 @@ def _way_on(session: Session, saved: str, advice: str) -> str:
     path = session.run.path
     what = f"{session.run.checkpoints / saved} is whole and finite" if saved else "no step was saved"
     return f"{what}: the same command with --output {path} --resume {'goes on' if saved else 'begins again'} {advice}"
-
-
-def _all_tensors(session: Session) -> dict[str, torch.Tensor]:
-    return session.loaded.model.state_dict() | moments(session)
 
 
 def _record(session: Session, error: StepNotFiniteError, broken: dict[str, int], saved: str) -> dict[str, Any]:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
-from limited_memory import GPU, Limited
+from limited_memory import GPU, PLACE, Limited
 from processes import start_two
 from test_finetune import lines, tiny_recipe, weights
 
-import debft.training.opening
 from debft.data.batches import halved, micro_batches, tokens_of
 from debft.data.packing import Collator
 from debft.errors import TooLittleMemoryError
@@ -59,7 +58,7 @@ def losses(run):
 def limited(monkeypatch):
     def limit(*arguments, **options):
         device = Limited(*arguments, **options)
-        monkeypatch.setattr(debft.training.opening, "plain_loss", device)
+        monkeypatch.setattr(PLACE, device)
         return device
 
     return limit
@@ -172,10 +171,10 @@ def test_evaluation_whose_single_sequence_is_too_much_ends_with_the_checkpoint_o
 
 TESTS = str(Path(__file__).parents[1])
 TWO = """
-import os, debft.training.opening
+import os, debft.training.session
 from limited_memory import Limited
 if os.environ["RANK"] == "1":
-    debft.training.opening.plain_loss = Limited({rows}, after=2)
+    debft.training.session.optimizer_steps = Limited({rows}, after=2)
 from debft.__main__ import main
 main()
 """
