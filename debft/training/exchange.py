@@ -11,16 +11,14 @@ import torch
 NUMBERS_AT_ONCE = 2**23  # gradients in one message, 32 MiB: large enough for the wire, small beside the model
 
 
-def sum_gradients(optimizer: torch.optim.Optimizer, *, has_own: bool) -> None:
-    """Give every process the sum of the gradients of all.
-
-    has_own: whether this process has computed its own; else it takes part with zeros, and its gradients stay absent
-    """
+def sum_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Give every process the sum of the gradients of all. One that is absent counts as zeros, and stays absent."""
     for part in _parts([p for group in optimizer.param_groups for p in group["params"]]):
-        numbers = torch.cat([p.grad.flatten() for p in part]) if has_own else part[0].new_zeros(sum(p.numel() for p in part))
+        own = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in part]  # none: no loss reads it, or no memory
+        numbers = torch.cat(own)
         torch.distributed.all_reduce(numbers)
-        if has_own:
-            for parameter, summed in zip(part, numbers.split([p.numel() for p in part]), strict=True):
+        for parameter, summed in zip(part, numbers.split([len(one) for one in own]), strict=True):
+            if parameter.grad is not None:
                 parameter.grad.copy_(summed.view_as(parameter))
 
 

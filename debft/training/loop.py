@@ -256,7 +256,7 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
     if sums is None:
         sums = dict.fromkeys(("loss", *run.logs), torch.full((), math.nan, device=run.accelerator.device))
     if run.accelerator.num_processes > 1:
-        sum_gradients(optimizer, has_own=memory.tokens > 0)
+        sum_gradients(optimizer)
     return prepared, sums
 
 

@@ -35,7 +35,7 @@ def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | 
     saved = "" if broken else _saved(session, state)
     saved = saved or broadcast_from_main(run_on_main(lambda: _newest(session)))
     run_on_main(lambda: session.run.write_not_finite(_record(session, error, broken, saved)))
-    return NotFiniteError(*(_lines(session, error, words, saved) if session.is_main else ()))
+    return NotFiniteError(*([_line(session, error, words, saved)] if session.is_main else []))
 
 
 def _saved(session: Session, state: TrainState) -> str:
@@ -65,7 +65,7 @@ def _not_finite_now(session: Session, state: TrainState) -> tuple[dict[str, int]
         return counts, in_words(tensors, counts) if counts else ""
 
 
-def _lines(session: Session, error: StepNotFiniteError, words: str, saved: str) -> list[str]:
+def _line(session: Session, error: StepNotFiniteError, words: str, saved: str) -> str:
     """Return what people read: what is not finite, in which rows, and how to go on."""
     rows, path = _rows(session, error), session.run.path
     shown = ", ".join(f"{row['id']} ({row['tokens']} tokens)" for row in rows[:MOST_SHOWN])
@@ -76,8 +76,8 @@ def _lines(session: Session, error: StepNotFiniteError, words: str, saved: str) 
     advice = f"with a change such as --learning-rate {rate:g}{precision}"
     start = f"; --init-from {path}@{int(saved.rpartition('-')[2])} starts another run from it" if saved else ""
     what = "the step did not touch the weights" if rows else "nothing of it is saved"
-    batch = [f"its sequences are of the rows {shown}{more}; all are in {path / NOT_FINITE}"] if rows else []
-    return [f"{error.problems[0]}{why}; {what}", *batch, f"{_way_on(session, saved, advice)}{start}"]
+    batch = f"; its rows are {shown}{more}, all in {path / NOT_FINITE}" if rows else ""
+    return f"{error.problems[0]}{why}; {what}{batch}; {_way_on(session, saved, advice)}{start}"
 
 
 def _way_on(session: Session, saved: str, advice: str) -> str:

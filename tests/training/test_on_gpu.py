@@ -86,11 +86,13 @@ def test_loss_scaling_of_fp16_goes_on_after_an_overflow(recipe_for, tmp_path, mo
         return scalers[-1]
 
     monkeypatch.setattr(accelerate.accelerator, "get_grad_scaler", scaler)
-    finetune(recipe_for("cuda", "torch", "fp16", dropout=False), tmp_path / "half")
+    result = finetune(recipe_for("cuda", "torch", "fp16", dropout=False), tmp_path / "half")
     monkeypatch.undo()
     finetune(recipe_for("cuda", "torch", "fp32", dropout=False), tmp_path / "single")
     record_property("fp16: loss scale after an overflow", scalers[0].get_scale())
     assert 1.0 < scalers[0].get_scale() < 2.0**40
+    assert result.overflows == sum(line["overflows"] for line in lines(tmp_path / "half" / "steps.jsonl")) > 0
+    assert not RunDirectory(tmp_path / "half").stopped_not_finite()
     half, single = losses(tmp_path / "half"), losses(tmp_path / "single")
     assert len(half) == len(single) == 5
     assert half == pytest.approx(single, abs=SAME_LOSS["fp16"])
