@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all bench docs check format clean
+.PHONY: setup demo test test-all test-reliability bench docs check format clean
 
 setup: $(READY)
 
@@ -20,14 +20,20 @@ demo: setup
 	rm -rf runs/demo
 	$(BIN)/debft mnli --data demo --recipe mnli/quick --output runs/demo
 
-# One thread for each worker: models this small are slower with two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
+# One thread for each worker: models this small are slower with two. What is compiled is kept, also where the shell says otherwise:
+# compiling the tests takes longer than collecting them.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 test: setup
 	$(PYTEST)
 
 test-all: setup
 	$(PYTEST) -m 'not gpu and not hub'
+
+# Each part by itself (PART=kills) takes up to an hour on two cores; an interrupted run goes on. MINUTES ends it earlier.
+JOBS ?= 2
+test-reliability: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run.py $(PART) --jobs $(JOBS) $(if $(MINUTES),--minutes $(MINUTES))
 
 # About 20 minutes on two cores with 20 GiB of memory and nothing beside it; ROWS=mnli-xsmall takes four. DATA has the benchmarks' files.
 DATA ?= ../shared/data

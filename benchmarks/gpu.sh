@@ -10,7 +10,7 @@
 # A machine that cannot fetch packages needs these wheels, all pure Python but xxhash, and what `pip check` names beside them:
 #   debft                 datasets dill evaluate fsspec multiprocess xxhash
 #   --attention triton    disentangled_flash (triton comes with torch; it needs gcc or clang and Python's headers)
-#   the tests             pytest pluggy iniconfig pygments packaging
+#   the tests             pytest pytest-xdist execnet pluggy iniconfig pygments packaging
 set -euo pipefail
 export HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"  # one GPU, where there are several
 exec "${PYTHON:-python3}" "$(dirname "${BASH_SOURCE[0]}")/gpu.py" "$@"

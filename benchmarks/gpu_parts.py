@@ -173,7 +173,8 @@ class Bench:
         where = ("--data", self.data / folder, "--model", shape, "--from-scratch", "--num-train-epochs", 1)
         result = _result(self.debft(name, task, *where, *steps, *options))
         said = ", ".join(f"{score} {value:.2f}" for score, value in result["scores"].items())
-        return f"{result['steps']:,} steps in {result['train_seconds']:.0f} s, evaluation {result['eval_seconds']:.0f} s; {said}"
+        timing = result["timing"]
+        return f"{result['steps']:,} steps in {timing['train_seconds']:.0f} s, evaluation {timing['eval_seconds']:.0f} s; {said}"
 
     def speed(self) -> str:
         """Part 5: the table of `speed.py`, which is printed at the end."""

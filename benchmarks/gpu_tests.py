@@ -14,7 +14,8 @@ TESTS = {
     "models for spans": (MODELS, "-k", "not classes"),
     "resumed runs": (RUNS, "-k", "resumed_run"),
     "repeated runs": (RUNS, "-k", "five_runs"),
-    "vocabulary, loop, evaluation": (
+    "recorded steps, vocabulary, loop, evaluation": (
+        "tests/training/test_graphs.py",
         "tests/models/test_vocabulary.py",
         "tests/training/test_behind.py",
         "tests/scoring/test_evaluation.py",
@@ -28,7 +29,9 @@ def run_tests(bench: Bench, name: str) -> str:
     directory = bench.out / f"tests {name}"
     report = directory / "report.xml"
     directory.mkdir()
-    options = ("-q", "-m", "gpu and not sweep", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={directory / 'tmp'}")
+    at_once = ("-n", "6", "--dist", "worksteal") if name == "kernels" else ()  # they compile all the time
+    files = (f"--junitxml={report}", f"--basetemp={directory / 'tmp'}")
+    options = ("-q", "-m", "gpu and not sweep", "-p", "no:cacheprovider", *at_once, *files)
     try:
         bench.process(directory.name, "-m", "pytest", *options, *TESTS[name], threads=1)
     except PartFailed as error:

@@ -15,6 +15,7 @@ from speed_turns import Child, ContenderFailed, Order, Turn
 
 # Plain steps by floating-point operations: three forward passes, one backward pass to the input alone and one over two graphs.
 SIFT_WORK = 8 / 3
+RECORDED = 5  # times as many steps of debft warm up: it records a graph for each size of a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Setting:
         in_full = self.cuda and row.in_full
         usual = ("fp32", "bf16") if half and (in_full or not self.cuda) else ("bf16",) if half else ("fp32",)
         flash = [name for name, module in ((FLASH, "disentangled_flash"), (FLASHDEBERTA, "flashdeberta")) if installed(module)]
-        return contenders(row, self.precisions or usual, "bf16" if half else "fp32", tuple(flash) if self.cuda else (), in_full)
+        return contenders(row, self.precisions or usual, "bf16" if half else "fp32", tuple(flash) if in_full else (), in_full)
 
     def config(self, row: Row) -> dict:
         if not self.small:
@@ -123,22 +124,48 @@ class Setting:
         return load_recipe(recipe_path(row.recipe)).train.train_batch_size
 
 
-def measure(row: Row, setting: Setting) -> list[Line]:
-    """Measure the contenders of a row and return their lines; those that fail are left out and noted in `setting.failed`."""
-    timing, them = setting.timing, setting.contenders(row)
+def side_by_side(row: Row, setting: Setting) -> tuple[list[Contender], dict[str, Contender]]:
+    """Return (contenders that are measured beside each other, those of debft by name whose like has no dropout).
+
+    On a CPU those without dropout start once the others have left the memory.
+    """
+    them = setting.contenders(row)
     products = [
         Contender(name=f"products {precision}", kind=PRODUCTS, precision=precision)
         for precision in dict.fromkeys(contender.precision for contender in them)
     ]
-    # Of debft there is another one whose model has no dropout: on a CPU once the others have left the memory.
     paired = {
         one.name: replace(one, name=f"{one.name}, no dropout", dropout=False)
         for one in them
-        if one.kind == "debft" and row.kind == "train" and not one.overrides
+        if one.kind == "debft" and row.kind == "train" and not one.overrides and (row.in_full or not setting.cuda)
     }
-    together = [*them, *products, *(paired.values() if setting.cuda else ())]
+    return [*them, *products, *(paired.values() if setting.cuda else ())], paired
+
+
+def begun(row: Row, setting: Setting, held: ExitStack) -> dict[str, Child]:
+    """Start the contenders of a row on a GPU and warm them up, all at the same time: it is most of the time, and not measured."""
+    contenders = side_by_side(row, setting)[0]
+    children = {one.name: Child(setting.job(row, one)) for one in contenders}
+    for child in children.values():
+        held.callback(child.close)
+    for wait in (lambda child, order: child.ready(), lambda child, order: child.begin(order), lambda child, order: child.end()):
+        for one in [one for one in contenders if one.name in children]:
+            order = order_of(one, row, setting.timing)
+            steps = setting.timing.warm_up * (RECORDED if one.kind == "debft" else 1) if order.lead else 1
+            try:
+                wait(children[one.name], replace(order, steps=steps, lead=0))
+            except ContenderFailed as error:
+                setting.note(error)
+                children.pop(one.name).close()
+    return children
+
+
+def measure(row: Row, setting: Setting) -> list[Line]:
+    """Measure the contenders of a row and return their lines; those that fail are left out and noted in `setting.failed`."""
+    timing, them = setting.timing, setting.contenders(row)
+    together, paired = side_by_side(row, setting)
     with ExitStack() as held:
-        children = start(row, together, setting, held)
+        children = begun(row, setting, held) if setting.cuda else start(row, together, setting, held)
         turns = take_turns(children, {one.name: order_of(one, row, timing) for one in together}, setting)
         children = {name: child for name, child in children.items() if name in turns}
         attention = {name: child.attention() for name, child in children.items()}
@@ -207,21 +234,16 @@ def start(
 
 
 def take_turns(children: dict[str, Child], orders: dict[str, Order], setting: Setting) -> dict[str, list[Turn]]:
-    """Let each warm up, then all of them take turns. Who fails has none."""
-    timing = setting.timing
+    """Let all of them take turns. Who fails has none."""
     turns: dict[str, list[Turn]] = {name: [] for name in children}
-    warm_up = [{name: replace(order, steps=min(order.steps, timing.warm_up), lead=0) for name, order in orders.items()}]
-    for number, round_orders in enumerate([*(warm_up if timing.warm_up else ()), *[orders] * timing.rounds]):
+    for number in range(setting.timing.rounds):
         print(f"    turn {number + 1}, {', '.join(name.partition(':')[0] for name in turns)}", file=sys.stderr, flush=True)
         for name in list(turns):
             try:
-                turn = children[name].turn(round_orders[name])
+                turns[name].append(children[name].turn(orders[name]))
             except ContenderFailed as error:
                 setting.note(error)
                 del turns[name]
-                continue
-            if number or not timing.warm_up:
-                turns[name].append(turn)
     return turns
 
 

@@ -124,6 +124,7 @@ class Turns:
 
     def _start(self) -> None:
         self._sums = Turn(seconds=0.0)
+        self._synchronize()
         self._optimizer.take()
         self._started = self.now()
 
@@ -200,7 +201,17 @@ class Child:
         self._receive()
 
     def turn(self, order: Order) -> Turn:
-        self._connection.send(order)
+        self.begin(order)
+        return self.end()
+
+    def begin(self, order: Order) -> None:
+        """Send an order, whose turn `end` waits for."""
+        try:
+            self._connection.send(order)
+        except OSError:
+            self._receive()  # it has ended, and says why
+
+    def end(self) -> Turn:
         return self._receive()
 
     def attention(self) -> str | None:

@@ -31,8 +31,12 @@ if not TYPE_CHECKING:  # to a checker a module with a __getattr__ has every name
         """Import what is named for the first time. `debft --help` and a program that needs one name wait for nothing else."""
         from importlib import import_module
 
+        from debft.runtime.system import unsupported
+
         if name not in _PLACES:
             raise AttributeError(f"module 'debft' has no attribute {name!r}")
+        if line := unsupported():
+            raise ImportError(line)
         return globals().setdefault(name, getattr(import_module(_PLACES[name]), name))
 
 

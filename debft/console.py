@@ -1,14 +1,15 @@
 """Lines for people, which go to stderr so that stdout stays free for results.
 
-Anything that takes longer than two seconds shows its progress: by a bar on a terminal, by plain lines elsewhere.
+Anything that takes longer than two seconds shows its progress: by a bar on a terminal and in a notebook, by plain lines elsewhere.
 """
 
+import io
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -17,12 +18,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
+SECONDS_BETWEEN_DRAWINGS = 0.2  # of a bar in a notebook
 SECONDS_OF_SILENCE = 2.0  # after which a line says what is being done, where stderr is no terminal
 WIDTH_OF_LOGS = 180  # characters of a table, where stderr is no terminal
+WIDTH_OF_CELL = 100  # characters of a bar in a notebook
 WIDTH_OF_BAR = 20  # characters at least, of a bar that can be read
 WIDTH_OF_LABEL = 11  # characters before the text of a labelled line, the space included
 MARKS = {"error: ": "bold red", "warning: ": "yellow"}  # the first words of a line that are coloured
@@ -56,13 +58,6 @@ def _stderr() -> TextIO:
 
 
 console = Console(file=cast("TextIO", _Stderr()), highlight=False)  # __getattr__ hands on what else a stream has
-
-
-class OutputConsole(Console):
-    """A console for results on stdout. It raises BrokenPipeError where the reader has read enough; rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 _doing: list["_Activity"] = []  # what is being done, the innermost last
@@ -136,6 +131,34 @@ def is_animated() -> bool:
     return on_terminal() and not console.is_dumb_terminal
 
 
+def in_notebook() -> bool:
+    """Return whether lines go into the output of a notebook's cell."""
+    return console.is_jupyter and not console.quiet
+
+
+class _Cell:
+    """A place in the output of a notebook's cell, whose content changes. It needs no ipywidgets, as the bars of rich itself do."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._drawn = 0.0
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def draw(self, bar: Progress) -> None:
+        """Show the bar as it is now, unless it was drawn just before."""
+        if time.monotonic() - self._drawn < SECONDS_BETWEEN_DRAWINGS:
+            return
+        self._drawn = time.monotonic()
+        page = Console(file=io.StringIO(), record=True, width=WIDTH_OF_CELL, force_jupyter=False, legacy_windows=False)
+        page.print(bar.get_renderable())
+        html = page.export_html(inline_styles=True, code_format="<pre>{code}</pre>", clear=False)
+        self._handle.update({"text/html": html, "text/plain": page.export_text()}, raw=True)
+
+    def clear(self) -> None:
+        self._handle.update({"text/html": "", "text/plain": ""}, raw=True)
+
+
 class _TimeLeft(ProgressColumn):
     """The time that is left, with its name."""
 
@@ -155,7 +178,8 @@ class Meter:
         self.done = self.done_at_start = done
         self.started = self.last_line = time.monotonic()
         self.bar: Progress | None = None
-        if is_animated():
+        self.cell: _Cell | None = None
+        if is_animated() or in_notebook():
             self.bar = Progress(
                 TextColumn("{task.description:<8}", style="dim"),
                 BarColumn(bar_width=None),
@@ -167,16 +191,23 @@ class Meter:
                 expand=True,
             )
             self.bar_task = self.bar.add_task(what, total=total, completed=done, unit="", note="")
-            self.bar.start()
+            if in_notebook():
+                self.cell = _Cell()
+                self.cell.draw(self.bar)
+            else:
+                self.bar.start()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more. The `note` is shown behind the count (loss, learning rate, examples/s)."""
         self.done += count
         now = time.monotonic()
         if self.bar:
-            roomy = console.width >= 100
-            shown = _cut(note, console.width - WIDTH_OF_BAR - 2 * len(f"{self.total:,}") - (24 + len(self.unit) if roomy else 22))
+            width = WIDTH_OF_CELL if self.cell else console.width
+            roomy = width >= 100
+            shown = _cut(note, width - WIDTH_OF_BAR - 2 * len(f"{self.total:,}") - (24 + len(self.unit) if roomy else 22))
             self.bar.update(self.bar_task, completed=self.done, unit=f" {self.unit}" if roomy else "", note=shown)
+            if self.cell:
+                self.cell.draw(self.bar)
         elif now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             rate = (self.done - self.done_at_start) / (now - self.started)
@@ -185,7 +216,9 @@ class Meter:
 
     def close(self) -> None:
         """Take the bar down."""
-        if self.bar:
+        if self.cell:
+            self.cell.clear()
+        elif self.bar:
             self.bar.stop()
 
 
@@ -253,14 +286,6 @@ def say_problem(problem: str) -> None:
     say(f"error: {problem}" if console.is_terminal else problem)
 
 
-def plain_table(*headers: str, left: Container[str], wrapped: Container[str] = ()) -> Table:
-    """Return a table without lines and rows. Columns in `left` are aligned left, the others right; those in `wrapped` may break."""
-    table = Table(box=None, pad_edge=False)
-    for header in headers:
-        table.add_column(Text(header, style="dim"), justify="left" if header in left else "right", no_wrap=header not in wrapped)
-    return table
-
-
 def _cut(note: str, width: int) -> str:
     """Cut a note to what fits beside a bar: its last parts go first, and of the first one the end."""
     parts = note.split("  ")
@@ -275,3 +300,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def byte_size(num_bytes: float) -> str:
+    """Write a number of bytes as `1.2 GiB`, `345 MiB` or `12 KiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.{1 if unit == 'GiB' else 0}f} {unit}"
+    return f"{-(-num_bytes // 2**10):.0f} KiB"

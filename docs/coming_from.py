@@ -1,8 +1,8 @@
-"""Write the table of debft/cli/foreign_flags.yaml into docs/pages/coming-from.md: `python docs/coming_from.py`."""
+"""Write the table of debft/cli/foreign/flags.yaml into docs/pages/coming-from.md: `python docs/coming_from.py`."""
 
 from pathlib import Path
 
-from debft.cli.foreign_flags import Flag, section, table
+from debft.cli.foreign.flags import Flag, section, table
 
 PAGE = Path(__file__).parent / "pages" / "coming-from.md"
 BEGIN, END = "<!-- the table below is written by docs/coming_from.py -->\n", "<!-- end of the table -->\n"
@@ -27,7 +27,7 @@ IMPORTED = {
 
 
 def page_with_table(text: str) -> str:
-    """Return the page with the table as foreign_flags.yaml has it now."""
+    """Return the page with the table as flags.yaml has it now."""
     before, _, rest = text.partition(BEGIN)
     return before + BEGIN + "\n".join(_lines()) + "\n" + END + rest.partition(END)[2]
 

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from processes import Command
 
 from debft.reproduce import jobs
+from debft.runtime.launch import started
 from debft.runtime.launch.group import PARENT
+from debft.runtime.launch.lifeline import LIFELINE
 
 # Stands in for `python -m debft`: logs three steps into --output and leaves like a run, or fails as the test says. With MEET, a
 # directory, runs of seeds 1 and 2, 3 and 4, ... wait for each other: what does not run at the same time fails.
@@ -29,7 +31,7 @@ assert "--resume" in arguments
 def leave(number, _):
     (out / "checkpoint").write_text("saved")
     sys.exit(128 + number)
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM): signal.signal(number, leave)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1): signal.signal(number, leave)
 if seed == int(os.environ.get("FAILS", -1)):
     print("out of luck", file=sys.stderr); sys.exit(3)
 out.mkdir(parents=True, exist_ok=True)
@@ -65,10 +67,10 @@ def start_forked(monkeypatch, code):
     what = [code]
 
     def popen(command, *, stderr, env, **_):
-        del env[PARENT]  # it is the process forked from that started them
+        del env[PARENT], env[LIFELINE]  # it is the process forked from that started them
         return Command(*command[len(jobs.DEBFT) :], code=what[0], stderr=stderr, **env)
 
-    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(started, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
     return what
 
 

@@ -116,7 +116,9 @@ class PageRun:
         if words[0] == "debft" and words[1:2] == ["serve"]:
             return self._serve([*words[1:], *more])
         if words[0] == "debft":
-            done = processes.run(*words[1:], *more, cwd=self.directory, stdin=stdin, HF_HUB_OFFLINE="1", COLUMNS="100")
+            done = processes.run(
+                *words[1:], *more, code=processes.FORKING, cwd=self.directory, stdin=stdin, HF_HUB_OFFLINE="1", COLUMNS="100"
+            )
         else:
             done = other_program(words, stdin, self.directory)
         if file:

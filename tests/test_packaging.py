@@ -62,7 +62,7 @@ def test_wheel_has_every_file_of_the_package_the_recipes_and_the_skill_and_nothi
         if path.is_file()
     }
     assert inside == files | beside
-    assert {"debft/py.typed", "debft/cli/foreign_flags.yaml", "debft/recipes/schema.json"} <= inside
+    assert {"debft/py.typed", "debft/cli/foreign/flags.yaml", "debft/recipes/schema.json"} <= inside
     assert any(name.endswith(".html.j2") for name in inside) and any(name.startswith("debft/published/") for name in inside)
 
 
@@ -157,6 +157,12 @@ def test_line_of_windows_needs_nothing_that_windows_lacks():
     code = "import sys; sys.platform = 'win32'; import signal; del signal.SIGHUP; sys.modules['resource'] = None; import debft.__main__ as m; m.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "WSL" in done.stderr
+
+
+def test_library_on_windows_is_refused_with_the_same_line():
+    code = "import sys, signal, debft; sys.platform = 'win32'; del signal.SIGHUP\nfrom debft import finetune"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: debft: expected Linux or macOS, got win32; on Windows use WSL")
 
 
 def test_memory_is_counted_in_the_units_of_the_system(monkeypatch):

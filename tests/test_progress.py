@@ -46,6 +46,21 @@ def test_meter_draws_a_bar_of_useful_width_with_its_time_left_on_a_terminal(cloc
     assert len(drawn) <= 80 and drawn.count("━") + drawn.count("╸") + drawn.count("╺") >= 20  # a quarter of the line
 
 
+def test_meter_draws_a_bar_in_the_cell_of_a_notebook_a_few_times_a_second(clock, monkeypatch):
+    console(monkeypatch, force_jupyter=True)
+    drawn = []
+    place = SimpleNamespace(update=lambda content, raw: drawn.append(content["text/plain"]))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=lambda *content, **options: place))
+    with progress.meter("train", 100, "steps") as meter:
+        for _ in range(100):
+            clock.seconds += 0.05
+            meter.advance(1, "loss 0.1")
+    assert all("loss 0.1 ETA 0:0" in text for text in drawn[1:-1]), drawn[1]
+    assert drawn[-2].count("━") >= 20  # what is not done yet has no sign without colours
+    assert 20 <= len(drawn) <= 28 and drawn[-1] == ""  # five seconds, and the end
+
+
 def test_force_color_makes_no_terminal_of_a_pipe(clock, monkeypatch):
     out = console(monkeypatch, force_terminal=True)
     with progress.meter("train", 100, "steps") as meter:

@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
+from debft.cli.arguments import Data, Encoding, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json
-from debft.cli.use import _Data, _Encoding, _RunOrModel, _Task
 from debft.console import say_field
 from debft.errors import InputError
 from debft.runtime.extras import check_extra
 
 
 def export(
-    run_or_model: _RunOrModel,
+    run_or_model: RunOrModel,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the form that there is so far.")] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Write a model of 8-bit weights as well: what it loses, how fast it is.")
@@ -25,9 +25,9 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write an export that is there anew.")] = False,
-    task: _Task = None,
-    data: _Data = None,
-    encoding: _Encoding = None,
+    task: Task = None,
+    data: Data = None,
+    encoding: Encoding = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds on stdout.")] = False,
 ) -> None:
     """Write a model that runs without torch, if it answers every dev row as debft does (needs the extra export)."""

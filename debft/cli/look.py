@@ -16,9 +16,10 @@ from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
 from debft.config.schema import schema
-from debft.console import OutputConsole, broken, say
+from debft.console import broken, say
 from debft.errors import InputError, did_you_mean
 from debft.library.options import DEFAULT_MODEL, OPTIONS
+from debft.output.plain import OutputConsole
 from debft.tasks import TASKS
 from debft.tasks.rules import check_recipe
 

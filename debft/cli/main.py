@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -15,15 +16,17 @@ from typer.core import TyperCommand, TyperGroup
 from debft import __version__
 from debft.cli import export, look, runs, search, serve, share, tables, use
 from debft.cli.completion import with_completion
-from debft.cli.import_command import import_command
-from debft.cli.stdout import write_any_text
+from debft.cli.foreign.command import import_command
+from debft.cli.stdout import flush_stdout, write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
 from debft.console import say, say_problem
-from debft.errors import DebftError, Interrupted, NotFiniteError
+from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError
 from debft.library.options import DEFAULT_MODEL
+from debft.runs.storage import failing_disk
+from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
-from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS
+from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
 
 # The commands beside those of the tasks: (heading in --help, function, example).
@@ -77,8 +80,10 @@ app = typer.Typer(
     epilog="Start with: debft mnli --data demo",
 )
 # Typer brings its own copy of click from 0.26 on.
-_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-_signals: list[int] = []  # those that have arrived before a run took them over
+_UsageError = next(kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException")
+_request = StopRequest()  # for the interrupts that arrive before a run takes signals over, or after it
+_interrupting: list[bool] = []  # not empty once a signal has raised KeyboardInterrupt
+_ending: list[bool] = []  # not empty once all is done, so that nothing is left to interrupt
 
 
 def _show_version(wanted: bool) -> None:
@@ -122,12 +127,19 @@ def main() -> None:
     """Run the command and end with the exit code of the contract."""
     write_any_text()
     for number in SIGNALS:  # a signal that is ignored stays ignored
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
             signal.signal(number, _interrupt)
     try:
-        code = app(standalone_mode=False) or 0
+        with failing_disk():
+            code = app(standalone_mode=False) or 0
+        if code == 130 and _interrupting:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
+            _leave_interrupted()
+        flush_stdout()
     except DebftError as error:
+        _ending.append(True)
         _print_problems(error)
+        with suppress(MachineError):
+            flush_stdout()
         sys.exit(error.exit_code)
     except _UsageError as error:
         for line in _usage(error):
@@ -135,8 +147,7 @@ def main() -> None:
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _leave_interrupted()
-    if code == 130:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
-        _leave_interrupted()
+    _ending.append(True)
     sys.exit(code)
 
 
@@ -144,7 +155,7 @@ def _usage(error: Any) -> list[str]:
     """Return the lines of a wrong command or option, with what is meant."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "debft"
-    if getattr(error, "possibilities", None) is not None and error.option_name:
+    if context is not None and getattr(error, "possibilities", None) is not None and error.option_name:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
         return unknown_options(where, error.option_name, known, sys.argv[1:])
     hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""
@@ -163,9 +174,12 @@ def _print_problems(error: DebftError) -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     """Leave on a signal, at once. Should a library swallow the exception, the process ends all the same."""
-    if _signals and number != signal.SIGINT:  # a copy of the first signal; the process is leaving
+    if number == signal.SIGINT and _request.is_second_interrupt():
+        _leave_interrupted()
+    if arrived or _ending:  # a copy of the first signal, or all is done: the process is leaving
         return
-    _signals.append(number)
+    arrived.append(number)
+    _interrupting.append(True)
     timer = threading.Timer(SECONDS_TO_LEAVE, _leave_interrupted)
     timer.daemon = True
     timer.start()
@@ -174,7 +188,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
-    number = _signals[0] if _signals else signal.SIGINT
+    number = arrived[0] if arrived else signal.SIGINT
     if is_main_process():
         trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
         what = "no training step was lost" if trains else "nothing was changed"

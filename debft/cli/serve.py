@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from debft.cli.arguments import Attention, Precision, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json
 from debft.console import activity
@@ -16,13 +17,8 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 def serve(
-    run_or_model: Annotated[
-        str,
-        typer.Argument(
-            help="Directory of a run, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL", callback=name_or_path
-        ),
-    ],
-    task: Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)] = None,
+    run_or_model: RunOrModel,
+    task: Task = None,
     host: Annotated[
         str, typer.Option(help="Address to answer at; 0.0.0.0 is all of this machine's.", callback=name_or_path)
     ] = HOST,
@@ -34,8 +30,8 @@ def serve(
     max_batch: Annotated[int, typer.Option(min=1, max=1000, help="Texts of one forward pass, of all requests together.")] = 32,
     max_waiting: Annotated[int, typer.Option(min=1, help="Texts that may wait; with more, requests are answered by 503.")] = 1024,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is answered by 503.")] = 60.0,
-    precision: Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")] = "auto",
-    attention: Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")] = "auto",
+    precision: Precision = "auto",
+    attention: Attention = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the address and what the model is as JSON on stdout, once it answers.")
     ] = False,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from debft.errors import InputError
+from debft.errors import InputError, MachineError
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -26,6 +26,18 @@ def until_closed() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise InputError(f"stdout: {error.strerror}") from None
+
+
+def flush_stdout() -> None:
+    """Hand on what was printed. Raises MachineError where the disk that it goes to takes no more; a reader may have enough."""
+    if sys.stdout is None:  # it was closed before the command began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends, and shows how
+        if not isinstance(error, BrokenPipeError):
+            raise MachineError(f"stdout: cannot be written: {error.strerror}; make room, then ask again") from None
 
 
 def write_any_text() -> None:

@@ -21,7 +21,7 @@ from debft.library.resolving import in_words_of_options, options_typed, recipe_t
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
-from debft.runtime.launch.local import processes_to_start, start_processes, starts_others
+from debft.runtime.launch.local import RunOfGroup, processes_to_start, start_processes, starts_others
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def fine_tune(
     if starts_others(num_processes):
         check_variables(None, visible_gpus())
         _check_before_start(resolved, run, start)
-        raise typer.Exit(start_processes(processes_to_start(num_processes)))
+        group = RunOfGroup(stacks=run.stacks, what_stays=run.what_stays, hang_seconds=resolved.runtime.hang_seconds)
+        raise typer.Exit(start_processes(processes_to_start(num_processes), group))
     follow_parent()
     from debft.output.terminal import print_result
     from debft.training.run import finetune

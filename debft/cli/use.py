@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from debft.cli.arguments import Attention, Data, DryRun, Encoding, Precision, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
 from debft.console import activity, say
@@ -15,36 +16,19 @@ if TYPE_CHECKING:
     from debft.scoring.used_model import UsedModel
 
 NOTHING = "no model ran, nothing"
-_RunOrModel = Annotated[
-    str,
-    typer.Argument(help="Directory of a run, or a fine-tuned model with --task.", metavar="RUN_OR_MODEL", callback=name_or_path),
-]
-_Task = Annotated[str | None, typer.Option(help="Task of a model that is no directory of a run.", show_default=False)]
-_Precision = Annotated[str, typer.Option(help="auto (as the model was trained), fp32, bf16 or fp16.")]
-_Attention = Annotated[str, typer.Option(help="auto (the fastest that is there), eager, torch or triton.")]
-_Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, such as cp1252 (default: UTF-8).", show_default=False)]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every row, show lengths, cuts and device, compute nothing.")]
-_Data = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the rows are: hub, demo, a file or a directory (default: as in the run).",
-        show_default=False,
-        callback=name_or_path,
-    ),
-]
 
 
 def evaluate(
-    run_or_model: _RunOrModel,
-    task: _Task = None,
-    data: _Data = None,
+    run_or_model: RunOrModel,
+    task: Task = None,
+    data: Data = None,
     max_eval_samples: Annotated[
         int | None, typer.Option(min=1, help="Rows of each split to use, the first ones.", show_default=False)
     ] = None,
-    encoding: _Encoding = None,
-    precision: _Precision = "auto",
-    attention: _Attention = "auto",
-    dry_run: _DryRun = False,
+    encoding: Encoding = None,
+    precision: Precision = "auto",
+    attention: Attention = "auto",
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
@@ -79,7 +63,7 @@ def evaluate(
 
 
 def predict(
-    run_or_model: _RunOrModel,
+    run_or_model: RunOrModel,
     texts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -89,10 +73,10 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    task: _Task = None,
-    encoding: _Encoding = None,
-    precision: _Precision = "auto",
-    attention: _Attention = "auto",
+    task: Task = None,
+    encoding: Encoding = None,
+    precision: Precision = "auto",
+    attention: Attention = "auto",
     form: Annotated[str, typer.Option("--format", help="jsonl or tsv.")] = "jsonl",
     with_texts: Annotated[bool, typer.Option("--texts", help="Print the texts of each row as well.")] = False,
     labels: Annotated[
@@ -103,7 +87,7 @@ def predict(
         str | None, typer.Option(help="Hypothesis of --labels, {} for the label (default: This example is {}.)", show_default=False)
     ] = None,
     multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of --labels for a text, not one.")] = False,
-    dry_run: _DryRun = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Label texts, or answer questions: print one line per row on stdout, with names and probabilities."""
     from debft.scoring import zero_shot
@@ -116,7 +100,7 @@ def predict(
     chosen = zero_shot.labels_of(labels, template, multi_label)
     if chosen is None:
         used = find_used_model(run_or_model, task, attention)
-        examples = examples_to_label(texts or (), used.task, encoding)
+        examples = examples_to_label(texts or (), used.task, encoding, used.trained_on and used.trained_on.encoding)
     else:
         used = zero_shot.find_inference_model(run_or_model, task, attention)
         examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)
@@ -147,14 +131,14 @@ def submit(
     runs: Annotated[
         list[str], typer.Argument(help="GLUE runs, one per task, or one SQuAD run.", metavar="RUN...", callback=name_or_path)
     ],
-    data: _Data = None,
+    data: Data = None,
     output: Annotated[str, typer.Option(help="A new or empty directory.", callback=name_or_path)] = "submission",
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Write them even where rows differ from the benchmark's; the leaderboard refuses those."),
     ] = False,
-    precision: _Precision = "auto",
-    dry_run: _DryRun = False,
+    precision: Precision = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Write the files that the GLUE and SQuAD leaderboards take, checked against their rules."""
     from debft.output import leaderboards

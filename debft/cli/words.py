@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
-from debft.cli.foreign_flags import answer
+from debft.cli.foreign.flags import answer
 
 IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
 

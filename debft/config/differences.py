@@ -1,7 +1,7 @@
 """This module lists the keys in which two recipes differ, of those that count for a purpose."""
 
 from dataclasses import fields
-from typing import Literal
+from typing import Any, Literal
 
 from debft.config.recipe import SCORE_SECTIONS, Recipe, value_at
 
@@ -46,6 +46,19 @@ NOT_COUNTED: dict[Purpose, frozenset[str]] = {
     "repeat": _APART,
     "cell": _APART | {"languages.eval_languages"},
 }
+
+
+# Keys of `runtime` that a run may be resumed with otherwise, and that move its numbers by their rounding.
+ROUNDING_KEYS = tuple(
+    f"runtime.{name}" for name in ("precision", "attention", "checkpoint_activations", "deterministic", "micro_batch_tokens")
+)
+_PLACES = frozenset({"model", "init_from", "data"})  # they may be spelled otherwise
+
+
+def changed_values(recorded: Recipe, asked: Recipe) -> dict[str, Any]:
+    """Return the values of a run that goes on which are not those of its recipe and may move a number, by their dotted keys."""
+    keys = [key for key in (*SCORE_KEYS, *ROUNDING_KEYS) if key not in _PLACES]
+    return {key: value_at(asked, key) for key in keys if value_at(recorded, key) != value_at(asked, key)}
 
 
 def differing_keys(one: Recipe, other: Recipe, purpose: Purpose) -> list[str]:

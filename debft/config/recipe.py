@@ -192,6 +192,9 @@ class RuntimeConfig:
     checkpoint_activations: bool = False
     """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory,
     a second forward pass, the same gradients."""
+    cuda_graphs: bool = True
+    """Whether the steps of a run with `attention: triton` in one process are recorded as CUDA graphs and replayed, which keeps a
+    GPU busy with a small model. Not with SiFT, fp16 or `checkpoint_activations`."""
     deterministic: bool = False
     """Whether torch's deterministic algorithms are used: on a GPU the same run then gives the same bits, slower."""
     micro_batch_tokens: int | None = bounded(None, least=1)
@@ -200,6 +203,9 @@ class RuntimeConfig:
     """Optimizer steps from one checkpoint to the next; null: only where the run is interrupted."""
     keep_checkpoints: int = bounded(2, least=1)
     """Newest checkpoints that stay on disk."""
+    hang_seconds: float | None = bounded(300.0, above=0)
+    """Seconds for which a process that debft has started, or the one that started it, may show no sign of life, as a stopped one
+    does; then the run ends with exit code 5 and the stacks of all. Null: as long as it likes."""
     check_leaks: bool = False
     """Whether rows that are scored are also compared with training rows that are nearly the same, before training."""
     report_to: str | None = None

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 
 from debft.console import say
 from debft.data.rows import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
-from debft.runs.storage import DiskError, write_atomically
+from debft.runs.lock import locked
+from debft.runs.storage import DiskError, remove_partial, write_atomically
 from debft.runtime.launch.group import is_main_process
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ def cached_arrays(
     with ExitStack() as stack:
         try:
             path.parent.mkdir(exist_ok=True)
-            stack.enter_context(FileLock(path.with_suffix(".lock")))
+            stack.enter_context(locked(path.with_suffix(".lock"), wait=True))
+            remove_partial(path.parent, path.name)
         except OSError as error:
             _say_not_kept(f"{path.parent}: cannot be written: {error.strerror}")
+        except DiskError as error:
+            _say_not_kept(error.refusal)
         arrays = _read_cache(path) if path.is_file() else None
         if arrays is None:
             arrays = compute()
@@ -108,5 +111,5 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]))
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()

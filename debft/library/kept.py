@@ -28,6 +28,7 @@ def caller_kept(*, quiet: bool = False) -> Iterator[None]:
         for keep in (_signals, _quiet, _environment, _logging, _warnings, _collector, _python, _numpy, _torch, _libraries):
             after.callback(keep())
         console.quiet = console.quiet or quiet
+        warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm in a notebook, whose bars are not used here
         yield
 
 

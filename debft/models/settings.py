@@ -12,7 +12,7 @@ from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
 from debft.models.outputs import model_names
 from debft.models.positions import longest_input
-from debft.tasks import TASKS, QuestionAnswering, Task
+from debft.tasks import TASKS, TEXT, QuestionAnswering, Task, TextClassification
 
 SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
 DEFAULT_LENGTH = 256
@@ -38,7 +38,8 @@ USE_TEXTS = (
 USE_OWN = ("own.text_columns", "own.label_column", "own.problem", "own.label_separator")
 USE_RUNTIME = ("runtime.precision", "runtime.micro_batch_tokens")
 THRESHOLDS = "label_thresholds"  # the probability from which each label is predicted, by label
-CHOSEN = ("no_answer_threshold", THRESHOLDS)  # what was chosen on dev data
+NO_ANSWER_THRESHOLD = "no_answer_threshold"  # by how much no answer has to be better than the best one
+CHOSEN = (NO_ANSWER_THRESHOLD, THRESHOLDS)  # what was chosen on dev data
 
 
 def flat_values(recipe: Recipe, keys: Iterable[str]) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
     keys = [key for key in (USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS) if _says_something(recipe, key)]
     settings = {"task": task.name} | flat_values(recipe, keys)
     settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
-    return settings | (settings_of(task) if task.name == "text" else {})
+    return settings | (settings_of(task) if isinstance(task, TextClassification) and task.name == TEXT.name else {})
 
 
 def _says_something(recipe: Recipe, key: str) -> bool:
@@ -72,7 +73,7 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
         raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(settings)}")
     if "task" in settings and settings["task"] not in TASKS:
         raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
-    threshold = settings.get("no_answer_threshold", 0.0)
+    threshold = settings.get(NO_ANSWER_THRESHOLD, 0.0)
     if not _is_number(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
     thresholds = settings.get(THRESHOLDS, {})

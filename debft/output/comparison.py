@@ -1,6 +1,6 @@
 """Runs that predicted the same rows are compared with the first of them: which is better, by how much, and on which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from debft.config.differences import differing_keys
 from debft.config.recipe import value_at
-from debft.errors import InputError
+from debft.errors import InputError, one_of
 from debft.output.tables.runs import FinishedRun, find_runs
 from debft.runs.directory import RunDirectory
 from debft.scoring.metrics.weighted import Columns
@@ -18,6 +18,7 @@ from debft.scoring.pairing import LEVEL, Difference, corrected, mean_accuracy_di
 from debft.tasks import Task, task_of
 from debft.tasks.titles import score_title
 
+SAME_ROWS = "train one of them again on the --data of the other, with as many rows of it held out and evaluated"
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -152,9 +153,11 @@ def _common_splits(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
     same = [split for split in every if len({run.fingerprints.get(split) for run in runs}) == 1 and _all_scored(runs, split)]
     if same:
         return same, [split for split in every if split not in same]
-    other = next((run for run in runs if _rows_of(run) != _rows_of(runs[0])), runs[-1])
-    rows = "; ".join(f"{run.path}: {_rows_of(run)}" for run in (runs[0], other))
-    raise InputError(f"expected runs that were evaluated on the same rows, got other fingerprints ({rows}); leave one of them out")
+    others = [run for run in runs if _rows_of(run) != _rows_of(runs[0])] or runs[-1:]
+    rows = "; ".join(f"{run.path}: {_rows_of(run)}" for run in (runs[0], others[0]))
+    some = len(runs) - len(others) > 1  # what the first one can still be compared with
+    advice = f"leave out {one_of(run.path for run in others)}" if some else SAME_ROWS
+    raise InputError(f"expected runs that were evaluated on the same rows, got other fingerprints ({rows}); {advice}")
 
 
 def _rows_of(run: FinishedRun) -> str:
@@ -187,11 +190,7 @@ def _pair(task: Task, first: Side, second: Side, splits: list[str], predicted: d
     for split in splits if not differences else ():
         one, other = columns[first.name, split], columns[second.name, split]
         differences += split_differences(split, compared_metrics(one[0], task), one, other)
-    gains = {
-        split: sum(map(row_values, columns[second.name, split])) / len(second.runs)
-        - sum(map(row_values, columns[first.name, split])) / len(first.runs)
-        for split in splits
-    }
+    gains = {split: _mean_values(columns[second.name, split]) - _mean_values(columns[first.name, split]) for split in splits}
     every = np.round(np.concatenate(list(gains.values())), 9)
     return Pair(
         first=first.name,
@@ -205,6 +204,11 @@ def _pair(task: Task, first: Side, second: Side, splits: list[str], predicted: d
     )
 
 
+def _mean_values(runs: Sequence[Columns]) -> np.ndarray:
+    """Return how well each row is predicted, the mean over the runs, (N,)."""
+    return np.mean([row_values(run) for run in runs], axis=0)
+
+
 def compared_metrics(columns: Columns, task: Task) -> tuple[str, ...]:
     """Return the metrics that are compared: those of the task, which for own data its predictions tell."""
     if "answerable" in columns or task.name != "text":
@@ -215,7 +219,7 @@ def compared_metrics(columns: Columns, task: Task) -> tuple[str, ...]:
 
 
 def _mean_differences(
-    splits: list[str], first: Side, second: Side, columns: dict[tuple[str, str], list[Columns]]
+    splits: list[str], first: Side, second: Side, columns: Mapping[tuple[str, str], Sequence[Columns]]
 ) -> list[Difference]:
     """Return the differences of the means over languages, where there are several of the same rows."""
     found = []
@@ -253,7 +257,7 @@ def _differing_rows(
 
 def _kept_texts(runs: list[str]) -> dict[tuple[str, str], dict[str, str]]:
     """Return the texts that the analyses of the runs have kept, by split and id."""
-    texts = {}
+    texts: dict[tuple[str, str], dict[str, str]] = {}
     for path in runs:
         analysis = RunDirectory(Path(path)).analysis()
         for name, split in (analysis.splits if analysis else {}).items():

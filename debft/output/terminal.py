@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
-from debft.console import clock, plain_table, say, say_field
+from debft.console import clock, say, say_field
 from debft.data.sources.own import split_columns
 from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
+from debft.output.plain import plain_table
 from debft.output.recipes import recipe_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import beside_published, frozen_beside, why_not_compared

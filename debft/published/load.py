@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -42,6 +43,12 @@ class PublishedScore:
     """Runs that the number is the mean of; None where the source does not say."""
     margin: float | None = None
     """Points by which a mean may differ and still count as the same; None in a table measured by ourselves."""
+
+    @property
+    def number(self) -> float:
+        """The number of a cell that prints one."""
+        assert self.value is not None, "the cell prints no number"
+        return self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +136,8 @@ def load_published(name: str) -> Table:
     """Read a table. Raises InputError for an unknown name, and for numbers that nothing could be judged by."""
     if name not in table_names():
         raise InputError(f"table {name}: no such table{did_you_mean(name, table_names())}")
-    content = yaml12.load(DIRECTORY / f"{name}.yaml")
+    path = DIRECTORY / f"{name}.yaml"
+    content = _content(path, path.stat().st_mtime_ns)
     kind = content.get("kind", "published")
     assert content["name"] == name and kind in ("published", "measured"), name
     columns = tuple(
@@ -162,6 +170,12 @@ def load_published(name: str) -> Table:
         rows=tuple(_row(content, row, columns) for row in content["rows"]),
         margin_source=content.get("margin_source"),
     )
+
+
+@lru_cache(maxsize=64)
+def _content(path: Path, written: int) -> dict[str, Any]:
+    """Return the content of a table's file, which parsing takes long. written: when it was, in ns, so that another one is read"""
+    return yaml12.load(path)
 
 
 def published_scores(model: str, task: str, sift: bool = False) -> tuple[PublishedScore, ...]:

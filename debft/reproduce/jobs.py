@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from debft.console import Meter, meter, say
-from debft.errors import InputError
+from debft.errors import InputError, MachineError
 from debft.reproduce.planned_run import PlannedRun
-from debft.runs.directory import RunDirectory
+from debft.runs.directory import STACKS, RunDirectory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
-from debft.runtime.launch.group import PARENT
+from debft.runtime.launch.local import SECONDS_TO_END
+from debft.runtime.launch.started import Started, parent_of, write_stacks
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -43,10 +44,14 @@ class Job:
     """The run."""
     slot: int
     """Its place among those that run at the same time, from 0; it decides the device."""
-    process: subprocess.Popen
+    process: Started
     """The process."""
     log: IO[str]
     """The file that takes what the process writes to stderr."""
+    hung: str = ""
+    """What is wrong with a process that shows no sign of life; "" where it does."""
+    deadline: float = float("inf")
+    """When a process that was told to end is killed, in seconds of the monotonic clock."""
 
     def step(self) -> int:
         """Return the optimizer step that it has logged last."""
@@ -54,7 +59,18 @@ class Job:
 
     def tell(self, number: int) -> None:
         """Send it a signal; it saves a checkpoint and leaves."""
-        self.process.send_signal(number)
+        self.process.send(number)
+
+    def look(self) -> None:
+        """End a process that shows no sign of life, with its stacks in the run directory."""
+        if not self.hung and self.process.is_silent():
+            stacks = RunDirectory(self.run.directory).stacks
+            self.hung = f"{self.process.silence()}; its stacks are in {stacks}"
+            self.deadline = time.monotonic() + SECONDS_TO_END
+            write_stacks([self.process], stacks)
+            self.process.end()
+        if time.monotonic() > self.deadline:
+            self.process.send(signal.SIGKILL)
 
 
 class Pool:
@@ -68,7 +84,10 @@ class Pool:
     def __init__(self, jobs: int, devices: Sequence[str], logs: Path) -> None:
         self.jobs, self.devices, self.logs = jobs, devices, logs
         self.running: list[Job] = []
+        self.processes: list[Started] = []  # of those
         self._free = list(range(jobs))
+        self._passed_on = False  # whether the running ones were told to stop
+        self.missed = False  # whether one of them has had no sign of life from this process for too long
         logs.mkdir(parents=True, exist_ok=True)
 
     def has_room(self) -> bool:
@@ -78,20 +97,31 @@ class Pool:
     def start(self, run: PlannedRun) -> None:
         """Start or resume a run."""
         self.running.append(_start(run, self._free.pop(0), self.jobs, self.devices, self.logs))
+        self.processes.append(self.running[-1].process)
 
     def ended(self) -> list[tuple[PlannedRun, Failure | None]]:
         """Return the runs that have ended since the last call, each with what went wrong, None where its result is there."""
-        done = [job for job in self.running if job.process.poll() is not None]
+        for job in self.running:
+            job.look()
+        done = [job for job in self.running if job.process.code is not None]
         for job in done:
             self.running.remove(job)
+            self.processes.remove(job.process)
             self._free.append(job.slot)
         return [(job.run, _finish(job)) for job in done]
 
     def pass_on(self, stop: StopRequest) -> None:
-        """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves."""
-        if not stop or getattr(stop, "passed_on", False):
+        """Pass a signal that arrived here on to each running process, once; it saves a checkpoint and leaves.
+
+        Where this process was stopped so long that one of them missed it, all of them leave, and `raise_if_missed` says so.
+        """
+        if not self.missed and any(process.misses_parent() for process in self.processes):
+            self.missed = True
+            write_stacks(self.processes, self.logs / STACKS)
+            stop.number = stop.number or signal.SIGTERM
+        if not stop or self._passed_on:
             return
-        stop.passed_on = True
+        self._passed_on = True
         say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
         for job in self.running:
             job.tell(stop.number)
@@ -99,7 +129,15 @@ class Pool:
     def kill(self) -> None:
         """End all processes at once, without a checkpoint."""
         for job in self.running:
-            job.process.kill()
+            job.process.send(signal.SIGKILL)
+
+    def raise_if_missed(self) -> None:
+        """Raise MachineError where the runs were ended because this process had been stopped."""
+        if self.missed:
+            raise MachineError(
+                f"process {os.getpid()} was stopped, as by SIGSTOP, and its runs had no sign of life from it; "
+                f"the stacks of all are in {self.logs / STACKS}; each run has saved its state, and the same command goes on"
+            )
 
     def log_of(self, run: PlannedRun) -> Path:
         """Return the file that takes what the process of a run writes to stderr."""
@@ -111,15 +149,15 @@ def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], 
 
     One that starts from a run without a result is not run, fails with the exit code of that one, or with 2, and is named.
     """
-    failures, waiting = {}, list(runs)
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     while ready := [run for run in waiting if run.starts_from is None or _is_complete(run.starts_from)]:
         waiting = [run for run in waiting if run not in ready]
         new_failures, signal_number = run_all(ready, jobs, devices, logs)
         failures |= new_failures
         if signal_number:
             return failures, signal_number
-    for run in waiting:
-        first = run.starts_from.id
+    for run, first in [(run, run.starts_from.id) for run in waiting if run.starts_from is not None]:
         failures[run.id] = Failure(
             code=failures[first].code if first in failures else 2, error=f"not run: it starts from {first}, which has no result"
         )
@@ -140,12 +178,17 @@ def run_all(
     A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
     checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
-    waiting, failures = list(runs), {}
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     pool = Pool(jobs, devices, logs)
     steps = {run.id: last_step(run.directory) for run in runs}
     total = sum(run.total_steps for run in runs)
     warn_of_unused_gpus()
-    with stop_requested(show=False, at_once=pool.kill) as stop, meter(what, total, "steps", done=sum(steps.values())) as progress:
+    with (
+        stop_requested(show=False, at_once=pool.kill) as stop,
+        parent_of(pool.processes),
+        meter(what, total, "steps", done=sum(steps.values())) as progress,
+    ):
         while pool.running or (waiting and not stop):
             while waiting and pool.has_room() and not stop:
                 pool.start(waiting.pop(0))
@@ -156,23 +199,22 @@ def run_all(
             for job in pool.running:
                 _count(job, steps, progress)
             time.sleep(SECONDS_BETWEEN_LOOKS)
+    pool.raise_if_missed()
     return failures, stop.number
 
 
 def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> Job:
     log = log_of(run, logs).open("a", encoding="utf-8")
-    environment = {**os.environ, PARENT: str(os.getpid())}
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
-    else:
+    environment = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
+    if not devices:
         environment["OMP_NUM_THREADS"] = str(threads_of_a_job(jobs))
-    process = subprocess.Popen(
+    process = Started(
         [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"],
-        stdin=subprocess.DEVNULL,
+        environment,
+        run.id,
+        run.recipe.runtime.hang_seconds,
         stdout=subprocess.DEVNULL,
         stderr=log,
-        env=environment,
-        start_new_session=True,
     )
     return Job(run=run, slot=slot, process=process, log=log)
 
@@ -185,9 +227,11 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
 def _finish(job: Job) -> Failure | None:
     """Return why a run has no result, whatever its process ended with; remove the checkpoints of one that has."""
     job.log.close()
-    code = job.process.returncode
+    code = job.process.code or 0
     lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     error = lines[-1] if lines else "no output"
+    if job.hung:
+        return Failure(code=MachineError.exit_code, error=job.hung)
     if code < 0:  # as a shell has it: a process that a signal ended, by kill -9 or for its memory
         return Failure(code=128 - code, error=f"ended by {signal.Signals(-code).name}; its last line: {error}")
     if code > 0:

@@ -5,7 +5,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, source_kind, value_at
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
-from debft.runs.result import changes_in_words
+from debft.runs.sessions import changes_in_words
 
 SUBSET = {"train.max_train_samples", "train.max_eval_samples"}
 
@@ -25,14 +25,13 @@ def labels_of(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -
             labels.append(f"{name} {value}" if usual is None else f"{name} {value}, not {usual}")
     if any(key.startswith("sift.") for key in changed):
         labels.append("sift changed")
-    return [*labels, *_labels_of_changes(run), *_labels_of_precision(run, packaged)]
+    return [*labels, *_labels_of_precision(run, packaged), *_labels_of_sessions(run)]
 
 
-def _labels_of_changes(run: PlannedRun) -> list[str]:
-    """Name the options that were changed while the run was made."""
+def _labels_of_sessions(run: PlannedRun) -> list[str]:
+    """Name what the parts of a resumed run were computed with otherwise than the ones before."""
     result = None if run.damage() else run.result()
-    words = changes_in_words(result.sessions) if result else ""
-    return [words] if words else []
+    return changes_in_words(result.sessions) if result else []
 
 
 def _labels_of_precision(run: PlannedRun, packaged: Recipe) -> list[str]:
@@ -48,12 +47,13 @@ def _labels_of_precision(run: PlannedRun, packaged: Recipe) -> list[str]:
 def _labels_of_rows(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -> list[str]:
     """Name rows that are not those of the table: a published one has whole splits, one of our own the rows it was frozen from."""
     if table_plan.table.kind == "measured":
-        frozen = table_plan.table.fingerprints[recipe_plan.task.name]
+        frozen = table_plan.table.fingerprints[recipe_plan.ready.task.name]
         other = [split for split, fingerprint in run.fingerprints.items() if fingerprint != frozen.get(split)]
         return [f"not on the frozen rows: {', '.join(other)}"] if other else []
     if source_kind(run.recipe.data) == "demo":
         return ["demo data"]
-    num_rows = {split: len(recipe_plan.plan.examples[split.name]) for split in recipe_plan.task.splits}
+    plan = recipe_plan.ready
+    num_rows = {split: len(plan.examples[split.name]) for split in plan.task.splits}
     return [
         f"{split.name}: {count:,} of {split.num_rows:,} rows"
         for split, count in num_rows.items()

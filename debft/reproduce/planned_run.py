@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from debft.config.reading import from_dict
-from debft.config.recipe import Recipe, with_train, with_values
+from debft.config.recipe import Recipe, with_train
 from debft.errors import InputError
 from debft.reproduce.identity import identity_of, made_by, made_here, made_key, run_key
 from debft.reproduce.options import RunOptions
 from debft.runs.directory import RunDirectory
-from debft.runs.result import RunResult, options_as_begun
+from debft.runs.result import RunResult
 from debft.training.plan import Plan
 from debft.training.schedule import check_schedule
 
@@ -68,7 +68,6 @@ class PlannedRun:
         if (result.data.fingerprints, result.recipe["train"].get("seed")) != (self.fingerprints, self.seed):
             return "another seed or other rows"
         recipe = from_dict(result.recipe, str(self.directory / "result.json"))
-        recipe = with_values(recipe, options_as_begun(result.sessions))  # what was changed on the way is one of its labels
         if identity_of(recipe) != identity_of(self.recipe):
             return "another recipe"
         if not self.any_code and not made_here(result.environment):

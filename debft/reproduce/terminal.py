@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from debft.console import clock, plain_table, say
+from debft.console import clock, say
 from debft.output.layout import print_table
 from debft.output.pages.content import as_printed, difference_text
 from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import meanings, reference_word
+from debft.output.plain import plain_table
 from debft.output.text import counted, disk_size, rounded_count, score_text, tolerance_text
 from debft.reproduce.cost import PROBE_STEPS, Cost, TotalCost, total_cost
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
@@ -36,11 +37,11 @@ def print_costs(table_plan: TablePlan, costs: Sequence[Cost], total: TotalCost, 
     table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", *(["time"] if probed else []), left=("recipe",))
     for cost in costs:
         if cost.missing:
-            table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed else []))
+            table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed and cost.seconds is not None else []))
     print_table(table)
-    time = (
-        f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)" if probed else ""
-    )
+    time = ""
+    if total.hours is not None:
+        time = f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)"
     say(
         f"in all {counted(total.runs, 'run')} of seeds {', '.join(map(str, table_plan.seeds))}: "
         f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {disk_size(total.disk_bytes)} of disk{time}"

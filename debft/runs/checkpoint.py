@@ -78,6 +78,12 @@ def save_checkpoint(
     return final
 
 
+def newest_whole(directory: Path) -> Path | None:
+    """Return the newest checkpoint whose files are what its manifest says, None where there is none. It reads all of them."""
+    with disk_errors(directory, "read"):
+        return next((path for path in checkpoints(directory)[::-1] if _is_whole(path)), None)
+
+
 def load_newest(directory: Path, prefix: str = "step-") -> Checkpoint | None:
     """Read the newest checkpoint whose files are what its manifest says; None where there never was one.
 

@@ -6,14 +6,13 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from debft.config import yaml12
 from debft.config.reading import from_dict
@@ -21,12 +20,14 @@ from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.analysis import Analysis, analysis_from_json
+from debft.runs.lock import HeldError, Lock, locked
 from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
 LOCK = ".lock"
+STACKS = "stacks.txt"  # of the processes of a run of which one hung
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
 NOT_FINITE = "not-finite.json"  # what is known of the last step that was not finite
@@ -43,6 +44,7 @@ FILES = (
     *LOGS,
     NOT_FINITE,
     "split.json",
+    STACKS,
     "recipe.yaml",
 )
 
@@ -89,57 +91,77 @@ class RunDirectory:
         """The log of the optimizer steps and the log of the evaluations, with a line for each."""
         return [self.path / name for name in LOGS]
 
+    @property
+    def stacks(self) -> Path:
+        """The file for the stacks of all processes of the run, where one of them hung."""
+        return self.path / STACKS
+
+    def what_stays(self) -> str:
+        """Say which checkpoint a process that was lost has left, and how to go on."""
+        last = max(self.checkpoints.glob("step-*"), key=lambda path: (len(path.name), path.name), default=None)
+        if last is None:
+            return "no checkpoint was saved yet"
+        return f"the last checkpoint, {last}, stays: the same command with --output {self.path} --resume goes on"
+
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / "recipe.yaml").is_file()
 
     def occupied(self) -> bool:
         """Whether the directory holds anything that a run would mix with."""
-        return self.path.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in self.path.iterdir())
+        if not self.path.is_dir():
+            return False
+        return any(path.name not in (LOCK, STACKS) and path.suffix != PARTIAL for path in self.path.iterdir())
 
     def foreign_files(self) -> list[Path]:
         """Return what no run has left here."""
         return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
 
     def remove(self) -> None:
-        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well."""
+        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well.
+
+        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone.
+        """
         with disk_errors(self.path):
             for name in FILES:
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            sync(self.path)
+                if name in (FILES[0], FILES[-1]):
+                    sync(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Let only one run at a time write here. The main process holds the lock, which ends with it, `kill -9` included.
 
-        The file of the lock stays where a run was begun. Where none was, it is removed while the lock is still held: a process that
-        waits for it then sees that its open file is gone, and starts over. After the release two processes could hold it at once.
+        The file of the lock stays where a run was begun. Where none was, it is removed while the lock is still held, with the
+        directories that were made for it. Raises InputError that names the holder where another process has the lock.
         """
         if not is_main_process():
             yield
             return
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        lock = self._take_lock()
-        try:
-            for folder in (self.path, self.checkpoints, self.path / "predictions"):
-                remove_partial(folder)
-            yield
-        finally:
-            if not self.occupied():
-                (self.path / LOCK).unlink(missing_ok=True)
-                _remove_empty(made)
-            lock.release()
+        with ExitStack() as held:
+            lock = self._take_lock(held)
+            try:
+                for folder in (self.path, self.checkpoints, self.path / "predictions"):
+                    remove_partial(folder)
+                yield
+            finally:
+                if not self.occupied():
+                    lock.remove_file()
+                    _remove_empty(made)
 
-    def _take_lock(self) -> FileLock:
-        lock = FileLock(self.path / LOCK)
+    def _take_lock(self, held: ExitStack) -> Lock:
+        """Return the lock, which ends with `held`."""
         with disk_errors(self.path):
             for _ in range(MOST_TRIES):
                 try:
                     make_directory(self.path)
-                    return lock.acquire(blocking=False).lock
-                except Timeout:
-                    raise InputError(f"--output {self.path}: another process is training into it; wait for it or end it") from None
+                    return held.enter_context(locked(self.path / LOCK))
+                except HeldError as error:
+                    raise InputError(
+                        f"--output {self.path}: another process is training into it ({error.by}); wait for it or end it"
+                    ) from None
                 except FileNotFoundError as error:  # another process has just removed the directory that it began nothing in
                     gone = error
             raise gone
@@ -232,7 +254,8 @@ class RunDirectory:
         Raises InputError for a line that no run writes.
         """
         path = self.path / file
-        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        with disk_errors(path, "read"):
+            lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         rows = []
         for number, line in enumerate(lines, start=1):
             try:

@@ -15,8 +15,10 @@ from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
+from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
+WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
@@ -52,7 +54,7 @@ class HeldOut:
 class RowWarning:
     """A warning says what is odd about rows of a run, each of which is in order by itself. They were used as they are."""
 
-    kind: Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
+    kind: WarningKind
     """What is odd: texts that are empty, rows that are scored and have the texts of a training row or nearly so, training rows that
     have those of an earlier one, texts with two labels, labels with few rows, texts that hold the names of their labels, columns
     that tell the label."""
@@ -186,44 +188,6 @@ def tokens_after(cuts: Sequence[MemoryCut], during: Literal["training", "evaluat
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangedOption:
-    """An option of the optimisation was changed when the run was resumed."""
-
-    key: str
-    """Dotted key of the recipe."""
-    before: Any
-    """Value of the steps before."""
-    after: Any
-    """Value of the steps from there on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionOfRun:
-    """A session is what one command did of a run: the first began it, each later one resumed it."""
-
-    from_step: int
-    """Optimizer steps that were done before it."""
-    environment: dict[str, Any]
-    """Code, versions, device, precision and processes that it ran with."""
-    changes: list[ChangedOption] = field(default_factory=list)
-    """Options that were other ones before."""
-
-
-def changes_in_words(sessions: Sequence[SessionOfRun]) -> str:
-    """Return `train.learning_rate was changed from 0.01 to 0.001 after step 7`; "" where no option was changed on the way."""
-    return ", ".join(
-        f"{change.key} was changed from {change.before} to {change.after} after step {session.from_step:,}"
-        for session in sessions
-        for change in session.changes
-    )
-
-
-def options_as_begun(sessions: Sequence[SessionOfRun]) -> dict[str, Any]:
-    """Return the value that each changed option had when the run began, by its dotted key."""
-    return {change.key: change.before for session in reversed(sessions) for change in session.changes}
-
-
-@dataclass(frozen=True, kw_only=True)
 class PathsOfRun:
     """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
 
@@ -237,6 +201,8 @@ class PathsOfRun:
     """The part of the embeddings that the steps trained; null: they held the whole table."""
     checkpointed_activations: bool = False
     """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
+    cuda_graphs: bool = False
+    """Whether the passes of the steps were recorded as CUDA graphs and replayed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +258,8 @@ class RunResult:
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
     sessions: list[SessionOfRun] = field(default_factory=list)
-    """What each command did of the run, in turn; empty: an older debft did not record it. Options that were changed are here."""
+    """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them. `recipe` is
+    what the first began with; options of the optimisation that were changed later are here."""
     memory_cuts: list[MemoryCut] = field(default_factory=list)
     """Where the memory was not enough and fewer tokens went through the model at once from there on."""
     overflows: int | None = None

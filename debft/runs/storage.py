@@ -5,14 +5,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 
 from debft.errors import DebftError, MachineError
 
+# What a disk, or the network to it, answers when it fails, whatever it was asked; other errors are about the question: no such file
+FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.EINTR)
 PARTIAL = ".partial"  # ends the name of everything that is not whole yet; the name begins with a dot
+LONGEST_NAME = 64  # characters of a file's own name in that name
 
 
 class DiskError(MachineError):
@@ -40,29 +43,63 @@ class disk_errors:  # noqa: N801  read as contextlib.suppress is
             raise DiskError(f"{self.folder}: cannot be {self.verb}: {reason}") from error
 
 
+class failing_disk:  # noqa: N801  read as contextlib.suppress is
+    """A block in which a disk fails raises DiskError, which names the file; other errors of the system stay what they are."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if (failure := _failure(error)) is not None:
+            where = f"{failure.filename}: " if failure.filename else ""
+            raise DiskError(f"{where}the disk failed: {failure.strerror}") from error
+
+
+def _failure(error: BaseException | None) -> OSError | None:
+    """Return the failure of a disk that led to this error, None for any other error.
+
+    transformers raises an OSError of its own, without a number, from that of the system.
+    """
+    if not isinstance(error, OSError):
+        reason = _os_error(error)
+        return OSError(reason, os.strerror(reason)) if reason in FAILURES else None
+    while isinstance(error, OSError):
+        if error.errno in FAILURES:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _reason(error: BaseException | None) -> str | None:
     """Return the system's words for what it refused, None for any other error."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
+    number = _os_error(error)
+    return os.strerror(number) if number is not None else None
+
+
+def _os_error(error: BaseException | None) -> int | None:
+    """Return the system's number in the text of an error of safetensors or tokenizers, None for any other error."""
     if not isinstance(error, Exception) or isinstance(error, DebftError):
         return None
     number = re.search(r"\(os error (\d+)\)", str(error))
-    return os.strerror(int(number[1])) if number else None
+    return int(number[1]) if number else None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write all of `content` to `path`. A process that dies or power that fails in between leaves what was there before."""
     with disk_errors(path.parent):
         make_directory(path.parent)
-        temporary = path.parent / f".{path.name[:64]}.{token_hex(8)}{PARTIAL}"
+        temporary = path.parent / f".{path.name[:LONGEST_NAME]}.{token_hex(8)}{PARTIAL}"
         try:
             with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            _remove(temporary)
+            raise
         sync(path.parent)
 
 
@@ -95,37 +132,69 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def whole_directory(final: Path) -> Iterator[Path]:
-    """Give a directory to fill. When the block ends it is synced and takes the place of `final`; where it fails it is gone."""
+    """Give a directory to fill. When the block ends it is synced and takes the place of `final`; where it fails it is gone.
+
+    Where it fails, and where the disk refuses the exchange, what was under the name `final` is there as before.
+    """
     temporary = final.with_name(f".{final.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(final.parent):
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         try:
             make_directory(temporary)
             yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 sync(path)
-            remove_directory(final)
-            temporary.rename(final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _take_place(temporary, final)
+        except BaseException:
+            _remove(temporary)
+            raise
         sync(final.parent)
+
+
+def _take_place(temporary: Path, final: Path) -> None:
+    """Give the directory `temporary` the name `final`; a directory that had it is removed once the new one has it."""
+    aside = _set_aside(final) if final.is_dir() else None
+    try:
+        temporary.rename(final)
+    except BaseException:
+        if aside is not None:
+            aside.rename(final)
+        raise
+    if aside is not None:
+        _remove(aside)
 
 
 def remove_directory(path: Path) -> None:
     """Remove the directory `path`. A process that dies in between leaves no half of it under that name."""
-    if not path.is_dir():
-        return
-    with disk_errors(path.parent):
-        aside = path.with_name(f".{path.name}.{os.getpid()}.old{PARTIAL}")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+    if path.is_dir():
+        with disk_errors(path.parent):
+            _remove(_set_aside(path))
 
 
-def remove_partial(directory: Path) -> None:
-    """Remove what a dead process left half-written in `directory`. Only the one process that may write there may call this."""
-    for path in directory.glob(f".*{PARTIAL}"):
-        with disk_errors(directory):
+def _set_aside(path: Path) -> Path:
+    """Give the directory `path` a name that says it is to be removed, and return that."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old{PARTIAL}")
+    _remove(aside)
+    return path.rename(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or directory that nobody will look at. What the disk keeps is removed when the next run takes the lock."""
+    for _ in range(2):  # a disk that fails once removes it at the second try
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif os.path.lexists(path):
+            with suppress(OSError):
+                path.unlink()
+
+
+def remove_partial(directory: Path, name: str = "") -> None:
+    """Remove what a dead process left half-written in `directory`. Only the one process that may write there may call this.
+
+    name: of the file that this process may write, where it is one alone
+    """
+    with disk_errors(directory):
+        for path in directory.glob(f".{name[:LONGEST_NAME]}*{PARTIAL}"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -70,7 +70,8 @@ def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str,
 
 def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding))
+    usual = predictor.trained_on and predictor.trained_on.encoding
+    return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding, usual))
 
 
 def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 from debft.console import say
 from debft.data.rows import Examples, check_texts, id_column, say_notes
 from debft.data.sources.benchmark_files import header_for, in_task_columns
-from debft.data.sources.decoding import decoded, not_utf8
+from debft.data.sources.decoding import decoded, encoding_of, not_utf8
 from debft.data.sources.files import read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
 from debft.data.sources.nested import with_dotted
@@ -26,14 +26,16 @@ _PATH = re.compile(r"\S*/\S*|\S+\.[A-Za-z]\w{0,7}|(\.{0,2}|~)/.*|.*\.(tsv|csv|js
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*[{\["\]])""")
 
 
-def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = None, *, any_column: bool = False) -> Examples:
+def examples_to_label(
+    words: Sequence[str], task: Task, encoding: str | None = None, usual: str | None = None, *, any_column: bool = False
+) -> Examples:
     """Return the rows that the words of a command name: texts, one file, or stdin where there are none or `-`.
 
-    encoding: that of a file or stdin, as in `decoded`
+    encoding, usual: those of a file or stdin, as in `encoding_of`
     any_column: the only column beside the ids is the text of a task with one, whatever it is called
     Raises InputError for a file that is not there, and for rows that are none of the task's.
     """
-    table = _table(words, task, encoding)
+    table = _table(words, task, encoding, usual)
     examples = check_texts(_only_column(table, task.text_keys[0]) if any_column else table, task)
     say_notes([examples])
     if number := examples.empty_texts:
@@ -41,13 +43,13 @@ def examples_to_label(words: Sequence[str], task: Task, encoding: str | None = N
     return examples
 
 
-def _table(words: Sequence[str], task: Task, encoding: str | None) -> DataTable:
+def _table(words: Sequence[str], task: Task, encoding: str | None, usual: str | None) -> DataTable:
     if not words or list(words) == [STDIN]:
-        return read_stdin(task, encoding)
+        return read_stdin(task, encoding, usual)
     if not all(word.strip() for word in words):
         raise InputError("predict: expected a text or a file, got an empty one; a row without a text goes to stdin")
     if len(words) == 1 and (_PATH.fullmatch(words[0]) or _exists(words[0])):
-        return read_file(Path(words[0]), task, encoding)
+        return read_file(Path(words[0]), task, encoding, usual)
     for word in words:
         if word == STDIN or _exists(word):
             raise InputError(f"{word}: expected one file, - for stdin, or texts, got {len(words)} arguments; give it alone")
@@ -78,25 +80,27 @@ def _of_typed(words: Sequence[str], task: Task) -> DataTable:
     return DataTable(columns={key: [word] for key, word in zip(keys, words, strict=True)}, path="the texts", lines=range(1, 2))
 
 
-def read_file(path: Path, task: Task, encoding: str | None = None) -> DataTable:
+def read_file(path: Path, task: Task, encoding: str | None = None, usual: str | None = None) -> DataTable:
     """Return the table in a file under the task's names for the columns; a `.txt` is read as stdin is.
 
-    encoding: as in `decoded`
+    encoding, usual: as in `encoding_of`
     Raises InputError where there is no file.
     """
     if not path.is_file():
         raise InputError(f"{path}: expected a file, got a directory") if path.is_dir() else _no_file(path)
+    if usual is not None and path.suffix.lower() != ".parquet":
+        encoding = encoding_of(path, path.read_bytes(), encoding, usual)
     if path.suffix.lower() == ".txt":
         return _read_lines(path, decoded(path, path.read_bytes(), encoding), task)
     return _named(read_table(path, header_for(task), encoding), task)
 
 
-def read_stdin(task: Task, encoding: str | None = None) -> DataTable:
+def read_stdin(task: Task, encoding: str | None = None, usual: str | None = None) -> DataTable:
     """Return the table on stdin: JSONL, JSON, TSV with a header line, or lines of texts."""
     if sys.stdin.isatty():
         say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
-    path = Path("stdin")
-    return _read_lines(path, decoded(path, sys.stdin.buffer.read(), encoding), task)
+    path, raw = Path("stdin"), sys.stdin.buffer.read()
+    return _read_lines(path, decoded(path, raw, encoding_of(path, raw, encoding, usual)), task)
 
 
 def examples_of_json(content: bytes, task: Task, source: str) -> Examples:

@@ -12,7 +12,7 @@ from debft.data.own_rows import own_rows, rows_to_score
 from debft.data.rows import Examples, check_rows
 from debft.errors import InputError
 from debft.scoring.inputs import read_file
-from debft.tasks import TEXT, Task
+from debft.tasks import TEXT, Task, TextClassification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,11 @@ class TrainedOn:
             )
         return typed
 
+    @property
+    def encoding(self) -> str | None:
+        """Return the encoding of its text files, None for UTF-8."""
+        return self.recipe.own.encoding
+
     def holds(self, data: str) -> bool:
         """Tell whether `data` is where the rows of the run are."""
         path = self.split.get("path")
@@ -54,26 +59,28 @@ def find_rows(
 
     A file is a split of its own, under its name.
 
-    skip: whether bad rows are left out; encoding: of text files, None: as the run had them
+    skip: whether bad rows are left out; encoding: of text files, None: UTF-8, or as the run had them
     Raises InputError where there are none.
     """
     if data == "":
         raise InputError("--data: expected hub, demo, a file or a directory, got ''")
-    of_run = trained is not None and (data is None or trained.holds(data))
-    source = trained.source if of_run else data or "hub"
-    if task.name == TEXT.name and source != "demo" and (of_run or not Path(source).is_file()):
-        recipe = trained.recipe if of_run else Recipe()
+    of_run = trained if trained is not None and (data is None or trained.holds(data)) else None
+    source = of_run.source if of_run is not None else data or "hub"
+    in_splits = source != "demo" and (of_run is not None or not Path(source).is_file())
+    if isinstance(task, TextClassification) and task.name == TEXT.name and in_splits:
+        recipe = of_run.recipe if of_run is not None else Recipe()
         recipe = with_values(recipe, {"data": source, "train.max_eval_samples": limit, "train.skip_bad_rows": skip})
         if encoding is not None:
             recipe = with_values(recipe, {"own.encoding": encoding})
-        held_out = trained.split.get("held_out") if of_run else None
+        held_out = of_run.split.get("held_out") if of_run is not None else None
         if held_out is None:
             return rows_to_score(recipe, task)
         rows = own_rows(recipe, task, held_out)
         return {split.name: rows.examples[split.name] for split in rows.task.evals}
     if source not in SOURCES and Path(source).is_file():
         path = Path(source)
-        return {path.stem.replace(".", "_"): check_rows(read_file(path, task, encoding), task, limit, skip=skip)}
+        table = read_file(path, task, encoding, trained and trained.encoding)
+        return {path.stem.replace(".", "_"): check_rows(table, task, limit, skip=skip)}
     evals = present(task, source).evals
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:
         say(f"no rows of {', '.join(lacking)} in {source}: evaluated on the others")

@@ -10,12 +10,12 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
+from optuna.storages.journal import JournalFileBackend
 
 from debft.console import meter, say
 from debft.errors import InputError
@@ -23,8 +23,10 @@ from debft.output.text import counted
 from debft.reproduce.identity import made_key
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
 from debft.reproduce.planned_run import PlannedRun
+from debft.runs.lock import HeldError, locked
 from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
+from debft.runtime.launch.started import parent_of
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
 from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text
@@ -132,10 +134,7 @@ class Search:
         trial, _ = self.running.pop(run.id)
         line = f"{count}  trial {trial.number}  {settings_text(self.values_of(trial.params))}"
         if failure is None:
-            self._report(trial, run)
-            score = score_of(run.result().scores, self.base)
-            self._keep_best_model(trial.number, score)
-            self.study.tell(trial.number, score)
+            score = self._complete(trial, run)
             say(f"{line}  {score:.2f} over {scored_rows(self.base)}")
         elif run.id in self.pruned and failure.code in INTERRUPTED:
             self.study.tell(trial.number, state=State.PRUNED)
@@ -146,6 +145,16 @@ class Search:
             self.failures[run.id] = failure
             self.study.tell(trial.number, state=State.FAIL)
             say(f"{line}  failed with exit code {failure.code}: {failure.error}")
+
+    def _complete(self, trial: optuna.Trial, run: PlannedRun) -> float:
+        """Tell the study the score of a run that is complete, and return it."""
+        self._report(trial, run)
+        result = run.result()
+        assert result is not None, "a run that did not fail has a result"
+        score = score_of(result.scores, self.base)
+        self._keep_best_model(trial.number, score)
+        self.study.tell(trial.number, score)
+        return score
 
     def _keep_best_model(self, number: int, score: float) -> None:
         """Remove the model of the best trial before this one, or that of this one. Of equal scores the first one's is kept."""
@@ -164,7 +173,8 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
     if dimension.whole:
-        return optuna.distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step or 1)
+        low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
+        return optuna.distributions.IntDistribution(low, high, log=dimension.log, step=step)
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
@@ -172,11 +182,11 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
 def alone_in(directory: Path) -> Iterator[None]:
     """Let only one search at a time use the directory. Raises InputError where another one does."""
     make_directory(directory)
-    try:
-        held = FileLock(directory / LOCK).acquire(blocking=False)
-    except Timeout:
-        raise InputError(f"--output {directory}: another search is using it; wait for it or end it") from None
-    with held:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(directory / LOCK))
+        except HeldError as error:
+            raise InputError(f"--output {directory}: another search is using it ({error.by}); wait for it or end it") from None
         yield
 
 
@@ -186,7 +196,7 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
     path = directory / JOURNAL
     facts = {"space": space_dict(space), "fingerprints": base.fingerprints}
     try:
-        backend = optuna.storages.journal.JournalFileBackend(str(path), lock_obj=_NoLock())
+        backend = JournalFileBackend(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]  # the class that it names is private
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             study_name="search",
@@ -215,6 +225,7 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
     warn_of_unused_gpus()
     with (
         stop_requested(show=False, at_once=pool.kill) as stop,
+        parent_of(pool.processes),
         meter("search", max(trials, ended), "trials", done=ended) as progress,
     ):
         while pool.running or (not stop and (waiting or search.asked() < trials)):
@@ -227,11 +238,13 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
             search.look(pool)
             progress.advance(ended - progress.done, _note(search, pool))
             time.sleep(SECONDS_BETWEEN_LOOKS)
+    pool.raise_if_missed()
     return stop.number
 
 
 def _note(search: Search, pool: Pool) -> str:
     """Return the best score so far, and where each running trial stands."""
     complete = search.study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-    best = [f"best {max(trial.value for trial in complete):.2f}"] if complete else []
+    scores = [trial.value for trial in complete if trial.value is not None]
+    best = [f"best {max(scores):.2f}"] if scores else []
     return "  ".join([*best, *(f"{job.run.id} at step {job.step():,} of {job.run.total_steps:,}" for job in pool.running)])

@@ -9,13 +9,15 @@ from typing import Any, Literal
 from rich.table import Table
 
 from debft.config.recipe import Recipe
-from debft.console import clock, plain_table
+from debft.console import clock
+from debft.output.plain import plain_table
 from debft.output.recipes import number, recipe_yaml
 from debft.output.text import DASH, counted
 from debft.runs.storage import write_atomically
 from debft.several.space import Value
 
 FORMAT_VERSION = 1
+TrialState = Literal["complete", "stopped", "failed", "running"]
 STUDY, BEST = "study.json", "best.yaml"
 MOST_SHOWN = 20  # trials in the table on the terminal
 
@@ -26,7 +28,7 @@ class TrialRecord:
 
     number: int
     """Its number, from 0."""
-    state: Literal["complete", "stopped", "failed", "running"]
+    state: TrialState
     """What became of it; `stopped` was below the median of the others at the same part of its run, `running` was interrupted."""
     settings: dict[str, Value]
     """What it tried, by dotted key."""
@@ -78,6 +80,10 @@ class StudyRecord:
     def of_state(self, state: str) -> list[TrialRecord]:
         """Return the trials that ended so."""
         return [trial for trial in self.trials if trial.state == state]
+
+    def scored(self) -> list[tuple[int, float]]:
+        """Return number and score of each complete trial."""
+        return [(trial.number, trial.score) for trial in self.trials if trial.score is not None]
 
     def best_trial(self) -> TrialRecord | None:
         """Return the best trial, None where none is complete."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from debft.console import plain_table
+from debft.output.plain import plain_table
 from debft.output.text import DASH
 from debft.reproduce.verdict import half_width
 from debft.runs.result import possible_range
@@ -38,6 +38,9 @@ class Spread:
     """The published number; null where the runs are not set beside one."""
 
 
+StatusOfSeveral = Literal["complete", "failed", "interrupted", "damaged", "not run"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOfSeveral:
     """This is one of the runs, complete or not."""
@@ -46,7 +49,7 @@ class RunOfSeveral:
     """Its seed or fold."""
     directory: str
     """Its directory, relative to the summary."""
-    status: Literal["complete", "failed", "interrupted", "damaged", "not run"]
+    status: StatusOfSeveral
     """What became of it."""
     error: str | None
     """Why it failed or what is damaged; null where nothing is wrong."""

@@ -1,12 +1,15 @@
 """A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
 
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from debft.config.differences import OPTIMISATION
+from debft.config.differences import OPTIMISATION, changed_values
 from debft.config.recipe import value_at, with_values
 from debft.console import say
 from debft.errors import InputError
@@ -15,7 +18,8 @@ from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, SessionOfRun, read_as
+from debft.runs.result import MemoryCut, read_as
+from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
 from debft.training.guards import StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, run_on_main
@@ -25,7 +29,6 @@ from debft.training.session import Session, TrainState
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
 
-RECORDS = {"cuts": list[MemoryCut], "sessions": list[SessionOfRun]}  # the fields of TrainState that hold records
 LABELS = "labels"  # where state.json has the names of the model's outputs, in their order
 NO_SEQUENCES = np.array([], dtype=np.int64)
 
@@ -34,25 +37,40 @@ def save(session: Session, state: TrainState) -> None:
     """Write a checkpoint of this step; every process waits until it is on disk.
 
     The order holds at every moment: the newest whole checkpoint has its log and its best checkpoint. Raises DiskError, with the
-    previous checkpoint whole; that of the last step is only missed, since the model may still find room.
+    previous checkpoint whole.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _save_unless_last(session, state))
+    run_on_main(lambda: _save(session, state))
 
 
-def _save_unless_last(session: Session, state: TrainState) -> None:
-    """Write a checkpoint; where the disk refuses that of the last step, say so and go on."""
+def save_if_possible(session: Session, state: TrainState, *, training: bool) -> None:
+    """Do the same where nothing is lost yet without this checkpoint: where the disk refuses it, a warning says so.
+
+    training: whether steps follow. Then there must be another whole checkpoint, else the steps so far could be lost, and DiskError
+        is raised. Behind the last step the model may still find room.
+    """
+    session.accelerator.wait_for_everyone()
+    run_on_main(lambda: _save_or_warn(session, state, training))
+
+
+def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
+    """Write a checkpoint, or say that there is none of this step. Raises DiskError where steps follow and there is no other one."""
     try:
         _save(session, state)
     except DiskError as error:
-        if state.step < session.plan.total_steps:
+        if not training:
+            say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+            return
+        kept = checkpoint.newest_whole(session.run.checkpoints)
+        if kept is None:
             raise
-        say(f"{error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+        say(f"warning: {error.refusal}: step {state.step:,} has no checkpoint, the newest is {kept.name}; training goes on")
 
 
 def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
-    content = {**asdict(state), "fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
+    content = asdict(replace(state, sessions=state.ended_sessions()))
+    content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     content[LABELS] = list(session.loaded.model.config.id2label.values())
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
@@ -61,8 +79,18 @@ def _save(session: Session, state: TrainState) -> None:
     with session.vocabulary.whole(state.step):
         check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
-    checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
+        checkpoint.keep_best(directory, state.best_step)
+
+
+@contextmanager
+def _old_ones_may_stay() -> Iterator[None]:
+    """Remove what is no longer needed within the block. Where the disk refuses, it stays until the next time, which is said."""
+    try:
+        yield
+    except DiskError as error:
+        say(f"warning: {error.refusal}: older checkpoints stay for now")
 
 
 def moments(session: Session) -> dict[str, torch.Tensor]:
@@ -87,10 +115,10 @@ def _save_best(session: Session, state: TrainState, scores: dict[str, float]) ->
     directory, name = session.run.checkpoints, _best_name(state)
     with session.vocabulary.whole(state.step):
         check_weights(session, state)
-        labels = list(session.loaded.model.config.id2label.values())
-        content = {"scores": scores, LABELS: labels}
+        content = {"scores": scores, LABELS: list(session.loaded.model.config.id2label.values())}
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
-    checkpoint.keep_best(directory, state.best_step)
+    with _old_ones_may_stay():
+        checkpoint.keep_best(directory, state.best_step)
 
 
 def load_best(session: Session, state: TrainState) -> None:
@@ -153,7 +181,7 @@ def restore(
 
     Where process 0 has none, nothing is set and the state is that of a run that has not begun.
     """
-    shared = broadcast_from_main(saved and (saved.step, saved.state))
+    shared = broadcast_from_main(None if saved is None else (saved.step, saved.state))
     if shared is None:
         return TrainState()
     step, content = shared
@@ -163,9 +191,32 @@ def restore(
     model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     checkpoint.restore_optimizer(model, optimizer, moments)
-    known = {field.name for field in fields(TrainState)} - RECORDS.keys()
-    records = {name: read_as(content.get(name, []), kind, name) for name, kind in RECORDS.items()}  # an older debft has none
-    return TrainState(step=step, **records, **{key: value for key, value in content.items() if key in known})
+    cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
+    sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
+    known = {field.name for field in fields(TrainState)} - {"cuts", "sessions"}
+    others = {key: value for key, value in content.items() if key in known}
+    return TrainState(step=step, cuts=cuts, sessions=sessions, **others)
+
+
+def _not_recorded(step: int) -> dict[str, Any]:
+    """Return what stands for the sessions up to a checkpoint of an older debft, which did not record them."""
+    return asdict(SessionOfRun(from_step=0, to_step=step, environment={}))
+
+
+def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment: dict[str, Any]) -> None:
+    """Note in the state that a session begins, and say what it computes with otherwise than the one before.
+
+    Options of the optimisation that were changed are those of the run from here on: recipe.yaml gets them.
+    """
+    recorded, now = run.recipe(), {key: value_at(plan.recipe, key) for key in OPTIMISATION}
+    begun = with_values(recorded, state.optimisation)
+    changed = changed_values(begun, plan.recipe) if state.sessions else {}
+    state.optimisation = state.optimisation or now
+    state.sessions.append(SessionOfRun(from_step=state.step, to_step=state.step, environment=environment, changed=changed))
+    for line in changes_in_words(state.sessions[-2:]):
+        say(f"warning: {line}; result.json records it")
+    if (resumed_with := with_values(recorded, now)) != recorded:
+        run.create(resumed_with)
 
 
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
@@ -179,19 +230,10 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
         run.create(plan.recipe)
         run.write_split(plan.rows_record)
     elif start == "resume":
-        _write_changes(plan, run)
         run.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)
         say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
-
-
-def _write_changes(plan: Plan, run: RunDirectory) -> None:
-    """Write the recipe of the run anew where options of the optimisation were changed: from now on it goes on with these."""
-    recorded = run.recipe()
-    changed = {key: now for key in OPTIMISATION if (now := value_at(plan.recipe, key)) != value_at(recorded, key)}
-    if changed:
-        run.create(with_values(recorded, changed))
 
 
 def _check_log(run: RunDirectory, state: TrainState) -> None:

@@ -9,7 +9,7 @@ from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
 from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
-from debft.training.checkpoints import load_best, save, save_best
+from debft.training.checkpoints import load_best, save_best, save_if_possible
 from debft.training.choice import ends_early, in_words, patience_in_words
 from debft.training.parallel import broadcast_from_main
 from debft.training.session import Session, TrainState
@@ -68,7 +68,7 @@ def final_evaluation(session: Session, state: TrainState, stop: StopRequest) -> 
     if not stopped_early(session, state):  # else these weights were just evaluated, and are not the best
         assessed = evaluate_and_log(session, state, stop, session.plan.task.selection_evals)
     if state.best_step != state.step:
-        save(session, state)
+        save_if_possible(session, state, training=False)
         load_best(session, state)
         if session.is_main:
             say(f"best step: {state.best_step:,} of {state.step:,}")

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from debft.config.recipe import source_kind
+from debft.config.recipe import source_kind, value_at, with_values
 from debft.data.encoding import whole_lengths
 from debft.errors import NotFiniteError
 from debft.models.finite import in_words, not_finite
@@ -14,7 +14,7 @@ from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
 from debft.runs.directory import files_of
 from debft.runs.environment import command_line
-from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile, changes_in_words
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
 from debft.runs.storage import whole_directory
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
@@ -25,7 +25,6 @@ from debft.scoring.intervals import intervals_of
 from debft.training.collapse import collapse_warnings
 from debft.training.describe import describe_chosen, lengths_of
 from debft.training.evaluations import stopped_early
-from debft.training.opening import environment_of
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
@@ -34,7 +33,7 @@ def write_result(session: Session, state: TrainState, assessed: dict[str, Assess
     """Write model, predictions, analysis and, last, result.json, each whole before the next: a run without it is not complete."""
     stop.watch.alive(SECONDS_TO_SAVE)
     result = _result(session, state, assessed)
-    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)))
+    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)) or result)
 
 
 def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
@@ -42,8 +41,11 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
     scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
-    changed = changes_in_words(state.sessions)
-    reason = why_not_compared(recipe, task, num_rows) or (f"not the published recipe: {changed}" if changed else None)
+    changed = [key for key, value in state.optimisation.items() if value != value_at(recipe, key)]
+    recipe = with_values(recipe, state.optimisation)  # as the run began; what was changed on the way is in its sessions
+    reason = why_not_compared(recipe, task, num_rows)
+    if reason is None and changed:
+        reason = f"not the published recipe: {', '.join(changed)} was changed on the way"
     return RunResult(
         task=task.name,
         model=recipe.model or "",
@@ -67,7 +69,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             source=plan.own.source if plan.own is not None else source_kind(recipe.data),
             fingerprints=plan.fingerprints,
             skipped_rows=plan.skipped_rows,
-            held_out=plan.own and plan.own.held_out,
+            held_out=plan.own.held_out if plan.own is not None else None,
             warnings=plan.warnings,
             lengths={name: lengths_of(split) for name, split in session.splits.items()},
         ),
@@ -75,9 +77,9 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         label_counts=plan.label_counts,
         started=session.started.isoformat(timespec="seconds"),
         command=command_line(),
-        environment=environment_of(session.accelerator, session.precision, plan),
+        environment=state.sessions[-1].environment if state.sessions else {},
+        sessions=state.ended_sessions() if len(state.sessions) > 1 else [],
         paths=session.paths,
-        sessions=state.sessions,
         memory_cuts=state.cuts,
         overflows=None if session.accelerator.scaler is None else state.overflows,
     )
@@ -127,11 +129,10 @@ def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFil
     to use the model; `chosen` is the part of it that was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
-    recipe = session.plan.recipe
-    recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
     weights = model.state_dict()
     if counts := not_finite(weights):
         raise NotFiniteError(f"{session.run.model}: {in_words(weights, counts)}; the model is not saved")
+    recipe = with_values(session.plan.recipe, {"runtime.precision": session.precision})
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)

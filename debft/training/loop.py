@@ -26,9 +26,10 @@ from debft.runs.result import MemoryCut
 from debft.runtime.memory import give_back_memory, is_out_of_memory
 from debft.training.exchange import sum_gradients
 from debft.training.figures import Figures, FiguresOnDevice, gathered
+from debft.training.graphs import Graphs
 from debft.training.guards import Guard, check_finite
 from debft.training.memory import Memory
-from debft.training.optimization import gradient_norm, guarded_update, plain_optimizer, set_learning_rate
+from debft.training.optimization import AdamWithoutBiasCorrection, gradient_norm, guarded_update, plain_optimizer, set_learning_rate
 from debft.training.prefetch import made_ahead
 from debft.training.prepared import Prepared, prepare_step, step_seed
 from debft.training.schedule import learning_rate
@@ -86,6 +87,7 @@ def optimizer_steps(
     total_steps: int,
     first_step: int = 0,
     loss_fn: LossFn,
+    graphs: Graphs | None = None,
     pause_after: Callable[[int], bool] = lambda step: True,
     signal: Callable[[], int] = lambda: 0,
     cuts: list[MemoryCut] | None = None,
@@ -93,6 +95,7 @@ def optimizer_steps(
 ) -> Generator[StepLog, None, None]:
     """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
+    graphs: what does the forward and backward passes on a GPU by CUDA graphs; None: they are done one kernel after another
     pause_after: asked once after each step, by its number from 1, whether its log has to come before the next step begins, as it
         does where something is to be done with the weights. The same in all processes.
     signal: gives the number of the signal that told this process to stop, 0 where none did. All processes hear of it with the log
@@ -115,6 +118,7 @@ def optimizer_steps(
         optimizer=optimizer,
         config=config,
         loss_fn=loss_fn,
+        graphs=graphs,
         guard=Guard(),
         memory=memory,
         logs=logs,
@@ -167,6 +171,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     config: TrainConfig
     loss_fn: LossFn
+    graphs: Graphs | None
     guard: Guard
     memory: Memory
     logs: tuple[str, ...]
@@ -207,7 +212,8 @@ def _begin(run: _Run, prepared: Prepared, rate: float, signal: Callable[[], int]
     """
     optimizer, accelerator = plain_optimizer(run.optimizer), run.accelerator
     set_learning_rate(optimizer, rate)
-    optimizer.updates = prepared.step
+    if isinstance(optimizer, AdamWithoutBiasCorrection):
+        optimizer.updates = prepared.step
     overflows = None if accelerator.scaler is None else 0
     while True:
         prepared, sums = _backward_in_memory(run, prepared)
@@ -215,7 +221,7 @@ def _begin(run: _Run, prepared: Prepared, rate: float, signal: Callable[[], int]
         if accelerator.scaler is None or not tokens:
             figures = gathered(accelerator, sums, gradient_norm(optimizer), signal(), tokens)
             guarded_update(optimizer, figures.grad_norm, run.config.max_grad_norm, run.guard.after(figures))
-            optimizer.zero_grad(set_to_none=True)
+            _forget_gradients(run)
             break
         norm = accelerator.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm)
         figures = gathered(accelerator, sums, norm, signal(), tokens)
@@ -251,7 +257,9 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
                 raise
             memory.cut_to(prepared.fewer, first_line(error))
         if sums is None:  # outside of the handler: the error holds on to all that the passes have computed
-            optimizer.zero_grad(set_to_none=True)
+            if run.graphs:
+                run.graphs.give_up()
+            _forget_gradients(run)
             give_back_memory()
     if sums is None:
         sums = dict.fromkeys(("loss", *run.logs), torch.full((), math.nan, device=run.accelerator.device))
@@ -260,15 +268,26 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
     return prepared, sums
 
 
+def _forget_gradients(run: _Run) -> None:
+    """Let go of the gradients; those that graphs add to stay in their place and become zeros."""
+    run.graphs.zero() if run.graphs else run.optimizer.zero_grad(set_to_none=True)
+
+
 def _backward(run: _Run, prepared: Prepared) -> dict[str, torch.Tensor]:
     """Accumulate this process' part of the gradient of the mean loss of the step.
 
     Returns `loss` and what else the loss logs, each summed over the sequences of this process.
     """
+    accelerator, factor = run.accelerator, prepared.weight / prepared.num_examples
     sums: dict[str, torch.Tensor] = {}
     for batch in prepared.batches:
-        loss, parts = run.loss_fn(run.model, batch)
-        run.accelerator.backward(loss * (prepared.weight / prepared.num_examples))
-        for name, value in {"loss": loss.detach(), **parts}.items():
-            sums[name] = sums.get(name, 0.0) + value * prepared.weight
+        if run.graphs:
+            told = run.graphs.backward(batch, factor)
+        else:
+            loss, parts = run.loss_fn(run.model, batch)
+            accelerator.backward(loss * factor)
+            told = {"loss": loss.detach(), **parts}
+        for name, value in told.items():
+            part = value * prepared.weight
+            sums[name] = sums[name] + part if name in sums else part
     return sums

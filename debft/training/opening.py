@@ -3,7 +3,9 @@
 import hashlib
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from accelerate import Accelerator
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import activity, say_field
@@ -18,11 +20,13 @@ from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
-from debft.scoring.heads import plain_loss
+from debft.scoring.heads import LabelHead, MultiLabelHead, plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
-from debft.training.checkpoints import claim_run, find_checkpoint, restore
+from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
+from debft.training.disk import check_disk
+from debft.training.graphs import Graphs, Recorder
 from debft.training.layer_rates import rate_factors
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
@@ -30,11 +34,7 @@ from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.session import Session, TrainState
-from debft.training.sessions import begin_session
 from debft.training.sift import LOGS, SiftLoss, perturbed_module
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: bool = True) -> tuple[Session, TrainState]:
@@ -49,9 +49,10 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
-    begin_session(plan, state, environment_of(accelerator, precision, plan))
     if claim:
+        run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
+        run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
     loaded.model.load_state_dict(broadcast_tensors_from_main(loaded.model.state_dict()))
     # Not wrapped for several processes: the steps exchange the gradients themselves, see exchange.py.
     model, optimizer = accelerator.prepare_model(loaded.model, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
@@ -60,6 +61,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
         logs = LOGS
+    graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if _takes_graphs(plan, accelerator, precision, loaded) else None
     session = Session(
         plan=plan,
         run=run,
@@ -73,15 +75,10 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=_paths(loaded, vocabulary),
+        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
+        graphs=graphs,
     )
     return session, state
-
-
-def environment_of(accelerator: "Accelerator", precision: str, plan: Plan) -> dict[str, Any]:
-    """Return the environment of the run in this session."""
-    device = accelerator.device
-    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _build(plan: Plan) -> tuple[Any, ...]:
@@ -103,7 +100,9 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
     plan.let_go_of_texts()
     if plan.class_weights:
-        loaded = replace(loaded, head=loaded.head.weighted(plan.class_weights))
+        head = loaded.head
+        assert isinstance(head, LabelHead | MultiLabelHead), "weights are of labels"
+        loaded = replace(loaded, head=head.weighted(plan.class_weights))
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
@@ -119,8 +118,8 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     decay = partial(decay_factor, config, plan.total_steps, factor=_rate_factor_of_embedding(loaded, config))
     vocabulary = use_active_vocabulary(loaded.model, splits[name].ids_T, loaded.collate.pad_id, decay)
     splits[name] = vocabulary.renumbered(splits[name])
-    if vocabulary.rows_A is not None:
-        vocabulary.base_VE = broadcast_tensors_from_main({"table": vocabulary.base_VE})["table"]
+    if (cut := vocabulary.cut) is not None:
+        cut.base_VE = broadcast_tensors_from_main({"table": cut.base_VE})["table"]
     if is_main_process() and (line := vocabulary.line()):
         say_field("vocabulary", line)
     return vocabulary
@@ -143,6 +142,19 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
         active_vocabulary=vocabulary.trained(),
         checkpointed_activations=checkpoints_activations(loaded.model),
     )
+
+
+def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: LoadedModel) -> bool:
+    """Return whether the steps are replayed from CUDA graphs: one process, the kernels' attention, one plain forward pass."""
+    runtime = plan.recipe.runtime
+    plain = not plan.recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
+    return runtime.cuda_graphs and plain and loaded.attention == "triton" and accelerator.num_processes == 1
+
+
+def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+    """Return what this session runs with, as result.json records it."""
+    device = accelerator.device
+    return environment(str(device), gpu_name(device), precision, accelerator.num_processes, plan.files.revision)
 
 
 def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedModel) -> dict[str, str]:

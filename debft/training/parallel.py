@@ -11,34 +11,43 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from debft.errors import DebftError, InputError, MachineError
+from debft.runs.storage import failing_disk
 from debft.runtime.accelerator import join_processes
 from debft.runtime.launch.group import in_a_group, is_main_process
+from debft.runtime.launch.lifeline import cause_is_said
 
 if TYPE_CHECKING:
     import torch
 
 Built = TypeVar("Built")
+SECONDS_TO_SAY_WHY = 2.0  # for the process that started this one to notice that another one has ended
 
 
 def raise_together(build: Callable[[], Built]) -> Built:
-    """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them."""
+    """Return `build()`; where it raises a DebftError in any process, raise the error of the lowest rank in all of them.
+
+    A disk that fails is such an error, whatever was read or written.
+    """
     if not in_a_group():
-        return build()
-    built, own_error = None, None
+        with failing_disk():
+            return build()
+    built: list[Built] = []
+    own_error = None
     try:
-        built = build()
+        with failing_disk():
+            built.append(build())
     except DebftError as error:
         own_error = error
     join_processes()
     failed = [(rank, error) for rank, error in enumerate(_gather_from_all(own_error)) if error is not None]
     if not failed:
-        return built
-    rank, error = failed[0]
+        return built[0]
+    rank, first = failed[0]
     if not is_main_process():  # one process prints it
-        error.problems = ()
+        first.problems = ()
     elif rank:
-        error.problems = tuple(f"process {rank}: {problem}" for problem in error.problems)
-    raise error
+        first.problems = tuple(f"process {rank}: {problem}" for problem in first.problems)
+    raise first
 
 
 def run_on_main(action: Callable[[], Built]) -> Built | None:
@@ -90,6 +99,7 @@ def broadcast_tensors_from_main(tensors: "dict[str, torch.Tensor]") -> "dict[str
 def report_lost_rank(what_stays: str) -> Iterator[None]:
     """Raise MachineError in place of torch's error that another process is gone or does not answer.
 
+    The process that started this one may know more of it: where it says why, this one says nothing.
     what_stays: a sentence for the user on what was saved
     """
     try:
@@ -99,6 +109,8 @@ def report_lost_rank(what_stays: str) -> Iterator[None]:
         lost = ("Connection closed", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo", "Gloo")
         if not in_a_group() or not any(word in text for word in lost):
             raise
+        if cause_is_said(within=SECONDS_TO_SAY_WHY):
+            raise MachineError from None
         reason = re.sub(r"^\[[^\]]*\] ", "", text.splitlines()[0])  # without the place in gloo's source
         raise MachineError(f"another process of the run was lost ({reason}); {what_stays}") from None
 

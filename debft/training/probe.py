@@ -22,6 +22,7 @@ from debft.runtime.devices import device_name
 from debft.runtime.memory import is_out_of_memory, peak_memory_bytes
 from debft.training.choice import evaluation_due
 from debft.training.describe import lengths_of
+from debft.training.disk import check_disk
 from debft.training.opening import open_session
 from debft.training.plan import Plan
 from debft.training.session import Session
@@ -76,6 +77,7 @@ def probe(plan: Plan, run: RunDirectory) -> Estimate:
     try:
         with activity("preparing the probe"):
             session, _ = open_session(plan, run, claim=False)
+        check_disk(plan, run, session.loaded, session.vocabulary, 0, len(session.splits[plan.task.train.name]))
         steps = _measure_steps(session)
         with session.vocabulary.whole(len(steps)):
             batches = _measure_evaluation(session)

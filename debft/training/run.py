@@ -11,7 +11,7 @@ from debft.console import activity, say
 from debft.errors import InputError, MachineError, TooLittleMemoryError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
-from debft.runs.storage import DiskError
+from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import in_a_group, is_main_process, process_name
 from debft.runtime.memory import circles_kept, is_out_of_memory
@@ -48,15 +48,17 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
         raise_together(lambda: held.enter_context(kernels))
         held.callback(gc.unfreeze)
         with circles_kept():
-            done, plan = raise_together(lambda: _check(recipe, run, start))
-        if (done := broadcast_from_main(done)) is not None:
+            checked = raise_together(lambda: _check(recipe, run, start))
+        if (done := broadcast_from_main(checked if isinstance(checked, RunResult) else None)) is not None:
             if is_main_process():
                 say(f"{run.path}: already complete")
             return done
+        assert not isinstance(checked, RunResult), "only process 0 has looked for a result"
         raise_together(lambda: held.enter_context(run.lock()))
         raise_together(lambda: _check_again(recipe, run, start))
         try:
-            return _run(plan, run, start, watch)
+            with failing_disk():
+                return _run(checked, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
             raise MachineError(f"{error.refusal}; {advice}") from error
@@ -69,16 +71,16 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
             ) from error
 
 
-def _check(recipe: Recipe, run: RunDirectory, start: Start) -> tuple[RunResult | None, Plan | None]:
-    """Return (the result of a complete run, None) or (None, the plan), which is shown. The run directory is process 0's."""
+def _check(recipe: Recipe, run: RunDirectory, start: Start) -> RunResult | Plan:
+    """Return the result of a run that is complete, else the plan, which is shown. The run directory is process 0's."""
     done = check_output(run, recipe, start) if is_main_process() else None
     if done is not None:
-        return done, None
+        return done
     with activity("reading the rows", show=is_main_process()):
         plan = make_plan(recipe, place_of_rows(run, recipe, start))
     if is_main_process():
         describe(plan)
-    return None, plan
+    return plan
 
 
 def _check_again(recipe: Recipe, run: RunDirectory, start: Start) -> None:

@@ -1,7 +1,7 @@
 """A session holds the parts of a run that stay the same while it goes; its state changes, and checkpoints carry it."""
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,10 @@ from accelerate import Accelerator
 from debft.data.encoding import EncodedSplit
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, PathsOfRun, SessionOfRun
+from debft.runs.result import MemoryCut, PathsOfRun
+from debft.runs.sessions import SessionOfRun
 from debft.scoring.loaded import LoadedModel
+from debft.training.graphs import Graphs
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
 from debft.training.trackers import Trackers
@@ -31,8 +33,8 @@ class TrainState:
     num_tokens: tokens trained on, without padding.
     train_seconds: wall-clock time of the steps alone.
     eval_seconds: wall-clock time of the evaluations alone.
-    optimisation: the options of the optimisation that the last step was done with, by their dotted keys.
-    sessions: what each command did of the run.
+    optimisation: the options of the optimisation that the run began with, by their dotted keys.
+    sessions: the sessions of the run so far; the last one is still going on, and its end is not set.
     overflows: how often fp16's gradient overflowed and a step was tried again with a lower loss scale.
     cuts: where the memory was not enough, and what goes through the model at once from there on.
     """
@@ -50,6 +52,10 @@ class TrainState:
     sessions: list[SessionOfRun] = field(default_factory=list)
     overflows: int = 0
     cuts: list[MemoryCut] = field(default_factory=list)
+
+    def ended_sessions(self) -> list[SessionOfRun]:
+        """Return the sessions as if the last one ended here."""
+        return [*self.sessions[:-1], *(replace(last, to_step=self.step) for last in self.sessions[-1:])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,7 @@ class Session:
     model: the module that the steps call: `loaded.model` on its device, in the precision of the run.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
+    graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
     trackers: where the run is logged to beside its own files.
     started: when the session was opened.
     """
@@ -87,6 +94,7 @@ class Session:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
+    graphs: Graphs | None = None
     trackers: Trackers = field(default_factory=Trackers)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -103,6 +111,7 @@ class Session:
             total_steps=self.plan.total_steps,
             loss_fn=self.loss_fn,
             logs=self.logs,
+            graphs=self.graphs,
             **how,
         )
 

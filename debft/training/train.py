@@ -4,7 +4,7 @@ from contextlib import closing
 
 from debft.console import Meter, meter, say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
-from debft.training.checkpoints import save
+from debft.training.checkpoints import save_if_possible
 from debft.training.choice import evaluation_due
 from debft.training.evaluations import evaluate_and_log, stopped_early
 from debft.training.loop import StepLog
@@ -50,7 +50,8 @@ def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
                     break  # the checkpoint of this step is written before the best weights are read
             if _checkpoint_due(session, log.step):
                 stop.watch.alive(SECONDS_TO_SAVE)
-                save(session, state)  # that of the last step: nothing is lost where the evaluation or the result fails
+                # That of the last step: nothing is lost where the evaluation or the result fails.
+                save_if_possible(session, state, training=log.step < plan.total_steps)
                 stop.watch.alive()
 
 

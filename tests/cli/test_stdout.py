@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,22 @@ def test_text_for_a_file_or_a_pipe_is_utf_8(printed, encoding, tmp_path):
 def test_text_for_a_terminal_keeps_its_encoding_and_shows_what_it_lacks_as_escapes(printed, tmp_path):
     said = printed(Terminal, "cp1252", tmp_path)
     assert rb"\u043d\u0435\u0442 \u6211 \U0001f600 " + "é".encode("cp1252") in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which takes nothing")
+def test_disk_that_takes_no_results_ends_the_command_in_one_line(monkeypatch, capsys):
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        patch.setattr(sys, "argv", ["debft", "--version"])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 5
+    assert capsys.readouterr().err == "stdout: cannot be written: No space left on device; make room, then ask again\n"
+
+
+def test_command_without_a_stdout_ends_as_it_would_with_one(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "argv", ["debft", "--version"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0

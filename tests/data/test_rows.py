@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,17 @@ def test_rows_beyond_the_limit_are_checked_as_well(mnli):
 def test_directory_without_the_split_says_what_was_looked_for(tmp_path, mnli):
     with pytest.raises(InputError, match=r"expected mnli/train\.tsv .* or MNLI/train\.tsv, found none"):
         load_table(mnli, mnli.train, str(tmp_path))
+
+
+@pytest.mark.parametrize("given", ["data/mnli", "data/MNLI"])
+def test_directory_of_the_task_is_answered_with_the_one_that_it_is_in(tmp_path, monkeypatch, mnli, given):
+    write(tmp_path / given / "train.tsv", ".tsv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"found none; give --data data$"):
+        load_table(mnli, mnli.train, given)
+    monkeypatch.chdir(given)
+    with pytest.raises(InputError, match=f"found none; give --data {re.escape(str(tmp_path / 'data'))}$"):
+        load_table(mnli, mnli.train, ".")
 
 
 def test_two_files_for_one_split_are_an_error(tmp_path, mnli):

@@ -28,17 +28,43 @@ def test_types_of_the_library_are_known_to_a_program_that_uses_it(tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.sweep
-def test_notebook_runs(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """The directory in which the notebook was run, its outputs, and what replaced one of them while a cell ran."""
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    notebook = nbformat.read(ROOT / "docs" / "library.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    notebook, folder, updates = nbformat.read(ROOT / "docs" / "library.ipynb", as_version=4), tmp_path_factory.mktemp("book"), []
+
+    class Client(nbclient.NotebookClient):
+        def process_message(self, message, *place):
+            if message["msg_type"] == "update_display_data":
+                updates.append(message["content"]["data"])
+            return super().process_message(message, *place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        Client(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return folder, [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs], updates
+
+
+@pytest.mark.sweep
+def test_notebook_runs(executed):
+    folder, shown, _ = executed
     assert "train[1]: text: expected text, got 7; mend it, or skip_bad_rows=True leaves such rows out\n" in [
         output.get("text") for output in shown
     ]
-    assert (tmp_path / "runs" / "reviews" / "result.json").is_file()
+    assert (folder / "runs" / "reviews" / "result.json").is_file()
+
+
+@pytest.mark.sweep
+def test_notebook_shows_a_bar_that_moves_in_its_place_and_goes(executed):
+    """No ipywidgets are needed, and nobody is told to install them."""
+    _, shown, updates = executed
+    drawn = [update["text/plain"] for update in updates if "train " in update["text/plain"]]
+    assert drawn and all("/60" in text and "━" in text and "ETA" in text for text in drawn)
+    assert all("<pre><span style=" in update["text/html"] for update in updates if update["text/plain"])
+    bars = [output for output in shown if output.get("data", {}).get("text/html") == ""]
+    assert len(bars) == sum(update["text/plain"] == "" for update in updates) > 0  # each was taken down
+    assert not [output for output in shown if output.get("name") == "stderr"]
 
 
 def test_notebook_is_kept_without_outputs():

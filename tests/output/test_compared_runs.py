@@ -162,6 +162,15 @@ def test_runs_on_other_rows_are_refused_with_both_fingerprints(tmp_path):
         compare(places)
 
 
+def test_advice_on_runs_on_other_rows_leaves_runs_that_can_be_compared(tmp_path):
+    """With a third run on the rows of the first, the second can go; of two runs neither can."""
+    first, second = made(tmp_path / "a", {1}), made(tmp_path / "b", {1}, fingerprint="3c4d", seed=2)
+    with pytest.raises(InputError, match=r"\); train one of them again on the --data of the other"):
+        compare([first, second])
+    with pytest.raises(InputError, match=r"\); leave out \S+/b$"):
+        compare([first, second, made(tmp_path / "c", {2}, seed=3)])
+
+
 def test_split_that_only_one_run_has_is_left_out_and_said(tmp_path):
     places = [made(tmp_path / "a", {1}, splits=("validation", "test")), made(tmp_path / "b", {2}, seed=2)]
     comparison = compare(places)

@@ -3,8 +3,8 @@
 import pytest
 from rich.text import Text
 
-from debft.console import plain_table
 from debft.output import layout
+from debft.output.plain import plain_table
 
 ROWS = [
     ["model of a long name", "one score", "another score", "a third score"],

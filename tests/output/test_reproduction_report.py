@@ -710,7 +710,11 @@ def test_band_of_runs_with_different_steps_spans_what_each_has(reproduction, tmp
     assert np.array_equal(values, [[1, 2, 3], [np.nan, 5, np.nan]], equal_nan=True)
 
 
-def test_frozen_numbers_are_never_called_published(measured, tmp_path):
+@pytest.mark.parametrize("figures", [False, pytest.param(True, marks=pytest.mark.sweep)])
+def test_frozen_numbers_are_never_called_published(measured, tmp_path, drawn_alone, figures):
+    """In the words of the report, and in those of its figures."""
+    if not figures:
+        drawn_alone()
     for path in write_report(measured, tmp_path):
         assert path.suffix == ".png" or "publish" not in path.read_text(encoding="utf-8").lower(), path.name
     assert "Frozen" in page_of(tmp_path).text

@@ -16,11 +16,13 @@ from debft.data.rows import Examples
 from debft.errors import InputError
 from debft.library.page import write_page
 from debft.output.pages import drawing
-from debft.output.pages.run_content import MOST_CLASSES, MOST_LABELS, run_content
+from debft.output.pages.run_content import run_content
 from debft.output.pages.run_page import run_page, write_run_page
+from debft.output.pages.split_content import MOST_CLASSES, MOST_LABELS
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
 from debft.runs.result import ComparedScore, EarlyStop, HeldOut, Lengths, RowsOfRun, RowWarning, RunResult, Timing
+from debft.runs.sessions import SessionOfRun
 from debft.scoring.analysis import analysis_of, class_scores
 from debft.tasks import TASKS
 
@@ -107,11 +109,13 @@ def test_page_says_what_is_odd_about_the_run_and_its_rows(tmp_path):
     odd = RowWarning(kind="leak", split="validation", count=2, of=40, what="2 of 40 rows are training rows", examples=["a.csv:3"])
     data = RowsOfRun(source="file", fingerprints={}, warnings=[odd])
     early = EarlyStop(step=20, of=60, best_step=10, reason="nothing better came")
-    text = words(page(tmp_path, result_of(warnings=["one label for every row"], stopped_early=early, data=data)))
+    parts = (("fp32", 0, 5), ("bf16", 5, 20))
+    sessions = [SessionOfRun(environment={"precision": name}, from_step=first, to_step=last) for name, first, last in parts]
+    changes = {"warnings": ["one label for every row"], "stopped_early": early, "data": data, "sessions": sessions}
     assert (
-        "one label for every row ended after step 20 of 60: nothing better came 2 of 40 rows are training rows: a.csv:3; ..."
-        in text
-    )
+        "one label for every row ended after step 20 of 60: nothing better came resumed after step 5 with precision bf16, not fp32 "
+        "2 of 40 rows are training rows: a.csv:3; ..."
+    ) in words(page(tmp_path, result_of(**changes)))
 
 
 def test_page_shows_scores_with_their_interval_and_rows(tmp_path):
@@ -311,11 +315,53 @@ def test_page_of_very_many_labels_shows_those_that_the_model_is_worst_at(tmp_pat
     rows[-1]["prediction"] = labels[0]
     classes = class_scores(rows, labels)
     split = replace(analysed(labels=labels), classes=classes)
-    shown = [line[0] for line in run_content(result_of(), Analysis(splits={"validation": split})).splits[0].classes]
-    assert len(shown) == MOST_CLASSES
+    part = run_content(result_of(), Analysis(splits={"validation": split})).splits[0]
+    shown = [line[0] for line in (*part.classes, *part.more_classes)]
+    assert (len(part.classes), len(shown)) == (MOST_LABELS, MOST_CLASSES)
     assert shown[:2] == [labels[-3], labels[0]]  # never found, and found with one false alarm
     assert not set(labels[-2:]) & set(shown)  # no row has them
-    assert f"The {MOST_CLASSES} labels with the lowest F1 of {len(labels)}" in words(page(tmp_path, splits={"validation": split}))
+    text = words(page(tmp_path, splits={"validation": split}))
+    assert f"The {MOST_LABELS} labels with the lowest F1 of {len(labels)}." in text
+    assert f"The next {MOST_CLASSES - MOST_LABELS} " in text and "analysis.json has the other 5." in text
+
+
+def test_page_of_few_labels_has_them_in_their_order_and_all(tmp_path):
+    part = run_content(result_of(), Analysis(splits={"validation": analysed(labels=("c", "a", "b"))})).splits[0]
+    assert ([line[0] for line in part.classes], part.more_classes) == (["c", "a", "b"], [])
+
+
+def test_page_of_many_labels_counts_the_training_rows_of_the_frequent_ones(tmp_path):
+    counts = {f"label-{i}": 1 + i for i in range(300)}
+    text = words(page(tmp_path, result_of(label_counts=counts)))
+    assert "training rows by label label-299 300, label-298 299, " in text
+    assert "276 more labels in result.json" in text and "label-275 " not in text
+
+
+def with_settings(run, **settings):
+    run.model.mkdir()
+    (run.model / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "debft": settings}))
+    return words(run_page(run, run.result()))
+
+
+def test_page_shows_the_threshold_of_each_label(tmp_path):
+    text = with_settings(made(tmp_path / "run", result_of(), {"validation": analysed()}), label_thresholds={"a": 0.125, "b": 0.5})
+    assert "label precision recall F1 rows predicted threshold" in text
+    assert re.search(r"a \d+\.\d \d+\.\d \d+\.\d 20 \d+ 0.125 ", text)
+    assert "A label is predicted from its own threshold on" in text
+
+
+def test_page_shows_the_threshold_of_no_answer(tmp_path):
+    run = made(tmp_path / "run", result_of("squad2"), {"validation": analysed("squad2")})
+    assert "has no answer where that is better by more than -1.25 than the best" in with_settings(run, no_answer_threshold=-1.25)
+    assert "threshold" not in words(page(tmp_path / "mnli", result_of("mnli")))
+
+
+def test_page_of_three_hundred_labels_is_no_longer_on_a_phone_than_a_few_screens(browser, tmp_path):
+    """A screen is 844 px high; before the rare labels were folded it took thirty of them."""
+    labels = tuple(f"label-{i:03}" for i in range(300))
+    page(tmp_path, result_of(label_counts=dict.fromkeys(labels, 7)), {"validation": analysed(labels=labels)})
+    browser.open((tmp_path / "run" / "report.html").as_uri(), 390, 844)
+    assert browser.evaluate("document.documentElement.scrollHeight") < 10 * 844
 
 
 def test_page_does_not_call_wrong_what_has_a_high_loss_alone(tmp_path):

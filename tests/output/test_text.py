@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.console import plain_table
+from debft.output.plain import plain_table
 from debft.output.terminal import predict_line
 from debft.output.text import Footnotes, counted, disk_size, linked, long_score, rounded_count, score_text, short_score, signed
 

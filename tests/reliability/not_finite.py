@@ -42,7 +42,7 @@ def stopped(directory: Path, *, of: str, sift: bool, kind: str, step: int, value
         return f"stopped in step {content['step']}, went on from step {kept} with the same bits"
     slower = with_values(recipe, {"train.learning_rate": recipe.train.learning_rate / 2})
     result = finetune(slower, run.path, resume=True)
-    changes = [(session.from_step, change.key) for session in result.sessions for change in session.changes]
+    changes = [(session.from_step, key) for session in result.sessions for key in session.changed]
     assert changes == ([(kept, "train.learning_rate")] if kept else []), f"recorded: {changes}"
     rates, usual = ([line["learning_rate"] for line in steps(one)[kept:]] for one in (run, whole))
     assert rates == pytest.approx([rate / 2 for rate in usual]), f"the rates are {rates}, they were {usual}"

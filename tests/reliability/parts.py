@@ -1,7 +1,8 @@
 """What a part of the reliability runs is: many small cases, each of which holds or does not.
 
 A file of this directory that defines `PART` is a part; `run.py` finds them all, runs their cases in order, keeps what came of each in
-a log, so that an interrupted run goes on, and prints one table. The suite runs a few cases of each part (`test_<part>.py`).
+a log, so that an interrupted run goes on, and prints one table. The suite runs a few cases of each part (`test_<part>.py`). The
+directory is on the path of modules, so a part is not named as a module of Python's own is.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,3 +34,9 @@ class Part:
     claim: str
     cases: Callable[[], Iterable[Case]]
     few: int
+
+    def few_cases(self) -> list[Case]:
+        """Return the cases that the suite runs: the first one, and others at equal distances."""
+        every = list(self.cases())
+        count = min(self.few, len(every))
+        return [every[number * len(every) // count] for number in range(count)]

@@ -3,12 +3,9 @@
 import pytest
 from memory_halved import PART
 
-CASES = list(PART.cases())
-FEW = CASES[:: -(-len(CASES) // PART.few)]
-
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PART.few_cases(), ids=lambda case: case.name)
 def test_run_without_the_memory_ends_as_one_that_has_it(case, tmp_path):
     (directory := tmp_path / "case").mkdir()
     case.run(directory)

@@ -157,7 +157,7 @@ def test_key_follows_the_rows_of_a_directory_not_its_path():
         ("deberta", (), (), "table deberta: no such table; did you mean 'deberta-"),
         ("demo", ("MNL",), (), "--row MNL: the table has no such row; did you mean 'MNLI'?"),
         ("demo", (), ("mnlI",), "--task mnlI: the table has no such task; did you mean 'mnli'?"),
-        ("demo", ("MNLI",), ("xnli",), "no cell of MNLI has a number and a recipe"),
+        ("demo", ("MNLI",), ("xnli",), "^demo: no cell of MNLI has a number and a recipe"),
     ],
 )
 def test_wrong_table_row_or_task_is_one_clear_line(tmp_path, table, rows, tasks, problem):
@@ -274,7 +274,10 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
     assert [entry.status for entry in report.runs] == ["interrupted", "not run", "not run"]
 
 
-def test_whole_way_of_a_small_table(tmp_path):
+@pytest.mark.parametrize(
+    "code", [processes.FORKING, pytest.param(processes.DEBFT, marks=pytest.mark.sweep)], ids=["forked", "anew"]
+)
+def test_whole_way_of_a_small_table(tmp_path, code):
     """A real run, then the same command again, which trains nothing; a subset never counts."""
     command = [
         "reproduce",
@@ -294,7 +297,7 @@ def test_whole_way_of_a_small_table(tmp_path):
         "--check",
         "--json",
     ]
-    done = processes.run(*command)
+    done = processes.run(*command, code=code)
     assert done.returncode == 4, done.stderr
     content = json.loads(done.stdout)
     assert content == json.loads((tmp_path / "report" / "report.json").read_text())

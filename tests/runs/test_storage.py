@@ -18,6 +18,7 @@ from debft.runs.storage import (
     DiskError,
     append_line,
     disk_errors,
+    failing_disk,
     remove_directory,
     remove_partial,
     sync,
@@ -106,6 +107,23 @@ def test_directory_takes_the_place_of_the_one_before_only_when_it_is_whole(tmp_p
     assert content_of(tmp_path) == ["model", "model/after"]
 
 
+def test_directory_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    with whole_directory(tmp_path / "model") as folder:
+        (folder / "before").write_text("")
+    rename, done = os.rename, []
+
+    def second_fails(a, b):
+        done.append(b)
+        if len(done) == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(a, b)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(DiskError, match="Input/output"), whole_directory(tmp_path / "model") as folder:
+        (folder / "after").write_text("")
+    assert content_of(tmp_path) == ["model", "model/before"]
+
+
 @pytest.mark.parametrize("call", ["mkdir", "fsync", "rename"])
 def test_directory_that_is_refused_leaves_nothing_half_written(tmp_path, monkeypatch, call):
     fail(monkeypatch, call)
@@ -142,6 +160,45 @@ def test_what_a_process_left_half_written_is_removed(tmp_path):
     assert len(content_of(tmp_path)) == 4
     remove_partial(tmp_path)
     assert content_of(tmp_path) == ["notes.txt"]
+
+
+def test_half_written_file_that_the_disk_keeps_once_is_gone_all_the_same(tmp_path, monkeypatch):
+    unlink, asked = os.unlink, []
+
+    def fails_once(path, **options):
+        asked.append(path)
+        if len(asked) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(path, **options)
+
+    fail(monkeypatch, "replace")
+    monkeypatch.setattr(os, "unlink", fails_once)
+    with pytest.raises(DiskError, match="No space left"):
+        write_atomically(tmp_path / "x", b"content")
+    assert (len(asked), content_of(tmp_path)) == (2, [])
+
+
+def test_half_written_files_of_others_stay_where_one_name_is_asked_for(tmp_path):
+    for name in (".a.safetensors.1.partial", ".b.safetensors.2.partial"):
+        (tmp_path / name).write_text("")
+    remove_partial(tmp_path, "a.safetensors")
+    assert content_of(tmp_path) == [".b.safetensors.2.partial"]
+
+
+def test_disk_that_fails_is_named_by_its_file_also_below_the_error_of_a_library(tmp_path):
+    """transformers raises an OSError without a number where a file cannot be read."""
+    for number in (errno.EIO, errno.ENOSPC, errno.EINTR):
+        with pytest.raises(DiskError, match=f"^{tmp_path}/x: the disk failed: {os.strerror(number)};") as raised, failing_disk():
+            try:
+                raise OSError(number, os.strerror(number), f"{tmp_path}/x")
+            except OSError:
+                raise OSError("this is no configuration") from None
+        assert raised.value.exit_code == 5
+
+
+def test_missing_file_is_no_failure_of_the_disk(tmp_path):
+    with pytest.raises(FileNotFoundError), failing_disk():
+        (tmp_path / "x").read_bytes()
 
 
 def test_removal_that_dies_half_way_leaves_no_half_under_the_name(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,9 @@ def device_files(monkeypatch, tmp_path):
     return str(tmp_path / "nvidia2")
 
 
+RUN = local.RunOfGroup(stacks=Path("stacks.txt"), what_stays=lambda: "", hang_seconds=300.0)
+
+
 def test_gpus_are_those_of_torch(gpus, monkeypatch):
     gpus(2)
     assert (devices.visible_gpus(), local.processes_to_start(None), devices.devices_here()) == (2, 2, ["0", "1"])
@@ -67,7 +71,7 @@ def test_devices_that_torch_cannot_use_are_not_given_out(gpus, monkeypatch):
 def test_more_processes_than_gpus_are_refused(gpus):
     gpus(1)
     with pytest.raises(InputError, match="expected at most one per GPU, 1, got 2"):
-        local.start_processes(2)
+        local.start_processes(2, RUN)
 
 
 def test_idle_gpu_is_said_before_training_and_by_doctor(gpus, device_files, capsys):
@@ -84,7 +88,7 @@ def test_gpu_that_is_hidden_on_purpose_is_not_said(gpus, device_files, monkeypat
 
 def test_processes_on_the_cpu_say_that_a_gpu_lies_idle(gpus, device_files, monkeypatch, capsys):
     monkeypatch.setattr(local, "DEBFT", (sys.executable, "-c", "pass"))
-    assert local.start_processes(2) == 0
+    assert local.start_processes(2, RUN) == 0
     assert "warning" in capsys.readouterr().err
 
 

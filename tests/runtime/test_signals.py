@@ -16,13 +16,14 @@ import pytest
 from debft.runtime.launch.group import PARENT
 from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
 
+NO_COPIES = "signals.SECONDS_OF_COPIES = 0.0\nfrom debft.runtime.signals import *"  # a second SIGINT counts, however soon
 SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
 
 
 def python(code, **environment):
     """A process of its own that runs `code`, in the foreground of nothing: SIGINT is not ignored."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.runtime.signals import *\n{code}"],
+        [sys.executable, "-c", f"import os, signal, sys, time\nfrom debft.runtime import signals\n{NO_COPIES}\n{code}"],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
@@ -73,9 +74,19 @@ def test_copies_of_a_request_end_nothing(numbers):
         assert stop.number == numbers[0]
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_three_at_once_are_one_request(number):
+    """A wrapper passes on the SIGINT that the terminal has sent to both; a person presses keys more slowly."""
+    with stop_requested(show=False) as stop:
+        for _ in range(3):
+            signal.raise_signal(number)
+        assert stop.number == number
+
+
 @pytest.mark.parametrize("variable", [PARENT, "RANK"])
 def test_second_interrupt_of_a_started_process_is_its_parents_to_count(variable, monkeypatch):
     """The parent passes on what the terminal, or a scheduler that signals every process, sent to both."""
+    monkeypatch.setattr("debft.runtime.signals.SECONDS_OF_COPIES", 0.0)
     monkeypatch.setenv(variable, "1")
     with stop_requested(show=False) as stop:
         signal.raise_signal(signal.SIGINT)
@@ -91,6 +102,18 @@ def test_hangup_stays_ignored_under_nohup(monkeypatch):
             assert not stop
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_signal_of_a_program_that_calls_stays_its_own():
+    """SIGUSR1 and SIGUSR2 mean what the program says, as for submitit, which submits the job again."""
+    heard = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    try:
+        with stop_requested(show=False) as stop:
+            signal.raise_signal(signal.SIGUSR2)
+            assert not stop and heard == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_closed_terminal_is_survived(tmp_path):
@@ -154,13 +177,15 @@ sys.exit(128 + stop.number)
 """
 
 
-def family(directory: Path) -> tuple[subprocess.Popen, list[int]]:
+def family(directory: Path, seconds: float = 300.0) -> tuple[subprocess.Popen, list[int]]:
     """A parent of two such processes, and their ids."""
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
         f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
-        f"sys.argv = ['debft', {str(directory)!r}]\nsys.exit(local.start_processes(2))"
+        f"sys.argv = ['debft', {str(directory)!r}]\nfrom pathlib import Path\n"
+        f"run = local.RunOfGroup(stacks=Path({str(directory / 'stacks.txt')!r}), what_stays=lambda: 'it stays', hang_seconds={seconds})\n"
+        "sys.exit(local.start_processes(2, run))"
     )
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))

@@ -100,6 +100,23 @@ def test_own_column_comes_before_the_one_called_text(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("usual", ["cp1252", "utf-16-le"])
+def test_file_that_is_not_utf_8_is_read_as_those_of_the_run_and_that_is_said(tmp_path, monkeypatch, capsys, usual):
+    (tmp_path / "x.csv").write_text("review\nschön\n", encoding=usual)
+    assert examples_to_label([str(tmp_path / "x.csv")], REVIEW, None, usual).texts == [("schön",)]
+    assert f"x.csv: not UTF-8; read as {usual}, as the rows of the run were" in capsys.readouterr().err
+    stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO("schön\n".encode(usual)))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert examples_to_label([], REVIEW, None, usual).texts == [("schön",)]
+
+
+def test_file_in_utf_8_stays_that_whatever_the_run_read(tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("review\nschön\n", encoding="utf-8")
+    assert examples_to_label([str(tmp_path / "x.csv")], REVIEW, None, "cp1252").texts == [("schön",)]
+    assert examples_to_label([str(tmp_path / "x.csv")], REVIEW, "cp1252", "cp1252").texts == [("schÃ¶n",)]
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("header", ["", "premise\thypothesis\n"])
 def test_lines_of_pairs_have_a_tab_between_their_texts(monkeypatch, header):
     on_stdin(monkeypatch, header + "".join(f"{a}\t{b}\n" for a, b in PAIRS))

@@ -1,6 +1,7 @@
 """A run on one file is scored on the very rows that it held out, from any directory, and on other files as they are."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import dotted
+from typer.testing import CliRunner
 
+from debft.cli.main import app
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.errors import InputError
@@ -108,6 +111,16 @@ def test_encoding_is_that_of_the_file_that_is_given(trained, tmp_path):
         inference.evaluate(predictor, str(tmp_path / "a.csv"))
     assert inference.evaluate(predictor, str(tmp_path / "a.csv"), encoding="cp1252")["num_examples"] == {"a": 1}
     assert len(list(inference.label(predictor, str(tmp_path / "a.csv"), "cp1252"))) == 1
+
+
+def test_file_that_is_not_utf_8_is_read_as_the_rows_of_the_run_were(copy, capsys):
+    (copy / "a.csv").write_text("text;label\ndas ist schön;red\n", encoding="cp1252")
+    recipe = copy / "run" / "recipe.yaml"
+    recipe.write_text(re.sub(r"( +)encoding: null", r"\1encoding: cp1252", recipe.read_text()))
+    assert evaluate(copy / "run", str(copy / "a.csv"))["num_examples"] == {"a": 1}
+    assert len(list(inference.label(load_predictor(str(copy / "run"), None, "auto"), str(copy / "a.csv")))) == 1
+    assert CliRunner().invoke(app, ["predict", str(copy / "run"), str(copy / "a.csv"), "--dry-run"]).exit_code == 0
+    assert capsys.readouterr().err.count("a.csv: not UTF-8; read as cp1252, as the rows of the run were") >= 2
 
 
 def test_columns_of_nested_objects_are_read_from_a_file_and_from_stdin(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeyp
     assert (result.steps, result.stopped_early.best_step) == (10, 6)
 
 
-@pytest.mark.parametrize("stop_after", [3, pytest.param(6, marks=pytest.mark.sweep), 8])
+@pytest.mark.parametrize("stop_after", [*(pytest.param(step, marks=pytest.mark.sweep) for step in (3, 6)), 8])
 def test_early_end_is_the_same_for_a_run_that_was_interrupted(data, tmp_path, found, monkeypatch, stop_after):
     through, broken = RunDirectory(tmp_path / "through"), RunDirectory(tmp_path / "broken")
     expected = finetune(recipe_of(data), through.path)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
-from filelock import FileLock, Timeout
 from processes import SECONDS, Command, start_two
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -27,6 +27,7 @@ from debft.config.reading import load_recipe
 from debft.data.load import load_table
 from debft.errors import InputError, Interrupted
 from debft.runs.directory import RunDirectory
+from debft.runs.lock import HeldError, locked
 from debft.tasks import TASKS
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -221,7 +222,7 @@ def weights(run):
     return load_file(run.path / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("stop_after", [3, pytest.param(6, marks=pytest.mark.sweep), 7])
+@pytest.mark.parametrize("stop_after", [pytest.param(3, marks=pytest.mark.sweep), pytest.param(6, marks=pytest.mark.sweep), 7])
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, monkeypatch, stop_after):
     """With dropout, in the middle of an epoch and at its end; the best checkpoint included."""
     recipe = tiny_recipe(
@@ -347,7 +348,9 @@ def test_two_processes_equal_one(tmp_path, tiny_data, started):
     assert result["scores"] == json.loads((tmp_path / "one" / "result.json").read_text())["scores"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGHUP, 129, marks=pytest.mark.sweep), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_signal_ends_the_command_after_a_checkpoint(tmp_path, tiny_data, number, code):
     arguments = ("mnli", "--recipe", "demo", "--data", tiny_data, "--output", tmp_path / "run", "--num-train-epochs", 500)
     process = Command(*arguments)
@@ -368,10 +371,10 @@ def wait_for(condition, seconds=SECONDS):
 
 def free(lock):
     try:
-        FileLock(lock).acquire(blocking=False).lock.release()
-    except Timeout:
+        with locked(lock):
+            return True
+    except HeldError:
         return False
-    return True
 
 
 def long_run(tiny_data, directory, *more):
@@ -421,7 +424,7 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
     process.terminate()
     process.communicate(timeout=SECONDS)
     assert second.returncode == 2
-    assert "another process is training into it" in err
+    assert f"another process is training into it (pid {process.pid} on {socket.gethostname()} since " in err
 
 
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
@@ -435,7 +438,7 @@ def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data
     assert RunDirectory(tmp_path / "run").result() == result
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGHUP, marks=pytest.mark.sweep), signal.SIGINT, signal.SIGTERM])
 def test_signal_before_the_first_step_is_said(tmp_path, number):
     process = command_anew("mnli", "--data", "demo", "--output", tmp_path / "run")
     assert any(line.startswith("task ") for line in process.stderr)  # the plan; torch and the model come after it

@@ -129,7 +129,7 @@ def test_fifty_steps_equal_transformers_trainer(files, split, tmp_path, attentio
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [150, *(pytest.param(tokens, marks=pytest.mark.sweep) for tokens in (1, 400))])
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", [pytest.param("eager", marks=pytest.mark.sweep), "torch"])
 def test_accumulation_equals_one_batch(files, split, micro_batch_tokens, attention):
     """However a step is cut; the loss of every step and the weights after 50."""
     whole, cut = new_model(files), new_model(files)

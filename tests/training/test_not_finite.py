@@ -19,7 +19,7 @@ from debft.library.resolving import recipe_to_run
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
 from debft.runs.directory import RunDirectory
-from debft.runs.result import changes_in_words, options_as_begun
+from debft.runs.sessions import changes_in_words
 from debft.tasks import TASKS
 from debft.training.plan import make_plan
 from debft.training.run import finetune
@@ -99,19 +99,17 @@ def changed(inputs, after_three, tmp_path_factory):
 def test_run_that_stopped_goes_on_with_another_rate_which_is_recorded(changed, whole):
     run, result = changed
     first, second = result.sessions
-    assert (first.from_step, first.changes, second.from_step) == (0, [], 3)
-    assert [(one.key, one.before, one.after) for one in second.changes] == [("train.learning_rate", RATE, LOWER)]
-    assert second.environment["device"] == "cpu" and second.environment["num_processes"] == 1
+    assert (first.from_step, first.to_step, first.changed) == (0, 3, {})
+    assert (second.from_step, second.to_step, second.changed) == (3, 6, {"train.learning_rate": LOWER})
     rates, usual = ([line["learning_rate"] for line in lines(one.path / "steps.jsonl")] for one in (run, whole))
     assert rates == pytest.approx(usual[:3] + [rate / 2 for rate in usual[3:]])
-    assert run.recipe().train.learning_rate == result.recipe["train"]["learning_rate"] == LOWER
+    assert (run.recipe().train.learning_rate, result.recipe["train"]["learning_rate"]) == (LOWER, RATE)
     assert RunDirectory(run.path).result() == result
 
 
 def test_changed_run_says_that_it_is_not_the_recipe(changed):
-    words = f"train.learning_rate was changed from {RATE} to {LOWER} after step 3"
-    assert changes_in_words(changed[1].sessions) == words
-    assert options_as_begun(changed[1].sessions) == {"train.learning_rate": RATE}
+    words = f"resumed after step 3 with train.learning_rate {LOWER}, not as begun"
+    assert changes_in_words(changed[1].sessions) == [words]
 
 
 def test_complete_run_takes_no_change(changed):
@@ -174,7 +172,7 @@ def test_weights_that_no_step_reads_are_never_saved_once_they_are_not_finite(inp
     def break_a_row(session, state, log, progress):
         record(session, state, log, progress)
         if log.step == 3:
-            session.vocabulary.base_VE[-1, 0] = float("nan")  # of a token that no training row has
+            session.vocabulary.cut.base_VE[-1, 0] = float("nan")  # of a token that no training row has
 
     monkeypatch.setattr(debft.training.train, "record", break_a_row)
     with pytest.raises(NotFiniteError) as raised:

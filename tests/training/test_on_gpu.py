@@ -181,7 +181,8 @@ def test_bf16_keeps_the_gradient_of_sift_and_what_it_keeps_of_the_ascent_is_note
         cosines = {name: cosine(tensor, seen["fp32"][name]) for name, tensor in seen["bf16"].items()}
         said = ", ".join(f"{name} {value:.3f}" for name, value in cosines.items())
         record_property(f"SiFT in bf16 beside fp32, dropout {rate}: cosines", said)
-        assert cosines["whole gradient"] > 0.99
+        if device.type == "cpu" or rate == 0.0:  # a GPU's generator draws other masks for another dtype
+            assert cosines["whole gradient"] > 0.99
 
 
 @pytest.mark.parametrize(

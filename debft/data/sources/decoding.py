@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from debft.console import say
 from debft.errors import InputError
 
 # Byte order marks of what Windows and spreadsheets call Unicode; UTF-8 begins with none of them. The longer ones come first.
@@ -35,6 +36,24 @@ def decoded(path: Path, raw: bytes, encoding: str | None = None) -> str:
     return text
 
 
+def encoding_of(path: Path, raw: bytes, given: str | None, usual: str | None) -> str | None:
+    """Return the encoding to read a file in, as `decoded` takes it: the one that was given, else UTF-8 where the file is that.
+
+    usual: what such files are in where they are not UTF-8; a line says that it is used
+    """
+    if given is not None or usual is None or raw.startswith(tuple(_MARKS)):
+        return given
+    try:
+        raw.decode()
+        is_text = b"\0" not in raw  # UTF-16 of plain letters is valid UTF-8
+    except UnicodeDecodeError:
+        is_text = False
+    if is_text:
+        return None
+    say(f"{path}: not UTF-8; read as {usual}, as the rows of the run were (--encoding says otherwise)")
+    return usual
+
+
 def _in_encoding(path: Path, raw: bytes, encoding: str) -> str:
     """Decode the file by the encoding that was given. Raises InputError for an unknown one, and for bytes that it does not have."""
     try:
@@ -65,4 +84,5 @@ def not_utf8(text: str) -> str | None:
 
 def line_of_escaped_byte(text: str) -> int:
     """Return the line, from 1, of the first byte that is not UTF-8."""
-    return text.count("\n", 0, _ESCAPED_BYTE.search(text).start()) + 1
+    before = _ESCAPED_BYTE.split(text, maxsplit=1)[0]
+    return before.count("\n") + 1

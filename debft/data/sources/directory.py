@@ -34,7 +34,13 @@ def _expected(task: Task, split: Split, directory: Path) -> str:
     name = split.name if task.in_root else f"{task.name}/{split.name}"
     files = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
     listed = f"{one_of(files[:FILES_SHOWN])}{', ...' if len(files) > FILES_SHOWN else ''}" if files else "none"
-    return f"--data {directory}: expected {name}.tsv (or {endings}){own}, found {listed}"
+    return f"--data {directory}: expected {name}.tsv (or {endings}){own}, found {listed}{_advice(task, split, directory)}"
+
+
+def _advice(task: Task, split: Split, directory: Path) -> str:
+    """Return what to give instead where the directory of the task was given, not the one that it is in; else nothing."""
+    above = directory.parent if directory.name not in ("", "..") else directory.resolve().parent
+    return "" if task.in_root or find(task, split, above) is None else f"; give --data {above}"
 
 
 def has_rows(task: Task, split: Split, directory: Path) -> bool:

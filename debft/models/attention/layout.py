@@ -11,6 +11,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from debft.runtime.memory import to_device
+
 # Lengths are rounded up to a multiple of this before sequences are grouped, so that a step has few groups.
 GRANULE = 16
 
@@ -48,15 +50,14 @@ class Group:
     def real(self) -> torch.Tensor:
         """Return the place in (n * L) of each token of the group, int64."""
         offsets = np.arange(len(self.lengths_n)) * self.length
-        return torch.from_numpy(np.concatenate([o + np.arange(k) for o, k in zip(offsets, self.lengths_n, strict=True)])).to(
-            self.device
-        )
+        places = np.concatenate([o + np.arange(k) for o, k in zip(offsets, self.lengths_n, strict=True)])
+        return to_device(torch.from_numpy(places), self.device)
 
     @cached_property
     def is_padding(self) -> torch.Tensor:
         """Return where (n, L) is padding, bool."""
         places = np.arange(self.length)[None, :] >= self.lengths_n[:, None]
-        return torch.from_numpy(places).to(self.device)
+        return to_device(torch.from_numpy(places), self.device)
 
     def padded(self, stream_TX: torch.Tensor) -> torch.Tensor:
         """Return the group's rows of a stream as (n, L, X), zero at padding."""
@@ -91,7 +92,7 @@ class Layout:
     @cached_property
     def starts(self) -> torch.Tensor:
         """Return the place in the stream of the first token of each sequence, int64."""
-        return torch.from_numpy(np.cumsum(self.lengths_B) - self.lengths_B).to(self.device)
+        return to_device(torch.from_numpy(np.cumsum(self.lengths_B) - self.lengths_B), self.device)
 
     @cached_property
     def slots(self) -> np.ndarray:
@@ -105,17 +106,17 @@ class Layout:
         """Return where each slot begins in the stream, and where the last one ends, int32."""
         ends = np.zeros(self.slots[-1] + 2, dtype=np.int32)
         ends[self.slots + 1] = np.cumsum(self.lengths_B)
-        return torch.from_numpy(np.maximum.accumulate(ends)).to(self.device, non_blocking=True)
+        return to_device(torch.from_numpy(np.maximum.accumulate(ends)), self.device)
 
     @cached_property
     def places(self) -> torch.Tensor:
         """Return the place of each token in its own sequence, int64."""
-        return torch.from_numpy(np.concatenate([np.arange(length) for length in self.lengths_B])).to(self.device)
+        return to_device(torch.from_numpy(np.concatenate([np.arange(length) for length in self.lengths_B])), self.device)
 
     @cached_property
     def sequences(self) -> torch.Tensor:
         """Return the number of the sequence that each token belongs to, int64."""
-        return torch.from_numpy(np.repeat(np.arange(len(self.lengths_B)), self.lengths_B)).to(self.device)
+        return to_device(torch.from_numpy(np.repeat(np.arange(len(self.lengths_B)), self.lengths_B)), self.device)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

@@ -13,6 +13,7 @@ Legend: T tokens of the stream, H hidden size, N heads, n sequences of a group, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -42,15 +43,27 @@ class KernelDropout:
 class LayerMasks:
     """The masks of one layer, each 0 or 1 / (1 - rate), None where the rate is 0.
 
-    attention: of the probabilities, (N, n, L, L) for each group of the layout, or (T, N) where [CLS] alone asks; or what kernels
-        draw them from.
-    attention_output: of the projection behind the attention, (T, H), or (B, H) for [CLS] alone.
+    attention: of the probabilities, (N, n, L, L) for each group of the layout, or what kernels draw them from.
+    attention_output: of the projection behind the attention, (T, H).
     output: of the second product of the feed-forward network, likewise.
     """
 
-    attention: tuple[torch.Tensor, ...] | torch.Tensor | KernelDropout | None = None
+    attention: tuple[torch.Tensor, ...] | KernelDropout | None = None
     attention_output: torch.Tensor | None = None
     output: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClsMasks:
+    """The masks of a layer that is computed for [CLS] alone.
+
+    attention: of the probabilities, (T, N).
+    attention_output, output: as in LayerMasks, (B, H).
+    """
+
+    attention: torch.Tensor | None
+    attention_output: torch.Tensor | None
+    output: torch.Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +114,6 @@ class ExampleMasks:
             output=self._mask(rows[1], second_rate) if second_rate else None,
         )
 
-    def cls_layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
-        """Return the masks of a layer that is computed for [CLS] alone."""
-        return LayerMasks(
-            attention=self.rows(layer, num_heads, rates[0]),
-            attention_output=self.rows(layer, width, rates[1], per_token=False, draw=1),
-            output=self.rows(layer, width, rates[2], per_token=False, draw=2),
-        )
-
     def _examples(self, lengths: np.ndarray) -> Iterator[tuple[int, int]]:
         return zip(self.seeds.examples_B.tolist(), lengths.tolist(), strict=True)
 
@@ -143,17 +148,26 @@ class DeviceMasks:
 
     def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
         """Return a mask (T, width), or (B, width) without `per_token`. number, draw: tell the masks of a pass apart."""
+        if rate == 0.0:
+            return None
+        return scaled(self.kept_rows(number, width, rate, per_token=per_token, draw=draw), self.dtype, rate)
+
+    def kept_rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor:
+        """Return what such a mask keeps, bool."""
         if self.seeds is None or self.seeds.lengths_S is None:
             lengths = self.layout.lengths_B
-            return self._mask((int(lengths.sum()) if per_token else len(lengths), width), rate)
-        lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
+            return self._kept((int(lengths.sum()) if per_token else len(lengths), width), rate)
+        lengths_S = self.seeds.lengths_S
         rows = int(lengths_S.sum()) if per_token else len(lengths_S)
-        own = self._own_tokens if per_token else _rows_at(places_B, self.layout.device)
-        return self._mask((rows, width), rate, (number, draw), own)
+        return self._kept((rows, width), rate, (number, draw))[self._own_tokens if per_token else self._own_examples]
 
     def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
         """Return the mask (num_rows, width) of the relative positions, which all sequences share."""
-        return self._mask((num_rows, width), rate, (layer, OF_POSITIONS))
+        return None if rate == 0.0 else scaled(self.kept_positions(layer, num_rows, width, rate), self.dtype, rate)
+
+    def kept_positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor:
+        """Return what such a mask keeps, bool."""
+        return self._kept((num_rows, width), rate, (layer, OF_POSITIONS))
 
     def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
         """Return the masks of a whole layer. rates: of attention, attention_output and output."""
@@ -163,30 +177,32 @@ class DeviceMasks:
             output=self.rows(layer, width, rates[2], draw=2),
         )
 
-    cls_layer = ExampleMasks.cls_layer
-
     def _attention(self, layer: int, num_heads: int, rate: float) -> tuple[torch.Tensor, ...] | KernelDropout:
         groups = self.layout.groups
-        return tuple(self._mask((num_heads, len(group.lengths_n), group.length, group.length), rate) for group in groups)
+        shapes = [(num_heads, len(group.lengths_n), group.length, group.length) for group in groups]
+        return tuple(scaled(self._kept(shape, rate), self.dtype, rate) for shape in shapes)
 
     @cached_property
     def _own_tokens(self) -> torch.Tensor | slice:
         """Return where the tokens of the batch lie among those of the step."""
+        assert self.seeds is not None and self.seeds.lengths_S is not None and self.seeds.places_B is not None
         lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
         starts_S = np.cumsum(lengths_S) - lengths_S
         own_T = np.concatenate([starts_S[place] + np.arange(lengths_S[place]) for place in places_B])
         return _rows_at(own_T, self.layout.device)
 
-    def _mask(self, shape: tuple[int, ...], rate: float, key: tuple[int, ...] = (), own: torch.Tensor | slice = slice(None)):
-        """Return the rows `own` of a mask, drawn by the generator of the step that has this key, or by torch's own without one."""
-        if rate == 0.0:
-            return None
+    @property
+    def _own_examples(self) -> torch.Tensor | slice:
+        """Return where the sequences of the batch lie among those of the step."""
+        assert self.seeds is not None and self.seeds.places_B is not None
+        return _rows_at(self.seeds.places_B, self.layout.device)
+
+    def _kept(self, shape: tuple[int, ...], rate: float, key: tuple[int, ...] = ()) -> torch.Tensor:
+        """Return what a mask keeps, drawn by the generator of the step that has this key, or by torch's own without one."""
         generator = None
         if key and self.seeds is not None:
             generator = torch.Generator(self.layout.device).manual_seed(_seed_of(self.seeds, key))
-        kept = torch.empty(shape, dtype=torch.bool, device=self.layout.device).bernoulli_(1.0 - rate, generator=generator)
-        mask = kept[own].to(self.dtype)
-        return mask.div_(1.0 - rate) if rate < 1.0 else mask
+        return torch.empty(shape, dtype=torch.bool, device=self.layout.device).bernoulli_(1.0 - rate, generator=generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +213,20 @@ class KernelMasks(DeviceMasks):
         device = self.layout.device
         if self.seeds is None:
             return KernelDropout(rate=rate, seed=torch.randint(1 << 62, (1,), device=device))
-        first = 0 if self.seeds.places_B is None else int(self.seeds.places_B[0])
-        seed = _seed_of(self.seeds, (layer,)) + first * num_heads  # the kernels add the slot and the head
+        seed = attention_seed(self.seeds, layer, num_heads)
         return KernelDropout(rate=rate, seed=torch.full((1,), seed, device=device))  # filled there: nothing is copied
+
+
+def attention_seed(seeds: NoiseSeeds, layer: int, num_heads: int) -> int:
+    """Return the seed of the first sequence's dropout of the probabilities: the kernels add the slot and the head."""
+    first = 0 if seeds.places_B is None else int(seeds.places_B[0])
+    return _seed_of(seeds, (layer,)) + first * num_heads
+
+
+def scaled(kept: torch.Tensor, dtype: torch.dtype, rate: float) -> torch.Tensor:
+    """Return the mask of what is kept: 0 or 1 / (1 - rate)."""
+    mask = kept.to(dtype)
+    return mask.div_(1.0 - rate) if rate < 1.0 else mask
 
 
 def _seed_of(seeds: NoiseSeeds, key: tuple[int, ...]) -> int:
@@ -219,16 +246,30 @@ def _rows_at(places: np.ndarray, device: torch.device) -> torch.Tensor | slice:
 class NoMasks:
     """Nothing is dropped, as in an evaluation."""
 
-    def rows(self, *_, **__) -> None:
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
         return None
 
-    def positions(self, *_) -> None:
+    def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
         return None
 
-    def layer(self, *_) -> LayerMasks:
+    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
         return LayerMasks()
-
-    cls_layer = layer
 
 
 Masks = ExampleMasks | DeviceMasks | KernelMasks | NoMasks
+
+
+class RowMasks(Protocol):
+    """These are the masks of a pass, of whatever kind, as far as [CLS] alone needs them."""
+
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
+        """Return a mask (T, width), or one for each sequence without `per_token`; None where the rate is 0."""
+
+
+def cls_masks(masks: RowMasks, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> ClsMasks:
+    """Return the masks of a layer that is computed for [CLS] alone. rates: of attention, attention_output and output."""
+    return ClsMasks(
+        attention=masks.rows(layer, num_heads, rates[0]),
+        attention_output=masks.rows(layer, width, rates[1], per_token=False, draw=1),
+        output=masks.rows(layer, width, rates[2], per_token=False, draw=2),
+    )

@@ -10,8 +10,9 @@ Source: disentangled-flash 1.1.1 (Apache-2.0), training/_kernels.py `training_at
 Legend: T tokens, N heads, D size of a head, H = N D, U rows of the table of relative positions in use, L the longest sequence.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -80,17 +81,24 @@ def _table(rows_UH: torch.Tensor | None, num_heads: int) -> torch.Tensor | None:
     return None if rows_UH is None else pad_position_table(rows_UH.unflatten(-1, (num_heads, -1)).transpose(0, 1))
 
 
-@lru_cache(maxsize=64)
+_POSITIONS: "WeakKeyDictionary[Distances, tuple[torch.Tensor, GradientBand]]" = WeakKeyDictionary()
+
+
 @torch.inference_mode(False)  # as in distances.py
 def _positions(used: Distances) -> "tuple[torch.Tensor, GradientBand]":
-    """Return (the row of each distance from 1 - L to L - 1, int32; what keeps the backward pass from adding by atomics)."""
+    """Return (the row of each distance from 1 - L to L - 1, int32; what keeps the backward pass from adding by atomics).
+
+    They live as long as `used` does, which a CUDA graph that reads them holds.
+    """
     from disentangled_flash.position import gradient_band
 
-    rows_R = used.p2c_R.to(torch.int32)  # those of `c2p_R` in the other order
-    return rows_R, gradient_band(rows_R.cpu(), rows_R.device)
+    if used not in _POSITIONS:
+        rows_R = used.p2c_R.to(torch.int32)  # those of `c2p_R` in the other order
+        _POSITIONS[used] = rows_R, gradient_band(rows_R.cpu(), rows_R.device)
+    return _POSITIONS[used]
 
 
-@lru_cache(maxsize=64)
+@cache
 @torch.inference_mode(False)  # as in distances.py
 def _no_positions(longest: int, device: torch.device) -> tuple[torch.Tensor, None]:
     return torch.zeros(2 * longest - 1, dtype=torch.int32, device=device), None
@@ -121,8 +129,8 @@ def _launch_settings(query_NTD: torch.Tensor, longest: int, tables: list[torch.T
     dtype = str(query_NTD.dtype).removeprefix("torch.")
     settings = {}
     for name, phase in (("forward", "training_forward"), ("dq", "backward_dq"), ("dkv", "backward_dkv")):
-        workload = (length_family(longest), query_NTD.shape[-1], FULL_GPU, rows, dtype, has_c2p, has_p2c)
-        workload = (*workload, "strict", "packed", False, phase, dropout)
+        model = (length_family(longest), query_NTD.shape[-1], FULL_GPU, rows, dtype, has_c2p, has_p2c)
+        workload = (*model, "strict", "packed", False, phase, dropout)
         chosen = resolve_launch_config(_profiles(), "auto", query_NTD.device.index or 0, workload, None)
         settings[f"{name}_config"] = KernelConfig(*chosen)
     return settings

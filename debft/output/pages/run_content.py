@@ -1,31 +1,21 @@
 """This module puts one run into words and numbers ready to print on its page, from the files of its directory alone."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from debft.config.differences import SCORE_KEYS
 from debft.config.reading import from_dict
-from debft.config.recipe import SECTIONS, Recipe, to_dict, value_at
-from debft.console import clock
-from debft.output.text import DASH, disk_size, interval_text, signed
+from debft.config.recipe import to_dict
+from debft.models.settings import NO_ANSWER_THRESHOLD, THRESHOLDS
+from debft.output.pages.run_facts import changed_keys, cost_facts, data_facts, environment_facts, flat_keys
+from debft.output.pages.split_content import SplitPart, split_part
+from debft.output.text import DASH, interval_text, signed
 from debft.published.comparison import frozen_beside
-from debft.runs.analysis import AnalysedRow, Analysis, ClassScores, SplitAnalysis
-from debft.runs.result import ComparedScore, Lengths, RunResult
+from debft.runs.analysis import Analysis
+from debft.runs.result import ComparedScore, RunResult
+from debft.runs.sessions import changes_in_words
 from debft.tasks import TEXT
 from debft.tasks.titles import score_title, task_title
-
-MOST_LABELS = 12  # rows of a confusion matrix on the page
-MOST_SPLITS = 6  # whose rows are listed one by one
-MOST_CLASSES = 100  # labels in the table of classes
-KINDS = {
-    "correct": "correct",
-    "boundary": "boundary: overlaps a gold answer, but is not the same",
-    "wrong_span": "wrong span: overlaps no gold answer",
-    "missed_answer": "missed answer: said to have none",
-    "answered_unanswerable": "answered, though there is no answer",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,58 +39,6 @@ class ScoreLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """A confusion matrix, as it is printed."""
-
-    labels: list[str]
-    """The labels shown, of rows and columns."""
-    rows: list[list[tuple[str, float]]]
-    """Count and share of the true label, 0 to 1, by true and predicted label."""
-    left_out: int
-    """Labels that are not shown, the rare ones."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownRow:
-    """One of the worst rows, as it is printed."""
-
-    id: str
-    """Its id."""
-    texts: list[tuple[str, str]]
-    """Its texts by column."""
-    label: str
-    """What is true."""
-    prediction: str
-    """What was predicted, with its probability."""
-    facts: str
-    """Its loss, its tokens and whether it was cut."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitPart:
-    """The part of the page on one split."""
-
-    name: str
-    """Name of the split."""
-    anchor: str
-    """Its HTML id."""
-    rows: str
-    """How many rows it has."""
-    loss: str
-    """The mean loss of its rows; empty where there is none."""
-    classes: list[list[str]]
-    """Label, precision, recall, F1, rows, predictions."""
-    matrix: Matrix | None
-    """The confusion matrix."""
-    answers: list[tuple[str, str, str, list[ShownRow]]]
-    """Kind in words, count, share and examples."""
-    worst: list[ShownRow]
-    """The worst rows."""
-    analysis: SplitAnalysis
-    """What was analysed, for the figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunContent:
     """The whole page of a run, as it is printed."""
 
@@ -120,6 +58,8 @@ class RunContent:
     """The scores; of a task in several languages their means."""
     languages: list[list[str]]
     """Language, a score of each part, interval, published number and difference; the first line is the head."""
+    chosen: str
+    """What was chosen on the dev rows for the use of the model; empty where nothing was."""
     splits: list[SplitPart]
     """The analysed splits."""
     cost: list[tuple[str, str]]
@@ -136,8 +76,13 @@ class RunContent:
     """Code, versions and hardware, and the command."""
 
 
-def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
-    """Put a run into words. analysis: None for a run of an older debft."""
+def run_content(result: RunResult, analysis: Analysis | None, chosen: Mapping[str, Any] | None = None) -> RunContent:
+    """Put a run into words.
+
+    analysis: None for a run of an older debft
+    chosen: what was chosen on dev rows and is saved with the model, thresholds
+    """
+    chosen = chosen or {}
     recipe = from_dict(result.recipe, "result.json")
     compared, word = _beside(result)
     lines = [_score_line(result, name, compared.get(name)) for name in _headline(result.scores)]
@@ -150,13 +95,16 @@ def run_content(result: RunResult, analysis: Analysis | None) -> RunContent:
         notes=list(dict.fromkeys(row.note for row in result.published if row.note)),
         scores=lines,
         languages=_languages(result, compared, word),
-        splits=[_split_part(name, split) for name, split in (analysis.splits if analysis else {}).items()],
-        cost=_cost(result),
-        data=_data(result),
+        chosen=_chosen(chosen),
+        splits=[
+            split_part(name, split, chosen.get(THRESHOLDS, {})) for name, split in (analysis.splits if analysis else {}).items()
+        ],
+        cost=cost_facts(result),
+        data=data_facts(result),
         fingerprints=list(result.data.fingerprints.items()),
-        changed=_changed(recipe),
-        recipe=_flat(to_dict(recipe)),
-        environment=_environment(result),
+        changed=changed_keys(recipe),
+        recipe=flat_keys(to_dict(recipe)),
+        environment=environment_facts(result),
     )
 
 
@@ -164,7 +112,19 @@ def _warnings(result: RunResult) -> list[str]:
     """Return what is odd about the run and its rows, and where it ended early."""
     early = result.stopped_early
     ended = [f"ended after step {early.step:,} of {early.of:,}: {early.reason}"] if early else []
-    return [*result.warnings, *ended, *map(str, result.data.warnings)]
+    return [*result.warnings, *ended, *changes_in_words(result.sessions), *map(str, result.data.warnings)]
+
+
+def _chosen(chosen: Mapping[str, Any]) -> str:
+    """Return the line on the thresholds that the scores were made with."""
+    if chosen.get(THRESHOLDS):
+        return "A label is predicted from its own threshold on, the best one for its F1 on the dev rows; the model carries it."
+    if NO_ANSWER_THRESHOLD in chosen:
+        return (
+            f"A question has no answer where that is better by more than {chosen[NO_ANSWER_THRESHOLD]:.3g} than the best answer, "
+            "the best threshold for the F1 on the dev rows; the model carries it."
+        )
+    return ""
 
 
 def _beside(result: RunResult) -> tuple[dict[str, ComparedScore], str]:
@@ -243,141 +203,3 @@ def _languages(result: RunResult, compared: Mapping[str, ComparedScore], word: s
             line += [DASH if row is None or row.difference is None else signed(row.difference, 1)]
         lines.append(line)
     return lines
-
-
-def _split_part(name: str, split: SplitAnalysis) -> SplitPart:
-    return SplitPart(
-        name=name,
-        anchor="split-" + "".join(c if c.isalnum() or c in "-_" else "-" for c in name),
-        rows=f"{split.rows:,}",
-        loss="" if split.loss is None else f"{split.loss:.4g}",
-        classes=[
-            [one.label, f"{one.precision:.1f}", f"{one.recall:.1f}", f"{one.f1:.1f}", f"{one.support:,}", f"{one.predicted:,}"]
-            for one in _shown_classes(split.classes)
-        ],
-        matrix=_matrix(split),
-        answers=[
-            (KINDS[one.kind], f"{one.questions:,}", f"{100 * one.questions / split.rows:.1f} %", list(map(_shown, one.examples)))
-            for one in split.answers
-        ],
-        worst=list(map(_shown, split.worst)),
-        analysis=split,
-    )
-
-
-def _shown_classes(classes: Sequence[ClassScores]) -> list[ClassScores]:
-    """Return all labels, or of very many those that the model is worst at, of the ones that the rows have."""
-    if len(classes) <= MOST_CLASSES:
-        return list(classes)
-    return sorted(classes, key=lambda one: (not one.support, one.f1, -one.support))[:MOST_CLASSES]
-
-
-def _matrix(split: SplitAnalysis) -> Matrix | None:
-    if not split.confusion:
-        return None
-    counts = Counter({(cell.label, cell.prediction): cell.rows for cell in split.confusion})
-    support = {one.label: one.support for one in split.classes}
-    frequent = sorted(support, key=lambda label: -support[label])[:MOST_LABELS]
-    labels = [label for label in support if label in frequent]
-    rows = [[(f"{counts[t, p]:,}", counts[t, p] / support[t] if support[t] else 0.0) for p in labels] for t in labels]
-    return Matrix(labels=labels, rows=rows, left_out=len(support) - len(labels))
-
-
-def _shown(row: AnalysedRow) -> ShownRow:
-    probability = "" if isinstance(row.prediction, list) else row.scores.get(str(row.prediction))
-    if probability is None:
-        probability = row.scores.get("answer" if row.prediction else "no_answer", "")
-    sure = f" ({probability:.2f})" if isinstance(probability, float | int) and not isinstance(row.prediction, float) else ""
-    cut = ", longer than what the model reads at once" if row.cut else ""
-    return ShownRow(
-        id=row.id,
-        texts=list(row.texts.items()),
-        label=_words(row.label),
-        prediction=_words(row.prediction) + sure,
-        facts=f"loss {row.loss:.3g}, {row.tokens:,} tokens{cut}",
-    )
-
-
-def _words(value: Any) -> str:
-    """Return a label, the labels, the answers or a score as text."""
-    if isinstance(value, list):
-        return " | ".join(dict.fromkeys(map(str, value))) or "none"
-    return f"{value:.3g}" if isinstance(value, float) else str(value) or "no answer"
-
-
-def _cost(result: RunResult) -> list[tuple[str, str]]:
-    timing = result.timing
-    return [
-        ("steps", f"{result.steps:,}"),
-        ("training", f"{clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s"),
-        ("evaluation", clock(timing.eval_seconds)),
-        ("tokens trained on", f"{result.num_tokens:,}, {timing.tokens_per_second:,.0f} per second"),
-        ("peak memory", disk_size(result.peak_memory_bytes)),
-    ]
-
-
-def _data(result: RunResult) -> list[tuple[str, str]]:
-    counts = [("training rows", f"{result.num_train_examples:,}")]
-    if result.label_counts:
-        counts.append(("training rows by label", ", ".join(f"{label} {n:,}" for label, n in result.label_counts.items())))
-    if len(result.num_examples) > MOST_SPLITS:
-        counts.append(("evaluated", f"{len(result.num_examples)} splits, {sum(result.num_examples.values()):,} rows"))
-    else:
-        counts += [(f"rows of {split}", f"{n:,}") for split, n in result.num_examples.items()]
-    counts += [(f"skipped rows of {split}", f"{n:,}") for split, n in result.data.skipped_rows.items() if n]
-    return [("source", source_in_words(result)), *counts, *_held_out(result), *_lengths(result)]
-
-
-def source_in_words(result: RunResult) -> str:
-    """Return the kind of the source of the rows, with its name where the recipe has one."""
-    kind, name = result.data.source, result.recipe.get("data")
-    return kind if not name or name == kind else f"{kind} {name}"
-
-
-def _held_out(result: RunResult) -> list[tuple[str, str]]:
-    """Return what was held out of the training rows, and which rows these were."""
-    if (held_out := result.data.held_out) is None:
-        return []
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in held_out.shares.items())
-    rows = f"{held_out.of:,} rows with the fingerprint {held_out.fingerprint}"
-    return [("held out", f"{shares} of {rows}, by the seed {held_out.seed}; split.json has the ids")]
-
-
-def _lengths(result: RunResult) -> list[tuple[str, str]]:
-    """Return how long the inputs of each split are and how many were cut; of many splits those where some were."""
-    few = len(result.data.lengths) <= MOST_SPLITS
-    return [
-        (f"lengths of {name}", _lengths_in_words(one))
-        for name, one in result.data.lengths.items()
-        if few or one.cut or name == "train"
-    ]
-
-
-def _lengths_in_words(lengths: Lengths) -> str:
-    words = f"median {lengths.median:,} tokens, 95 % up to {lengths.p95:,}, longest {lengths.longest:,}"
-    was = f", the longest from {lengths.uncut:,} tokens" if lengths.cut and lengths.uncut else ""
-    return f"{words}; {lengths.cut:,} cut{was}"
-
-
-def _changed(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """Return the keys that move the score and are not at their default, the task and its data left out."""
-    usual = Recipe()
-    keys = [key for key in SCORE_KEYS if "." in key and value_at(recipe, key) != value_at(usual, key)]
-    return [(key, _value(value_at(recipe, key)), _value(value_at(usual, key))) for key in keys]
-
-
-def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    flat = [(key, _value(value)) for key, value in values.items() if key not in SECTIONS]
-    return flat + [(f"{name}.{key}", _value(one)) for name in SECTIONS for key, one in values.get(name, {}).items()]
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _environment(result: RunResult) -> list[tuple[str, str]]:
-    facts = {"command": result.command, "started": result.started, "finished": result.finished}
-    facts |= {name: value for name, value in result.environment.items() if name != "attention"}
-    if result.paths is not None:
-        facts["attention"] = result.paths.attention
-    return [(name, str(value)) for name, value in facts.items() if value is not None]

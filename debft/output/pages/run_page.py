@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from debft.errors import InputError
+from debft.models.json_files import read_config
+from debft.models.settings import CHOSEN, SETTINGS
 from debft.output.pages.drawing import Panel, render_inline
 from debft.output.pages.one_run_figures import calibration_panel, curve_panels, languages_panel, residuals_panel, score_panel
-from debft.output.pages.run_content import SplitPart, run_content
+from debft.output.pages.run_content import run_content
+from debft.output.pages.split_content import SplitPart
 from debft.output.pages.templates import template
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
@@ -39,7 +43,7 @@ def write_run_page(run: RunDirectory) -> None:
 
 def run_page(run: RunDirectory, result: RunResult) -> str:
     """Return the page of a complete run."""
-    content = run_content(result, run.analysis())
+    content = run_content(result, run.analysis(), _chosen(run))
     evaluations = run.logged("evaluations.jsonl")
     names = [(name, score_title(result.task, name)) for name in _main_scores(result)]
     curves = [*curve_panels(run.logged("steps.jsonl")), *score_panel(evaluations, names)]
@@ -50,6 +54,14 @@ def run_page(run: RunDirectory, result: RunResult) -> str:
         figures={part.name: _drawn(_split_panels(part), part.anchor) for part in content.splits[:FIGURED_SPLITS]},
         open_splits=[part.name for part in content.splits[:OPEN_SPLITS]],
     )
+
+
+def _chosen(run: RunDirectory) -> dict[str, Any]:
+    """Return what the model carries that was chosen on dev rows; {} where the model is gone."""
+    if not (run.model / "config.json").is_file():
+        return {}
+    settings = read_config(run.model).get(SETTINGS) or {}
+    return {key: settings[key] for key in CHOSEN if key in settings}
 
 
 def _main_scores(result: RunResult) -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from debft.console import OutputConsole, broken
+from debft.console import broken
 from debft.output.layout import fitted
 from debft.output.pages.templates import template
+from debft.output.plain import OutputConsole
 from debft.output.tables.document import numbered
 from debft.output.tables.records import ShownTable, TableRow, TablesDocument
 from debft.output.text import Footnotes, escaped

@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 
+from debft.runtime.launch.lifeline import look_at_parent, take_lifeline
+
 PARENT = "DEBFT_PARENT"  # the variable in which a process finds the id of the debft process that started it
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -39,14 +41,20 @@ def started_by_another() -> bool:
 
 
 def follow_parent() -> None:
-    """End as on SIGTERM, with a checkpoint, when the debft process that started this one dies, `kill -9` included."""
+    """End as on SIGTERM, with a checkpoint, when the debft process that started this one dies, `kill -9` included.
+
+    As long as it lives this process shows it that it lives as well, and looks whether that one still does.
+    """
     parent = os.environ.get(PARENT)
     if parent is None:
         return
+    line = take_lifeline(int(parent))
 
     def watch() -> None:
         while os.getppid() == int(parent):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if line is not None:
+                look_at_parent(line)
+            time.sleep(SECONDS_BETWEEN_LOOKS if line is None else line.between_beats())
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

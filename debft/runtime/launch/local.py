@@ -6,18 +6,22 @@ The exit code of a process that fails is passed on as it is, and the other proce
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from debft.console import say
 from debft.errors import InputError, MachineError
 from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
-from debft.runtime.launch.group import PARENT, in_a_group
+from debft.runtime.launch.group import in_a_group
+from debft.runtime.launch.lifeline import Place
+from debft.runtime.launch.started import Started, parent_of, write_stacks
 from debft.runtime.signals import INTERRUPTED, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0  # a process that was asked to end has this long before it is killed
+SECONDS_TO_END_ALONE = 5.0  # the same where another one was lost, without which it can do no step
 SECONDS_BETWEEN_LOOKS = 0.05
 DEBFT = (sys.executable, "-m", "debft")
 
@@ -32,7 +36,19 @@ def processes_to_start(num_processes: int | None) -> int:
     return num_processes if num_processes is not None else max(1, visible_gpus())
 
 
-def start_processes(number: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class RunOfGroup:
+    """What the parent of a group has to know of its run."""
+
+    stacks: Path
+    """The file that the stacks of all processes are written to where one of them hangs."""
+    what_stays: Callable[[], str]
+    """Says what was saved, and how to go on from there."""
+    hang_seconds: float | None
+    """How long a process may show no sign of life; None: as long as it likes."""
+
+
+def start_processes(number: int, run: RunOfGroup) -> int:
     """Run this command `number` times and return the first exit code that is not 0, or 0.
 
     Raises InputError where there are GPUs, but fewer than processes.
@@ -42,19 +58,17 @@ def start_processes(number: int) -> int:
         raise InputError(f"--num-processes: expected at most one per GPU, {gpus}, got {number}")
     variables = _variables_of_group(number, gpus)
     command = [*DEBFT, *sys.argv[1:]]
-    children: list[subprocess.Popen] = []
+    children: list[Started] = []
 
     def kill_all() -> None:
         for child in children:
-            child.kill()
+            child.send(signal.SIGKILL)
 
-    with stop_requested(show=False, at_once=kill_all) as stop:
+    with stop_requested(show=False, at_once=kill_all) as stop, parent_of(children):
         for rank in range(number):
-            environment = {**os.environ, **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # A session of its own, so that the terminal reaches the parent alone.
-            child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-            children.append(child)
-        return _wait(children, stop)
+            of_rank = {**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            children.append(Started(command, of_rank, f"process {rank}", run.hang_seconds))
+        return _wait(children, stop, run)
 
 
 def _variables_of_group(number: int, gpus: int) -> dict[str, str]:
@@ -64,7 +78,6 @@ def _variables_of_group(number: int, gpus: int) -> dict[str, str]:
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number),
-        PARENT: str(os.getpid()),
     }
     if not gpus:
         warn_of_unused_gpus()
@@ -74,47 +87,70 @@ def _variables_of_group(number: int, gpus: int) -> dict[str, str]:
     return variables
 
 
-def _wait(children: Sequence[subprocess.Popen], stop: StopRequest) -> int:
+def _wait(children: Sequence[Started], stop: StopRequest, run: RunOfGroup) -> int:
     """Return the exit code for all of them. A signal is passed on once; where one process fails, the others are ended."""
-    first, deadline, passed_on = 0, float("inf"), False
-    while None in [child.poll() for child in children]:  # each one is asked: any() would stop at the first that runs
+    code, deadline, passed_on = 0, float("inf"), False
+    while None in [child.code for child in children]:  # each one is asked: any() would stop at the first that runs
+        stop.number = stop.number or max(child.told() for child in children)
+        if not code and (failed := _failure(children, run)):
+            code, seconds = failed
+            deadline = time.monotonic() + seconds
+            if code in INTERRUPTED:  # interrupted processes leave together, after the checkpoint; one before the first step alone
+                stop.number = stop.number or code - 128
+            else:
+                for child in children:
+                    child.end()
         if stop and not passed_on:
             passed_on = True
             for child in children:
-                child.send_signal(stop.number)
-        if not first and (first := first_failure(children)):
-            _name_lost(children)
-            deadline = time.monotonic() + SECONDS_TO_END
-            if first not in INTERRUPTED:  # interrupted processes leave together, after the checkpoint
-                for child in children:
-                    child.terminate()
+                child.send(stop.number)
         if time.monotonic() > deadline:
             for child in children:
-                child.kill()
+                child.send(signal.SIGKILL)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    if children[0].returncode in [-number for number in SIGNALS]:  # it ended before it could print a line itself
+    if children[0].code in [-number for number in SIGNALS]:  # it ended before it could print a line itself
         say("interrupted; no training step was lost")
-    if not first and (first := first_failure(children)):
-        _name_lost(children)
-    return first
+    return code or (_failure(children, run) or (0, 0.0))[0]
 
 
-def first_failure(children: Sequence[subprocess.Popen]) -> int:
+def _failure(children: Sequence[Started], run: RunOfGroup) -> tuple[int, float] | None:
+    """Return the exit code of a group of which a process failed or hangs, and the seconds that the others have to end.
+
+    None where all is well. What no process can say itself is said here.
+    """
+    if code := first_failure([child.code for child in children]):
+        return code, SECONDS_TO_END_ALONE if _name_lost(children, run) else SECONDS_TO_END
+    missed = [child for child in children if child.code is None and child.misses_parent()]
+    silent = [f"{child.name}: {child.silence()}" for child in children if child.is_silent()]
+    if missed and not silent:
+        silent = [f"the process that started them, {os.getpid()}: no sign of life for {run.hang_seconds:.0f} seconds"]
+    if not silent:
+        return None
+    write_stacks(children, run.stacks)
+    say(f"{', '.join(silent)}; all are ended, their stacks are in {run.stacks}; {run.what_stays()}")
+    return MachineError.exit_code, SECONDS_TO_END
+
+
+def first_failure(codes: Sequence[int | None]) -> int:
     """Return the exit code of the first process that failed, 0 where none did.
 
     A process that ends because it lost another one (code 5) is the effect of a failure: it counts only where no other code is.
     """
-    codes = [child.returncode for child in children if child.returncode]
-    codes = [code if code > 0 else 128 - code if -code in SIGNALS else MachineError.exit_code for code in codes]
-    return min(codes, key=lambda code: code == MachineError.exit_code, default=0)
+    failed = [code for code in codes if code]
+    failed = [code if code > 0 else 128 - code if -code in SIGNALS else MachineError.exit_code for code in failed]
+    return min(failed, key=lambda code: code == MachineError.exit_code, default=0)
 
 
-def _name_lost(children: Sequence[subprocess.Popen]) -> None:
+def _name_lost(children: Sequence[Started], run: RunOfGroup) -> bool:
     """Print a line for each process that was killed by a signal which stops no run: it could not print one itself."""
-    for rank, child in enumerate(children):
-        if (code := child.returncode or 0) < 0 and -code not in SIGNALS:
-            name = signal.Signals(-code).name + (", as the system does where memory runs out" if code == -signal.SIGKILL else "")
-            say(f"process {rank}: ended by {name}; the last checkpoint stays")
+    lost = [child for child in children if (child.code or 0) < 0 and -(child.code or 0) not in SIGNALS]
+    for child in children if lost else ():
+        child.line.put(Place.SAID, 1)  # the others need not say that it is gone
+    for child in lost:
+        number = -(child.code or 0)
+        name = signal.Signals(number).name + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
+        say(f"{child.name}: ended by {name}; {run.what_stays()}")
+    return bool(lost)
 
 
 def _free_port() -> int:

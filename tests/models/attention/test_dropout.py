@@ -10,12 +10,14 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
-from on_device import DEVICES, require_kernels
+from on_device import DEVICES, require, require_kernels
 from small_deberta import KINDS, QUICK, batch_of, build, is_real, run
 
 from debft.data.packing import NoiseSeeds
+from debft.models.attention.distances import distances
 from debft.models.attention.layout import Layout
-from debft.models.attention.masks import EMBEDDINGS, DeviceMasks, ExampleMasks, NoMasks
+from debft.models.attention.masks import EMBEDDINGS, DeviceMasks, ExampleMasks, NoMasks, cls_masks
+from debft.models.attention.scores import disentangled_attention
 from debft.models.attention.use import use_attention
 
 CPU = torch.device("cpu")
@@ -135,7 +137,7 @@ def test_masks_on_a_device_do_not_depend_on_how_a_step_is_cut():
         assert torch.equal(part.rows(0, 64, 0.1, per_token=False), whole.rows(0, 64, 0.1, per_token=False)[list(places)])
         assert torch.equal(part.positions(2, 16, 64, 0.1), whole.positions(2, 16, 64, 0.1))
         assert torch.equal(part.layer(1, 2, 64, RATES).output, whole.layer(1, 2, 64, RATES).output[tokens])
-        of_cls = part.cls_layer(1, 2, 64, RATES).output, whole.cls_layer(1, 2, 64, RATES).output
+        of_cls = cls_masks(part, 1, 2, 64, RATES).output, cls_masks(whole, 1, 2, 64, RATES).output
         assert torch.equal(of_cls[0], of_cls[1][list(places)])
 
 
@@ -239,6 +241,45 @@ def test_gradient_under_dropout_is_the_slope_of_the_same_masks(head, kind):
                 weight.add_(along, alpha=factor)
             seen.append(float(loss()))
     assert float(slope) == pytest.approx((seen[0] - seen[1]) / (2 * step), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("half", (torch.bfloat16, torch.float16))
+def test_half_precision_has_the_gradient_of_the_same_masks(half, device):
+    """The attention of the backend `torch` under autocast, beside float64. Each number keeps 8 bits at least, 2^-8 = 4e-3 of it."""
+    where, lengths = require(device), np.array([20, 17, 7, 3])
+    layout, used = Layout(lengths_B=lengths, device=where), distances(20, 32, 32, 64, where)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(int(lengths.sum()), 3 * 64), *[(len(used.rows_U), 64)] * 2]
+    drawn = [torch.randn(shape, generator=generator).to(half).double() for shape in shapes]
+    sizes = [(2, len(group.lengths_n), group.length, group.length) for group in layout.groups]
+    kept = [torch.rand(size, generator=generator) >= 0.1 for size in sizes]
+
+    def gradients(dtype, of_masks) -> list[torch.Tensor]:
+        tensors = [tensor.to(where, dtype).requires_grad_() for tensor in drawn]
+        masks = [mask.to(where, of_masks) / 0.9 for mask in kept]
+        with torch.autocast(where.type, half, enabled=dtype == half):
+            context = disentangled_attention(*tensors, used, layout, masks, 2, 0.1)
+        weights = torch.linspace(-1.0, 1.0, context.numel(), dtype=torch.float64).view(context.shape).to(context)
+        return [context.detach(), *torch.autograd.grad((context.float() if dtype == half else context).mul(weights).sum(), tensors)]
+
+    for found, truth in zip(gradients(half, torch.float32), gradients(torch.float64, torch.float64), strict=True):
+        assert found.dtype == half
+        assert float((found.double() - truth).norm() / truth.norm()) < 0.03
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_gradient_under_dropout_in_bf16_is_that_of_float32_to_its_digits(head):
+    """The masks are float32 and the products bf16, whose steps are 2^-8: some twenty of them in a row stay below 2^-4."""
+    gradients = []
+    for enabled in (False, True):
+        model, batch = training(head), batch_of(12, 9, 9, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = sum(output.float().sin().sum() for output in outputs(model, batch, seeds_of(4, 2, 9, 1)))
+        loss.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
+    exact, rounded = gradients
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 2**-4
 
 
 def test_masks_of_a_sequence_hold_nothing_at_padding():

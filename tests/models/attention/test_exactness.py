@@ -134,10 +134,11 @@ def test_packed_forward_matches_hf_eager_at_one_length(length, backend):
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_forward_matches_hf_eager_at_every_length(kind, length, head, backend):
+def test_packed_forward_matches_hf_eager_at_every_length(kind, length, backend):
+    """The heads, which read what the encoder gives, take turns: each has every kind, and every length with half of the kinds."""
+    head = HEADS[(LENGTHS.index(length) + list(KINDS).index(kind)) % 2]
     batch = batch_of(length, length, seed=length)
     assert_same_mathematics(head, backend, batch, **KINDS[kind])
     assert_rounds_like_eager(head, backend, batch, **KINDS[kind])

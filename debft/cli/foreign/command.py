@@ -33,7 +33,7 @@ def import_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print recipe, hash and notes as JSON on stdout.")] = False,
 ) -> None:
     """Make a recipe of a command of run_glue.py, run_xnli.py, run_qa.py or DeBERTa.apps.run, and say what changed and why."""
-    from debft.cli.import_recipe import imported_recipe
+    from debft.cli.foreign.recipe import imported_recipe
     from debft.config.recipe import recipe_hash, to_dict
     from debft.runs.storage import write_atomically
 

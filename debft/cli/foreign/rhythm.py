@@ -1,7 +1,7 @@
 """What several flags of another program make together of the way of a run: steps, evaluations, best weights, precision."""
 
-from debft.cli.import_flags import Imported, Typed, first_value, parsed
-from debft.cli.launchers import Call
+from debft.cli.foreign.imported import Imported, Typed, first_value, parsed
+from debft.cli.foreign.launchers import Call
 from debft.errors import one_of
 from debft.tasks import TASKS, TEXT, QuestionAnswering, Task
 from debft.tasks.task import LOSS

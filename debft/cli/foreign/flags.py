@@ -1,4 +1,4 @@
-"""The flags of other programs (foreign_flags.yaml), and the line that answers one at a debft command."""
+"""The flags of other programs (flags.yaml), and the line that answers one at a debft command."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from debft.library.options import OPTIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """A flag of another program says what becomes of it here. Its fields are explained at the top of foreign_flags.yaml."""
+    """A flag of another program says what becomes of it here. Its fields are explained at the top of flags.yaml."""
 
     name: str
     does: Literal["key", "special", "nothing", "loss", "error"]
@@ -52,7 +52,7 @@ class Program:
 @cache
 def table() -> dict[str, Any]:
     """Return the table as it stands in its file."""
-    return yaml12.load(Path(__file__).with_name("foreign_flags.yaml"))
+    return yaml12.load(Path(__file__).with_name("flags.yaml"))
 
 
 @cache

@@ -10,12 +10,12 @@ import pytest
 from card_commands import CARDS, REPOSITORIES
 from typer.testing import CliRunner
 
-from debft.cli import foreign_flags, import_command
 from debft.cli import main as cli
-from debft.cli.import_recipe import imported_recipe
-from debft.cli.import_special import import_call
-from debft.cli.launchers import find_call
-from debft.cli.shell_text import Script
+from debft.cli.foreign import command, flags
+from debft.cli.foreign.launchers import find_call
+from debft.cli.foreign.recipe import imported_recipe
+from debft.cli.foreign.shell_text import Script
+from debft.cli.foreign.special import import_call
 from debft.config import yaml12
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
@@ -126,8 +126,8 @@ def test_defaults_of_the_script_are_made_explicit_where_ours_differ():
     assert theirs["lr_scheduler_type"] == train.schedule == "linear"
     assert train.eval_steps is None and theirs["eval_strategy"] == "no"
     assert imported(GLUE)[0].text.max_seq_length == 128
-    trainer_defaults = foreign_flags.table()["programs"]["run_qa.py"]["defaults"]
-    assert trainer_defaults | {"text.max_seq_length": 128} == foreign_flags.table()["programs"]["run_glue.py"]["defaults"] | {
+    trainer_defaults = flags.table()["programs"]["run_qa.py"]["defaults"]
+    assert trainer_defaults | {"text.max_seq_length": 128} == flags.table()["programs"]["run_glue.py"]["defaults"] | {
         key: value for key, value in trainer_defaults.items() if key.startswith("questions.")
     }
 
@@ -190,7 +190,7 @@ def test_all_problems_are_named_at_once():
 
 
 def test_every_flag_of_a_command_has_a_line():
-    flags = (
+    typed = (
         "--ddp_timeout 30",
         "--data_seed 3",
         "--overwrite_cache",
@@ -199,8 +199,8 @@ def test_every_flag_of_a_command_has_a_line():
         "--dataloader_drop_last",
         "--lr_scheduler_type linear",
     )
-    lines = "\n".join(imported(f"{GLUE} {' '.join(flags)}")[1])
-    assert all(flag in lines for flag in flags)
+    lines = "\n".join(imported(f"{GLUE} {' '.join(typed)}")[1])
+    assert all(flag in lines for flag in typed)
     assert "lost: --data_seed 3" in lines and "gone: --logging_dir logs" in lines
 
 
@@ -210,13 +210,13 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("program", foreign_flags.programs())
+@pytest.mark.parametrize("program", flags.programs())
 def test_no_flag_of_any_program_goes_without_a_line(program):
     """Each alone beside what the program must have; a line is a note or a problem that names it."""
     must = {"init_model": "base"} if program == "DeBERTa.apps.run" else {"model_name_or_path": "roberta-base"}
     must |= {"task_name": "rte"} if "xnli" not in program and "qa" not in program and "squad" not in program else {}
     start = f"python -m {program}" if program == "DeBERTa.apps.run" else f"torchrun --nproc_per_node 2 {program}"
-    for name, flag in foreign_flags.programs()[program].flags.items():
+    for name, flag in flags.programs()[program].flags.items():
         given = must | {name: "" if flag.takes == "switch" else VALUES.get(name, must.get(name, "1"))}
         words = " ".join(f"--{key} {value}".strip() for key, value in given.items())
         try:
@@ -274,12 +274,12 @@ def test_mangled_command_is_a_recipe_or_lines_never_a_traceback():
 
 def test_secrets_are_not_shown_wherever_they_stand(capsys, tmp_path):
     secret = "hf_0123456789"
-    for command in (
+    for text in (
         f"HF_TOKEN={secret} {GLUE} --hub_token {secret} --push_to_hub_token={secret} --token {secret} --use_auth_token {secret}",
         f"{GLUE} --hub_tok {secret} --my_api_key {secret}",
         f"export WANDB_API_KEY={secret}\n{GLUE} --hub_token $WANDB_API_KEY",
     ):
-        result = CliRunner().invoke(cli.app, ["import-command", command])
+        result = CliRunner().invoke(cli.app, ["import-command", text])
         shown = result.output + str(result.exception) + capsys.readouterr().err
         assert shown and secret not in shown
 
@@ -374,10 +374,10 @@ def test_json_has_recipe_hash_and_notes_alone_on_stdout(capsys, monkeypatch):
 def test_command_may_be_typed_without_quotes_or_come_from_a_file_or_stdin(tmp_path, monkeypatch):
     path = tmp_path / "train.sh"
     path.write_text(GLUE)
-    assert import_command._text([str(path)]) == (GLUE, str(path))
+    assert command._text([str(path)]) == (GLUE, str(path))
     runner = CliRunner()
     by_words = runner.invoke(cli.app, ["import-command", *GLUE.split()])
     by_stdin = runner.invoke(cli.app, ["import-command", "-"], input=GLUE)
     assert by_words.exit_code == 0 and by_words.stdout == by_stdin.stdout != ""
     with pytest.raises(InputError, match="expected a command in quotes"):
-        import_command._text(["nothing-here"])
+        command._text(["nothing-here"])

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from debft.cli.import_flags import Imported, Note
-from debft.cli.import_special import import_call
-from debft.cli.launchers import find_call
-from debft.cli.shell_text import Script
+from debft.cli.foreign.imported import Imported, Note
+from debft.cli.foreign.launchers import find_call
+from debft.cli.foreign.shell_text import Script
+from debft.cli.foreign.special import import_call
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import from_content, load_recipe

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from debft.cli.shell_text import MARK, Script
+from debft.cli.foreign.shell_text import MARK, Script
 from debft.errors import InputError
 
 SETTINGS = "one=1\ntwo='a  b'\nexport three=\"x $one\"\nfour=\nfive=$two$one; six=\"${two}\"'$one'\n"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from debft.cli.foreign_flags import programs
-from debft.cli.shell_text import Script, Statement
+from debft.cli.foreign.flags import programs
+from debft.cli.foreign.shell_text import Script, Statement
 from debft.errors import InputError, one_of
 
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "python")
@@ -35,7 +35,7 @@ class Call:
     """A call of a program that trains."""
 
     program: str
-    """Its name in foreign_flags.yaml."""
+    """Its name in flags.yaml."""
     arguments: list[str]
     """The words behind it."""
     processes: int

@@ -1,10 +1,10 @@
 """What several flags of another program make together: the task, the batch, the rhythm of evaluations, the files, defaults."""
 
-from debft.cli.foreign_flags import programs, table
-from debft.cli.import_flags import Imported, Typed, first_value, read_flags
-from debft.cli.import_rhythm import best_weights, evaluations, precision, steps
-from debft.cli.launchers import Call
-from debft.cli.shell_text import Script
+from debft.cli.foreign.flags import programs, table
+from debft.cli.foreign.imported import Imported, Typed, first_value, read_flags
+from debft.cli.foreign.launchers import Call
+from debft.cli.foreign.rhythm import best_weights, evaluations, precision, steps
+from debft.cli.foreign.shell_text import Script
 from debft.config.recipe import of_dialect, value_at
 from debft.errors import InputError, did_you_mean, shown
 from debft.models.names import MODELS, canonical_name

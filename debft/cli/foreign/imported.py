@@ -1,5 +1,5 @@
 """The words behind a program of another project: its flags are read as its own parser reads them, and those that stand for
-themselves become keys of a recipe, or a note that says why not. What several flags make together is in import_special.py."""
+themselves become keys of a recipe, or a note that says why not. What several flags make together is in special.py."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from debft.cli.foreign_flags import Flag, Program, normalised
-from debft.cli.shell_text import Script
+from debft.cli.foreign.flags import Flag, Program, normalised
+from debft.cli.foreign.shell_text import Script
 from debft.errors import InputError, shown
 from debft.output.recipes import number
 
@@ -157,7 +157,7 @@ def _misfit(flag: Flag, values: list[str], script: Script) -> str | None:
 
 
 def _take(typed: Typed, found: Imported) -> None:
-    """Take over a flag that stands for itself; those of `does: special` are left to import_special.py."""
+    """Take over a flag that stands for itself; those of `does: special` are left to special.py."""
     flag = typed.flag
     as_asked = (not typed.is_on() if flag.takes == "switch" else False) or (
         typed.values[:1] and typed.values[0].lower() in flag.same

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from debft.cli.foreign_flags import answer, foreign, programs, section
+from debft.cli.foreign.flags import answer, foreign, programs, section
 from debft.config.differences import SCORE_KEYS
 from debft.config.recipe import RuntimeConfig
 from debft.library.options import OPTIONS
@@ -14,7 +14,7 @@ from debft.library.options import OPTIONS
 SECTIONS = ("trainer", "model", "data", "classification", "xnli", "questions", "loop", "deberta", "elsewhere")
 FLAGS = [(name, flag) for name in SECTIONS for flag in section(name).values()]
 KEYS = {*SCORE_KEYS, *(f"runtime.{field.name}" for field in dataclasses.fields(RuntimeConfig))}
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_every_training_argument_of_the_installed_version_is_in_the_table():
