@@ -9,16 +9,19 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
+
+from debft.errors import visible, without_secrets
 
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where stderr is no terminal
 SECONDS_BETWEEN_DRAWINGS = 0.2  # of a bar in a notebook
@@ -57,7 +60,15 @@ def _stderr() -> TextIO:
     return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
-console = Console(file=cast("TextIO", _Stderr()), highlight=False)  # __getattr__ hands on what else a stream has
+class VisibleConsole(Console):
+    """A console whose texts hold no control characters but those of its own colours and bars."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+console = VisibleConsole(file=cast("TextIO", _Stderr()), highlight=False)  # __getattr__ hands on what else a stream has
 
 
 _doing: list["_Activity"] = []  # what is being done, the innermost last
@@ -244,8 +255,14 @@ class _Silent(Meter):
         pass
 
 
+def put(text: object = "", end: str = "\n", *, flush: bool = False) -> None:
+    """Print a result on stdout, with control characters as JSON writes them: they would not be shown, but done."""
+    print(visible(str(text)), end=end, flush=flush)
+
+
 def say(line: str) -> None:
     """Print one line for people. A terminal breaks it between words, never within one such as a path."""
+    line = without_secrets(line)
     for part in broken(line, console.width) if on_terminal() else [line]:
         console.print(_marked(part), soft_wrap=True)
 

@@ -1,5 +1,7 @@
-"""The errors a user can cause, and the exit code each one ends the command with."""
+"""The errors a user can cause, and the exit code each one ends the command with; and what no line that is shown may hold."""
 
+import os
+import re
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,6 +9,14 @@ from difflib import get_close_matches
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60  # characters
 _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
+# What moves the cursor of a terminal, colours or renames it, and what turns the order of letters around.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+HIDDEN = "***"
+LEAST_SECRET = 8  # characters; a shorter value of a variable is a word like any other
+# Names of variables, and of keys, that hold secrets: HF_TOKEN, WANDB_API_KEY, AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD.
+SECRET_NAME = re.compile(r"(token|secret|passw(or)?d|(api|access|private)_?key(_id)?|credentials?)$", re.IGNORECASE)
+# Tokens of the hub and of other services by their form, and user and password in an address.
+_SECRETS = re.compile(r"\b((hf|gh[pousr])_|sk-(proj-)?|glpat-)[A-Za-z0-9_]{16,}|\bAKIA[0-9A-Z]{16}\b|(?<=://)[^/\s@]+@")
 
 
 class DebftError(Exception):
@@ -18,8 +28,8 @@ class DebftError(Exception):
     exit_code = 1
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(without_secrets(problem) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
 
 class InputError(DebftError):
@@ -58,6 +68,19 @@ class Interrupted(DebftError):
     def __init__(self, signal_number: int, *problems: str) -> None:
         super().__init__(*problems)
         self.exit_code = 128 + signal_number
+
+
+def visible(text: str) -> str:
+    """Write control characters as JSON does, `\\u001b`: a label or an id must not move, colour or rename somebody's terminal."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the values of variables that are named as secrets are, and without what has the form of one."""
+    values = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= LEAST_SECRET}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return _SECRETS.sub(HIDDEN, text)
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -176,3 +176,17 @@ def write_model_config(directory: Path, demo_model: Path, **changes) -> Path:
 def run(*arguments, **environment):
     """A debft command in a process of its own, ended."""
     return processes.run(*arguments, COLUMNS="100", **environment)
+
+
+def fill_cache(directory: Path, monkeypatch, hub_id: str, commit: str, source: Path, *names: str) -> Path:
+    """A commit of a repository as the hub's cache has it, with these files of `source`; the last one filled is the newest."""
+    cached = directory / "hub" / f"models--{hub_id.replace('/', '--')}"
+    folder = cached / "snapshots" / commit
+    folder.mkdir(parents=True)
+    (cached / "refs").mkdir(exist_ok=True)
+    (cached / "refs" / "main").write_text(commit)
+    for name in names:
+        (folder / name).write_bytes((source / name).read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(directory / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from debft import __version__
-from debft.errors import InputError
+from debft.errors import InputError, first_line
 from debft.models.attention.availability import FAULTS
 from debft.models.attention.backends import BACKENDS, attention_for, why_not
-from debft.models.files import find_model, lacking
+from debft.models.files import TOKENIZER_FILES, find_model, lacking
 from debft.models.json_files import load_config, read_config
 from debft.models.positions import longest_input
 from debft.models.weights import check_weights, explain_no_weights, stored_dtypes, weight_files
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "sentencepiece")
 SUPPORTED = {"torch": ((2, 10), (3,)), "transformers": ((5, 17), (6,))}
+# The files, beside the weights, that decide what a model computes.
+PINNED = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", *TOKENIZER_FILES)
 # Texts on which a tokenizer without the character map or byte fallback goes wrong.
 PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回来了。", "ก็ นี้", "👍🏽", "a[SEP]b", "½ ™")
 
@@ -56,6 +58,19 @@ def examine(model: str | None) -> list[Finding]:
     if model is not None:
         findings += _model(model)
     return findings
+
+
+def pin_of(model: str) -> str:
+    """Return the entry of models/pins.yaml for the files that a name stands for now: commit and sha256 of each file, as YAML."""
+    import yaml
+
+    from debft.models.pins import sha256_of, weight_digests
+
+    files = find_model(model, from_scratch=False)
+    names = {path.name for path in files.path.iterdir() if path.name in PINNED} | set(weight_digests(files.path))
+    commit = {"commit": files.revision} if files.revision is not None and not files.packaged else {}
+    pin = commit | {"files": {name: sha256_of(files.path / name) for name in sorted(names)}}
+    return yaml.safe_dump({files.name: pin}, sort_keys=False, allow_unicode=True)
 
 
 def _package(name: str) -> Finding:
@@ -144,11 +159,11 @@ def _tokens(path: Path, tokenizer: "PreTrainedTokenizerFast") -> Finding:
             "tokens", "bad", f"{len(wrong)} of {len(PROBES)} probes differ from spm.model, {wrong[0]!r} first; please report it"
         )
     try:
-        plain = AutoTokenizer.from_pretrained(path)
+        plain = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         damaged = sum(plain.encode(text, add_special_tokens=False) != oracle.encode(text) for text in PROBES)
         beside = f"plain transformers {version('transformers')} differs on {damaged}"
     except (ValueError, OSError) as error:
-        beside = f"plain transformers cannot load it ({str(error).splitlines()[0][:80]})"
+        beside = f"plain transformers cannot load it ({first_line(error)[:80]})"
     return Finding("tokens", "ok", f"{len(PROBES)} probes as spm.model gives them; {beside}")
 
 

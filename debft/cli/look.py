@@ -16,7 +16,7 @@ from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict
 from debft.config.schema import schema
-from debft.console import broken, say
+from debft.console import broken, put, say
 from debft.errors import InputError, did_you_mean
 from debft.library.options import DEFAULT_MODEL, OPTIONS
 from debft.output.plain import OutputConsole
@@ -63,13 +63,13 @@ def recipes(
     if name is None:
         rows = recipes_list(task)
         if task is not None and not rows:
-            print(f"no recipe of {task} alone: `debft {task}` runs the recipe `default`")
+            put(f"no recipe of {task} alone: `debft {task}` runs the recipe `default`")
             return
         with until_closed():
             print_json({"recipes": rows}) if as_json else print_recipes(rows)
         return
     recipe = load_recipe(recipe_path(name, task, where=""))
-    print_json(to_dict(recipe)) if as_json else print(recipe_yaml(recipe, name))
+    print_json(to_dict(recipe)) if as_json else put(recipe_yaml(recipe, name))
 
 
 def check(
@@ -80,7 +80,7 @@ def check(
     loaded = checked(recipe_path(recipe, where=""), recipe)
     for line in implausible(loaded):
         say(f"warning: {recipe}: {line}")
-    print_json(to_dict(loaded)) if as_json else print(f"{recipe}: ok")
+    print_json(to_dict(loaded)) if as_json else put(f"{recipe}: ok")
 
 
 def checked(path: Path, name: str) -> Recipe:
@@ -121,11 +121,17 @@ def doctor(
     model: Annotated[
         str | None, typer.Option(help="Also check this model: its weights, its tokens.", show_default=False, callback=name_or_path)
     ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Print the commit and sha256 of each file of --model, as YAML.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Check the environment: versions, device, hub, cache, and the traps of the installed packages."""
-    from debft.cli.doctor import examine
+    from debft.cli.doctor import examine, pin_of
 
+    if pin:
+        if model is None:
+            raise InputError("--pin: expected --model with an alias or a directory, got none; give the one to pin")
+        put(pin_of(model), end="")
+        return
     findings = examine(model)
     print_json({"findings": [asdict(finding) for finding in findings]}) if as_json else _print_findings(findings)
     if any(finding.state == "bad" for finding in findings):
@@ -139,4 +145,4 @@ def _print_findings(findings: "list[Finding]") -> None:
     for finding in findings:
         console.print(f"[{COLOURS[finding.state]}]{finding.state:<5}[/] {finding.what:<14} ", end="")
         lines = broken(finding.found, console.width - len(indent)) if console.is_terminal else [finding.found]
-        print(f"\n{indent}".join(lines))
+        put(f"\n{indent}".join(lines))

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
+from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,12 +22,13 @@ from debft.cli.foreign.command import import_command
 from debft.cli.stdout import flush_stdout, write_any_text
 from debft.cli.train import task_command
 from debft.cli.words import of_another_program, unknown_options
-from debft.console import say, say_problem
-from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError
+from debft.console import put, say, say_problem
+from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError, without_secrets
 from debft.library.options import DEFAULT_MODEL
 from debft.runs.storage import failing_disk
 from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
+from debft.runtime.launch.lifeline import cause_is_said
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
 
@@ -46,6 +49,7 @@ COMMANDS = (
     ("Look", look.check, "debft check my-recipe.yaml"),
     ("Look", look.doctor, "debft doctor --model path/to/model"),
 )
+TRACEBACK = "DEBFT_TRACEBACK"  # the variable that asks for what lies behind an error's line
 # Examples of the task commands that no `--model deberta-v3-xsmall` suits.
 EXAMPLES = {"text": "debft text --data DIR", "xnli": "debft xnli --model mdeberta-v3-base --train-language en"}
 
@@ -88,7 +92,7 @@ _ending: list[bool] = []  # not empty once all is done, so that nothing is left 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"debft {__version__}")
+        put(f"debft {__version__}")
         raise typer.Exit
 
 
@@ -98,7 +102,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
+        put(ctx.get_help())
 
 
 def _help_of(task: Task) -> str:
@@ -126,6 +130,7 @@ app.add_typer(search.app, name="search", rich_help_panel="Use", epilog="Example:
 def main() -> None:
     """Run the command and end with the exit code of the contract."""
     write_any_text()
+    sys.excepthook = _print_bug
     for number in SIGNALS:  # a signal that is ignored stays ignored
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
             signal.signal(number, _interrupt)
@@ -136,6 +141,8 @@ def main() -> None:
             _leave_interrupted()
         flush_stdout()
     except DebftError as error:
+        if os.environ.get(TRACEBACK, "0") != "0":
+            _print_cause(error)
         _ending.append(True)
         _print_problems(error)
         with suppress(MachineError):
@@ -149,6 +156,20 @@ def main() -> None:
         _leave_interrupted()
     _ending.append(True)
     sys.exit(code)
+
+
+def _print_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug as Python does, without secrets: it ends in logs and in reports."""
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_cause(error: BaseException) -> None:
+    """Print the traceback of an error that has a line of its own, with what led to it: what a library said, or a bug."""
+    cause: BaseException | None = error
+    while cause is not None:  # `from None` hides them from everybody else
+        cause.__suppress_context__ = False
+        cause = cause.__cause__ or cause.__context__
+    _print_bug(type(error), error, error.__traceback__)
 
 
 def _usage(error: Any) -> list[str]:
@@ -189,7 +210,7 @@ def _interrupt(number: int, frame: object) -> None:
 def _leave_interrupted() -> NoReturn:
     """End with exit code 128 + the signal. sys.exit does not do: Python ends by the signal where the exception went through C."""
     number = arrived[0] if arrived else signal.SIGINT
-    if is_main_process():
+    if is_main_process() and not cause_is_said():
         trains = any(word in TASKS for word in sys.argv[1:2]) or "reproduce" in sys.argv[1:2]
         what = "no training step was lost" if trains else "nothing was changed"
         say(f"interrupted by {signal.Signals(number).name}; {what}")

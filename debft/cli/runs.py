@@ -10,7 +10,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity
+from debft.console import activity, put
 from debft.errors import InputError, one_of
 
 WIDTH = 100  # columns where stdout is no terminal
@@ -40,9 +40,9 @@ def runs(
         if as_json or form == "json":
             print_json(run_list.as_dict(found))
         elif form == "csv":
-            print(run_list.as_csv(found), end="")
+            put(run_list.as_csv(found), end="")
         else:
-            print("\n".join(run_list.printed(found, shutil.get_terminal_size((WIDTH, 24)).columns)))
+            put("\n".join(run_list.printed(found, shutil.get_terminal_size((WIDTH, 24)).columns)))
     if found.damaged:
         raise InputError(*found.damaged)
 
@@ -73,4 +73,4 @@ def compare(
         if as_json:
             print_json(comparison.as_dict())
         else:
-            print("\n".join(printed(comparison, shutil.get_terminal_size((WIDTH, 24)).columns)))
+            put("\n".join(printed(comparison, shutil.get_terminal_size((WIDTH, 24)).columns)))

@@ -7,7 +7,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, say, say_field
+from debft.console import activity, put, say, say_field
 
 _Run = Annotated[str, typer.Argument(help="Directory of a complete run.", metavar="RUN", callback=name_or_path)]
 _License = Annotated[
@@ -45,7 +45,7 @@ def card(
         print_json({"card": str(made), "data": made.data.to_dict(), "eval_results": entries, "output": output})
     elif output is None:
         with until_closed():
-            print(str(made))
+            put(str(made))
     if license_name is None:
         say("the card says that the license of the model is unknown; --license says it")
 
@@ -71,7 +71,7 @@ def push(
     say_field("repository", f"{repo}, {'public' if public else 'private'}")
     if not as_json:
         for file in described:
-            print(f"{file['bytes']:>13,}  {file['sha256']}  {file['name']}{'  (cleaned)' if file['cleaned'] else ''}")
+            put(f"{file['bytes']:>13,}  {file['sha256']}  {file['name']}{'  (cleaned)' if file['cleaned'] else ''}")
     for name, why in left.items():
         say_field("left out", f"{name}: {why}")
     url = None

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from debft.console import put
 from debft.errors import InputError, MachineError
 
 
 def print_json(content: dict[str, Any]) -> None:
     """Print `content` as one JSON object."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    put(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from debft.cli import several
 from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
-from debft.console import activity
+from debft.console import activity, put
 from debft.errors import HubError
 from debft.library.options import options_of
 from debft.library.page import write_page
@@ -79,7 +79,7 @@ def fine_tune(
         write_page(run)
         print_result(result, run.path)
         if as_json:
-            print(result.to_json())
+            put(result.to_json())
 
 
 def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 from debft.cli.arguments import Attention, Data, DryRun, Encoding, Precision, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, say
+from debft.console import activity, put, say
 from debft.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def predict(
     rows = label_rows(predictor, examples) if chosen is None else zero_shot.label_freely(predictor, examples, chosen)
     with until_closed():
         for line in FORMATS[form](beside_texts(rows, examples.texts) if with_texts else rows):
-            print(line, flush=True)
+            put(line, flush=True)
 
 
 def _preview_labels(used: "UsedModel", examples: "Examples", precision: str, attention: str) -> None:

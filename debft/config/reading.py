@@ -13,7 +13,7 @@ from typing import Any, Literal
 from debft.config import yaml12
 from debft.config.packaged import display
 from debft.config.recipe import DIALECTS, MOVED, SECTIONS, Recipe
-from debft.errors import InputError, did_you_mean, one_of
+from debft.errors import InputError, did_you_mean, one_of, shown, without_secrets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def _checked(content: Mapping[str, Any], where: str, typed: Mapping[str, str]) -
 def _build(kind: type, content: Any, path: str, problems: list[Problem]) -> Any:
     """Make a `kind` of a mapping; problems are collected, not raised, and the value then means nothing."""
     if not isinstance(content, Mapping):
-        problems.append(Problem(path=path, message=f"expected a mapping of keys to values, got {content!r}"))
+        problems.append(Problem(path=path, message=f"expected a mapping of keys to values, got {shown(content)}"))
         return None
     known, hints, values = {f.name: f for f in fields(kind)}, typing.get_type_hints(kind), {}
     for key, value in content.items():
@@ -173,6 +173,10 @@ def _unknown(place: str, key: Any, known: Iterable[str]) -> Problem:
 
 def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems: list[Problem]) -> Any:
     """Read `value` as the type `hint`, within `bounds`."""
+    if isinstance(value, str) and without_secrets(value) != value:
+        what = "expected no token or password, got one, and a run writes its recipe into files; take it out"
+        problems.append(Problem(path=path, message=what))
+        return None
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -180,11 +184,11 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         if not isinstance(value, str) or value not in choices:
-            problems.append(Problem(path=path, message=f"expected one of {one_of(choices)}, got {value!r}"))
+            problems.append(Problem(path=path, message=f"expected one of {one_of(choices)}, got {shown(value)}"))
         return value
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
     if not _fits(value, hint):
-        problems.append(Problem(path=path, message=f"expected {expected}, got {value!r}"))
+        problems.append(Problem(path=path, message=f"expected {expected}, got {shown(value)}"))
         return value
     for name, fails, words in (
         ("above", lambda bound: value <= bound, "above"),
@@ -194,7 +198,7 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems
     ):
         bound = bounds.get(name)
         if bound is not None and fails(bound):
-            problems.append(Problem(path=path, message=f"expected {expected} {words} {bound}, got {value!r}"))
+            problems.append(Problem(path=path, message=f"expected {expected} {words} {bound}, got {shown(value)}"))
     return hint(value)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from debft.errors import InputError
+from debft.errors import InputError, first_line, shown
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     content = parse(text, str(path))
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping of keys to values, got {content!r}")
+        raise InputError(f"{path}: expected a mapping of keys to values, got {shown(content)}")
     return content
 
 
@@ -57,8 +57,8 @@ def parse(text: str, where: str) -> Any:
     """Read a value from text. Raises InputError with `where`, and the line where that is known."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:  # a tag, key or nesting that PyYAML chokes on
-        raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:  # what PyYAML chokes on
+        raise InputError(f"{where}: not valid YAML: {first_line(error)}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

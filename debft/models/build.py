@@ -31,7 +31,11 @@ HEAD_DROPOUT = {
     "bert": "classifier_dropout",
     "xlnet": "summary_last_dropout",
 }
-OPTIONS = {"dtype": torch.float32, "attn_implementation": "eager"}  # for transformers' `from_pretrained` and `from_config`
+OPTIONS = {
+    "dtype": torch.float32,
+    "attn_implementation": "eager",
+    "trust_remote_code": False,
+}  # for transformers' `from_pretrained` and `from_config`
 
 
 def build_model(

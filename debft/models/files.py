@@ -8,6 +8,7 @@ from debft.errors import InputError
 from debft.models.encoders import FAMILIES
 from debft.models.json_files import read_config, read_json
 from debft.models.names import MODELS, canonical_name, check_model_name
+from debft.models.pins import Pin, check_pinned, pins
 from debft.models.weights import (
     WEIGHT_FILES,
     check_not_quantized,
@@ -78,7 +79,15 @@ def _find_alias_or_hub_id(model: str, from_scratch: bool) -> ModelFiles:
     if spec and spec.package and (packaged := hub.packaged_directory(spec.package, WEIGHT_FILES)):
         path, version = packaged
         return ModelFiles(name=name, path=path, revision=f"{spec.package} {version}", packaged=True)
-    path = hub.model_directory(spec.hub_id if spec else model, weights=not from_scratch, lacking=lacking)
+    pin = pins().get(name, Pin())
+    path = hub.model_directory(
+        spec.hub_id if spec else model,
+        pin.commit,
+        weights=not from_scratch,
+        lacking=lacking,
+        check=lambda downloaded: check_pinned(name, downloaded, largest=None),
+    )
+    check_pinned(name, path)
     return ModelFiles(name=name, path=path, revision=path.name)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debft.errors import InputError, first_line, shown
+from debft.errors import InputError, first_line, shown, without_secrets
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -16,9 +16,22 @@ def read_json(file: Path) -> Any:
     """Return the content of a JSON file. Raises InputError where it is none."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no UTF-8, no JSON, a number of ten thousand digits, a list in a list in a list ...
         check_pointer(file)
         raise InputError(f"{file}: expected JSON, got {error}") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, {} where there is no such file. Raises InputError for anything else."""
+    content = read_json(file) if file.is_file() else {}
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: expected a JSON object, got {shown(content)}")
+    return content
 
 
 def check_pointer(file: Path) -> None:
@@ -35,12 +48,14 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     where = path / "config.json"
     config = read_json(where)
+    if without_secrets(text := json.dumps(config, ensure_ascii=False)) != text:
+        raise InputError(f"{where}: holds a token or a password, which the trained model would carry on; take it out")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
     names = config.get("id2label") or {}
     if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
-        raise InputError(f"{where}: id2label: expected label names by number, got {names!r}")
-    if sorted(map(int, names)) != list(range(len(names))) or len(set(names.values())) < len(names):
+        raise InputError(f"{where}: id2label: expected label names by number, got {shown(names)}")
+    if sorted(map(int, names)) != list(range(len(names))) or len(set(map(repr, names.values()))) < len(names):
         raise InputError(f"{where}: id2label: expected a name of its own for each output from 0 on, got {shown(names)}")
     return config
 
@@ -56,6 +71,6 @@ def load_config(path: Path) -> "PretrainedConfig":
     if kind not in USABLE:
         raise InputError(f"{path / 'config.json'}: model_type: expected one that transformers can classify with, got '{kind}'")
     try:
-        return AutoConfig.from_pretrained(path)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise InputError(f"{path / 'config.json'}: transformers refuses it: {first_line(error)}") from None

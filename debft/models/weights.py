@@ -1,6 +1,7 @@
 """The weights of a model lie in one file or several, whose headers tell whether they can be used here."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def weight_files(path: Path) -> list[Path]:
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise InputError(f"{index}: expected a weight_map of tensors to files, got {shown(names)}; copy the file again")
+    if outside := next((name for name in names.values() if Path(name).name != name), None):
+        raise InputError(f"{index}: weight_map: expected names of files beside it, got {shown(outside)}; copy the file again")
     return [path / name for name in dict.fromkeys(names.values())]
 
 
@@ -119,6 +122,8 @@ def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
     with file.open("rb") as stream:
         in_zip = stream.read(2) == b"PK"  # else the form before torch 1.6, which cannot be mapped into memory
+    if in_zip:
+        _check_not_compressed(file)
     try:
         content = torch.load(file, map_location="meta", weights_only=True, mmap=in_zip)
     except pickle.UnpicklingError as error:
@@ -134,6 +139,17 @@ def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     if not tensors:
         raise InputError(f"{file}: expected tensors by name, got {_kind(content)}; save the model with save_pretrained")
     return {str(name): (_DTYPES.get(str(one.dtype), str(one.dtype)), tuple(one.shape)) for name, one in tensors.items()}
+
+
+def _check_not_compressed(file: Path) -> None:
+    """Raise InputError for an archive whose content is compressed: torch writes none, and a small one may grow without end."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            packed = next((one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED), None)
+    except zipfile.BadZipFile as error:
+        raise _unreadable(file, error) from None
+    if packed is not None:
+        raise InputError(f"{file}: expected an archive as torch saves it, got one with {packed} compressed; save the weights anew")
 
 
 def _kind(content: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debft.console import say
+from debft.console import put, say
 from debft.data.load import load_table
 from debft.data.rows import Examples, check_rows, check_texts
 from debft.data.sources.table import DataTable
@@ -233,4 +233,4 @@ def print_submission(submission: Submission) -> None:
     for note in submission.notes:
         say(note)
     for path in submission.files:
-        print(path)
+        put(path)

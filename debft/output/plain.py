@@ -2,12 +2,13 @@
 
 from collections.abc import Container
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from debft.console import VisibleConsole
 
-class OutputConsole(Console):
+
+class OutputConsole(VisibleConsole):
     """A console for results on stdout. It raises BrokenPipeError where the reader has read enough; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:

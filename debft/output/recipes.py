@@ -16,7 +16,7 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import DIALECTS, SECTIONS, Recipe, of_dialect, value_at
 from debft.config.schema import descriptions
-from debft.console import broken
+from debft.console import broken, put
 from debft.errors import InputError, did_you_mean
 from debft.output.layout import fitted
 
@@ -53,8 +53,8 @@ def print_recipes(rows: list[dict[str, Any]]) -> None:
         numbers = [f"{row['num_train_epochs']:g}", f"{row['warmup_steps']:g}", scientific(row["learning_rate"])]
         table.append([row["name"], row["dialect"], *numbers, str(row["train_batch_size"]), number(row["sift_weight"] or "-")])
     for block in fitted(table, stdout_width(), turn=False):
-        print("\n".join(map(str, block)))
-    print("\n" + "\n".join(broken(DIALECTS_IN_WORDS, stdout_width())))
+        put("\n".join(map(str, block)))
+    put("\n" + "\n".join(broken(DIALECTS_IN_WORDS, stdout_width())))
 
 
 def stdout_width() -> int:
@@ -129,7 +129,7 @@ def print_keys(lines: Sequence[str]) -> None:
         indent = " " * (len(line) - len(line.lstrip()))
         deeper = indent + ("    " if line.startswith("  ") and not line.startswith("      ") else "")
         first, *others = broken(line.strip(), stdout_width() - len(deeper))
-        print("\n".join([f"{indent}{first}", *(f"{deeper}{other}" for other in others)]))
+        put("\n".join([f"{indent}{first}", *(f"{deeper}{other}" for other in others)]))
 
 
 def _keys_of(section: str) -> Iterator[tuple[str, type, Field]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
-from debft.console import clock, say, say_field
+from debft.console import clock, put, say, say_field
 from debft.data.sources.own import split_columns
 from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
@@ -175,17 +175,17 @@ def plan_dict(plan: "Plan", output: Path, estimate: "Estimate") -> dict[str, Any
 
 def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
     """Print the recipe, the rows of each split, what the run will take and be compared with, and that nothing was trained."""
-    print(recipe_yaml(plan.recipe))
+    put(recipe_yaml(plan.recipe))
     for name, examples in plan.examples.items():
-        print(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
+        put(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
     for name, lengths in estimate.lengths.items():
         cut = f", {lengths.cut:,} are cut" if lengths.cut else ""
-        print(f"{name:<24} tokens: median {lengths.median}, 95 % up to {lengths.p95}, longest {lengths.longest}{cut}")
-    print("\n".join(estimate_lines(estimate)))
+        put(f"{name:<24} tokens: median {lengths.median}, 95 % up to {lengths.p95}, longest {lengths.longest}{cut}")
+    put("\n".join(estimate_lines(estimate)))
     rows, reason = _compared_with(plan)
     cells = dict.fromkeys(f"{row.cell} of {row.row} in {row.table}" for row in rows)
-    print(f"compared  {'; '.join(cells) if cells else f'not: {reason}' if reason else 'with nothing: no number was published'}")
-    print(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
+    put(f"compared  {'; '.join(cells) if cells else f'not: {reason}' if reason else 'with nothing: no number was published'}")
+    put(f"{plan.total_steps:,} optimizer steps into {output}; nothing was trained (--dry-run)")
 
 
 def estimate_lines(estimate: "Estimate") -> list[str]:

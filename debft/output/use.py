@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.console import clock, say, say_field
+from debft.console import clock, put, say, say_field
 from debft.data.encoding import EncodedSplit
 from debft.data.load import encode_split
 from debft.data.rows import Examples
@@ -85,11 +85,11 @@ def _lengths(split: EncodedSplit) -> dict[str, int]:
 def print_scores(result: Mapping[str, Any]) -> None:
     """Print each score with its 95 % interval and its rows on stdout, and say how long it took. result: of `evaluate`"""
     counts, width = result["num_examples"], max(map(len, result["scores"]))
-    print(f"{'':<{width}}  {'score':>6}  {'95 % interval':>16}  {'rows':>7}")
+    put(f"{'':<{width}}  {'score':>6}  {'95 % interval':>16}  {'rows':>7}")
     for name, score in result["scores"].items():
         rows = counts.get(name.partition("/")[0])
         interval = interval_text(result["intervals"].get(name), "-")
-        print(f"{name:<{width}}  {score:6.2f}  {interval:>16}  {'-' if rows is None else format(rows, ','):>7}")
+        put(f"{name:<{width}}  {score:6.2f}  {interval:>16}  {'-' if rows is None else format(rows, ','):>7}")
     if any(name.partition("/")[0] not in counts for name in result["scores"]):
         say("a mean over languages is of the rows of each of them")
     seconds, rows = result["seconds"], sum(counts.values())

@@ -18,9 +18,12 @@ def run_key(recipe: Recipe, fingerprints: Mapping[str, str], runtime: Mapping[st
     return _digest([identity_of(recipe), dict(fingerprints), FORMAT, *([dict(runtime)] if runtime else [])])
 
 
-def made_key(model_revision: str | None) -> str:
-    """Return 8 hex digits of what makes a run here: the code of debft, versions that move a number, the model's revision."""
-    return _digest([code_digest(), moving_versions(), model_revision])
+def made_key(model_revision: str | None, weights: Mapping[str, str]) -> str:
+    """Return 8 hex digits of what makes a run here: code of debft, versions that move a number, revision and weights of the model.
+
+    weights: the sha256 of each file that it begins from
+    """
+    return _digest([code_digest(), moving_versions(), model_revision, dict(weights)])
 
 
 def made_here(environment: Mapping[str, Any]) -> bool:

@@ -105,7 +105,7 @@ def make_run(
     if starts_from is not None:
         recipe = with_train(replace(recipe, init_from=str(starts_from.directory)), from_scratch=False)  # as --init-from does
     key = run_key(recipe, plan.fingerprints, options.runtime())
-    identity = f"{name.replace('/', '-')}/seed-{seed}-{key}-{made_key(plan.files.revision)}"
+    identity = f"{name.replace('/', '-')}/seed-{seed}-{key}-{made_key(plan.files.revision, plan.weights)}"
     directory = output / identity
     arguments = (
         plan.task.name,

@@ -18,11 +18,12 @@ from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 from debft.runtime.devices import devices_here
+from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4
 # Of several codes the first of these is what `reproduce` ends with: a bug, a failure of the machine, a loss that is not finite, the
-# user's input, a cell that was not reproduced.
-WORST_FIRST = (1, 5, 3, 2, EXIT_LOST)
+# user's input, a run that was interrupted, a cell that was not reproduced.
+WORST_FIRST = (1, 5, 3, 2, *INTERRUPTED, EXIT_LOST)
 GOOD = {"published": ("reproduced", "above"), "measured": ("reproduced",)}  # verdicts that --check lets pass, by kind of table
 
 
@@ -137,7 +138,8 @@ def _write(table_plan: TablePlan, failures: Mapping[str, Failure], command: str,
 def worst_code(codes: Iterable[int]) -> int:
     """Return the first of WORST_FIRST among the codes, 0 where there are none.
 
-    One above 128 is a process that a signal ended, which counts as the machine's failure; any other unknown one counts as a bug.
+    An interrupted run goes on with the same command. Any other code above 128 is of a process that a signal ended, which counts as
+    the machine's failure; any other unknown one counts as a bug.
     """
     known = [code if code in WORST_FIRST else 5 if code > 128 else 1 for code in codes]
     return min(known, key=WORST_FIRST.index, default=0)

@@ -143,6 +143,7 @@ class RunDirectory:
         with ExitStack() as held:
             lock = self._take_lock(held)
             try:
+                self._check_links()
                 for folder in (self.path, self.checkpoints, self.path / "predictions"):
                     remove_partial(folder)
                 yield
@@ -150,6 +151,15 @@ class RunDirectory:
                 if not self.occupied():
                     lock.remove_file()
                     _remove_empty(made)
+
+    def _check_links(self) -> None:
+        """Raise InputError where a part of the run is a link that leads out of it, to what may be somebody else's."""
+        for path in (self.path / name for name in FILES):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve()):
+                raise InputError(
+                    f"{path}: expected a part of the run, got a link to {path.resolve()}, outside of it; remove it (the whole "
+                    "run may lie elsewhere, behind a link to it)"
+                )
 
     def _take_lock(self, held: ExitStack) -> Lock:
         """Return the lock, which ends with `held`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from debft import __version__
+from debft.errors import without_secrets
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers")
 # The installed packages whose versions can move a number of a run.
@@ -37,10 +38,10 @@ def moving_versions() -> dict[str, str]:
 
 
 def command_line() -> str | None:
-    """Return the command as it was typed, None where Python code other than the command line asked. No option takes a secret."""
+    """Return the command as it was typed, without secrets; None where Python code other than the command line asked."""
     started = Path(sys.argv[0])
     by_command = started.stem == "debft" or started.parts[-2:] == ("debft", "__main__.py")
-    return shlex.join(["debft", *sys.argv[1:]]) if by_command else None
+    return without_secrets(shlex.join(["debft", *sys.argv[1:]])) if by_command else None
 
 
 def environment(device: str, gpu: str | None, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[Lock]:
 def _take(path: Path, *, wait: bool) -> int:
     """Return the open file of the lock, once this process holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)  # a link would lead to another's file
         try:
             _flock(handle, path, wait=wait)
             if _is_file_of(handle, path):

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import upgraded as upgraded_recipe
@@ -257,6 +258,8 @@ class RunResult:
     """Which ways to compute the run took; null: it is of a debft that had one alone."""
     stopped_early: EarlyStop | None = None
     """Where and why the run ended before its last step; null: it did not."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
     sessions: list[SessionOfRun] = field(default_factory=list)
     """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them. `recipe` is
     what the first began with; options of the optimisation that were changed later are here."""
@@ -294,6 +297,9 @@ def from_json(text: str, where: str) -> RunResult:
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    for name in result.model_files or {}:
+        if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
+            raise ValueError(f"model_files: expected names of files in model/, got {shown(name)}")
     return result
 
 

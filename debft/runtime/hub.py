@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from debft.errors import HubError, InputError
+from debft.errors import HubError, InputError, first_line
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
@@ -62,11 +62,15 @@ def require_hub(what: str, instead: str, why: str = "not in the cache") -> None:
         raise HubError(f"{what}: {why}, and {endpoint()} did not answer in {SECONDS_TO_WAIT:.0f} s; {instead}")
 
 
-def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | None]) -> Path:
+def model_directory(
+    hub_id: str, commit: str | None, *, weights: bool, lacking: Callable[..., str | None], check: Callable[[Path], None]
+) -> Path:
     """Return the directory of the model's files, which is named by its commit. What the cache lacks is downloaded.
 
     Only safetensors or `weights_only` pickles are read, and no code: other files are not even downloaded.
 
+    commit: of the repository; None: the newest.
+    check: is called with what was downloaded, and raises InputError where it is not what it should be.
     lacking: returns, for a directory and `weights`, what is missing in it: a download that was broken off leaves no other mark.
 
     Raises InputError where the cache does not have it all and the hub cannot be reached.
@@ -75,7 +79,7 @@ def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | 
 
     absent = None
     try:
-        cached = Path(snapshot_download(hub_id, local_files_only=True))
+        cached = Path(snapshot_download(hub_id, revision=commit, local_files_only=True))
         absent = lacking(cached, weights=weights)
         if absent is None:
             return cached
@@ -84,11 +88,14 @@ def model_directory(hub_id: str, *, weights: bool, lacking: Callable[..., str | 
     what = f"its download is not complete, it lacks {absent}" if absent else "not in the cache"
     require_hub(f"--model {hub_id}", "connect to it, or run `debft TASK --model DIR`, or `debft TASK --data demo`", what)
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_patterns(HfApi().list_repo_files(hub_id), weights)))
+        patterns = _patterns(HfApi().list_repo_files(hub_id, revision=commit), weights)
+        downloaded = Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns))
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise InputError(f"--model {hub_id}: no such model on {endpoint()}; see --help for the aliases") from None
     except errors.HfHubHTTPError as error:
-        raise InputError(f"--model {hub_id}: {endpoint()} refused it: {str(error).splitlines()[0]}") from None
+        raise InputError(f"--model {hub_id}: {endpoint()} refused it: {first_line(error)}") from None
+    check(downloaded)
+    return downloaded
 
 
 def _patterns(files: list[str], weights: bool) -> list[str]:

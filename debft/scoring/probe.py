@@ -38,13 +38,9 @@ def check_takes_texts(
         with torch.inference_mode(), torch.random.fork_rng():
             model.eval()
             max_seq_length = min(max_seq_length, LONGEST)
-            _logits(model, tokenizer, task, [f"{WORDS} " * max_seq_length], max_seq_length)
-            short, _ = _logits(model, tokenizer, task, [WORDS[0], f"{WORDS} {WORDS}"], max_seq_length)
-            (alone,) = _logits(model, tokenizer, task, [WORDS[0]], max_seq_length)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {first_line(error)}"
-        ) from None
+            _logits(model, tokenizer, files, task, [f"{WORDS} " * max_seq_length], max_seq_length)
+            short, _ = _logits(model, tokenizer, files, task, [WORDS[0], f"{WORDS} {WORDS}"], max_seq_length)
+            (alone,) = _logits(model, tokenizer, files, task, [WORDS[0]], max_seq_length)
     finally:
         model.train(training)
     largest = max(1.0, float(alone.abs().max()))
@@ -65,12 +61,21 @@ def _padding_matters(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFa
 
 
 def _logits(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", task: Task, texts: list[str], length: int
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", files: ModelFiles, task: Task, texts: list[str], length: int
 ) -> list[torch.Tensor]:
-    """Return the logits of each text (as a pair with itself, where the task has two) without those of padding."""
+    """Return the logits of each text (as a pair with itself, where the task has two) without those of padding.
+
+    Raises InputError where the model does not take the tokens; what is wrong on the way to it and behind it is a bug of ours.
+    """
     pair = [texts] if len(task.text_keys) == 2 else []
     batch = tokenizer(texts, *pair, padding=True, truncation=True, max_length=length, return_tensors="pt")
-    output = model(**model_inputs(batch))
-    if not isinstance(task, QuestionAnswering):
-        return list(output.logits.float())
-    return [row[kept.bool()].float() for row, kept in zip(output.start_logits, batch["attention_mask"], strict=True)]
+    inputs = model_inputs(batch)
+    try:
+        output = model(**inputs)
+        if not isinstance(task, QuestionAnswering):
+            return list(output.logits.float())
+        return [row[kept.bool()].float() for row, kept in zip(output.start_logits, batch["attention_mask"], strict=True)]
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--model {files.path}: transformers' {type(model).__name__} does not take texts of this tokenizer: {first_line(error)}"
+        ) from None

@@ -9,7 +9,7 @@ from debft.config import yaml12
 from debft.config.reading import Problem, from_dict
 from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import say
-from debft.errors import InputError, did_you_mean, one_of
+from debft.errors import InputError, did_you_mean, one_of, shown
 from debft.tasks.rules import check_recipe
 
 DEFAULT_SPACE = Path(__file__).with_name("space.yaml")
@@ -96,13 +96,13 @@ def read_space(path: Path | None, recipe: Recipe) -> Space:
 def _dimensions(content: Any, problems: list[Problem]) -> Iterator[tuple[str, Dimension]]:
     """Give each dimension that can be read, with its dotted key; note what is wrong with the others."""
     if not isinstance(content, Mapping):
-        problems.append(Problem(path="", message=f"expected sections {one_of(SECTIONS)}, got {content!r}"))
+        problems.append(Problem(path="", message=f"expected sections {one_of(SECTIONS)}, got {shown(content)}"))
         return
     for section, keys in content.items():
         if section not in SECTIONS:
             problems.append(Problem(path=str(section), message=f"cannot be searched{did_you_mean(str(section), SECTIONS)}"))
         elif not isinstance(keys, Mapping):
-            problems.append(Problem(path=section, message=f"expected keys with their values, got {keys!r}"))
+            problems.append(Problem(path=section, message=f"expected keys with their values, got {shown(keys)}"))
         else:
             for key, values in keys.items():
                 if dimension := _dimension(section, str(key), values, problems):
@@ -121,14 +121,14 @@ def _dimension(section: str, key: str, values: Any, problems: list[Problem]) -> 
     elif isinstance(values, list):
         if len(values) > 1 and len(set(map(repr, values))) == len(values):
             return Dimension(choices=tuple(values))
-        message = f"expected two different choices or more, got {values!r}"
+        message = f"expected two different choices or more, got {shown(values)}"
     elif isinstance(values, Mapping):
         is_whole = get_type_hints(owner)[key] in (int, int | None)
         dimension, message = _range(values, is_whole)
         if dimension is not None:
             return dimension
     else:
-        message = f"expected a list of choices, or a range such as {{low: 1e-5, high: 1e-4, log: true}}, got {values!r}"
+        message = f"expected a list of choices, or a range such as {{low: 1e-5, high: 1e-4, log: true}}, got {shown(values)}"
     problems.append(Problem(path=path, message=message or "", unknown=key not in known))
     return None
 
@@ -142,16 +142,16 @@ def _range(values: Mapping[str, Any], is_whole: bool) -> tuple[Dimension | None,
     numbers = {key: values[key] for key in ("low", "high", "step") if values.get(key) is not None}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or (is_whole and value != int(value)):
-            return None, f"{key}: expected {'a whole number' if is_whole else 'a number'}, got {value!r}"
+            return None, f"{key}: expected {'a whole number' if is_whole else 'a number'}, got {shown(value)}"
     low, high, step, log = numbers["low"], numbers["high"], numbers.get("step"), values.get("log", False)
     if not isinstance(log, bool):
-        return None, f"log: expected true or false, got {log!r}"
+        return None, f"log: expected true or false, got {shown(log)}"
     if low >= high:
         return None, f"expected low below high, got {low!r} and {high!r}"
     if log and (low <= 0 or step is not None):
         return None, "log: expected a low above 0 and no step beside it"
     if step is not None and not 0 < step <= high - low:
-        return None, f"step: expected one above 0 that fits between low and high, got {step!r}"
+        return None, f"step: expected one above 0 that fits between low and high, got {shown(step)}"
     kind = int if is_whole else float
     return Dimension(low=kind(low), high=kind(high), log=log, step=None if step is None else kind(step), whole=is_whole), None
 

@@ -206,7 +206,7 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
         )
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
         raise InputError(f"{path}: expected the journal of a search, got something else; choose another --output") from None
-    recorded, made = study.user_attrs, made_key(base.files.revision)
+    recorded, made = study.user_attrs, made_key(base.files.revision, base.weights)
     if not recorded:
         for name, value in (facts | {"made": made}).items():
             study.set_user_attr(name, value)

@@ -82,6 +82,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         paths=session.paths,
         memory_cuts=state.cuts,
         overflows=None if session.accelerator.scaler is None else state.overflows,
+        weights=plan.weights if session.accelerator.is_main_process else {},
     )
 
 

@@ -89,6 +89,7 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     is_main = accelerator.is_main_process
     if is_main:
         describe_device(plan, accelerator, with_remark(precision, remark), with_remark(attention, lacking))
+        _ = plan.weights  # before anything is computed from them
     with activity("loading the model", show=is_main):
         loaded = load_model(
             plan.files, plan.task, plan.recipe, accelerator.device, attention=attention, new_head=True, quiet=not is_main

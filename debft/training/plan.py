@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from debft.config.recipe import SOURCES, Recipe, with_values
+from debft.console import activity
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.row_warnings import row_warnings
@@ -18,6 +19,7 @@ from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
 from debft.models.names import check_model_name
+from debft.models.pins import check_pinned, weight_digests
 from debft.models.positions import longest_input
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.models.tokens.words import reads_word_by_word
@@ -57,6 +59,21 @@ class Plan:
     own: OwnRows | None = None
     class_weights: dict[str, Any] = field(default_factory=dict)
     windows: dict[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Return the sha256 of each file of weights that the run begins from, which are read for it; {} where they are random.
+
+        Raises InputError where those of an alias are not the pinned ones.
+        """
+        if self.recipe.train.from_scratch:
+            return {}
+        with activity("reading the weights", show=is_main_process()):
+            if self.files.checkpoint is not None:
+                return weight_digests(self.files.checkpoint)
+            if self.files.revision is not None and not self.files.packaged:
+                check_pinned(self.files.name, self.files.path, largest=None)
+            return weight_digests(self.files.path)
 
     @property
     def train(self) -> Examples:

@@ -8,7 +8,6 @@ secret is handed on: TensorBoard, for one, writes the whole configuration into a
 import json
 import os
 import queue
-import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 from debft import __version__
 from debft.config.recipe import Recipe, recipe_hash, to_dict
 from debft.console import activity, say, say_field
-from debft.errors import InputError, first_line
+from debft.errors import HIDDEN, SECRET_NAME, InputError, first_line, without_secrets
 from debft.runs.storage import make_directory, write_atomically
 from debft.runtime.tracker_names import TRACKERS, tracker_names
 
@@ -31,11 +30,6 @@ PROJECT_VARIABLES = {"wandb": "WANDB_PROJECT", "comet_ml": "COMET_PROJECT_NAME"}
 MOST_WAITING = 20_000  # lines for a tracker that does not answer
 SECONDS_TO_FINISH = 20.0  # SIGKILL comes 30 seconds after a scheduler's SIGTERM
 RUNS = "runs.json"
-HIDDEN = "***"
-LEAST_SECRET = 8  # characters; a shorter value of a variable is a word like any other
-_SECRET_NAME = re.compile(r"(token|secret|passw(or)?d|(api|access|private)_?key|credentials?)$", re.IGNORECASE)
-# Tokens of the hub and of other services by their form, and user and password in an address.
-_SECRETS = re.compile(r"\b(hf|ghp|sk)[_-][A-Za-z0-9_-]{16,}|(?<=://)[^/\s@]+@")
 
 Values = Mapping[str, float]
 Work = Callable[[], object]
@@ -243,16 +237,14 @@ def config_of(recipe: Recipe) -> dict[str, Any]:
     for name, value in to_dict(recipe).items():
         flat = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
         values |= {key: part for key, part in flat.items() if part is not None}
-    return {key: hidden(value) for key, value in values.items() if not _SECRET_NAME.search(key)}
+    return {key: hidden(value) for key, value in values.items() if not SECRET_NAME.search(key)}
 
 
 def hidden(value: Any) -> Any:
-    """Return a value without secrets: the values of variables that are named so, the hub's token, and what has the form of one."""
+    """Return a value without secrets, that of the hub's token file included."""
     if not isinstance(value, str):
         return value
     from huggingface_hub import get_token
 
-    secrets = {text for name, text in os.environ.items() if _SECRET_NAME.search(name) and len(text) >= LEAST_SECRET}
-    for secret in sorted({*secrets, get_token() or ""} - {""}, key=len, reverse=True):
-        value = value.replace(secret, HIDDEN)
-    return _SECRETS.sub(HIDDEN, value)
+    token = get_token()
+    return without_secrets(value.replace(token, HIDDEN) if token else value)

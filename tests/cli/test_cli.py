@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from conftest import run, write_mnli
 
 from debft.cli import main as cli
 from debft.config.packaged import recipe_names
+from debft.runtime.signals import SIGNALS
 
 
 def run_anew(*arguments, **environment):
@@ -473,3 +475,29 @@ def test_interrupted_command_says_what_is_true_of_it(monkeypatch, capsys, comman
     monkeypatch.setattr("os._exit", codes.append)
     cli._leave_interrupted()
     assert codes == [130] and f"interrupted by SIGINT; {words}" in capsys.readouterr().err
+
+
+def test_command_whose_processes_were_interrupted_has_said_so_already(monkeypatch, capsys):
+    """It ends with 130, as typer does where Ctrl-C has interrupted the command itself."""
+    monkeypatch.setattr("sys.argv", ["debft", "mnli"])
+    monkeypatch.setattr(cli, "app", lambda **_: 130)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        cli._ending.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 130
+    assert "interrupted" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])
+def test_signal_while_the_command_is_imported_is_said_by_one_process(rank, said):
+    code = "from debft.runtime import early; import signal; early.take_signals(); signal.raise_signal(signal.SIGUSR1)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
+    )
+    assert done.returncode == 128 + signal.SIGUSR1
+    assert done.stderr == ("interrupted by SIGUSR1; nothing was changed\n" if said else "")

@@ -137,13 +137,13 @@ def test_key_changes_with_everything_that_moves_the_score_and_with_nothing_else(
     assert len({key, *others}) == 7
 
 
-def test_made_key_changes_with_code_versions_and_the_model_revision(monkeypatch):
-    keys = [made_key(None), made_key("abc")]
+def test_made_key_changes_with_code_versions_and_the_revision_and_weights_of_the_model(monkeypatch):
+    keys = [made_key(None, {}), made_key("abc", {}), made_key(None, {"model.safetensors": "ab"})]
     with monkeypatch.context() as patch:
         patch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
-        keys.append(made_key(None))
+        keys.append(made_key(None, {}))
     monkeypatch.setattr("debft.reproduce.identity.moving_versions", lambda: {"torch": "9.9"})
-    assert len({*keys, made_key(None)}) == 4
+    assert len({*keys, made_key(None, {})}) == 5
 
 
 def test_key_follows_the_rows_of_a_directory_not_its_path():
@@ -830,6 +830,8 @@ def test_check_fails_on_every_verdict_but_reproduced_and_of_a_published_number_a
         ((137, 3), 5),
         ((139, 4), 5),
         ((77, 5), 1),
+        ((143, 129), 129),
+        ((143, 2), 2),
         ((0,), 1),
     ],
 )

@@ -125,14 +125,14 @@ def test_half_a_download_is_completed(snapshot, demo_model, monkeypatch):
     fill(snapshot, demo_model, "config.json")
     plain = huggingface_hub.snapshot_download
 
-    def download(hub_id, *, local_files_only=False, allow_patterns=None):
+    def download(hub_id, *, revision, local_files_only=False, allow_patterns=None):
         if not local_files_only:
             assert {"*.json", "*.model", "*.txt"} == set(allow_patterns)
             fill(snapshot, demo_model, "spm.model")
         return plain(hub_id, local_files_only=True)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, hub_id: ["config.json", "spm.model"])
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, hub_id, revision: ["config.json", "spm.model"])
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(hub, "reachable", lambda: True)
     assert (find_model("someone/model", from_scratch=True).path / "spm.model").is_file()

@@ -210,13 +210,35 @@ def test_children_save_and_leave_when_their_parent_is_killed(tmp_path):
     parent.communicate()
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_to_one_of_the_children_lets_all_of_them_save(tmp_path, number):
+    """It tells its parent, which passes it on: the others might be in an evaluation that takes minutes."""
+    parent, children = family(tmp_path / "run")
+    os.kill(children[1], number)
+    assert ended(parent) == (128 + number, "")
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+
+
+@pytest.mark.parametrize("stopped", ["parent", "child"])
+def test_stopped_process_ends_all_of_them_with_their_stacks(tmp_path, stopped):
+    parent, children = family(tmp_path / "run", seconds=2.0)
+    os.kill(parent.pid if stopped == "parent" else children[1], signal.SIGSTOP)
+    code, err = ended(parent)
+    assert code == 5
+    name = f"the process that started them, {parent.pid}" if stopped == "parent" else "process 1"
+    assert err.startswith(f"{name}: no sign of life for") and err.endswith("stacks.txt; it stays\n")
+    assert (tmp_path / "run" / "stacks.txt").read_text().count("most recent call first") >= 3
+    assert sorted(path.name for path in (tmp_path / "run").glob("saved-*")) == ["saved-0", "saved-1"]
+    wait_for(lambda: not any(map(lives, children)))
+
+
 def test_lost_process_is_named_and_ends_the_others(tmp_path):
-    """As the kernel ends one where memory runs out; the other one saves what it can."""
+    """As the kernel ends one where memory runs out; the other one saves what it can, and only one line says why."""
     parent, children = family(tmp_path / "run")
     os.kill(children[1], signal.SIGKILL)
     code, err = ended(parent)
     assert code == 5
-    assert err.startswith("process 1: ended by SIGKILL")
+    assert err == "process 1: ended by SIGKILL, as the system does where memory runs out; it stays\n"
     assert [path.name for path in (tmp_path / "run").glob("saved-*")] == ["saved-0"]
 
 

@@ -129,7 +129,9 @@ def test_new_run_starts_from_the_checkpoint_of_a_step(after_three, inputs, tmp_p
     run, _ = after_three
     still = {"train.learning_rate": 1e-30, "train.max_steps": 1, "train.warmup_steps": 0}
     recipe = recipe_of(inputs, init_from=f"{run.path}@3", **still)
-    finetune(recipe, tmp_path / "run")
+    result = finetune(recipe, tmp_path / "run")
+    manifest = json.loads((run.checkpoints / "step-000003" / "manifest.json").read_text())
+    assert result.weights == {"model.safetensors": manifest["model.safetensors"]}
     saved = load_file(run.checkpoints / "step-000003" / "model.safetensors")
     assert all(torch.equal(tensor, saved[name]) for name, tensor in weights(RunDirectory(tmp_path / "run")).items())
 

@@ -9,7 +9,7 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json
-from debft.console import say
+from debft.console import put, say
 from debft.errors import InputError
 
 
@@ -58,7 +58,7 @@ def import_command(
             }
         )
     elif not output:
-        print(yaml_text, end="")
+        put(yaml_text, end="")
 
 
 # The headings of the notes on stderr, by kind, in the order in which they are read.

@@ -58,13 +58,13 @@ def _in_encoding(path: Path, raw: bytes, encoding: str) -> str:
     """Decode the file by the encoding that was given. Raises InputError for an unknown one, and for bytes that it does not have."""
     try:
         return raw.decode(encoding)
-    except (LookupError, AttributeError):  # rot13 and the like are no encodings of texts
-        raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}:{line}: expected text in {encoding}, as --encoding says, got byte 0x{raw[error.start]:02x}; give another one"
         ) from None
+    except (LookupError, AttributeError, ValueError):  # rot13, `undefined` and a name with a NUL are no encodings of texts
+        raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
 
 
 def not_utf8(text: str) -> str | None:

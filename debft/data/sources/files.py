@@ -1,15 +1,18 @@
 """A file becomes a table; its ending says whether it is TSV, CSV, JSONL, JSON or Parquet."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from debft.data.sources.decoding import decoded
 from debft.data.sources.delimited import Header, read_csv, read_tsv
 from debft.data.sources.json_rows import read_json, read_jsonl
 from debft.data.sources.table import DataTable, header_again
-from debft.errors import InputError, one_of
+from debft.errors import InputError, first_line, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+BYTES_OF_A_CELL = 64  # at least: a text of Python's, and its place in a list
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
 
 
@@ -49,16 +52,28 @@ def _unreadable(path: Path, suffix: str) -> InputError:
     return InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'{advice}")
 
 
+def _check_fits(path: Path, stated: Any) -> None:
+    """Raise InputError for a file, however small, with more rows than this machine has memory for. stated: its metadata"""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = stated.num_rows * stated.num_columns * BYTES_OF_A_CELL
+    if needed > memory:
+        raise InputError(
+            f"{path}: expected rows that fit into this machine's memory, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows "
+            f"of {stated.num_columns} columns, which take {needed / 2**30:,.0f} GiB at least; split the file"
+        )
+
+
 def _parquet(path: Path) -> DataTable:
     """Read Parquet; rows that repeat the names of the columns are set aside."""
     import pyarrow
     import pyarrow.parquet
 
     try:
+        _check_fits(path, pyarrow.parquet.read_metadata(path))
         stored = pyarrow.parquet.read_table(path)
         columns = stored.to_pydict()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {first_line(error)}") from None
     table = DataTable(columns=columns, path=str(path), lines=range(1, stored.num_rows + 1))
     again = [] if len(columns) < 2 else [row for row in range(len(table)) if all(c[row] == name for name, c in columns.items())]
     if not again:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from debft.console import say
 from debft.data.sources.table import DataTable
-from debft.errors import InputError
+from debft.errors import InputError, first_line
 from debft.runtime import hub
 from debft.tasks import Split, Task
 
@@ -41,9 +41,7 @@ def _load(dataset: str, config: str, revision: str) -> "DatasetDict":
             return datasets.load_dataset(dataset, config)
         return datasets.load_dataset(dataset, config, revision=revision)
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, ValueError) as error:
-        raise InputError(
-            f"--data hub: {dataset} {config} at {revision[:8]} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from None
+        raise InputError(f"--data hub: {dataset} {config} at {revision[:8]} cannot be loaded: {first_line(error)}") from None
 
 
 def ask_hub(where: str, what: str, instead: str, *, cached: bool, why: str = "not in the cache") -> None:

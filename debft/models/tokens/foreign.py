@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from debft.console import say
 from debft.errors import InputError, first_line
 from debft.models.encoders import FAMILIES, EncoderFamily
-from debft.models.json_files import read_json
+from debft.models.json_files import read_config, read_object
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
 from debft.models.tokens.vocabulary import set_template
@@ -29,20 +29,27 @@ PROBES = ("ＤｅＢＥＲＴａ", "ﬁne", "e\u0301", "他说，妈妈，我回
 def check_no_own_code(path: Path) -> None:
     """Raise InputError for a tokenizer that is Python code of its own, and for a model in FAMILIES that is."""
     for name, key in (("tokenizer_config.json", "AutoTokenizer"), ("config.json", "AutoTokenizer")):
-        own = (read_json(path / name) if (path / name).is_file() else {}).get("auto_map")
-        code = own.get(key) if isinstance(own, dict) else own
-        if code:
-            code = next(part for part in (code if isinstance(code, list) else [code]) if part)
+        own = read_object(path / name).get("auto_map")
+        if code := own.get(key) if isinstance(own, dict) else own:
             raise InputError(
-                f"{path / name}: auto_map: the tokenizer is code of its own ({code}), which is not run; "
+                f"{path / name}: auto_map: the tokenizer is code of its own ({_first_name(code)}), which is not run; "
                 "save it as a plain tokenizer.json, or take another model"
             )
-    config = read_json(path / "config.json")
+    config = read_config(path)
     if (own := config.get("auto_map")) and config["model_type"] in FAMILIES:
         raise InputError(
-            f"{path / 'config.json'}: auto_map: the model is code of its own ({next(iter(own.values()))}), which is not run: "
+            f"{path / 'config.json'}: auto_map: the model is code of its own ({_first_name(own)}), which is not run: "
             f"transformers' {config['model_type']} would be another model"
         )
+
+
+def _first_name(code: Any) -> Any:
+    """Return the first name of Python code in an auto_map or one of its values, whatever holds it."""
+    while isinstance(code, (dict, list)) and (
+        parts := [part for part in (code.values() if isinstance(code, dict) else code) if part]
+    ):
+        code = parts[0]
+    return code
 
 
 def tokenizer_of_json(file: Path, kind: str) -> tuple[Tokenizer, dict[str, Any]]:
@@ -63,7 +70,7 @@ def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[st
     names = set(special_names(file.parent).values())
     backend = read_tokenizer_json(file, names) if file.name == "tokenizer.json" else None
     try:
-        whole = AutoTokenizer.from_pretrained(file.parent)
+        whole = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError, RuntimeError) as error:
         raise InputError(
             f"--model {file.parent}: the tokenizer cannot be read: {first_line(error)}; copy its files again"
@@ -154,7 +161,7 @@ def _found_in_texts(backend: Tokenizer, special: Collection[str]) -> Tokenizer:
 def _padding_side(path: Path, family: EncoderFamily) -> dict[str, str]:
     """Return the side of padding that tokenizer_config.json asks for, {} where the family decides or none is named."""
     file = path / "tokenizer_config.json"
-    side = (read_json(file) if file.is_file() else {}).get("padding_side")
+    side = read_object(file).get("padding_side")
     return {} if family.left or side not in ("left", "right") else {"padding_side": side}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from debft.data.tokens import framed
-from debft.errors import InputError
+from debft.errors import InputError, first_line
 from debft.models.json_files import check_pointer, read_json
 from debft.models.tokens.added import add_stated, stated_tokens
 
@@ -79,4 +79,4 @@ def _why(file: Path, error: Exception) -> str:
     version = content.get("version") if isinstance(content, dict) else None
     if version not in (None, FORMAT):
         return f"{file.name} is of version {version}, expected {FORMAT}; install a newer tokenizers, or take an older file"
-    return f"{file.name}: {str(error).splitlines()[0]}; copy its files again"
+    return f"{file.name}: {first_line(error)}; copy its files again"

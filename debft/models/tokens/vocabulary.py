@@ -10,7 +10,6 @@ sequences are composed that SentencePiece's map has as a rule, which are the ful
 One text in 1,114,112 differs on purpose: the noncharacter U+10FFFE sets the characters apart and is removed.
 """
 
-import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -24,7 +23,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from debft.errors import InputError
 from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
-from debft.models.json_files import read_json
+from debft.models.json_files import read_object
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
 _Piece = ModelProto.SentencePiece
@@ -79,10 +78,10 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
 def _byte_level_bpe(path: Path) -> Tokenizer:
     """Build a tokenizer of GPT-2's `vocab.json` and the `merges.txt` beside it."""
     merges = path.parent / "merges.txt"
+    ids = read_object(path)
     try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
         lines = merges.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a byte-level BPE vocabulary beside {merges.name}, got {error}") from None
     pieces = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     if strange := next((pair for pair in pieces if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
@@ -117,14 +116,14 @@ def _word_pieces(path: Path) -> Tokenizer:
 def _settings(path: Path) -> dict:
     """Return the content of `tokenizer_config.json` beside a vocabulary, {} where there is none."""
     file = path.parent / "tokenizer_config.json"
-    return read_json(file) if file.is_file() else {}
+    return read_object(file)
 
 
 def _check_settings(path: Path, family: EncoderFamily) -> None:
     """Raise InputError where the files beside a vocabulary ask for other tokens than those that are built from it here."""
     for file, key in ((path.parent / "tokenizer_config.json", "tokenizer_class"), (path.parent / "config.json", "tokenizer_class")):
-        name = (read_json(file) if file.is_file() else {}).get(key)
-        if name is not None and name.removesuffix("Fast") not in (*family.classes, *GENERIC_CLASSES):
+        name = read_object(file).get(key)
+        if name is not None and str(name).removesuffix("Fast") not in (*family.classes, *GENERIC_CLASSES):
             raise InputError(
                 f"{file}: {key}: expected {family.classes[0]} for {path.name}, got {name}, which makes other tokens of it; "
                 "save the tokenizer as tokenizer.json, with transformers' save_pretrained of a fast one"

@@ -9,6 +9,7 @@ from debft.config.recipe import recipe_hash
 from debft.output.card.licences import UNKNOWN, data_licences, model_licence
 from debft.output.card.results import eval_results, pipeline_tag
 from debft.output.card.subject import Subject
+from debft.output.pages.templates import shown
 from debft.output.text import DASH, escaped, interval_text, score_text, signed
 from debft.runs.result import ComparedScore, in_percent
 from debft.tasks import TEXT, QuestionAnswering, TextClassification
@@ -28,7 +29,11 @@ def model_card(subject: Subject, *, license_name: str | None = None, repository:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     templates.filters["escaped"] = lambda value: escaped(str(value))
     data = _metadata(subject, license_name or UNKNOWN, repository)

@@ -136,6 +136,8 @@ def _model_files(subject: Subject) -> Iterator[PushedFile]:
     names = recorded if recorded is not None else sorted(path.name for path in subject.run.model.iterdir())
     for name in names:
         path = subject.run.model / name
+        if not path.resolve().is_relative_to(subject.run.model.resolve()):
+            raise InputError(f"{path}: expected a file of the model, got a link to {path.resolve()}, which is not pushed")
         content = _cleaned(path, subject) if path.name in ("config.json", "tokenizer_config.json") else None
         yield PushedFile(name=name, path=path) if content is None else PushedFile(name=name, content=content, cleaned=True)
 

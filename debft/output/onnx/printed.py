@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, window_stride
-from debft.console import say, say_field
+from debft.console import put, say, say_field
 from debft.output.onnx.names import EXAMPLE, INT8, MODEL, usage
 from debft.output.text import counted, signed
 from debft.tasks import QuestionAnswering, Task
@@ -55,8 +55,8 @@ def _agreement(agreed: Mapping[str, Any]) -> str:
 def print_loss(before: Mapping[str, float], int8: Mapping[str, Any]) -> None:
     """Print each score of both models on stdout, and warn of a loss that is large."""
     width = max(map(len, int8["scores"]))
-    print(f"{'':<{width}}  {'fp32':>6}  {'int8':>6}  {'change':>6}")
+    put(f"{'':<{width}}  {'fp32':>6}  {'int8':>6}  {'change':>6}")
     for name, score in int8["scores"].items():
-        print(f"{name:<{width}}  {before[name]:6.2f}  {score:6.2f}  {signed(score - before[name]):>6}")
+        put(f"{name:<{width}}  {before[name]:6.2f}  {score:6.2f}  {signed(score - before[name]):>6}")
     if (worst := max(int8["loss"].values())) > MUCH:
         say(f"warning: int8 loses up to {worst:.2f} points; {INT8} is written all the same, use {MODEL} where that is too much")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from debft.console import broken
+from debft.console import broken, put
 from debft.output.layout import fitted
 from debft.output.pages.templates import template
 from debft.output.plain import OutputConsole
@@ -112,17 +112,17 @@ def print_markdown(document: TablesDocument) -> None:
     document = readable(document)
     for table in document.tables:
         headers = ["Model", *(f"{escaped(column.header)}{_references(column.notes)}" for column in table.columns)]
-        print(f"## {escaped(table.title)}{_references(table.notes)}\n\n{escaped(_caption(table))}\n")
-        print(f"| {' | '.join(headers)} |\n|{'---|' * len(headers)}")
+        put(f"## {escaped(table.title)}{_references(table.notes)}\n\n{escaped(_caption(table))}\n")
+        put(f"| {' | '.join(headers)} |\n|{'---|' * len(headers)}")
         for row in table.rows:
             name = f"{escaped(row.row)}{_references(row.notes)}"
-            print(f"| {' | '.join([name, *(_markdown_cell(row, column.key) for column in table.columns)])} |")
-        print()
+            put(f"| {' | '.join([name, *(_markdown_cell(row, column.key) for column in table.columns)])} |")
+        put()
     for note in document.footnotes:
-        print(f"[^{note.number}]: {escaped(note.text)}\n")
+        put(f"[^{note.number}]: {escaped(note.text)}\n")
     if document.other_runs:
-        print("Runs beside no cell:\n")
-        print("\n".join(f"- {escaped(other.run)}: {escaped(other.reason)}" for other in document.other_runs))
+        put("Runs beside no cell:\n")
+        put("\n".join(f"- {escaped(other.run)}: {escaped(other.reason)}" for other in document.other_runs))
 
 
 def _markdown_cell(row: TableRow, key: str) -> str:
@@ -135,11 +135,11 @@ def _references(notes: list[int]) -> str:
 
 
 def print_html(document: TablesDocument) -> None:
-    print(template("tables.html.j2").render(caption=_caption, **vars(readable(document))))
+    put(template("tables.html.j2").render(caption=_caption, **vars(readable(document))))
 
 
 def print_json(document: TablesDocument) -> None:
-    print(json.dumps(document.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    put(json.dumps(document.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 FORMATS = {"terminal": print_terminal, "markdown": print_markdown, "html": print_html, "json": print_json}

@@ -76,7 +76,12 @@ class Lifeline:
         self._looked = now
         self.seconds_silent = 0.0 if seen != self._seen else self.seconds_silent + passed
         self._seen = seen
-        return self.seconds_silent > (self.seconds if seen[0] else max(self.seconds, SECONDS_TO_START))
+        return self.seconds_silent > self.limit()
+
+    def limit(self) -> float:
+        """Return the seconds after which the other end counts as silent: it takes a while until it gives its first sign."""
+        seconds = float("inf") if self.seconds is None else self.seconds
+        return seconds if self.get(self.other) else max(seconds, SECONDS_TO_START)
 
 
 def seconds_of_processor(pid: int) -> float | None:
@@ -136,7 +141,7 @@ def look_at_parent(line: Lifeline, kill: Callable[[int, int], None] = os.kill) -
     line.beat()
     if line.is_silent():
         line.put(Place.MISSED, 1)
-        kill(line.pid, signal.SIGCONT if line.seconds_silent < (line.seconds or 0.0) + SECONDS_TO_WAKE else signal.SIGKILL)
+        kill(line.pid, signal.SIGCONT if line.seconds_silent <= line.limit() + SECONDS_TO_WAKE else signal.SIGKILL)
 
 
 def tell_parent(number: int) -> None:
