@@ -58,6 +58,10 @@ class MachineError(DebftError):
     exit_code = 5
 
 
+class TooLittleMemoryError(MachineError):
+    """The memory is not enough for a single sequence; there is nothing smaller to try."""
+
+
 class Interrupted(DebftError):
     """SIGHUP, SIGINT or SIGTERM arrived. The exit code is 128 + its number, as shells have it."""
 

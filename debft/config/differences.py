@@ -16,6 +16,23 @@ SCORE_KEYS = (
     *(f"{section}.{f.name}" for section in SCORE_SECTIONS for f in fields(getattr(Recipe(), section))),
 )
 
+# Keys of the optimisation, which may be changed when a run goes on that came to a step that was not finite. With another value the
+# steps behind it are other ones, and their number, rows and weights are the same.
+OPTIMISATION = (
+    "train.learning_rate",
+    "train.warmup_steps",
+    "train.schedule",
+    "train.layerwise_lr_decay",
+    "train.adam_beta1",
+    "train.adam_beta2",
+    "train.adam_epsilon",
+    "train.weight_decay",
+    "train.max_grad_norm",
+    "sift.weight",
+    "sift.init_std",
+    "sift.step_size",
+)
+
 # Keys in which two recipes may differ all the same, by the question that is asked of them.
 # resume: may a run go on with this recipe? Only with the very recipe that it began with.
 # repeat: is this run another one of that recipe? The seed is what is varied, and the rows that were read are compared by

@@ -224,8 +224,8 @@ class Recipe:
     data: str = "hub"
     """Where the rows come from: `hub`, `demo` or a directory; for own data also a file, or the hub id of a data set."""
     init_from: str | None = None
-    """Run, or fine-tuned model directory, whose weights the training starts from; its head stays only where it has the task's
-    labels."""
+    """Run whose weights the training starts from, or `RUN@STEP`, of its checkpoint of that step; the head stays only where it has
+    the task's labels."""
     starts_from: str | None = None
     """Recipe whose run the published one started from, such as `mnli/deberta-base`; `debft reproduce` runs that first, elsewhere
     `init_from` gives its run."""

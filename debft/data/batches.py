@@ -49,7 +49,7 @@ def places_in_step(batch: np.ndarray, indices: np.ndarray) -> np.ndarray:
 def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int, *, packed: bool = False) -> list[np.ndarray]:
     """Cut `indices` (longest first) so that each batch has `max_tokens` at most, or one sequence.
 
-    packed: only the tokens of the sequences count; without it B x L, their padding too
+    packed: only the tokens of the sequences count; without it B x L, their padding too, see `tokens_of`
     """
     batches, start = [], 0
     ends = np.cumsum(lengths[indices])
@@ -62,3 +62,14 @@ def micro_batches(indices: np.ndarray, lengths: np.ndarray, max_tokens: int, *, 
         batches.append(indices[start : start + size])
         start += size
     return batches
+
+
+def tokens_of(batch: np.ndarray, lengths: np.ndarray, *, packed: bool = False) -> int:
+    """Return the tokens of a batch (longest first), with their padding unless it is packed."""
+    return int(lengths[batch].sum()) if packed else len(batch) * int(lengths[batch[0]])
+
+
+def halved(tokens: int, batches: list[np.ndarray], lengths: np.ndarray, *, packed: bool = False) -> int:
+    """Return a limit by which the largest of `batches`, which were cut by `tokens`, is cut in two; 0: each is one sequence."""
+    sizes = [tokens_of(batch, lengths, packed=packed) for batch in batches if len(batch) > 1]
+    return min(tokens, max(sizes)) // 2 if sizes else 0

@@ -75,8 +75,8 @@ class Examples:
         return self.labels
 
     def without_texts(self) -> "Examples":
-        """Return the examples with their labels alone. The texts take most of the memory, and are read no more once encoded."""
-        return replace(self, texts=(), ids=(), lines=(), places={}, hashed=self.digest)
+        """Return the examples with labels and ids alone. The texts take most of the memory, and are read no more once encoded."""
+        return replace(self, texts=(), lines=(), places={}, hashed=self.digest)
 
     def place(self, row: int) -> str:
         """Return what people call a row: file and line, `train.tsv:17`, or its id where the line is not known."""

@@ -147,7 +147,7 @@ OPTIONS = (
         "Cut the training rows into so many folds and run once for each, into OUTPUT/fold-N; score every row.",
         only_for="text",
     ),
-    _of_recipe("init_from", SCORE, "Start from the weights of this run, such as an MNLI run for RTE.", is_path=True),
+    _of_recipe("init_from", SCORE, "Start from the weights of this run; RUN@STEP: of its checkpoint.", is_path=True),
     _of_command(
         "sift",
         bool,

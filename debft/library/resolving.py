@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from debft.config.differences import differing_keys
+from debft.config.differences import OPTIMISATION, differing_keys
 from debft.config.packaged import default_recipe_path, published_weight, recipe_path
 from debft.config.reading import load_recipe, parse_set
 from debft.config.recipe import Recipe, value_at, with_values
@@ -73,6 +73,8 @@ def resolve(
 def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bool | None, assignments: Sequence[str]) -> Recipe:
     """Return the recipe of a run that is to go on; only what `runtime` has may be typed otherwise, and is said.
 
+    Where the run came to a step that was not finite, an option of the optimisation may be another one too.
+
     Raises InputError with a line for each option that would make it another run.
     """
     from debft.models.names import canonical_name
@@ -95,6 +97,8 @@ def continued(task: str, run: RunDirectory, keys: Mapping[str, Any], *, sift: bo
         is_same = trained.holds(now) if key == "data" else key in ("model", "init_from") and same_place(before, now)
         if is_same:
             asked = with_values(asked, {key: before})
+        elif key in OPTIMISATION and run.stopped_not_finite():
+            continue  # said, and recorded, when the run goes on
         elif key in options:  # others follow from one that is there
             problems.append(f"{options[key]}: the run in {run.path} has {before!r}, got {now!r}; {ANOTHER_RUN}")
     if problems:

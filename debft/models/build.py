@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from debft.console import say, say_field
 from debft.errors import InputError, first_line, one_of
 from debft.models.files import ModelFiles
+from debft.models.finite import in_words, not_finite
 from debft.models.json_files import load_config
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
+from debft.runs.checkpoint import load_checkpoint
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task
 
@@ -60,9 +63,13 @@ def build_model(
         with _refusals_explained(files):
             return auto.from_config(config, **OPTIONS)
     with _refusals_explained(files):
-        model, info = auto.from_pretrained(
-            files.path, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **OPTIONS
-        )
+        if files.checkpoint is not None:
+            model = auto.from_config(config, **OPTIONS)
+            info = _take_weights(model, files.checkpoint)
+        else:
+            model, info = auto.from_pretrained(
+                files.path, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **OPTIONS
+            )
     new = _weights_not_in_file(files, model, info)
     if others := _labels_of_another_task(files, labels):
         if not new_head:
@@ -71,9 +78,31 @@ def build_model(
     if new and not new_head:
         raise InputError(f"{files.path}: expected a model fine-tuned for {task.name}, its head lacks {new[0]}; fine-tune it first")
     if not quiet:
-        head, dtypes = f"new, random ({', '.join(new)})" if new else "as in the checkpoint", ", ".join(stored_dtypes(files.path))
-        say_field("weights", f"{dtypes or 'pytorch_model.bin'} -> float32; head {head}{_order(labels, task)}")
+        head = f"new, random ({', '.join(new)})" if new else "as in the checkpoint"
+        stored = f"of {files.checkpoint}, F32" if files.checkpoint else ", ".join(stored_dtypes(files.path)) or "pytorch_model.bin"
+        say_field("weights", f"{stored} -> float32; head {head}{_order(labels, task)}")
+    _check_finite(files, model)
     return in_own_memory(model)
+
+
+def _take_weights(model: PreTrainedModel, path: Path) -> dict[str, Any]:
+    """Give the model the weights of a checkpoint that fit, and return what transformers says of loading: names that do not."""
+    own, saved = model.state_dict(), load_checkpoint(path).weights
+    fitting = {name: tensor for name, tensor in saved.items() if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict(fitting, strict=False)
+    return {
+        "missing_keys": [name for name in own if name not in saved],
+        "mismatched_keys": [(name,) for name in own if name in saved and name not in fitting],
+        "unexpected_keys": [name for name in saved if name not in own],
+    }
+
+
+def _check_finite(files: ModelFiles, model: PreTrainedModel) -> None:
+    """Raise InputError for weights that are not finite: some would end a run, others would be saved with the trained model."""
+    weights = model.state_dict()
+    if counts := not_finite(weights):
+        where = files.checkpoint or files.path
+        raise InputError(f"{where}: expected finite weights, {in_words(weights, counts)}; copy the files again, or take others")
 
 
 def _order(labels: tuple[str, ...], task: Task) -> str:

@@ -30,12 +30,16 @@ class ModelFiles:
     path: the directory.
     revision: the hub's commit, or the package and its version; None for a directory of the user's.
     packaged: whether the directory belongs to an installed package.
+    checkpoint: the checkpoint of a run whose weights take the place of those in the directory, None for these.
+    labels: the names of its outputs, in their order; () where it is none, or does not name them.
     """
 
     name: str
     path: Path
     revision: str | None = None
     packaged: bool = False
+    checkpoint: Path | None = None
+    labels: tuple[str, ...] = ()
 
 
 def find_model(model: str, from_scratch: bool) -> ModelFiles:

@@ -27,7 +27,9 @@ def model_labels(files: ModelFiles, task: Task) -> tuple[str, ...]:
 
 
 def model_names(files: ModelFiles) -> tuple[str, ...]:
-    """Return the names of the outputs as config.json has them, () where it names none."""
+    """Return the names of the outputs as the checkpoint or config.json has them, () where it names none."""
+    if files.checkpoint is not None and files.labels:
+        return files.labels
     id2label = read_config(files.path).get("id2label") or {}
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
 

@@ -1,7 +1,6 @@
 """This module decides whether a run may stand beside a published number, and sets it there."""
 
 from collections.abc import Mapping, Set
-from pathlib import Path
 
 from debft.config.differences import differing_keys
 from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
@@ -40,7 +39,10 @@ def starts_as_published(recipe: Recipe) -> bool:
     """Return whether the run in `init_from` is one of the recipe that the published run started from."""
     if not recipe.starts_from or not recipe.init_from:
         return False
-    packaged, first = load_recipe(recipe_path(recipe.starts_from)), RunDirectory(Path(recipe.init_from)).recipe()
+    run, step = RunDirectory.at_step(recipe.init_from)
+    if step is not None:  # it was not trained to its end
+        return False
+    packaged, first = load_recipe(recipe_path(recipe.starts_from)), run.recipe()
     return source_kind(first.data) != "demo" and set(differing_keys(packaged, first, "resume")) <= {"data", "train.seed"}
 
 

@@ -70,7 +70,7 @@ def save_checkpoint(
     with whole_directory(final) as folder:
         save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / MODEL)
         if optimizer is not None:
-            save_file(_moments(model, optimizer), folder / OPTIMIZER)
+            save_file(moments_of(model, optimizer), folder / OPTIMIZER)
         for log in logs:
             if log.is_file():
                 shutil.copyfile(log, folder / log.name)
@@ -175,7 +175,8 @@ def restore_optimizer(model: torch.nn.Module, optimizer: torch.optim.Optimizer, 
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def moments_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state, by `<parameter>/<moment>`."""
     state = optimizer.state
     return {
         f"{name}/{moment}": torch.as_tensor(state[parameter][moment]).contiguous()

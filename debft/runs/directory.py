@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,11 +27,13 @@ from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed
 from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
 from debft.runtime.launch.group import is_main_process
 
+STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
 LOCK = ".lock"
 RECIPE = "recipe.yaml"
 STACKS = "stacks.txt"  # of the processes of a run of which one hung
 MOST_TRIES = 100  # to make a directory that another process removes again
 LOGS = ("steps.jsonl", "evaluations.jsonl")
+NOT_FINITE = "not-finite.json"  # what is known of the last step that was not finite
 # What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
 FILES = (
     "result.json",
@@ -42,6 +45,7 @@ FILES = (
     "model",
     "trackers",
     *LOGS,
+    NOT_FINITE,
     "split.json",
     STACKS,
     RECIPE,
@@ -63,6 +67,27 @@ class RunDirectory:
     def model(self) -> Path:
         """The directory of the trained model."""
         return self.path / "model"
+
+    @classmethod
+    def at_step(cls, text: str) -> "tuple[RunDirectory, int | None]":
+        """Return the run and the step that `RUN@STEP` names, (run, None) for a run alone or a directory that has such a name."""
+        found = STEP_OF_RUN.fullmatch(text)
+        return (cls(Path(text)), None) if found is None or Path(text).exists() else (cls(Path(found[1])), int(found[2]))
+
+    def saved_steps(self) -> dict[int, Path]:
+        """Return the checkpoint of each step that has one; that with the optimizer's state where there are two."""
+        folders = [*self.checkpoints.glob("best-*"), *self.checkpoints.glob("step-*")] if self.checkpoints.is_dir() else []
+        return dict(sorted((int(path.name[5:]), path) for path in folders if path.name[5:].isdecimal()))
+
+    def state_of(self, checkpoint: Path) -> dict[str, Any]:
+        """Return the content of a checkpoint's state.json, without its tensors. Raises InputError where it is damaged."""
+        try:
+            with disk_errors(checkpoint, "read"):
+                content = json.loads((checkpoint / "state.json").read_bytes())
+            _require(isinstance(content, dict))
+        except ValueError:
+            raise InputError(f"{checkpoint / 'state.json'}: is not what was written; take another checkpoint") from None
+        return content
 
     @property
     def logs(self) -> list[Path]:
@@ -165,6 +190,16 @@ class RunDirectory:
     def number(self) -> str | None:
         """Return the number of the run, 16 hex digits; None where there is no run or an older debft began it."""
         return number_of_run(read_file(self.path / RECIPE)) if self.exists() else None
+
+    def write_not_finite(self, content: Mapping[str, Any]) -> Path:
+        """Write what is known of a step that was not finite, and return the path."""
+        path = self.path / NOT_FINITE
+        write_atomically(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "surrogatepass"))
+        return path
+
+    def stopped_not_finite(self) -> bool:
+        """Return whether the run ended at a step that was not finite, and did not become complete later."""
+        return (self.path / NOT_FINITE).is_file() and not (self.path / "result.json").is_file()
 
     def write_split(self, content: Mapping[str, Any]) -> None:
         """Write split.json: where the rows were read, and which of them were held out."""

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeGuard
@@ -171,6 +171,25 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryCut:
+    """The memory was not enough for a forward or backward pass: it was done again with fewer tokens, as were all behind it."""
+
+    during: Literal["training", "evaluation"]
+    """What was done again."""
+    step: int
+    """Optimizer step that was done again; of an evaluation the last step before it."""
+    before: int
+    """Tokens that went through the model at once before."""
+    after: int
+    """Tokens that do from there on."""
+
+
+def tokens_after(cuts: Sequence[MemoryCut], during: Literal["training", "evaluation"], asked: int) -> int:
+    """Return how many tokens go through the model at once where so many are asked for and the memory was not enough before."""
+    return min([asked, *(cut.after for cut in cuts if cut.during == during)])
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathsOfRun:
     """The paths of a run tell which of several ways to compute the same it took; they agree up to rounding and dropout's masks."""
 
@@ -246,7 +265,12 @@ class RunResult:
     weights: dict[str, str] = field(default_factory=dict)
     """sha256 of each file of weights that the run began from; {}: from random ones, or an older debft did not record it."""
     sessions: list[SessionOfRun] = field(default_factory=list)
-    """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them."""
+    """The parts that single commands did, in order; []: one command did it all, or an older debft did not record them. `recipe` is
+    what the first began with; options of the optimisation that were changed later are here."""
+    memory_cuts: list[MemoryCut] = field(default_factory=list)
+    """Where the memory was not enough and fewer tokens went through the model at once from there on."""
+    overflows: int | None = None
+    """How often the gradient overflowed in fp16 and a step was tried again with a lower loss scale; null: it was not in fp16."""
     warnings: list[str] = field(default_factory=list)
     """What shows that the run has learned nothing: predictions that are all one, a loss above that of a guess."""
     sha256: str | None = field(default=None, compare=False)

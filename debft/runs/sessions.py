@@ -20,7 +20,7 @@ class SessionOfRun:
     environment: dict[str, Any]
     """Code, versions and hardware of the session; {}: an older debft did not record them."""
     changed: dict[str, Any] = field(default_factory=dict)
-    """Keys of the recipe that it had otherwise than recipe.yaml, with their values."""
+    """Keys of the recipe that it had otherwise than the run began with, with their values."""
 
 
 def changes_in_words(sessions: Sequence[SessionOfRun]) -> list[str]:
@@ -37,7 +37,13 @@ def _differences(before: SessionOfRun, after: SessionOfRun) -> list[str]:
     if not before.environment:
         return ["an environment that may differ from the one before, which was not recorded"]
     one, other = _facts(before), _facts(after)
-    return [f"{name} {other.get(name)}, not {one.get(name)}" for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return [f"{name} {_value(other, name)}, not {_value(one, name)}" for name in names]
+
+
+def _value(facts: Mapping[str, Any], name: str) -> Any:
+    """Return a fact; a key of the recipe that was not changed is as the run began with it."""
+    return facts.get(name, "as begun" if "." in name else None)
 
 
 def _facts(session: SessionOfRun) -> Mapping[str, Any]:

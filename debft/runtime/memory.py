@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+# How torch says in a RuntimeError of no kind of its own that there is no memory. Source: torch 2.13 c10/core/impl/alloc_cpu.cpp
+# (the second sentence is that of Windows and Android), and what cudaMalloc and cublasCreate give outside of torch's allocator.
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 
 @contextmanager
 def circles_kept() -> Iterator[None]:
@@ -45,10 +54,15 @@ def peak_memory_bytes() -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error of Python or torch says that there is not enough memory, of a GPU or of this machine.
-
-    Source of the sentence: torch 2.13 c10/core/impl/alloc_cpu.cpp.
-    """
+    """Return whether an error of Python or torch says that there is not enough memory, of a GPU or of this machine."""
     import torch
 
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in NO_MEMORY)
+
+
+def give_back_memory() -> None:
+    """Return to the GPU what torch keeps of it for later, so that other sizes fit where a forward pass did not."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +16,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from debft.console import meter
-from debft.data.batches import by_length, micro_batches, share
+from debft.console import meter, say
+from debft.data.batches import by_length, halved, micro_batches, share
 from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
+from debft.errors import TooLittleMemoryError, first_line
+from debft.runs.result import MemoryCut, tokens_after
+from debft.runtime.memory import give_back_memory, is_out_of_memory
 from debft.scoring.heads import Assessment
 from debft.scoring.loaded import LoadedModel
 from debft.tasks import Task
@@ -34,6 +38,8 @@ def predict_splits(
     splits: Mapping[str, EncodedSplit],
     *,
     micro_batch_tokens: int,
+    cuts: list[MemoryCut] | None = None,
+    step: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
     leave: Callable[[], None] = lambda: None,
     show: bool = True,
@@ -43,28 +49,47 @@ def predict_splits(
     A batch holds sequences of about the same length from any of the splits.
 
     micro_batch_tokens: tokens that a training batch may have, with their padding where batches are padded
+    cuts: where the memory was not enough so far; a batch for which it is not is done again in smaller parts, and added
+    step: optimizer steps done so far, which a new cut is named by
     should_stop: asked before each batch
     leave: called PARTS times by every process, as soon as its part is done or it should stop; may raise, in all of them at once
     show: whether a bar is shown
+
+    Raises TooLittleMemoryError in every process where the memory of one is not enough for a sequence alone.
     """
     loaded.model.eval()
     whole, begins_K = _joined(list(splits.values())), np.cumsum([0, *map(len, splits.values())])[:-1]
     own = by_length(_share(splits, whole.lengths(), accelerator), whole.lengths())
-    tokens = evaluation_tokens(micro_batch_tokens, loaded.collate.packed, accelerator.device)
+    cuts = [] if cuts is None else cuts
+    asked = evaluation_tokens(micro_batch_tokens, loaded.collate.packed, accelerator.device)
+    fitting = _Fitting(loaded=loaded, whole=whole, tokens=(tokens := tokens_after(cuts, "evaluation", asked)))
     batches = micro_batches(own, whole.lengths(), tokens, packed=loaded.collate.packed)
     show = show and accelerator.is_main_process
     note = next(iter(splits)) if len(splits) == 1 else f"{len(splits)} splits"
     with _thread(accelerator.device) as executor:
         collectors = [loaded.head.collector(split, left=loaded.collate.left, executor=executor) for split in splits.values()]
         with torch.inference_mode(), meter("evaluate", len(whole), "examples", show=show) as progress:
-            for batch, outputs_B in _outputs(loaded, whole, _until(batches, should_stop, leave)):
+            stopped = lambda: bool(fitting.problem) or should_stop()  # noqa: E731
+            for batch, outputs_B in _arriving(fitting.outputs(_until(batches, stopped, leave))):
                 split_B = np.searchsorted(begins_K, batch, side="right") - 1
                 for k in np.unique(split_B):
                     collectors[k].add(batch[split_B == k] - begins_K[k], outputs_B[split_B == k])
                 progress.advance(len(batch) * accelerator.num_processes, note)
-        collected = [collector.collected() for collector in collectors]
-    parts = gather_object([collected])
-    return {name: collectors[k].merged([part[k] for part in parts]) for k, name in enumerate(splits)}
+        collected = [] if fitting.problem else [collector.collected() for collector in collectors]
+    parts = gather_object([(collected, fitting.tokens, fitting.problem)])
+    _agree(parts, tokens, cuts, step, show=accelerator.is_main_process)
+    return {name: collectors[k].merged([part[k] for part, _, _ in parts]) for k, name in enumerate(splits)}
+
+
+def _agree(parts: list[tuple[Any, int, str]], before: int, cuts: list[MemoryCut], step: int, *, show: bool) -> None:
+    """Take over the lowest limit of all processes. parts: of each its outcome, its limit, and what it lacks the memory for"""
+    if problem := next((problem for _, _, problem in parts if problem), None):
+        raise TooLittleMemoryError(*([problem] if show else []))
+    after = min(tokens for _, tokens, _ in parts)
+    if after < before:
+        cuts.append(MemoryCut(during="evaluation", step=step, before=before, after=after))
+        if show:
+            say(f"the memory is not enough to evaluate {before:,} tokens at once; it was done with {after:,}, as is what follows")
 
 
 def evaluation_tokens(micro_batch_tokens: int, packed: bool, device: torch.device) -> int:
@@ -127,11 +152,53 @@ def _until(batches: list[np.ndarray], should_stop: Callable[[], bool], leave: Ca
         leave()
 
 
-def _outputs(loaded: LoadedModel, whole: EncodedSplit, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+@dataclass(kw_only=True)
+class _Fitting:
+    """Batches become outputs in parts for which the memory is enough.
+
+    whole: the sequences of all splits.
+    tokens: the limit of a part; it falls where the memory is not enough.
+    problem: says that it is not enough for one sequence; "" where it is.
+    reason: how torch said that there is no memory.
+    """
+
+    loaded: LoadedModel
+    whole: EncodedSplit
+    tokens: int
+    problem: str = ""
+    reason: str = ""
+
+    def outputs(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Give the parts of each batch with the model's outputs on its device, up to the first problem."""
+        lengths, packed = self.whole.lengths(), self.loaded.collate.packed
+        for batch in batches:
+            left = [] if self.problem else micro_batches(batch, lengths, self.tokens, packed=packed)
+            while left:
+                outputs = self._try(left[0])
+                if outputs is not None:
+                    yield left.pop(0), outputs
+                    continue
+                give_back_memory()
+                if not (fewer := halved(self.tokens, left[:1], lengths, packed=packed)):
+                    self.problem = f"the memory is not enough for one sequence of {lengths[left[0]][0]:,} tokens ({self.reason})"
+                    break
+                self.tokens, left = fewer, micro_batches(np.concatenate(left), lengths, fewer, packed=packed)
+
+    def _try(self, part: np.ndarray) -> torch.Tensor | None:
+        """Return the outputs of the model, None where the memory is not enough."""
+        try:
+            return self.loaded.head.outputs(self.loaded.model, self.loaded.collate(self.whole, part))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.reason = first_line(error)
+            return None
+
+
+def _arriving(made: Iterable[tuple[np.ndarray, torch.Tensor]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Give each batch with its outputs as an array, the last of a GPU when BEHIND more batches are on their way to it."""
     on_their_way: deque[tuple[np.ndarray, torch.Tensor, torch.cuda.Event | None]] = deque()
-    for batch in batches:
-        outputs = loaded.head.outputs(loaded.model, loaded.collate(whole, batch))
+    for batch, outputs in made:
         copied = torch.cuda.Event() if outputs.device.type == "cuda" else None
         outputs = outputs.to("cpu", non_blocking=copied is not None)  # from a GPU into pinned memory
         if copied is not None:

@@ -1,12 +1,13 @@
 """A predictor is a fine-tuned model with all it takes to use it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
+from debft.runs.result import MemoryCut
 from debft.scoring.evaluation import predict_splits
 from debft.scoring.loaded import LoadedModel
 from debft.scoring.rows import TrainedOn
@@ -28,6 +29,7 @@ class Predictor:
     micro_batch_tokens: padded tokens that a training batch may have on this device
     show: whether a bar is shown
     unwanted: asked before each batch whether nobody waits for the predictions any more
+    cuts: where the memory was not enough so far
     """
 
     loaded: LoadedModel
@@ -37,6 +39,7 @@ class Predictor:
     micro_batch_tokens: int
     show: bool = True
     unwanted: Callable[[], bool] = lambda: False
+    cuts: list[MemoryCut] = field(default_factory=list)
 
     @property
     def precision(self) -> str:
@@ -55,6 +58,7 @@ class Predictor:
             self.accelerator,
             splits,
             micro_batch_tokens=self.micro_batch_tokens,
+            cuts=self.cuts,
             should_stop=self.unwanted,
             leave=self._leave_unwanted,
             show=self.show,

@@ -6,25 +6,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
-from debft.config.differences import changed_values
+from debft.config.differences import OPTIMISATION, changed_values
+from debft.config.recipe import value_at, with_values
 from debft.console import say
 from debft.errors import InputError
+from debft.models.finite import in_words, not_finite
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
-from debft.runs.result import read_as
+from debft.runs.result import MemoryCut, read_as
 from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
+from debft.training.guards import StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, check_same_on_all_ranks, run_on_main
 from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.session import Session, TrainState
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
+
+LABELS = "labels"  # where state.json has the names of the model's outputs, in their order
+NO_SEQUENCES = np.array([], dtype=np.int64)
 
 
 def save(session: Session, state: TrainState) -> None:
@@ -65,11 +72,13 @@ def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
     content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
     content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
+    content[LABELS] = list(session.loaded.model.config.id2label.values())
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
     run.sync_logs()
     with session.vocabulary.whole(state.step):
+        check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
     with _old_ones_may_stay():
         checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
@@ -85,6 +94,18 @@ def _old_ones_may_stay() -> Iterator[None]:
         say(f"warning: {error.refusal}: older checkpoints stay for now")
 
 
+def moments(session: Session) -> dict[str, torch.Tensor]:
+    """Return the optimizer's state as a checkpoint has it, on its device."""
+    return checkpoint.moments_of(session.loaded.model, session.optimizer)
+
+
+def check_weights(session: Session, state: TrainState) -> None:
+    """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved is always of use."""
+    tensors = session.loaded.model.state_dict() | moments(session)
+    if counts := not_finite(tensors):
+        raise StepNotFiniteError(state.step, f"state to save, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
+
+
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights alone. The best before goes as soon as no saved state names it."""
     run_on_main(lambda: _save_best(session, state, scores))
@@ -93,8 +114,10 @@ def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> 
 def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
-    content = {"scores": scores, "run": session.run.number()}
+    labels = list(session.loaded.model.config.id2label.values())
+    content = {"scores": scores, "run": session.run.number(), LABELS: labels}
     with session.vocabulary.whole(state.step):
+        check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
     with _old_ones_may_stay():
         checkpoint.keep_best(directory, state.best_step)
@@ -125,7 +148,16 @@ def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary)
             what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
             raise InputError(f"--output {run.path}: was trained on {what}; give another --output")
         _check_vocabulary(saved, run, vocabulary)
+        _check_finite(saved, run)
     return saved
+
+
+def _check_finite(saved: Checkpoint, run: RunDirectory) -> None:
+    """Raise InputError where the checkpoint, of an older debft, has numbers that are not finite."""
+    tensors = saved.weights | saved.moments
+    if counts := not_finite(tensors):
+        path = run.checkpoints / f"step-{saved.step:06d}"
+        raise InputError(f"{path}: expected finite numbers, {in_words(tensors, counts)}; remove it to go on from the one before")
 
 
 def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVocabulary) -> None:
@@ -162,9 +194,11 @@ def restore(
     moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
     check_same_on_all_ranks(lambda: _facts(step, model, moments))
     checkpoint.restore_optimizer(model, optimizer, moments)
+    cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
     sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
-    known = {field.name for field in fields(TrainState)} - {"sessions"}
-    return TrainState(step=step, sessions=sessions, **{key: value for key, value in content.items() if key in known})
+    known = {field.name for field in fields(TrainState)} - {"cuts", "sessions"}
+    others = {key: value for key, value in content.items() if key in known}
+    return TrainState(step=step, cuts=cuts, sessions=sessions, **others)
 
 
 def _not_recorded(step: int) -> dict[str, Any]:
@@ -173,11 +207,19 @@ def _not_recorded(step: int) -> dict[str, Any]:
 
 
 def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment: dict[str, Any]) -> None:
-    """Note in the state that a session begins, and say what it computes with otherwise than the one before."""
-    changed = changed_values(run.recipe(), plan.recipe) if state.sessions else {}
+    """Note in the state that a session begins, and say what it computes with otherwise than the one before.
+
+    Options of the optimisation that were changed are those of the run from here on: recipe.yaml gets them.
+    """
+    recorded, now = run.recipe(), {key: value_at(plan.recipe, key) for key in OPTIMISATION}
+    begun = with_values(recorded, state.optimisation)
+    changed = changed_values(begun, plan.recipe) if state.sessions else {}
+    state.optimisation = state.optimisation or now
     state.sessions.append(SessionOfRun(from_step=state.step, to_step=state.step, environment=environment, changed=changed))
     for line in changes_in_words(state.sessions[-2:]):
         say(f"warning: {line}; result.json records it")
+    if (resumed_with := with_values(recorded, now)) != recorded:
+        run.create(resumed_with)
 
 
 def _facts(step: int, model: torch.nn.Module, moments: dict[str, torch.Tensor]) -> dict[str, str]:

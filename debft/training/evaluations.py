@@ -97,6 +97,8 @@ def _assess(
         session.accelerator,
         encoded,
         micro_batch_tokens=session.micro_batch_tokens,
+        cuts=state.cuts,
+        step=state.step,
         should_stop=should_stop,
         leave=leave_together,
     )

@@ -1,6 +1,6 @@
 """The figures of a step travel from the device to the host, which reads them when they are there and waits for no other reason.
 
-Legend: W processes, S what each tells of a step: its sums, and behind them its signal.
+Legend: W processes, S what each tells of a step: its sums, and behind them its signal and to how many tokens it was cut.
 """
 
 import math
@@ -39,11 +39,14 @@ class Figures:
     sums: `loss` and what else the loss logs, each summed over the sequences of all processes.
     grad_norm: norm of the gradient before clipping.
     signal: the largest number of a signal that told a process to stop; 0: none was told.
+    tokens: the smallest number of tokens to which a process had to cut its micro-batches in this step, infinite where none had to;
+        0: for one of them the memory was not enough for a sequence alone.
     """
 
     sums: dict[str, float]
     grad_norm: float
     signal: int
+    tokens: float
 
     def are_finite(self) -> bool:
         """Return whether loss and gradient are."""
@@ -55,7 +58,7 @@ class FiguresOnDevice:
     """The same figures on the device, and on their way to the host.
 
     names: those of the sums, `loss` first.
-    told_WS: what each process told, its sums and its signal.
+    told_WS: what each process told, its sums, its signal and its tokens.
     grad_norm: norm of the gradient before clipping, a float32 scalar.
     transfer: all of it as the host will get it.
     """
@@ -73,14 +76,17 @@ class FiguresOnDevice:
         """Return the figures, for which the host waits."""
         told, grad_norm = self.transfer.read().split([self.told_WS.numel(), 1])
         told_WS = told.view(self.told_WS.shape)
-        sums = dict(zip(self.names, told_WS[:, :-1].sum(0).tolist(), strict=True))
-        return Figures(sums=sums, grad_norm=float(grad_norm), signal=int(told_WS[:, -1].max()))
+        sums = dict(zip(self.names, told_WS[:, :-2].sum(0).tolist(), strict=True))
+        signal, tokens = int(told_WS[:, -2].max()), float(told_WS[:, -1].min())
+        return Figures(sums=sums, grad_norm=float(grad_norm), signal=signal, tokens=tokens)
 
 
-def gathered(accelerator: Accelerator, sums: dict[str, torch.Tensor], grad_norm: torch.Tensor, signal: int) -> FiguresOnDevice:
-    """Send sums, `loss` first, and signal of every process to all: the one message of a step beside its gradients."""
+def gathered(
+    accelerator: Accelerator, sums: dict[str, torch.Tensor], grad_norm: torch.Tensor, signal: int, tokens: float = math.inf
+) -> FiguresOnDevice:
+    """Send sums, `loss` first, signal and tokens of every process to all: the one message of a step beside its gradients."""
     own_S = torch.stack([value.float() for value in sums.values()])
-    own_S = torch.cat([own_S, own_S.new_full((1,), signal)])
+    own_S = torch.cat([own_S, own_S.new_full((1,), signal), own_S.new_full((1,), tokens)])
     told_WS = accelerator.gather(own_S).view(accelerator.num_processes, -1)
     grad_norm = grad_norm.float()
     transfer = Transfer(torch.cat([told_WS.flatten(), grad_norm.view(1)]))

@@ -4,8 +4,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from debft.config.recipe import source_kind, with_values
+from debft.config.recipe import source_kind, value_at, with_values
 from debft.data.encoding import whole_lengths
+from debft.errors import NotFiniteError
+from debft.models.finite import in_words, not_finite
 from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
@@ -39,7 +41,11 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
     plan, recipe, task = session.plan, session.plan.recipe, session.plan.task
     scores = scores_of(task, assessed)
     num_rows = {name: len(examples) for name, examples in plan.examples.items()}
+    changed = [key for key, value in state.optimisation.items() if value != value_at(recipe, key)]
+    recipe = with_values(recipe, state.optimisation)  # as the run began; what was changed on the way is in its sessions
     reason = why_not_compared(recipe, task, num_rows)
+    if reason is None and changed:
+        reason = f"not the published recipe: {', '.join(changed)} was changed on the way"
     return RunResult(
         task=task.name,
         model=recipe.model or "",
@@ -74,6 +80,8 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
         environment=state.sessions[-1].environment if state.sessions else {},
         sessions=state.ended_sessions() if len(state.sessions) > 1 else [],
         paths=session.paths,
+        memory_cuts=state.cuts,
+        overflows=None if session.accelerator.scaler is None else state.overflows,
         weights=plan.weights if session.accelerator.is_main_process else {},
     )
 
@@ -122,6 +130,9 @@ def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFil
     to use the model; `chosen` is the part of it that was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
+    weights = model.state_dict()
+    if counts := not_finite(weights):
+        raise NotFiniteError(f"{session.run.model}: {in_words(weights, counts)}; the model is not saved")
     recipe = with_values(session.plan.recipe, {"runtime.precision": session.precision})
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:

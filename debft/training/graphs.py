@@ -45,7 +45,7 @@ class Graphs:
         self.model, self.plain, self.loss_fn, self.record = model, plain, loss_fn, record
         self.weights = [weight for weight in plain.parameters() if weight.requires_grad]
         self.sizes: dict[tuple, Recorded] = {}
-        self.places = self._places()
+        self.places, self.most = self._places(), MOST_GRAPHS
 
     def backward(self, batch: Batch, factor: float) -> dict[str, torch.Tensor]:
         """Add the gradient of `factor` times the summed loss to that of the weights; return `loss` and what the loss logs."""
@@ -63,9 +63,13 @@ class Graphs:
         if first:  # the masks that it asks for are drawn behind a first look
             self._look(found)
             found.batch.fill(batch, heads)
-        elif found.replay is None and sum(one.replay is not None for one in self.sizes.values()) < MOST_GRAPHS:
+        elif found.replay is None and sum(one.replay is not None for one in self.sizes.values()) < self.most:
             found.replay = self.record(lambda: self._pass(found))
         return found.replay() if found.replay else self._pass(found)
+
+    def give_up(self) -> None:
+        """Forget what was recorded, and record nothing any more: the memory is not enough. The passes give the same bits."""
+        self.sizes, self.most = {}, 0
 
     def zero(self) -> None:
         """Set the gradients to zero in their place."""

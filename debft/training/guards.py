@@ -1,7 +1,9 @@
 """A step that would only destroy the weights ends the run before it touches them."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -9,6 +11,23 @@ from debft.errors import NotFiniteError
 from debft.training.figures import FiguresOnDevice
 
 SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
+
+
+class StepNotFiniteError(NotFiniteError):
+    """The loss or the gradient of a step is not finite. The weights are those before it, unless they themselves are not finite.
+
+    step: its number, from 1.
+    what, value: which figure it was, and what it was; None for what has no value of its own.
+    sequences: the places of its sequences in the training split; none where the weights are not finite behind it.
+    """
+
+    def __init__(self, step: int, what: str, value: float | None, sequences: np.ndarray) -> None:
+        self.step, self.what, self.value, self.sequences = step, what, value, sequences
+        super().__init__(f"step {step}: expected a finite {what}{'' if value is None else f', got {value}'}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be sent from one process to the others, as it was made."""
+        return type(self), (self.step, self.what, self.value, self.sequences)
 
 
 class Guard:
@@ -24,8 +43,8 @@ class Guard:
         return self.found
 
 
-def check_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float) -> None:
-    """Raise NotFiniteError where the loss of a step (from 0) or its gradient is not finite.
+def check_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm: float, sequences: np.ndarray) -> None:
+    """Raise StepNotFiniteError where the loss of a step (from 0) of these sequences or its gradient is not finite.
 
     A gradient that overflows in fp16 is no error: the scaler makes the loss smaller, and the step is tried again.
     """
@@ -34,6 +53,4 @@ def check_finite(accelerator: Accelerator, step: int, loss_sum: float, grad_norm
     if math.isfinite(loss_sum) and (math.isfinite(grad_norm) or overflow_is_normal):
         return
     which, value = ("loss", loss_sum) if not math.isfinite(loss_sum) else ("gradient norm", grad_norm)
-    raise NotFiniteError(
-        f"step {step + 1}: expected a finite {which}, got {value}; lower --learning-rate, or use --precision fp32 or bf16"
-    )
+    raise StepNotFiniteError(step + 1, which, value, sequences)

@@ -8,30 +8,34 @@ On a GPU the host only enqueues a step, and reads the figures of the one before 
 the weights alone by itself, and so do those behind it.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
 from debft.config.recipe import TrainConfig
-from debft.data.batches import by_length, micro_batches, places_in_step, share, step_examples, steps_per_epoch
+from debft.data.batches import steps_per_epoch
 from debft.data.encoding import EncodedSplit
-from debft.data.packing import Batch, Collator, NoiseSeeds
-from debft.runtime.memory import to_device
+from debft.data.packing import Batch, Collator
+from debft.errors import first_line
+from debft.runs.result import MemoryCut
+from debft.runtime.memory import give_back_memory, is_out_of_memory
+from debft.training.exchange import sum_gradients
 from debft.training.figures import Figures, FiguresOnDevice, gathered
 from debft.training.graphs import Graphs
 from debft.training.guards import Guard, check_finite
+from debft.training.memory import Memory
 from debft.training.optimization import AdamWithoutBiasCorrection, gradient_norm, guarded_update, plain_optimizer, set_learning_rate
 from debft.training.prefetch import made_ahead
+from debft.training.prepared import Prepared, prepare_step, step_seed
 from debft.training.schedule import learning_rate
 
 # A loss: `(model, batch) -> (summed loss, extra sums to log)`, float32. Summed, not averaged, so that micro-batches add up.
 LossFn = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-ALL_PROCESSES = 2**31  # stands for the number of a process where all of them draw the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class StepLog:
     num_tokens: its tokens, without padding.
     seconds: wall-clock time of the step itself.
     parts: means over its sequences of what the loss logs beside itself.
+    overflows: how often fp16's gradient overflowed and the loss scale was lowered before the step was done; None: not in fp16.
     settled: whether no later step has begun, so that the weights are those of this step.
     signal: the number of a signal by which a process was told to stop, 0 where none was or a later step has begun.
     """
@@ -60,12 +65,13 @@ class StepLog:
     num_tokens: int
     seconds: float
     parts: dict[str, float]
+    overflows: int | None = None
     settled: bool = True
     signal: int = 0
 
     def row(self) -> dict[str, float]:
         """Return the line for steps.jsonl, with the parts beside the other fields."""
-        aside = ("parts", "settled", "signal")
+        aside = ("parts", "settled", "signal", *(["overflows"] if self.overflows is None else []))
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in aside} | self.parts
 
 
@@ -84,6 +90,8 @@ def optimizer_steps(
     graphs: Graphs | None = None,
     pause_after: Callable[[int], bool] = lambda step: True,
     signal: Callable[[], int] = lambda: 0,
+    cuts: list[MemoryCut] | None = None,
+    logs: tuple[str, ...] = (),
 ) -> Generator[StepLog, None, None]:
     """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
@@ -92,32 +100,47 @@ def optimizer_steps(
         does where something is to be done with the weights. The same in all processes.
     signal: gives the number of the signal that told this process to stop, 0 where none did. All processes hear of it with the log
         that settles the step which has begun by then.
+    cuts: where the memory was not enough so far; a step for which it is not is done again in smaller parts, and added.
+    logs: what the loss logs beside itself, for the message of a process that could not compute it.
 
-    Raises NotFiniteError where loss or gradient norm are not finite; the weights are those before that step.
+    Raises NotFiniteError where loss or gradient norm are not finite, and TooLittleMemoryError where the memory is not enough for
+    one sequence; the weights are those before that step.
     """
     lengths = split.lengths()
+
+    def prepare(step: int, tokens: int) -> Prepared:
+        return prepare_step(accelerator, split, lengths, config, collate, tokens, step)
+
+    memory = Memory(asked=micro_batch_tokens, cuts=[] if cuts is None else cuts, main=accelerator.is_main_process)
     run = _Run(
-        accelerator=accelerator, model=model, optimizer=optimizer, config=config, loss_fn=loss_fn, graphs=graphs, guard=Guard()
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        config=config,
+        loss_fn=loss_fn,
+        graphs=graphs,
+        guard=Guard(),
+        memory=memory,
+        logs=logs,
+        prepare=prepare,
     )
     at_once = accelerator.scaler is not None or not _may_run_behind(accelerator.device)
     behind: list[_Begun] = []
-
-    def prepare(step: int) -> _Prepared:
-        return _prepare(accelerator, split, lengths, config, collate, micro_batch_tokens, step)
-
-    with closing(made_ahead(prepare, range(first_step, total_steps), accelerator.device)) as made:
+    numbers = range(first_step, total_steps)
+    with closing(made_ahead(lambda step: prepare(step, memory.tokens), numbers, accelerator.device)) as made:
         mark, told = time.perf_counter(), 0
         for prepared in made:
             if not behind:
                 model.train()  # an evaluation may have been in between
             rate = learning_rate(prepared.step, config, total_steps)
-            behind.append(_Begun(prepared=prepared, rate=rate, figures=_do(run, prepared, rate, signal)))
+            behind.append(_begin(run, prepared, rate, signal))
             number = prepared.step + 1
             settle = pause_after(number) or at_once or number == total_steps
             while len(behind) > (0 if settle else 1):
                 begun = behind.pop(0)
                 figures = begun.figures.read()
-                check_finite(accelerator, begun.prepared.step, figures.sums["loss"], figures.grad_norm)
+                memory.agree(begun.prepared.step + 1, figures.tokens)
+                _check(accelerator, begun.prepared, figures)
                 told = max(told, figures.signal)
                 settle = settle or told != 0
                 now = time.perf_counter()
@@ -127,6 +150,11 @@ def optimizer_steps(
                 yield replace(log, settled=settled, signal=told if settled else 0)
                 if settled:
                     mark = time.perf_counter()
+
+
+def _check(accelerator: Accelerator, prepared: Prepared, figures: Figures) -> None:
+    """Raise StepNotFiniteError where the figures of a step are not finite."""
+    check_finite(accelerator, prepared.step, figures.sums["loss"], figures.grad_norm, prepared.sequences)
 
 
 def _may_run_behind(device: torch.device) -> bool:
@@ -145,75 +173,40 @@ class _Run:
     loss_fn: LossFn
     graphs: Graphs | None
     guard: Guard
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """The sequences of a step that this process computes, on its device.
-
-    step: the number of the step, from 0.
-    num_examples, num_tokens: sequences of the step and their tokens, over all processes.
-    batches: the micro-batches, with the seeds of the random numbers that a loss draws.
-    weight: 1.0, or 0.0 where this process has no sequence and only takes part in the exchange of gradients.
-    """
-
-    step: int
-    num_examples: int
-    num_tokens: int
-    batches: list[Batch]
-    weight: float
+    memory: Memory
+    logs: tuple[str, ...]
+    prepare: Callable[[int, int], Prepared]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
-    """A step that was begun, whose figures are on their way."""
+    """A step that was begun, whose figures are on their way. overflows: as its log has them"""
 
-    prepared: _Prepared
+    prepared: Prepared
     rate: float
     figures: FiguresOnDevice
+    overflows: int | None = None
 
     def log(self, figures: Figures, config: TrainConfig, num_sequences: int, seconds: float) -> StepLog:
         """Return the log of the step, which took so many seconds."""
-        prepared, count = self.prepared, self.prepared.num_examples
-        means = {name: value / count for name, value in figures.sums.items()}
+        prepared = self.prepared
+        means = {name: value / prepared.num_examples for name, value in figures.sums.items()}
         return StepLog(
             step=prepared.step + 1,
             epoch=round((prepared.step + 1) / steps_per_epoch(num_sequences, config.train_batch_size), 6),
             loss=means.pop("loss"),
             learning_rate=self.rate,
             grad_norm=figures.grad_norm,
-            num_examples=count,
+            num_examples=prepared.num_examples,
             num_tokens=prepared.num_tokens,
             seconds=seconds,
             parts=means,
+            overflows=self.overflows,
         )
 
 
-def _prepare(
-    accelerator: Accelerator,
-    split: EncodedSplit,
-    lengths: np.ndarray,
-    config: TrainConfig,
-    collate: Collator,
-    micro_batch_tokens: int,
-    step: int,
-) -> _Prepared:
-    """Choose the sequences of a step, cut them into micro-batches and put these on the device."""
-    indices = by_length(step_examples(step, config.seed, len(split), config.train_batch_size), lengths)
-    own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
-    parts = micro_batches(own, lengths, micro_batch_tokens, packed=collate.packed) or [indices[-1:]]
-    seed = step_seed(config.seed, step, ALL_PROCESSES)
-    return _Prepared(
-        step=step,
-        num_examples=len(indices),
-        num_tokens=int(lengths[indices].sum()),
-        batches=[collate(split, part) | _noise(seed, part, indices, split, accelerator.device) for part in parts],
-        weight=float(len(own) > 0),
-    )
-
-
-def _do(run: _Run, prepared: _Prepared, rate: float, signal: Callable[[], int]) -> FiguresOnDevice:
-    """Enqueue a step, and return its figures on the device.
+def _begin(run: _Run, prepared: Prepared, rate: float, signal: Callable[[], int]) -> _Begun:
+    """Enqueue a step, with its figures on the device.
 
     With fp16's loss scale the host waits: an overflow halves the scale, and the same sequences are tried again.
     """
@@ -221,65 +214,80 @@ def _do(run: _Run, prepared: _Prepared, rate: float, signal: Callable[[], int]) 
     set_learning_rate(optimizer, rate)
     if isinstance(optimizer, AdamWithoutBiasCorrection):
         optimizer.updates = prepared.step
+    overflows = None if accelerator.scaler is None else 0
     while True:
-        torch.manual_seed(step_seed(run.config.seed, prepared.step, accelerator.process_index))
-        sums = _backward(run, prepared)
-        if accelerator.scaler is None:
-            figures = gathered(accelerator, sums, gradient_norm(optimizer), signal())
+        prepared, sums = _backward_in_memory(run, prepared)
+        tokens = run.memory.told()
+        if accelerator.scaler is None or not tokens:
+            figures = gathered(accelerator, sums, gradient_norm(optimizer), signal(), tokens)
             guarded_update(optimizer, figures.grad_norm, run.config.max_grad_norm, run.guard.after(figures))
-            run.graphs.zero() if run.graphs else optimizer.zero_grad(set_to_none=True)
-            return figures
+            _forget_gradients(run)
+            break
         norm = accelerator.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm)
-        figures = gathered(accelerator, sums, norm, signal())
+        figures = gathered(accelerator, sums, norm, signal(), tokens)
         read = figures.read()
-        check_finite(accelerator, prepared.step, read.sums["loss"], read.grad_norm)
+        run.memory.agree(prepared.step + 1, read.tokens)
+        _check(accelerator, prepared, read)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         # Not accelerate's step_was_skipped: a fused optimizer is called on an overflow as well, and leaves the weights alone.
         if read.are_finite():
-            return figures
+            break
+        overflows += 1
+    return _Begun(prepared=prepared, rate=rate, figures=figures, overflows=overflows)
 
 
-def step_seed(seed: int, step: int, process: int) -> int:
-    """Return a 63-bit seed for the random numbers of one step on one process."""
-    return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
+def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[str, torch.Tensor]]:
+    """Accumulate the gradient of the mean loss of the step, over all processes, and return the step as it was cut and its sums.
+
+    Where the memory is not enough, the sequences of this process are cut into smaller micro-batches and done again, from the same
+    weights and random numbers; the other processes wait. Where one sequence is too much, the sums are not a number, so that no
+    process updates its weights.
+    """
+    optimizer, memory = plain_optimizer(run.optimizer), run.memory
+    sums = None
+    while sums is None and memory.tokens:
+        if prepared.tokens != memory.tokens:  # also where it was made while the step before it was cut
+            prepared = run.prepare(prepared.step, memory.tokens)
+        torch.manual_seed(step_seed(run.config.seed, prepared.step, run.accelerator.process_index))
+        try:
+            sums = _backward(run, prepared)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            memory.cut_to(prepared.fewer, first_line(error))
+        if sums is None:  # outside of the handler: the error holds on to all that the passes have computed
+            if run.graphs:
+                run.graphs.give_up()
+            _forget_gradients(run)
+            give_back_memory()
+    if sums is None:
+        sums = dict.fromkeys(("loss", *run.logs), torch.full((), math.nan, device=run.accelerator.device))
+    if run.accelerator.num_processes > 1:
+        sum_gradients(optimizer)
+    return prepared, sums
 
 
-def _backward(run: _Run, prepared: _Prepared) -> dict[str, torch.Tensor]:
-    """Accumulate the gradient of the mean loss of the step.
+def _forget_gradients(run: _Run) -> None:
+    """Let go of the gradients; those that graphs add to stay in their place and become zeros."""
+    run.graphs.zero() if run.graphs else run.optimizer.zero_grad(set_to_none=True)
+
+
+def _backward(run: _Run, prepared: Prepared) -> dict[str, torch.Tensor]:
+    """Accumulate this process' part of the gradient of the mean loss of the step.
 
     Returns `loss` and what else the loss logs, each summed over the sequences of this process.
     """
-    accelerator, world = run.accelerator, run.accelerator.num_processes
+    accelerator, factor = run.accelerator, prepared.weight / prepared.num_examples
     sums: dict[str, torch.Tensor] = {}
-    for number, batch in enumerate(prepared.batches, start=1):
-        last = number == len(prepared.batches)
-        factor = prepared.weight * world / prepared.num_examples  # DistributedDataParallel averages over the processes
+    for batch in prepared.batches:
         if run.graphs:
             told = run.graphs.backward(batch, factor)
         else:
-            with nullcontext() if last else accelerator.no_sync(run.model):
-                loss, parts = run.loss_fn(run.model, batch)
-                accelerator.backward(loss * factor)
+            loss, parts = run.loss_fn(run.model, batch)
+            accelerator.backward(loss * factor)
             told = {"loss": loss.detach(), **parts}
         for name, value in told.items():
             part = value * prepared.weight
             sums[name] = sums[name] + part if name in sums else part
     return sums
-
-
-def _noise(seed: int, examples_B: np.ndarray, indices: np.ndarray, split: EncodedSplit, device: torch.device) -> Batch:
-    """Return what the random numbers of a batch are drawn from: `noise_seed`, (B,) int64, for a loss, `seeds` for the model.
-
-    indices: all examples of the step
-    """
-    seeds_B = torch.from_numpy(examples_B.astype(np.int64) + (seed >> 1))
-    return {
-        "noise_seed": to_device(seeds_B, device),
-        "seeds": NoiseSeeds(
-            step=seed,
-            examples_B=examples_B.astype(np.int64),
-            places_B=places_in_step(examples_B, indices),
-            lengths_S=split.lengths_of(indices),
-        ),
-    }

@@ -34,7 +34,7 @@ from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.session import Session, TrainState
-from debft.training.sift import SiftLoss, perturbed_module
+from debft.training.sift import LOGS, SiftLoss, perturbed_module
 
 
 def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: bool = True) -> tuple[Session, TrainState]:
@@ -53,11 +53,14 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
         run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
-    model, optimizer = accelerator.prepare(loaded.model, optimizer)
+    loaded.model.load_state_dict(broadcast_tensors_from_main(loaded.model.state_dict()))
+    # Not wrapped for several processes: the steps exchange the gradients themselves, see exchange.py.
+    model, optimizer = accelerator.prepare_model(loaded.model, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
-    loss_fn = plain_loss(loaded.head)
+    loss_fn, logs = plain_loss(loaded.head), ()
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
+        logs = LOGS
     graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if _takes_graphs(plan, accelerator, precision, loaded) else None
     session = Session(
         plan=plan,
@@ -68,6 +71,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         loaded=loaded,
         vocabulary=vocabulary,
         loss_fn=loss_fn,
+        logs=logs,
         splits=splits,
         model=model,
         optimizer=optimizer,
@@ -109,7 +113,7 @@ def _build(plan: Plan) -> tuple[Any, ...]:
 def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSplit]) -> ActiveVocabulary:
     """Cut the model's embedding table to what the training split needs, and number that split's tokens anew.
 
-    Process 0 sends its table to all, as `prepare` sends the other weights: the rows that are not trained come from it, too.
+    Process 0 sends its table to all, as it does the other weights: the rows that are not trained come from it, too.
     """
     name, config = plan.task.train.name, plan.recipe.train
     decay = partial(decay_factor, config, plan.total_steps, factor=_rate_factor_of_embedding(loaded, config))

@@ -3,10 +3,11 @@
 import errno
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from debft.config.differences import differing_keys
+from debft.config.differences import OPTIMISATION, differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
@@ -49,7 +50,7 @@ def check_output(run: RunDirectory, recipe: Recipe, start: Start) -> RunResult |
         if others := run.foreign_files():
             raise InputError(f"{where}: --{start} removes a run and nothing else, got {others[0]} as well; move that away first")
         return None
-    check_same_run(where, run.recipe(), recipe)
+    check_same_run(where, run.recipe(), recipe, may_change=OPTIMISATION if run.stopped_not_finite() else ())
     result = run.result()
     if result is not None:
         run.check_model(result)
@@ -75,9 +76,9 @@ def check_writable(output: Path) -> None:
         ) from None
 
 
-def check_same_run(where: str, recorded: Recipe, asked: Recipe) -> None:
-    """Raise InputError that names the first key that moves the score and differs."""
-    for key in differing_keys(recorded, asked, "resume"):
+def check_same_run(where: str, recorded: Recipe, asked: Recipe, may_change: Collection[str] = ()) -> None:
+    """Raise InputError that names the first key that moves the score and differs, of those that may not change."""
+    for key in (key for key in differing_keys(recorded, asked, "resume") if key not in may_change):
         old, new = value_at(recorded, key), value_at(asked, key)
         if key not in ("model", "init_from", "data") or not same_place(old, new):
             raise InputError(f"{where}: holds a different run: {key} is {old!r} there and {new!r} here; {ANOTHER_RUN}")

@@ -69,6 +69,8 @@ class Plan:
         if self.recipe.train.from_scratch:
             return {}
         with activity("reading the weights", show=is_main_process()):
+            if self.files.checkpoint is not None:
+                return weight_digests(self.files.checkpoint)
             if self.files.revision is not None and not self.files.packaged:
                 check_pinned(self.files.name, self.files.path, largest=None)
             return weight_digests(self.files.path)
@@ -201,15 +203,39 @@ def _find_weights(recipe: Recipe) -> ModelFiles:
     model = recipe.model or ""
     if recipe.init_from is None:
         return find_model(model, recipe.train.from_scratch)
-    where, run = f"--init-from {recipe.init_from}", RunDirectory(Path(recipe.init_from))
+    where, (run, step) = f"--init-from {recipe.init_from}", RunDirectory.at_step(recipe.init_from)
     if recipe.train.from_scratch:
         raise InputError(f"{where}: expected weights to start from, --from-scratch asks for random ones; give one of the two")
+    if step is not None:
+        return _find_checkpoint(where, run, step, model)
     if not run.exists() or (result := run.result()) is None:
-        raise InputError(f"{where}: expected a complete run directory, found none; `debft mnli --output DIR` makes one")
+        newest = max(run.saved_steps(), default=None) if run.exists() else None
+        advice = "`debft mnli --output DIR` makes one" if newest is None else f"{where}@{newest} starts from its newest checkpoint"
+        raise InputError(f"{where}: expected a complete run directory, found none; {advice}")
     run.check_model(result)
+    _check_model_of_run(where, run, model)
+    return replace(find_model(str(run.model), from_scratch=False), name=model)
+
+
+def _find_checkpoint(where: str, run: RunDirectory, step: int, model: str) -> ModelFiles:
+    """Return the files of the model that a run began with, with the weights of its checkpoint of a step."""
+    if not run.exists():
+        raise InputError(f"{where}: expected a run directory before the @, found none in {run.path}")
+    saved = run.saved_steps()
+    if step not in saved:
+        steps = ", ".join(f"{one:,}" for one in saved) or "none"
+        raise InputError(f"{where}: expected a step with a checkpoint, got {step:,}; there are checkpoints of {steps}")
+    _check_model_of_run(where, run, model)
+    labels = run.state_of(saved[step]).get("labels")
+    if not isinstance(labels, list):
+        raise InputError(f"{where}: the checkpoint is of an older debft, which names no labels; take the model of a complete run")
+    return replace(find_model(model, from_scratch=True), checkpoint=saved[step], labels=tuple(map(str, labels)))
+
+
+def _check_model_of_run(where: str, run: RunDirectory, model: str) -> None:
+    """Raise InputError for a run of another model."""
     if not same_place(trained := run.recipe().model, model):
         raise InputError(f"{where}: expected a run of {model}, got one of {trained}; give --model {trained}")
-    return replace(find_model(str(run.model), from_scratch=False), name=model)
 
 
 def _windows(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) -> dict[int, int]:

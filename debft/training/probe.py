@@ -84,7 +84,7 @@ def probe(plan: Plan, run: RunDirectory) -> Estimate:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise MachineError(f"the memory is not enough: {first_line(error)}; lower runtime.micro_batch_tokens") from error
+        raise MachineError(f"the memory is not enough for the model and its optimizer: {first_line(error)}") from error
     lengths = {name: split.lengths() for name, split in session.splits.items()}
     num_tokens = tokens_of_steps(lengths[plan.task.train.name], plan.recipe.train, plan.total_steps)
     eval_tokens = tokens_of_evaluations(plan, {name: int(lengths_S.sum()) for name, lengths_S in lengths.items()}, lengths)

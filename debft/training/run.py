@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from debft.config.recipe import Recipe
 from debft.console import activity, say
-from debft.errors import InputError, MachineError, first_line
+from debft.errors import InputError, MachineError, TooLittleMemoryError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError, failing_disk
@@ -65,8 +65,10 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            advice = f"lower runtime.micro_batch_tokens, then the same command with --output {run.path} --resume goes on"
-            raise MachineError(f"the memory is not enough: {first_line(error)}; {advice}") from error
+            advice = f"on a device with more, the same command with --output {run.path} --resume goes on"
+            raise MachineError(
+                f"the memory is not enough for the model and its optimizer: {first_line(error)}; {advice}"
+            ) from error
 
 
 def _check(recipe: Recipe, run: RunDirectory, start: Start) -> RunResult | Plan:
@@ -94,7 +96,9 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
         with activity("loading torch", show=show):
             from debft.training.evaluations import final_evaluation
             from debft.training.finish import write_result
+            from debft.training.guards import StepNotFiniteError
             from debft.training.opening import open_session
+            from debft.training.stopped import after_stop
             from debft.training.trackers import Trackers
             from debft.training.train import train
 
@@ -102,8 +106,11 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
             session, state = open_session(plan, run, start=start)
         session = replace(session, trackers=run_on_main(lambda: _open_trackers(plan, run, start, state.step)) or Trackers())
     with closing(session.trackers), stop_requested(session.is_main, watch) as stop:
-        train(session, state, stop)
-        assessed = final_evaluation(session, state, stop)
+        try:
+            train(session, state, stop)
+            assessed = final_evaluation(session, state, stop)
+        except (StepNotFiniteError, TooLittleMemoryError) as error:
+            raise after_stop(session, state, error) from error
         with activity("saving the model", show=show):
             result = write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written
         session.trackers.log({f"final/{name}": score for name, score in result.scores.items()}, state.step)

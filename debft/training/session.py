@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from debft.data.encoding import EncodedSplit
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
-from debft.runs.result import PathsOfRun
+from debft.runs.result import MemoryCut, PathsOfRun
 from debft.runs.sessions import SessionOfRun
 from debft.scoring.loaded import LoadedModel
 from debft.training.graphs import Graphs
@@ -33,7 +33,10 @@ class TrainState:
     num_tokens: tokens trained on, without padding.
     train_seconds: wall-clock time of the steps alone.
     eval_seconds: wall-clock time of the evaluations alone.
+    optimisation: the options of the optimisation that the run began with, by their dotted keys.
     sessions: the sessions of the run so far; the last one is still going on, and its end is not set.
+    overflows: how often fp16's gradient overflowed and a step was tried again with a lower loss scale.
+    cuts: where the memory was not enough, and what goes through the model at once from there on.
     """
 
     step: int = 0
@@ -45,7 +48,10 @@ class TrainState:
     num_tokens: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+    optimisation: dict[str, Any] = field(default_factory=dict)
     sessions: list[SessionOfRun] = field(default_factory=list)
+    overflows: int = 0
+    cuts: list[MemoryCut] = field(default_factory=list)
 
     def ended_sessions(self) -> list[SessionOfRun]:
         """Return the sessions as if the last one ended here."""
@@ -64,9 +70,10 @@ class Session:
     loaded: the model with its tokenizer and head.
     vocabulary: which embedding rows are trained; outside of the steps the model is used within `vocabulary.whole`.
     loss_fn: the loss that the steps minimise.
+    logs: what it logs beside itself.
     splits: the encoded examples by the name of their split, labels in the order of the model's outputs; the training split has
         the token ids that `vocabulary` gives them.
-    model: the module that the steps call: `loaded.model`, wrapped where there are several processes.
+    model: the module that the steps call: `loaded.model` on its device, in the precision of the run.
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
     graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
@@ -82,6 +89,7 @@ class Session:
     loaded: LoadedModel
     vocabulary: ActiveVocabulary
     loss_fn: LossFn
+    logs: tuple[str, ...]
     splits: dict[str, EncodedSplit]
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -91,7 +99,7 @@ class Session:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def steps(self, **how: Any) -> Generator[StepLog, None, None]:
-        """Return the optimizer steps of the run. how: `first_step`, `pause_after` and `signal`, as `optimizer_steps` has them"""
+        """Return the optimizer steps of the run. how: what else `optimizer_steps` takes, such as `first_step`"""
         return optimizer_steps(
             self.accelerator,
             self.model,
@@ -102,6 +110,7 @@ class Session:
             micro_batch_tokens=self.micro_batch_tokens,
             total_steps=self.plan.total_steps,
             loss_fn=self.loss_fn,
+            logs=self.logs,
             graphs=self.graphs,
             **how,
         )

@@ -31,6 +31,7 @@ def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
         first_step=state.step,
         pause_after=lambda step: _falls_due(session, step) or (session.accelerator.num_processes == 1 and bool(stop)),
         signal=lambda: stop.number,
+        cuts=state.cuts,
     )
     if session.is_main and state.step < total:
         say(f"training from step {state.step + 1:,}")
@@ -60,6 +61,7 @@ def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -
     state.num_examples += log.num_examples
     state.num_tokens += log.num_tokens
     state.train_seconds += log.seconds
+    state.overflows += log.overflows or 0
     if session.is_main:
         session.run.append("steps.jsonl", log.row())
         session.trackers.log(tracked_step(log), log.step)

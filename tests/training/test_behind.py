@@ -169,18 +169,19 @@ def test_host_waits_for_nothing_but_the_figures(files, split, behind, monkeypatc
     assert reads.count == 1  # it does count
 
 
-def test_sums_and_signal_of_all_processes_are_one_message():
+def test_sums_signal_and_tokens_of_all_processes_are_one_message():
     messages = []
 
     def gather(own_S):
         messages.append(own_S.tolist())
-        return torch.cat([own_S, own_S * 2])
+        return torch.cat([own_S, own_S / 2])
 
     accelerator = SimpleNamespace(num_processes=2, gather=gather)
-    figures = gathered(accelerator, {"loss": torch.tensor(1.5), "extra": torch.tensor(3.0)}, torch.tensor(0.25), 2)
+    figures = gathered(accelerator, {"loss": torch.tensor(1.5), "extra": torch.tensor(3.0)}, torch.tensor(0.25), 4, 512)
     read = figures.read()
-    assert messages == [[1.5, 3.0, 2.0]]
-    assert (read.sums, read.grad_norm, read.signal) == ({"loss": 4.5, "extra": 9.0}, 0.25, 4)
+    assert messages == [[1.5, 3.0, 4.0, 512.0]]
+    assert (read.sums, read.grad_norm, read.signal) == ({"loss": 2.25, "extra": 4.5}, 0.25, 4)
+    assert read.tokens == 256
     assert figures.not_finite() == 0.0
 
 

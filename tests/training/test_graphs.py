@@ -123,6 +123,17 @@ def test_weights_that_were_put_elsewhere_are_recorded_anew(drawn_as_on_a_gpu):
     assert len(made) == 2
 
 
+def test_graphs_that_were_given_up_for_memory_record_no_more_and_give_the_same(drawn_as_on_a_gpu):
+    model, made = model_of("classes"), []
+    recorded = Graphs(model, model, head_loss, record=lambda run: made.append(run) or run)
+    for number in range(2):
+        recorded.backward(batch_for(number, STEPS[0]), 1.0)
+    recorded.give_up()
+    recorded.zero()
+    assert_same(model, recorded, (STEPS[0],) * 3)
+    assert len(made) == 1
+
+
 def test_weight_that_no_gradient_reaches_has_none(drawn_as_on_a_gpu):
     """An optimizer decays a weight whose gradient is zero, and leaves one without a gradient alone."""
     model = model_of("classes")

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from debft.errors import NotFiniteError
@@ -26,9 +27,9 @@ def with_scale(scale):
 )
 def test_loss_or_gradient_that_is_not_finite_ends_the_run_at_its_step(scale, loss, norm, named):
     with pytest.raises(NotFiniteError, match=f"^step 8: expected a finite {named}"):
-        check_finite(with_scale(scale), 7, loss, norm)
+        check_finite(with_scale(scale), 7, loss, norm, np.arange(2))
 
 
 @pytest.mark.parametrize(("scale", "norm"), [(None, 1.0), (65536.0, INFINITY), (2 * SMALLEST_LOSS_SCALE, INFINITY)])
 def test_finite_step_and_overflow_of_a_large_loss_scale_go_on(scale, norm):
-    check_finite(with_scale(scale), 7, 1.0, norm)
+    check_finite(with_scale(scale), 7, 1.0, norm, np.arange(2))

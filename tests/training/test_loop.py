@@ -269,6 +269,8 @@ def test_step_that_overflows_is_tried_again_with_the_same_sequences_and_masks(fi
         )
     )
     assert accelerator.passes == 7
+    assert [log.overflows for log in logs] == [log.row()["overflows"] for log in logs] == [0, 0, 1, 0, 0, 0]
+    assert expected[0].overflows is None and "overflows" not in expected[0].row()
     assert [log.loss for log in logs] == [log.loss for log in expected]
     assert all(torch.equal(a, b) for a, b in zip(smooth.parameters(), bumpy.parameters(), strict=True))
 

@@ -4,7 +4,9 @@ Each test has a CPU part, where that makes sense, which runs in the suite; the G
 where there is none. What a test has measured goes into the report of `--junitxml`, from where `benchmarks/gpu.sh` prints it.
 """
 
+import gc
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -84,11 +86,13 @@ def test_loss_scaling_of_fp16_goes_on_after_an_overflow(recipe_for, tmp_path, mo
         return scalers[-1]
 
     monkeypatch.setattr(accelerate.accelerator, "get_grad_scaler", scaler)
-    finetune(recipe_for("cuda", "torch", "fp16", dropout=False), tmp_path / "half")
+    result = finetune(recipe_for("cuda", "torch", "fp16", dropout=False), tmp_path / "half")
     monkeypatch.undo()
     finetune(recipe_for("cuda", "torch", "fp32", dropout=False), tmp_path / "single")
     record_property("fp16: loss scale after an overflow", scalers[0].get_scale())
     assert 1.0 < scalers[0].get_scale() < 2.0**40
+    assert result.overflows == sum(line["overflows"] for line in lines(tmp_path / "half" / "steps.jsonl")) > 0
+    assert not RunDirectory(tmp_path / "half").stopped_not_finite()
     half, single = losses(tmp_path / "half"), losses(tmp_path / "single")
     assert len(half) == len(single) == 5
     assert half == pytest.approx(single, abs=SAME_LOSS["fp16"])
@@ -202,7 +206,7 @@ def test_memory_that_is_not_enough_is_a_failure_of_the_machine(recipe_for, error
     recipe = recipe_for("cpu", "torch", "fp32", **{"train.max_steps": 1})
     monkeypatch.setattr(debft.training.train, "train", fail)
     with pytest.raises(
-        MachineError, match=r"^the memory is not enough: .*; lower runtime.micro_batch_tokens, then .* --resume"
+        MachineError, match=r"^the memory is not enough for the model and its optimizer: .*; on a device with more, .* --resume"
     ) as raised:
         finetune(recipe, tmp_path / "run")
     assert raised.value.exit_code == 5 and "\n" not in str(raised.value)
@@ -210,15 +214,48 @@ def test_memory_that_is_not_enough_is_a_failure_of_the_machine(recipe_for, error
     assert finetune(recipe, tmp_path / "run", resume=True).steps == 1
 
 
+@contextmanager
+def memory_limited_to(limit):
+    """The GPU has no more than so many bytes for this process while the block lasts."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(max(limit / total, 1e-5))
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 @pytest.mark.gpu
 def test_memory_of_the_gpu_that_is_not_enough_is_a_failure_of_the_machine(recipe_for, tmp_path):
     recipe = recipe_for("cuda", "torch", "fp32", width=65_536, **{"train.max_steps": 2})  # matrices of 16 MiB: none lies free
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-5)
-    try:
-        with pytest.raises(MachineError, match=r"^the memory is not enough: CUDA out of memory"):
-            finetune(recipe, tmp_path / "run")
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+    said = r"^the memory is not enough for the model and its optimizer: CUDA out of memory"
+    with memory_limited_to(0), pytest.raises(MachineError, match=said):
+        finetune(recipe, tmp_path / "run")
     assert finetune(recipe, tmp_path / "run", resume=True).steps == 2
     assert RunDirectory(tmp_path / "run").result() is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("backend", "sift"), [("torch", False), ("torch", True), ("triton", False)])
+def test_step_too_large_for_the_gpu_is_done_again_in_smaller_parts(recipe_for, backend, sift, tmp_path, record_property):
+    """The card is given less and less until a run that had enough before does not: its losses and scores stay what they were."""
+    changes = {"train.train_batch_size": 64, "runtime.micro_batch_tokens": 16_384, "train.max_steps": 4}
+    recipe = recipe_for("cuda", backend, "fp32", width=16_384, **changes | ({"sift.weight": 3.0} if sift else {}))
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    whole = finetune(recipe, tmp_path / "whole")
+    enough = torch.cuda.max_memory_allocated()
+    for percent in range(90, 20, -10):  # what a run needs beside its activations is not known beforehand
+        with memory_limited_to(percent / 100 * enough):
+            result = finetune(recipe, tmp_path / str(percent))
+        if "training" in (cut.during for cut in result.memory_cuts):
+            break
+    name = f"{backend}{' with SiFT' if sift else ''}"
+    record_property(f"{name}: {percent} % of {enough / 2**20:.0f} MiB", "; ".join(map(str, result.memory_cuts)))
+    assert whole.memory_cuts == []
+    assert result.memory_cuts
+    assert losses(tmp_path / str(percent)) == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+    assert result.scores == pytest.approx(whole.scores, abs=1e-6)

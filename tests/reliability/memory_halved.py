@@ -1,0 +1,78 @@
+"""A run whose memory is not enough at some moment ends as one that had enough: its losses, its scores, and what it says."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from limited_memory import GPU, PLACE, Limited
+from parts import Case, Part
+from runs_of_numbers import KINDS, STEPS, name_of, steps, undisturbed
+
+from debft.errors import TooLittleMemoryError
+from debft.runs.directory import RunDirectory
+from debft.training.run import finetune
+
+CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12")
+ERRORS = {"gpu": GPU, "cpu": CPU}
+LOSS, SCORE = 1e-5, 0.01  # of losses near 1 that are summed in another order; of scores in percent, of which correlations round
+PASSES = range(0, STEPS, 3)  # after which memory becomes short
+
+
+def halved(directory: Path, *, of: str, sift: bool, error: str, backward: bool, after: int, rows: int) -> str:
+    """Compare a run that has memory for so many sequences at once with one that has all of it."""
+    recipe, whole = undisturbed(directory.parent, of, sift)
+    device, run = Limited(rows, ERRORS[error], after=after, backward=backward), RunDirectory(directory / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PLACE, device)
+        result = finetune(recipe, run.path)
+    expected, got = steps(whole), steps(run)
+    assert len(got) == len(expected), f"{len(got)} steps are logged"
+    farthest = max(abs(one["loss"] - other["loss"]) for one, other in zip(got, expected, strict=True))
+    assert farthest <= LOSS, f"a loss differs by {farthest:.1e}"
+    different = [name for name, score in whole.result().scores.items() if abs(score - result.scores[name]) > SCORE]
+    assert not different, f"scores differ: {', '.join(different)}"
+    assert device.failed, "no pass failed"
+    assert result.memory_cuts, "no cut is recorded"
+    assert {cut.step for cut in result.memory_cuts} <= {after + 1}, f"cut again after it was kept: {result.memory_cuts}"
+    return f"cut {len(result.memory_cuts)} times in step {after + 1}, losses within {farthest:.0e}"
+
+
+def too_little(directory: Path, *, of: str, sift: bool, after: int) -> str:
+    """End a run by memory that is not enough for one sequence, and let it go on where there is more: it has the same bits."""
+    recipe, whole = undisturbed(directory.parent, of, sift)
+    run = RunDirectory(directory / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PLACE, Limited(0, after=after))
+        try:
+            finetune(recipe, run.path)
+        except TooLittleMemoryError as error:
+            lines, code = error.problems, error.exit_code
+        else:
+            raise AssertionError("the run has not ended")
+    assert code == 5 and len(lines) == 1, f"exit code {code}, {len(lines)} lines"
+    saved = f"step-{after:06d} is whole" if after else "no step was saved"
+    assert f"step {after + 1}:" in lines[0] and saved in lines[0], lines[0]
+    finetune(recipe, run.path, resume=True)
+    farthest = max(abs(one["loss"] - other["loss"]) for one, other in zip(steps(run), steps(whole), strict=True))
+    assert farthest == 0, f"a loss differs by {farthest:.1e}"
+    return f"ended in step {after + 1}, went on with the same bits"
+
+
+def cases() -> Iterator[Case]:
+    for of, sift in KINDS:
+        for after in PASSES:
+            for error, backward in (("gpu", False), ("gpu", True), ("cpu", False), ("cpu", True)):
+                for rows in (1, 3):
+                    name = f"{name_of(of, sift)}-{error}-{'backward' if backward else 'forward'}-after-{after}-rows-{rows}"
+                    how = {"of": of, "sift": sift, "error": error, "backward": backward, "after": after, "rows": rows}
+                    yield Case(name=name, run=partial(halved, **how))
+            yield Case(name=f"{name_of(of, sift)}-too-little-after-{after}", run=partial(too_little, of=of, sift=sift, after=after))
+
+
+PART = Part(
+    name="memory",
+    claim="memory that is not enough halves the micro-batch: the same losses to 1e-5; 0 runs lost",
+    cases=cases,
+    few=4,
+)
