@@ -24,7 +24,16 @@ from debft.runs.lock import HeldError, Lock, locked
 from debft.runs.reading import read_file, sha256_of
 from debft.runs.result import RunResult, WrittenFile, from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
-from debft.runs.storage import PARTIAL, append_line, disk_errors, make_directory, remove_partial, sync, write_atomically
+from debft.runs.storage import (
+    PARTIAL,
+    append_line,
+    disk_errors,
+    make_directory,
+    remove_partial,
+    sync,
+    sync_or_rewrite,
+    write_atomically,
+)
 from debft.runtime.launch.group import is_main_process
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
@@ -409,10 +418,12 @@ class RunDirectory:
 
     def sync_logs(self) -> None:
         """Bring the logs to the disk, before a checkpoint or a result that counts on their lines is written."""
+        for path in self.logs:
+            if path.exists():
+                sync_or_rewrite(path)
         with disk_errors(self.path):
-            for path in (*self.logs, self.path):
-                if path.exists():
-                    sync(path)
+            if self.path.exists():
+                sync(self.path)
 
     def rewind(self, step: int, evaluated: int, saved: Mapping[str, bytes]) -> None:
         """Set the logs back to what they were after optimizer step `step` and the evaluation at step `evaluated`.

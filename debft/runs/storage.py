@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 
+from debft.console import say
 from debft.errors import DebftError, MachineError
 
 # What a disk, or the network to it, answers when it fails, whatever it was asked; other errors are about the question: no such file
@@ -216,3 +217,18 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def sync_or_rewrite(path: Path) -> None:
+    """Bring a small file that was appended to to the disk; one that cannot be synced is written anew, and a line says so.
+
+    After a sync that failed Linux takes what it could not write for written, and a second sync would succeed without it.
+    Source: Rebello et al., Can Applications Recover from fsync Failures?, USENIX ATC 2020, section 3.
+    """
+    try:
+        sync(path)
+    except OSError as error:
+        say(f"warning: {path}: cannot be synced: {error.strerror}; writing it anew")
+        with disk_errors(path, "read"):
+            content = path.read_bytes()
+        write_atomically(path, content)

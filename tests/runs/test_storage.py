@@ -22,6 +22,7 @@ from debft.runs.storage import (
     remove_directory,
     remove_partial,
     sync,
+    sync_or_rewrite,
     whole_directory,
     write_atomically,
     write_together,
@@ -217,6 +218,24 @@ def test_failing_sync_leaks_no_file_descriptor(tmp_path, monkeypatch):
         sync(tmp_path)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[-1])
+
+
+def test_log_whose_sync_fails_is_written_anew(tmp_path, monkeypatch, capsys):
+    """A second sync would succeed, without what the first one lost."""
+    append_line(tmp_path / "log", "1")
+    before, fsync, synced = (tmp_path / "log").stat().st_ino, os.fsync, []
+
+    def fails_once(handle):
+        synced.append(os.fstat(handle).st_ino)
+        if len(synced) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fails_once)
+    sync_or_rewrite(tmp_path / "log")
+    after = (tmp_path / "log").stat().st_ino
+    assert (tmp_path / "log").read_text() == "1\n" and after != before and after in synced
+    assert "log: cannot be synced: Input/output error; writing it anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
