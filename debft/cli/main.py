@@ -80,7 +80,7 @@ app = typer.Typer(
     epilog="Start with: debft mnli --data demo",
 )
 # Typer brings its own copy of click from 0.26 on.
-_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_UsageError = next(kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException")
 _request = StopRequest()  # for the interrupts that arrive before a run takes signals over, or after it
 _interrupting: list[bool] = []  # not empty once a signal has raised KeyboardInterrupt
 _ending: list[bool] = []  # not empty once all is done, so that nothing is left to interrupt
@@ -155,7 +155,7 @@ def _usage(error: Any) -> list[str]:
     """Return the lines of a wrong command or option, with what is meant."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "debft"
-    if getattr(error, "possibilities", None) is not None and error.option_name:
+    if context is not None and getattr(error, "possibilities", None) is not None and error.option_name:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
         return unknown_options(where, error.option_name, known, sys.argv[1:])
     hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""

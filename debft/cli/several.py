@@ -1,12 +1,17 @@
 """What repeats a run: the same recipe over several seeds, or over the folds of own data."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
 from debft.errors import HubError, InputError
+
+if TYPE_CHECKING:
+    from debft.several.summary import Summary
 
 
 def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, overwrite: bool) -> bool:
@@ -37,17 +42,23 @@ def repeat(recipe: Recipe, directory: Path, *, seeds: int | None, jobs: int | No
     from debft.several.repeat import show_plan
     from debft.several.seeds import plan_seeds, run_seeds
 
+    run: Callable[[int | None], tuple[Summary, int]]
     try:
-        plan = plan_folds(recipe, directory) if seeds is None else plan_seeds(recipe, directory, seeds)
+        if seeds is None:
+            folds = plan_folds(recipe, directory)
+            repetition, run = folds.repetition, partial(run_folds, folds)
+        else:
+            repetition = plan_seeds(recipe, directory, seeds)
+            run = partial(run_seeds, repetition)
     except HubError as error:
         if not dry_run:
             raise
         show_estimate(recipe, seeds, error, as_json)
         sys.exit(0)
     if dry_run:
-        content, code = show_plan(plan.repetition if seeds is None else plan, jobs)
+        content, code = show_plan(repetition, jobs)
     else:
-        summary, code = run_folds(plan, jobs) if seeds is None else run_seeds(plan, jobs)
+        summary, code = run(jobs)
         content = summary.as_dict()
     if as_json:
         print_json(content)

@@ -40,10 +40,9 @@ def check_not_empty(table: DataTable, task: QuestionAnswering, problems: Problem
 
 def _pairs(answers: Any) -> tuple[tuple, str | None]:
     """Return ((text, start), ...) and None, or () and what is wrong with the two lists."""
-    lists = [answers.get(key) for key in ("text", "answer_start")] if isinstance(answers, dict) else [None]
-    if not all(isinstance(values, list) for values in lists):
+    texts, starts = (answers.get("text"), answers.get("answer_start")) if isinstance(answers, dict) else (None, None)
+    if not isinstance(texts, list) or not isinstance(starts, list):
         return (), f"expected {{'text': [...], 'answer_start': [...]}}, got {shown(answers)}"
-    texts, starts = lists
     if len(texts) != len(starts):
         return (), f"expected as many texts as answer_starts, got {len(texts)} and {len(starts)}"
     return tuple(zip(texts, starts, strict=True)), None

@@ -14,10 +14,11 @@ import numpy as np
 from debft.console import meter
 from debft.data.encoding_cache import cached_arrays
 from debft.data.rows import Examples
-from debft.data.tokens import WordByWord, ranges, whole_texts
+from debft.data.tokens import WordByWord, framed, ranges, whole_texts
 from debft.data.truncation import cut_to
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 CHUNK = 1000  # examples that are encoded at a time: progress is shown in between
@@ -128,7 +129,7 @@ def encode(
         ids_T=arrays["ids"],
         types_T=arrays["types"],
         ends_S=arrays["ends"],
-        labels_S=examples.labels,
+        labels_S=examples.label_array,
         truncated=int(arrays["truncated"][0]),
         longest=int(arrays["truncated"][1]),
     )
@@ -140,10 +141,11 @@ def whole_lengths(texts: Sequence[tuple[str, ...]], tokenizer: "PreTrainedTokeni
         return []
     backend = set_up(tokenizer)
     special = Frame.of(backend, len(texts[0])).num_special
-    return (special + sum(whole_texts(backend, list(column))[1] for column in zip(*texts, strict=True))).tolist()
+    lengths_KN = [whole_texts(backend, list(column))[1] for column in zip(*texts, strict=True)]
+    return (special + np.sum(lengths_KN, axis=0)).tolist()
 
 
-def set_up(tokenizer: "PreTrainedTokenizerFast"):
+def set_up(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
     """Return the Rust tokenizer, which then neither pads nor truncates, and takes `[SEP]` in a text as text."""
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -152,7 +154,17 @@ def set_up(tokenizer: "PreTrainedTokenizerFast"):
     return backend
 
 
-def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, by_word=False, swap=False) -> dict[str, np.ndarray]:
+def _encode(
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    max_seq_length: int,
+    truncation: str,
+    seed: int,
+    what: str,
+    show: bool,
+    by_word: bool = False,
+    swap: bool = False,
+) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
@@ -165,7 +177,7 @@ def _encode(examples, tokenizer, max_seq_length, truncation, seed, what, show, b
             places, num_cut_here = cut_to(room, columns, truncation, seed)
             parts.append(frame.fill_all([ids_T for ids_T, _ in columns], places))
             num_cut += num_cut_here
-            longest = max(longest, frame.num_special + int(sum(lengths_N for _, lengths_N in columns).max()))
+            longest = max(longest, frame.num_special + int(np.sum([lengths_N for _, lengths_N in columns], axis=0).max()))
             progress.advance(len(chunk), what)
     ids, types, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return {"ids": ids, "types": types, "ends": np.cumsum(lengths, dtype=np.int64), "truncated": np.array([num_cut, longest])}
@@ -183,9 +195,9 @@ class Frame:
     text_types: tuple[int, ...]
 
     @classmethod
-    def of(cls, backend, num_texts: int) -> "Frame":
+    def of(cls, backend: "Tokenizer", num_texts: int) -> "Frame":
         """Learn the frame from what the tokenizer puts around texts of one word."""
-        whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
+        whole = framed(backend, num_texts)
         ids, types = np.array(whole.ids, dtype=np.int32), np.array(whole.type_ids, dtype=np.int8)
         change = np.diff([0, *(1 - np.array(whole.special_tokens_mask)), 0])
         begins, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
@@ -205,7 +217,7 @@ class Frame:
         texts: the ids of the first texts of all examples, end to end, and of the second ones
         places: the (start, length) of each example's text there, (N,) both
         """
-        lengths_N = self.num_special + sum(lengths for _, lengths in places)
+        lengths_N = self.num_special + np.sum([lengths for _, lengths in places], axis=0)
         at_N = np.cumsum(lengths_N) - lengths_N
         ids, types = np.empty(int(lengths_N.sum()), np.int32), np.empty(int(lengths_N.sum()), np.int8)
         for k, (special, special_types) in enumerate(self.around):

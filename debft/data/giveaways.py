@@ -19,6 +19,8 @@ GIVEN_AWAY = 0.9  # of the errors that the most frequent label makes, the share 
 CORRELATED = 0.99  # Pearson's correlation of a column with a score
 NAMED = 0.95  # of the rows of a label, the share whose texts hold its name; half as many of the others at most
 
+Cell = str | int | float
+
 
 def giveaway_columns(table: DataTable, task: TextClassification) -> list[str]:
     """Return the columns of which one knows the label, or the score, of nearly every row, but for that of the labels itself.
@@ -44,11 +46,11 @@ def giveaway_columns(table: DataTable, task: TextClassification) -> list[str]:
     ]
 
 
-def _plain(cell: object) -> Hashable:
+def _plain(cell: object) -> Cell:
     return cell if isinstance(cell, str | int | float) else str(cell)
 
 
-def _numbers(values: Sequence[Hashable]) -> np.ndarray | None:
+def _numbers(values: Sequence[Cell]) -> np.ndarray | None:
     """Return the values as float64, (N,); None where one is no finite number."""
     try:
         numbers_N = np.array([float(value) for value in values])
@@ -57,7 +59,7 @@ def _numbers(values: Sequence[Hashable]) -> np.ndarray | None:
     return numbers_N if np.isfinite(numbers_N).all() else None
 
 
-def _parts(values: Sequence[Hashable]) -> Sequence[Hashable]:
+def _parts(values: Sequence[Cell]) -> Sequence[Cell]:
     """Return the values, or of many different numbers the twentieth that each is in; () for numbers that count the rows."""
     if len(set(values)) <= MOST_VALUES or (numbers_N := _numbers(values)) is None:
         return values
@@ -80,7 +82,7 @@ def _gives_label_away(values: Sequence[Hashable], labels: Sequence[str | None]) 
     return known - usual >= GIVEN_AWAY * (len(labels) - usual) > 0
 
 
-def _gives_score_away(values: Sequence[Hashable], scores_N: np.ndarray) -> bool:
+def _gives_score_away(values: Sequence[Cell], scores_N: np.ndarray) -> bool:
     numbers_N = _numbers(values)
     if numbers_N is None or not numbers_N.std() or not scores_N.std():
         return False
@@ -90,9 +92,9 @@ def _gives_score_away(values: Sequence[Hashable], scores_N: np.ndarray) -> bool:
 def labels_in_texts(train: Examples, task: TextClassification) -> list[str]:
     """Return in words each label whose name nearly every one of its rows holds as a word, and the other rows seldom do."""
     texts = [" ".join(texts).casefold() for texts in train.texts]
-    found = []
+    found, labels = [], train.label_array
     for number, label in enumerate(task.labels):
-        has_N = train.labels[:, number] > 0 if task.multilabel else train.labels == number
+        has_N = labels[:, number] > 0 if task.multilabel else labels == number
         own, others = np.flatnonzero(has_N), np.flatnonzero(~has_N)
         word = re.compile(_as_word(label.casefold()))
         here = sum(bool(word.search(texts[row])) for row in own)

@@ -93,13 +93,13 @@ def rows_to_score(recipe: Recipe, task: TextClassification) -> dict[str, Example
     return {name: rows[name] for name in EVALS if name in rows}
 
 
-def rows_and_folds(recipe: Recipe) -> tuple[Examples, np.ndarray]:
+def rows_and_folds(recipe: Recipe, folds: int) -> tuple[Examples, np.ndarray]:
     """Return the rows that are cut into folds, N of them, and the fold of each, (N,) from 1."""
     read, shares = _read(recipe, None)
     whole = read.examples["train"]
     if shares:
         whole = _parts(whole, replace(recipe.own, folds=None), shares)["train"]
-    return whole, _folds_of(whole, recipe.own)
+    return whole, _folds_of(whole, folds, recipe.own.split_seed)
 
 
 def record_of(rows: OwnRows) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _read(recipe: Recipe, known: TextClassification | None) -> tuple[OwnRows, di
     }
     examples["train"] = replace(examples["train"], notes=(*examples["train"].notes, *notes))
     source = recipe.data if recipe.data == "demo" else kind_of(recipe.data)
-    return OwnRows(task=task, examples=examples, source=source, giveaways=giveaway_columns(found["train"], task)), shares
+    return OwnRows(task=task, examples=examples, source=source, giveaways=tuple(giveaway_columns(found["train"], task))), shares
 
 
 def _found(recipe: Recipe) -> Tables:
@@ -154,9 +154,9 @@ def _check_options(found: Tables, own: OwnConfig, source: str) -> None:
             f"--folds {own.folds}: cuts the training rows, but {found['validation'].path} is there as well, which nothing would "
             "read; add its rows to the training file, or leave --folds out"
         )
-    for option, value in (("--split-column", own.split_column), ("--subset", own.subset), ("--encoding", own.encoding)):
-        if source == "demo" and value is not None:
-            raise InputError(f"{option} {value}: is for rows of your own, --data demo has none; leave it out")
+    for option, given in (("--split-column", own.split_column), ("--subset", own.subset), ("--encoding", own.encoding)):
+        if source == "demo" and given is not None:
+            raise InputError(f"{option} {given}: is for rows of your own, --data demo has none; leave it out")
 
 
 def _with_labels(found: Tables, task: TextClassification) -> tuple[Tables, list[str]]:
@@ -192,17 +192,17 @@ def _parts(whole: Examples, own: OwnConfig, shares: dict[str, float]) -> dict[st
         left, fold = parts["train"], own.fold
         if fold is None:
             raise InputError(f"own.folds: expected a fold for a single run, 1 to {own.folds}; give --set own.fold=1")
-        fold_N = _folds_of(left, own)
+        fold_N = _folds_of(left, own.folds, own.split_seed)
         parts["train"] = _chosen(left, fold_N != fold, "train", f"{left.source} without fold {fold} of {own.folds}")
         parts["validation"] = _chosen(left, fold_N == fold, "validation", f"{left.source}, fold {fold} of {own.folds}")
     return parts
 
 
-def _folds_of(rows: Examples, own: OwnConfig) -> np.ndarray:
+def _folds_of(rows: Examples, folds: int, seed: int) -> np.ndarray:
     """Return the fold of each row, (N,) from 1. Raises InputError where there are fewer rows than folds."""
-    if len(rows) < own.folds:
-        raise InputError(f"--folds {own.folds}: expected at least as many rows, got {len(rows)} in {rows.source}")
-    return folds_of(rows, own.folds, own.split_seed)
+    if len(rows) < folds:
+        raise InputError(f"--folds {folds}: expected at least as many rows, got {len(rows)} in {rows.source}")
+    return folds_of(rows, folds, seed)
 
 
 def _recorded_parts(whole: Examples, ids: Mapping[str, list[str]]) -> dict[str, Examples]:

@@ -13,7 +13,7 @@ from debft.data.near_duplicates import near_duplicates
 from debft.data.rows import Examples, label_in_words
 from debft.data.same_texts import Twins, same_rows
 from debft.data.sources.own import quoted
-from debft.runs.result import RowWarning
+from debft.runs.result import RowWarning, WarningKind
 from debft.tasks import TEXT, Task, TextClassification
 
 SHOWN = 3  # examples of a warning
@@ -89,8 +89,10 @@ def _repetitions(name: str, train: Examples, repeated: Twins) -> Iterable[RowWar
 
 def _two_labels(task: Task, train: Examples, repeated: Twins) -> Iterable[RowWarning]:
     """Warn of texts with two labels: the first row of the text, and the first one with another label."""
+    if not isinstance(task, TextClassification):
+        return
     torn: dict[int, int] = {}
-    for row, first in repeated if isinstance(task, TextClassification) else ():
+    for row, first in repeated:
         if first not in torn and not np.array_equal(train.labels[row], train.labels[first]):
             torn[first] = row
     if torn:
@@ -112,7 +114,7 @@ def _few_rows(name: str, num_rows: int, label_counts: Mapping[str, int]) -> Iter
 
 
 def _named(task: Task, train: Examples) -> Iterable[RowWarning]:
-    if task.name != TEXT.name or task.is_regression:
+    if not isinstance(task, TextClassification) or task.name != TEXT.name or task.is_regression:
         return
     if named := labels_in_texts(train, task):
         name = task.train.name
@@ -144,6 +146,6 @@ def _in_words(rows: Examples, others: Examples, twins: Twins) -> Iterable[str]:
         yield f"{place} and {other.removeprefix(f'{file}:').strip()}"
 
 
-def _warning(kind: str, split: str, odd: Sized, of: int, what: str, examples: Iterable[str]) -> RowWarning:
+def _warning(kind: WarningKind, split: str, odd: Sized, of: int, what: str, examples: Iterable[str]) -> RowWarning:
     """Return the warning with the first few of its examples, which are made only as far as they are shown."""
     return RowWarning(kind=kind, split=split, count=len(odd), of=of, what=what, examples=list(islice(examples, SHOWN)))

@@ -62,6 +62,18 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def label_array(self) -> np.ndarray:
+        """The labels of texts, an array."""
+        assert isinstance(self.labels, np.ndarray), "questions have gold answers"
+        return self.labels
+
+    @property
+    def gold_answers(self) -> list[GoldAnswers]:
+        """The gold answers of questions."""
+        assert not isinstance(self.labels, np.ndarray), "texts have labels"
+        return self.labels
+
     def without_texts(self) -> "Examples":
         """Return the examples with their labels alone. The texts take most of the memory, and are read no more once encoded."""
         return replace(self, texts=(), ids=(), lines=(), places={}, hashed=self.digest)
@@ -74,12 +86,12 @@ class Examples:
         line = self.lines[row]
         return f"{name}: {self.places[line]}" if line in self.places else f"{name}:{line}"
 
-    def part(self, start: int, end: int) -> "Examples":
+    def part(self, start: int, end: int | None) -> "Examples":
         """Return the examples `start` to `end`, or to the last."""
         ids, lines = self.ids[start:end], self.lines[start:end]
         return replace(self, texts=self.texts[start:end], labels=self.labels[start:end], ids=ids, lines=lines)
 
-    def chosen(self, rows: Sequence[int], source: str) -> "Examples":
+    def chosen(self, rows: Sequence[int] | np.ndarray, source: str) -> "Examples":
         """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
         texts = [self.texts[row] for row in rows]
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
@@ -98,9 +110,9 @@ class Examples:
         if self.hashed is not None:
             return self.hashed
         digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
-        whole_numbers = isinstance(self.labels, np.ndarray) and self.labels.dtype == np.int64
-        sets = isinstance(self.labels, np.ndarray) and self.labels.ndim == 2  # numpy leaves numbers out of a long row's text
-        labels = self.labels.tolist() if whole_numbers or sets else self.labels
+        labels: np.ndarray | list = self.labels
+        if isinstance(labels, np.ndarray) and (labels.dtype == np.int64 or labels.ndim == 2):
+            labels = labels.tolist()  # of sets as well: numpy leaves numbers out of a long row's text
         for start in range(0, len(self), HASHED):
             columns = [*zip(*self.texts[start : start + HASHED], strict=True), list(map(str, labels[start : start + HASHED]))]
             cells = [""] * (len(columns) * len(columns[-1]))
@@ -156,13 +168,9 @@ def _examples(
     table: DataTable, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]
 ) -> Examples:
     texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
-    if isinstance(task, TextClassification) and task.multilabel:
-        labels = multi_hot(labels, len(task.labels))
-    elif isinstance(task, TextClassification):
-        labels = np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
     return Examples(
         texts=texts,
-        labels=labels,
+        labels=_as_array(labels, task) if isinstance(task, TextClassification) else labels,
         ids=[ids[row] for row in kept],
         source=table.path,
         empty_texts=sum(not text.strip() for pair in texts for text in pair),
@@ -173,6 +181,13 @@ def _examples(
         lines=[table.lines[row] for row in kept],
         places=table.places,
     )
+
+
+def _as_array(labels: list, task: TextClassification) -> np.ndarray:
+    """Return the labels of rows as `Examples` hold those of texts."""
+    if task.multilabel:
+        return multi_hot(labels, len(task.labels))
+    return np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
 
 
 def label_in_words(label: Any, task: TextClassification) -> str:
@@ -197,7 +212,7 @@ def _note_on_commas(table: DataTable, task: Task) -> Iterator[str]:
         yield f"{task.label_key}: decimal commas read as points: {first} is {first.replace(',', '.')}"
 
 
-def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped, limit: int | None) -> None:
+def _check_variety(table: DataTable, task: TextClassification, labels: list, skipped: Skipped, limit: int | None) -> None:
     """Raise InputError for training rows that are all labelled alike: the model would learn to ignore the text.
 
     limit: only the first so many are trained on
@@ -225,9 +240,9 @@ def _check_variety(table: DataTable, task: Task, labels: list, skipped: Skipped,
 
 def _named(label: float | tuple[int, ...], task: TextClassification) -> str:
     """Return what an error calls a label, a set of labels or a score."""
-    if task.multilabel:
+    if isinstance(label, tuple):
         return " and ".join(repr(task.labels[one]) for one in label) or "no label"
-    return f"{label:g}" if task.is_regression else repr(task.labels[label])
+    return f"{label:g}" if task.is_regression else repr(task.labels[int(label)])
 
 
 def _ids(table: DataTable, problems: Problems) -> list[str]:
@@ -238,7 +253,8 @@ def _ids(table: DataTable, problems: Problems) -> list[str]:
             return list(map(str, range(len(table))))
         unread = sorted(line for line, _ in table.unread)
         return [str(row + bisect_left(unread, line)) for row, line in enumerate(table.lines)]
-    ids, first_line = [], {}
+    ids: list[str] = []
+    first_line: dict[str, int] = {}
     for row, value in enumerate(table.columns[column]):
         usable = isinstance(value, (str, int, float)) and not isinstance(value, bool) and value == value and value != ""
         ids.append(str(value))
@@ -283,8 +299,11 @@ def _labels(table: DataTable, task: Task, problems: Problems) -> list:
     column = table.columns[task.label_key]
     if task.is_regression and task.label_key in table.decimal_commas:
         column = [cell.replace(",", ".") for cell in column]
-    check = check_sets if task.multilabel else _scores if task.is_regression else _classes
-    return check(column, task, problems)
+    if task.multilabel:
+        return check_sets(column, task, problems)
+    if task.value_range is not None:
+        return _scores(column, task, task.value_range, problems)
+    return _classes(column, task, problems)
 
 
 def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
@@ -312,7 +331,7 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
     """Return how an error shows a label that the task does not have, and the advice it gives."""
     if task.numbered:
         return shown(given), HIDDEN if label in (-1, "-1", "-1.0") else ""
-    if label is None:
+    if not isinstance(label, str):
         listed = single(given)
         if not isinstance(listed, list):
             return shown(given), ""
@@ -321,9 +340,9 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
     return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
 
 
-def _scores(column: list, task: TextClassification, problems: Problems) -> list[float]:
+def _scores(column: list, task: TextClassification, value_range: tuple[float, float], problems: Problems) -> list[float]:
     """Return the scores of the rows; one that is no number, or out of the task's range, is a problem."""
-    lowest, highest = task.value_range
+    lowest, highest = value_range
     expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
     scores = []
     for row, given in enumerate(column):

@@ -101,14 +101,23 @@ def encode_text_windows(
         ids_T=arrays["ids"],
         types_T=arrays["types"],
         ends_S=arrays["ends"],
-        labels_S=examples.labels[arrays["rows"]],
+        labels_S=examples.label_array[arrays["rows"]],
         truncated=int(arrays["truncated"][0]),
         row_S=arrays["rows"],
         pooling=pooling,
     )
 
 
-def _encode(examples, tokenizer, max_seq_length, window_stride, what, show, by_word, swap) -> dict[str, np.ndarray]:
+def _encode(
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    max_seq_length: int,
+    window_stride: int,
+    what: str,
+    show: bool,
+    by_word: bool,
+    swap: bool,
+) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))

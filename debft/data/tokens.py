@@ -6,7 +6,7 @@ Legend: N texts, T tokens of all of them, W different words.
 from itertools import chain
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 MOST_CHARACTERS = 2**24  # of the words that are kept: beyond them all are forgotten, so that texts without spaces fill no memory
 
@@ -20,12 +20,24 @@ def whole_texts(backend: Tokenizer, texts: list[str]) -> Tokens:
     return np.fromiter(chain.from_iterable(one.ids for one in encoded), np.int32, int(lengths_N.sum())), lengths_N
 
 
+def framed(backend: Tokenizer, num_texts: int) -> Encoding:
+    """Return what the tokenizer makes of one text or two of a word each, with its special tokens around them."""
+    first, *others = backend.encode_batch(["a"] * num_texts, add_special_tokens=False)
+    return backend.post_process(first, others[0] if others else None)
+
+
 class WordByWord:
     """The tokens of every word that was met are kept, and those of a text are put together of its words.
 
     This is exact only for a tokenizer of which `reads_word_by_word` in models/tokens/words.py is true. It is fast where a
     language parts its words: of those in a long file few are new.
     """
+
+    numbers: "_Numbers"
+    characters: int  # of the words that are kept
+    ids_T: np.ndarray  # of all words, end to end
+    starts_W: np.ndarray
+    lengths_W: np.ndarray
 
     def __init__(self, backend: Tokenizer) -> None:
         self.backend = backend

@@ -4,7 +4,7 @@ Legend: W windows, which are the sequences of the split, so that S = W; T tokens
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.console import meter
+from debft.data.answers import GoldAnswers
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
 from debft.data.rows import Examples
 from debft.data.tokens import WordByWord, whole_texts
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 
@@ -92,10 +93,10 @@ def encode_windows(
         cls_W=arrays["cls"],
         cut_questions=int(arrays["counts"][1]),
     )
-    return replace(windows, labels_S=answer_positions(windows, examples.labels))
+    return replace(windows, labels_S=answer_positions(windows, examples.gold_answers))
 
 
-def answer_positions(windows: EncodedWindows, answers: list) -> np.ndarray:
+def answer_positions(windows: EncodedWindows, answers: Sequence[GoldAnswers]) -> np.ndarray:
     """Return the first and the last token of the first gold answer of each window's question, (W, 2).
 
     CLS twice where there is no answer, or not all of its tokens lie in the window. Characters of it that no token covers, such
@@ -126,7 +127,7 @@ def _overlap(offsets_L2: np.ndarray, start: int, end: int) -> tuple[int, int]:
     return (int(places[0]), int(places[-1])) if len(places) else (-1, -1)
 
 
-def unlearnable(windows: EncodedWindows, answers: list) -> list[tuple[int, int]]:
+def unlearnable(windows: EncodedWindows, answers: Sequence[GoldAnswers]) -> list[tuple[int, int]]:
     """Return (question, tokens of its answer) of the questions with an answer that lies whole in no window.
 
     They would be learned as questions without an answer. 0 tokens: the tokenizer makes nothing of the answer's characters.
@@ -142,7 +143,15 @@ def unlearnable(windows: EncodedWindows, answers: list) -> list[tuple[int, int]]
 
 
 def _encode(
-    examples, tokenizer, max_seq_length, doc_stride, max_question_length, context_first, what, show, by_word=False
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    max_seq_length: int,
+    doc_stride: int,
+    max_question_length: int,
+    context_first: bool,
+    what: str,
+    show: bool,
+    by_word: bool = False,
 ) -> dict[str, np.ndarray]:
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
@@ -188,7 +197,7 @@ def _window(
     return ids, types, offsets
 
 
-def _unique(backend, contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _unique(backend: "Tokenizer", contexts: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Encode each different context once, as ids (L,) and offsets (L, 2): SQuAD asks several questions of one."""
     different = list(dict.fromkeys(contexts))
     encoded = backend.encode_batch(different, add_special_tokens=False)

@@ -13,7 +13,7 @@ from debft.errors import InputError
 
 Computed = TypeVar("Computed")
 # The form of torch.utils.checkpoint that torch recommends: gradients to other tensors than the weights go through it as well.
-FORM = {"use_reentrant": False}
+REENTRANT = False
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
@@ -25,7 +25,7 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
         )
     # Older versions of transformers have the second name alone, of which newer ones warn.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable(FORM)
+    enable({"use_reentrant": REENTRANT})
 
 
 def checkpoints_activations(model: PreTrainedModel) -> bool:
@@ -35,4 +35,4 @@ def checkpoints_activations(model: PreTrainedModel) -> bool:
 
 def computed_anew(layer: Callable[..., Computed], *inputs: Any) -> Computed:
     """Return `layer(*inputs)`, of which the inputs alone are kept for the backward pass."""
-    return checkpoint(layer, *inputs, **FORM)
+    return checkpoint(layer, *inputs, use_reentrant=REENTRANT)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from debft.console import say, say_field
 from debft.errors import InputError, first_line, one_of
@@ -101,7 +101,7 @@ def _weights_not_in_file(files: ModelFiles, model: PreTrainedModel, info: dict[s
     return new
 
 
-def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float | None) -> None:
+def _set_head(config: PretrainedConfig, task: Task, labels: tuple[str, ...], head_dropout: float | None) -> None:
     """Set labels, kind of problem and dropout of the head in transformers' configuration."""
     if head_dropout is not None and config.model_type not in HEAD_DROPOUT:
         known = one_of(HEAD_DROPOUT)
@@ -110,9 +110,10 @@ def _set_head(config, task: Task, labels: tuple[str, ...], head_dropout: float |
     config.label2id = {label: i for i, label in enumerate(labels)}
     if isinstance(task, QuestionAnswering):
         config.problem_type = None
+    elif task.multilabel:
+        config.problem_type = "multi_label_classification"
     else:
-        single = "regression" if task.is_regression else "single_label_classification"
-        config.problem_type = "multi_label_classification" if task.multilabel else single
+        config.problem_type = "regression" if task.is_regression else "single_label_classification"
     if head_dropout is not None:
         setattr(config, HEAD_DROPOUT[config.model_type], head_dropout)
 

@@ -98,8 +98,9 @@ def lacking(path: Path, *, weights: bool) -> str | None:
         return f"a tokenizer ({', '.join(names)})"
     if first == "vocab.json" and not (path / "merges.txt").is_file():
         return "the merges.txt beside vocab.json"
-    if weights and first_weight_file(path) is None:
+    weight_file = first_weight_file(path)
+    if weights and weight_file is None:
         return f"weights ({WEIGHT_FILES[0]} or {WEIGHT_FILES[2]})"
-    if weights and (absent := [file.name for file in weight_files(path) if not file.is_file()]):
-        return f"{absent[0]} (named in {first_weight_file(path).name})"
+    if weight_file is not None and weights and (absent := [file.name for file in weight_files(path) if not file.is_file()]):
+        return f"{absent[0]} (named in {weight_file.name})"
     return None

@@ -12,7 +12,7 @@ from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
 from debft.models.outputs import model_names
 from debft.models.positions import longest_input
-from debft.tasks import TASKS, QuestionAnswering, Task
+from debft.tasks import TASKS, TEXT, QuestionAnswering, Task, TextClassification
 
 SETTINGS = "debft"  # the key of config.json under which a fine-tuned model carries what it takes to use it
 DEFAULT_LENGTH = 256
@@ -55,7 +55,7 @@ def use_settings(task: Task, recipe: Recipe) -> dict[str, Any]:
     keys = [key for key in (USE_ANSWERS if isinstance(task, QuestionAnswering) else USE_TEXTS) if _says_something(recipe, key)]
     settings = {"task": task.name} | flat_values(recipe, keys)
     settings |= {key: value for key, value in flat_values(recipe, USE_RUNTIME).items() if value is not None}
-    return settings | (settings_of(task) if task.name == "text" else {})
+    return settings | (settings_of(task) if isinstance(task, TextClassification) and task.name == TEXT.name else {})
 
 
 def _says_something(recipe: Recipe, key: str) -> bool:

@@ -15,13 +15,16 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
 from debft.runs.result import TrainedRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MOST_ACTIVE = 0.9  # of the rows: above it hardly anything is saved
 ROWS_AT_ONCE = 2**8  # rows that are float64 at a time: they stay in a cache, which is ten times as fast as large parts
@@ -30,52 +33,85 @@ Split = TypeVar("Split", bound=EncodedSplit)
 
 
 @dataclass(kw_only=True)
+class CutTable:
+    """An embedding table of which the model has the active rows alone during the steps.
+
+    embedding: the module.
+    name: of its weight in the model's state_dict.
+    of: rows of the whole table.
+    rows_A: int64, the token ids of the active rows, rising.
+    base_VE: the whole table as it was after `since` steps, in the memory of the CPU; its active rows are not used.
+    decay: gives the factor by which AdamW's decay shrinks a row without gradient from one number of steps done to another.
+    """
+
+    embedding: torch.nn.Embedding
+    name: str
+    of: int
+    rows_A: torch.Tensor
+    base_VE: torch.Tensor
+    decay: Callable[[int, int], float]
+    since: int = 0
+
+    def is_whole(self) -> bool:
+        """Return whether the model has the whole table at this moment."""
+        return len(self.embedding.weight) == self.of
+
+    def put(self, table: torch.Tensor) -> None:
+        """Let the embedding's weight hold this table."""
+        self.embedding.weight.data = table
+        self.embedding.num_embeddings = len(table)
+
+    def put_whole(self, step: int) -> None:
+        """Give the model, which has the active rows, its whole table as it is after `step` steps."""
+        weight = self.embedding.weight
+        factor = self.decay(self.since, step)
+        table_VE = self.base_VE.to(weight.device, copy=factor != 1.0)
+        self.put(_with_rows(_scale(table_VE, factor), self.rows_A, weight.data))
+
+    def check_use(self, module: torch.nn.Module, inputs: Any) -> None:
+        """Stop an evaluation that would look up the tokens of a text in the active rows."""
+        assert module.training or self.is_whole(), "outside of a step the model is used within `whole`"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActiveVocabulary:
     """The embedding has the active rows during the steps, and the whole table whenever somebody else looks at the model.
 
     The parameter stays the same object with the same name, and what it holds is exchanged: the optimizer and the wrapper for
     several processes only ever see the active rows.
 
-    embedding: the module; None where the model has none that can be cut.
-    name: of its weight in the model's state_dict.
-    of: rows of the whole table.
-    rows_A: int64, the token ids of the active rows, rising; None where all rows are trained.
+    of: rows of the whole table; 0 where the model has none that can be cut.
     why_whole: why all rows are trained; "" where they are not, or where nearly all of them are active.
-    base_VE: the whole table as it was after `since` steps, in the memory of the CPU; its active rows are not used.
-    decay: gives the factor by which AdamW's decay shrinks a row without gradient from one number of steps done to another.
+    cut: the table where it is cut; None where all rows are trained.
     """
 
-    embedding: torch.nn.Embedding | None = None
-    name: str = ""
     of: int = 0
-    rows_A: torch.Tensor | None = None
     why_whole: str = ""
-    base_VE: torch.Tensor | None = None
-    since: int = 0
-    decay: Callable[[int, int], float] = lambda first, last: 1.0
+    cut: CutTable | None = None
 
     def trained(self) -> TrainedRows | None:
         """Return how many rows are trained, None where all are."""
-        return None if self.rows_A is None else TrainedRows(rows=len(self.rows_A), of=self.of)
+        return None if self.cut is None else TrainedRows(rows=len(self.cut.rows_A), of=self.of)
 
     def line(self) -> str:
         """Return what a person should know, "" where it is nothing: all rows are trained since nearly all are active."""
-        if self.rows_A is not None:
-            return f"{len(self.rows_A):,} of {self.of:,} embedding rows occur in the training rows and are trained"
+        if self.cut is not None:
+            return f"{len(self.cut.rows_A):,} of {self.of:,} embedding rows occur in the training rows and are trained"
         return f"all embedding rows are trained: {self.why_whole}" if self.why_whole else ""
 
     def identity(self) -> dict[str, Any] | None:
         """Return what tells in a checkpoint which rows its optimizer state is of; None for all of them."""
-        if self.rows_A is None:
+        if self.cut is None:
             return None
-        return {"rows": len(self.rows_A), "of": self.of, "sha256": hashlib.sha256(self.rows_A.numpy().tobytes()).hexdigest()}
+        rows_A = self.cut.rows_A
+        return {"rows": len(rows_A), "of": self.of, "sha256": hashlib.sha256(rows_A.numpy().tobytes()).hexdigest()}
 
     def renumbered(self, split: Split) -> Split:
         """Return the training split with the places of the active rows as its token ids."""
-        if self.rows_A is None:
+        if self.cut is None:
             return split
         places_V = np.full(self.of, -1, dtype=np.int32)
-        places_V[self.rows_A.numpy()] = np.arange(len(self.rows_A), dtype=np.int32)
+        places_V[self.cut.rows_A.numpy()] = np.arange(len(self.cut.rows_A), dtype=np.int32)
         return replace(split, ids_T=places_V[split.ids_T])
 
     @contextmanager
@@ -84,15 +120,15 @@ class ActiveVocabulary:
 
         What is changed in it, as by `load_state_dict`, is gone afterwards.
         """
-        if not self._is_cut():
+        if self.cut is None or self.cut.is_whole():
             yield
             return
-        active_AE = self.embedding.weight.data
-        self.put_whole(step)
+        active_AE = self.cut.embedding.weight.data
+        self.cut.put_whole(step)
         try:
             yield
         finally:
-            self._put(active_AE)
+            self.cut.put(active_AE)
 
     def left_out(self) -> int:
         """Return the numbers of the table that the model does not have at this moment."""
@@ -100,11 +136,8 @@ class ActiveVocabulary:
 
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""
-        if self._is_cut():
-            weight = self.embedding.weight
-            factor = self.decay(self.since, step)
-            table_VE = self.base_VE.to(weight.device, copy=factor != 1.0)
-            self._put(_with_rows(_scale(table_VE, factor), self.rows_A, weight.data))
+        if self.cut is not None and not self.cut.is_whole():
+            self.cut.put_whole(step)
 
     def read_weights(self, weights: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         """Return the weights of a checkpoint of `step` as the model takes them now, with the active rows alone.
@@ -112,38 +145,27 @@ class ActiveVocabulary:
         The other rows are those that the run began with, decayed, so that a run which goes on ends with the same bits as one
         that was never interrupted. Where the checkpoint has others, as from other files, the run goes on from the checkpoint's.
         """
-        if not self._is_cut() or not weights:
+        cut = self.cut
+        if cut is None or cut.is_whole() or not weights:
             return weights
-        table_VE = weights[self.name]
-        active_AE = table_VE[self.rows_A]
-        expected_VE = _with_rows(_scale(self.base_VE.clone(), self.decay(self.since, step)), self.rows_A, active_AE)
+        table_VE = weights[cut.name]
+        active_AE = table_VE[cut.rows_A]
+        expected_VE = _with_rows(_scale(cut.base_VE.clone(), cut.decay(cut.since, step)), cut.rows_A, active_AE)
         if not torch.equal(expected_VE, table_VE):
-            self.base_VE, self.since = table_VE, step
-        return weights | {self.name: active_AE}
+            cut.base_VE, cut.since = table_VE, step
+        return weights | {cut.name: active_AE}
 
     def read_moments(self, moments: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the optimizer state of a checkpoint with that of the active rows alone, also where it has all rows."""
-        if self.rows_A is None:
+        cut = self.cut
+        if cut is None:
             return moments
-        of_all_rows = [key for key, tensor in moments.items() if key.startswith(f"{self.name}/") and len(tensor.shape) == 2]
-        return moments | {key: moments[key][self.rows_A] for key in of_all_rows if len(moments[key]) == self.of}
-
-    def _is_cut(self) -> bool:
-        """Return whether the model has the active rows alone at this moment."""
-        return self.rows_A is not None and len(self.embedding.weight) != self.of
-
-    def _put(self, table: torch.Tensor) -> None:
-        """Let the embedding's weight hold this table."""
-        self.embedding.weight.data = table
-        self.embedding.num_embeddings = len(table)
-
-    def _check_use(self, module: torch.nn.Module, inputs: Any) -> None:
-        """Stop an evaluation that would look up the tokens of a text in the active rows."""
-        assert module.training or not self._is_cut(), "outside of a step the model is used within `whole`"
+        of_all_rows = [key for key, tensor in moments.items() if key.startswith(f"{cut.name}/") and len(tensor.shape) == 2]
+        return moments | {key: moments[key][cut.rows_A] for key in of_all_rows if len(moments[key]) == self.of}
 
 
 def use_active_vocabulary(
-    model: torch.nn.Module, ids_T: np.ndarray, pad_id: int, decay: Callable[[int, int], float]
+    model: "PreTrainedModel", ids_T: np.ndarray, pad_id: int, decay: Callable[[int, int], float]
 ) -> ActiveVocabulary:
     """Cut the model's embedding table to the rows that training needs, unless that is not possible or not worth it.
 
@@ -156,26 +178,28 @@ def use_active_vocabulary(
     if embedding is None:
         return ActiveVocabulary(why_whole=why_whole)
     weight = embedding.weight
-    name = next(name for name, parameter in model.named_parameters() if parameter is weight)
     active_V = np.zeros(len(weight), dtype=bool)
     active_V[ids_T] = True
     active_V[: _last_special(model, embedding, pad_id) + 1] = True
     if why_whole or active_V.mean() > MOST_ACTIVE:
-        return ActiveVocabulary(embedding=embedding, name=name, of=len(weight), why_whole=why_whole)
+        return ActiveVocabulary(of=len(weight), why_whole=why_whole)
+    name = next(name for name, parameter in model.named_parameters() if parameter is weight)
     rows_A = torch.from_numpy(np.flatnonzero(active_V))
-    vocabulary = ActiveVocabulary(embedding=embedding, name=name, of=len(weight), rows_A=rows_A, base_VE=weight.data, decay=decay)
-    vocabulary._put(weight.data[rows_A])
-    embedding.register_forward_pre_hook(vocabulary._check_use)
-    return vocabulary
+    cut = CutTable(embedding=embedding, name=name, of=len(weight), rows_A=rows_A, base_VE=weight.data, decay=decay)
+    cut.put(weight.data[rows_A])
+    embedding.register_forward_pre_hook(cut.check_use)
+    return ActiveVocabulary(of=cut.of, cut=cut)
 
 
-def embedding_name(model: torch.nn.Module) -> str | None:
+def embedding_name(model: "PreTrainedModel") -> str | None:
     """Return the name of the weight that the tokens are looked up in; None where it has none."""
     embedding, _ = _table_to_cut(model)
-    return embedding and next(name for name, parameter in model.named_parameters() if parameter is embedding.weight)
+    if embedding is None:
+        return None
+    return next(name for name, parameter in model.named_parameters() if parameter is embedding.weight)
 
 
-def _table_to_cut(model: torch.nn.Module) -> tuple[torch.nn.Embedding | None, str]:
+def _table_to_cut(model: "PreTrainedModel") -> tuple[torch.nn.Embedding | None, str]:
     """Return (the embedding of the tokens, why it must stay whole)."""
     try:
         embedding = model.get_input_embeddings()
@@ -191,7 +215,7 @@ def _table_to_cut(model: torch.nn.Module) -> tuple[torch.nn.Embedding | None, st
     return embedding, ""
 
 
-def _last_special(model: torch.nn.Module, embedding: torch.nn.Embedding, pad_id: int) -> int:
+def _last_special(model: "PreTrainedModel", embedding: torch.nn.Embedding, pad_id: int) -> int:
     """Return the highest token id that configuration, embedding or tokenizer know as a special token."""
     known = [value for key, value in model.config.to_dict().items() if key.endswith("_token_id")]
     flat = [pad_id, embedding.padding_idx, *known]

@@ -1,6 +1,6 @@
 """Runs that predicted the same rows are compared with the first of them: which is better, by how much, and on which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,11 +190,7 @@ def _pair(task: Task, first: Side, second: Side, splits: list[str], predicted: d
     for split in splits if not differences else ():
         one, other = columns[first.name, split], columns[second.name, split]
         differences += split_differences(split, compared_metrics(one[0], task), one, other)
-    gains = {
-        split: sum(map(row_values, columns[second.name, split])) / len(second.runs)
-        - sum(map(row_values, columns[first.name, split])) / len(first.runs)
-        for split in splits
-    }
+    gains = {split: _mean_values(columns[second.name, split]) - _mean_values(columns[first.name, split]) for split in splits}
     every = np.round(np.concatenate(list(gains.values())), 9)
     return Pair(
         first=first.name,
@@ -208,6 +204,11 @@ def _pair(task: Task, first: Side, second: Side, splits: list[str], predicted: d
     )
 
 
+def _mean_values(runs: Sequence[Columns]) -> np.ndarray:
+    """Return how well each row is predicted, the mean over the runs, (N,)."""
+    return np.mean([row_values(run) for run in runs], axis=0)
+
+
 def compared_metrics(columns: Columns, task: Task) -> tuple[str, ...]:
     """Return the metrics that are compared: those of the task, which for own data its predictions tell."""
     if "answerable" in columns or task.name != "text":
@@ -218,7 +219,7 @@ def compared_metrics(columns: Columns, task: Task) -> tuple[str, ...]:
 
 
 def _mean_differences(
-    splits: list[str], first: Side, second: Side, columns: dict[tuple[str, str], list[Columns]]
+    splits: list[str], first: Side, second: Side, columns: Mapping[tuple[str, str], Sequence[Columns]]
 ) -> list[Difference]:
     """Return the differences of the means over languages, where there are several of the same rows."""
     found = []
@@ -256,7 +257,7 @@ def _differing_rows(
 
 def _kept_texts(runs: list[str]) -> dict[tuple[str, str], dict[str, str]]:
     """Return the texts that the analyses of the runs have kept, by split and id."""
-    texts = {}
+    texts: dict[tuple[str, str], dict[str, str]] = {}
     for path in runs:
         analysis = RunDirectory(Path(path)).analysis()
         for name, split in (analysis.splits if analysis else {}).items():

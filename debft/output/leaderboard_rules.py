@@ -6,10 +6,12 @@ nyu-mll/jiant src/evaluate.py _write_glue_preds. Of SQuAD's: evaluate-v2.0.py, w
 
 import io
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 from debft.errors import one_of, shown
-from debft.tasks import TASKS, TextClassification
+from debft.tasks import TextClassification
+from debft.tasks.glue import GLUE
 
 # The official file of each test split. Predictions are label names for the tasks of BY_NAME, else the benchmark's numbers.
 GLUE_FILES = {
@@ -33,6 +35,7 @@ ZIP, PREDICTIONS, NA_PROB = "glue.zip", "predictions.json", "na_prob.json"
 def check_glue(content: bytes, *, partial: bool) -> list[str]:
     """Return what breaks the rules in a zip's bytes; with `partial` each file may have any number of rows."""
     official = {file: place.split("/") for place, file in GLUE_FILES.items()}
+    tasks = {task.name: task for task in GLUE}
     wrong = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
@@ -42,8 +45,8 @@ def check_glue(content: bytes, *, partial: bool) -> list[str]:
                 wrong.append(f"{ZIP}: {name}: expected {one_of(official)} at the top of the archive")
                 continue
             task_name, split_name = official[name]
-            split = next(split for split in TASKS[task_name].test if split.name == split_name)
-            problem, num_rows = _check_glue_file(archive.read(name).decode(errors="replace"), TASKS[task_name])
+            split = next(split for split in tasks[task_name].test if split.name == split_name)
+            problem, num_rows = _check_glue_file(archive.read(name).decode(errors="replace"), tasks[task_name])
             if not problem and num_rows != split.num_rows and not partial:
                 problem = f"expected the benchmark's {split.num_rows:,} rows, got {num_rows:,}"
             wrong += [f"{ZIP}: {name}: {problem}"] if problem else []
@@ -60,8 +63,9 @@ def _check_glue_file(text: str, task: TextClassification) -> tuple[str | None, i
         index, tab, prediction = line.partition("\t")
         if not tab or index != str(number):
             return f"line {number + 2}: expected index {number} and a tab, got {line!r}", 0
-        if task.is_regression:
-            if not _is_number_within(prediction, *task.value_range):
+        if task.value_range is not None:
+            lowest, highest = task.value_range
+            if not _is_number_within(prediction, lowest, highest):
                 return f"line {number + 2}: expected a number from 0 to 5, got {prediction!r}", 0
         elif prediction not in allowed:
             return f"line {number + 2}: expected {one_of(allowed)}, got {prediction!r}", 0
@@ -75,7 +79,7 @@ def _is_number_within(text: str, lowest: float, highest: float) -> bool:
         return False
 
 
-def check_squad(predictions: dict[str, Any], na_prob: dict[str, Any] | None, ids: list[str]) -> list[str]:
+def check_squad(predictions: dict[str, Any], na_prob: dict[str, Any] | None, ids: Sequence[str]) -> list[str]:
     """Return what breaks the rules: every question and no other, texts, probabilities from 0 to 1.
 
     na_prob: the probability that a question has no answer, by its id; None for SQuAD 1.1

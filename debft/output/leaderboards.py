@@ -170,11 +170,13 @@ def _trained_on_demo(runs: list[_SubmittedRun]) -> list[str]:
 
 def _predicted(run: _SubmittedRun, tests: list[_TestRows], precision: str) -> dict[str, str]:
     """Predict the official files of a run's task; return their content by name."""
+    task = run.task
+    assert isinstance(task, TextClassification), "GLUE asks for labels and scores"
     predictor = load_predictor(run.path, None, precision)
     files, rows = {}, predict(predictor, {test.split.name: test.examples for test in tests})
     for test in tests:
         numbered = zip(test.numbers, rows[test.split.name], strict=True)
-        predictions = {number: _official(run.task, row["prediction"]) for number, row in numbered}
+        predictions = {number: _official(task, row["prediction"]) for number, row in numbered}
         lines = [HEADER, *(f"{number}\t{predictions[number]}" for number in sorted(predictions))]
         files[GLUE_FILES[f"{run.task.name}/{test.split.name}"]] = "\n".join(lines) + "\n"
     return files
@@ -182,7 +184,7 @@ def _predicted(run: _SubmittedRun, tests: list[_TestRows], precision: str) -> di
 
 def _official(task: TextClassification, prediction: Any) -> str:
     """Return a prediction as the leaderboard reads it: a score within the range of the task, a label's name or its number."""
-    if task.is_regression:
+    if task.value_range is not None:
         lowest, highest = task.value_range
         return f"{min(max(lowest, prediction), highest):.3f}"
     return prediction if task.name in BY_NAME else str(task.labels.index(prediction))

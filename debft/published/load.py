@@ -44,6 +44,12 @@ class PublishedScore:
     margin: float | None = None
     """Points by which a mean may differ and still count as the same; None in a table measured by ourselves."""
 
+    @property
+    def number(self) -> float:
+        """The number of a cell that prints one."""
+        assert self.value is not None, "the cell prints no number"
+        return self.value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:

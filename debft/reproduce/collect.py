@@ -152,7 +152,7 @@ def _reported(
     return ReportedRun(
         id=run.id,
         directory=os.path.relpath(run.directory, directory),
-        task=run.recipe.task,
+        task=run.recipe.task or "",
         model=run.recipe.model,
         rows=_rows_of(table_plan, run.recipe_name),
         sift_weight=run.recipe.sift.weight,
@@ -168,7 +168,7 @@ def _reported(
         environment=_environment(result) if result else None,
         command=run.command,
         labels=labels_of(run, recipe_plan, table_plan),
-        scores=run.scores() if result else {},
+        scores=(run.scores() or {}) if result else {},
         steps=result.steps if result else steps,
         num_train_examples=result.num_train_examples if result else None,
         num_tokens=result.num_tokens if result else None,

@@ -68,7 +68,7 @@ class TotalCost:
 
 def cost_of(recipe_plan: RecipePlan) -> Cost:
     """Return the cost without a probe. The splits are encoded for it; the runs then find them in the cache."""
-    plan = recipe_plan.plan
+    plan = recipe_plan.ready
     tokenizer = build_tokenizer(plan.files)
     lengths = {
         name: encode_split(plan.task, examples, tokenizer, recipe_plan.recipe, what=name).lengths()
@@ -150,7 +150,7 @@ def with_probe(cost: Cost, recipe_plan: RecipePlan, threads: int | None = None) 
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="debft-probe-") as directory:
         started = time.perf_counter()
-        session, _ = open_session(recipe_plan.plan, RunDirectory(Path(directory) / "run"), claim=False)
+        session, _ = open_session(recipe_plan.ready, RunDirectory(Path(directory) / "run"), claim=False)
         opening = time.perf_counter() - started
         per_token = seconds_per_token(session)
     factor = SIFT_FACTOR if recipe_plan.recipe.sift.weight else 1.0

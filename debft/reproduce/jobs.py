@@ -86,6 +86,7 @@ class Pool:
         self.running: list[Job] = []
         self.processes: list[Started] = []  # of those
         self._free = list(range(jobs))
+        self._passed_on = False  # whether the running ones were told to stop
         self.missed = False  # whether one of them has had no sign of life from this process for too long
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -118,9 +119,9 @@ class Pool:
             self.missed = True
             write_stacks(self.processes, self.logs / STACKS)
             stop.number = stop.number or signal.SIGTERM
-        if not stop or getattr(stop, "passed_on", False):
+        if not stop or self._passed_on:
             return
-        stop.passed_on = True
+        self._passed_on = True
         say(f"{signal.Signals(stop.number).name}: each running one saves its state and leaves; the same command goes on from there")
         for job in self.running:
             job.tell(stop.number)
@@ -148,15 +149,15 @@ def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], 
 
     One that starts from a run without a result is not run, fails with the exit code of that one, or with 2, and is named.
     """
-    failures, waiting = {}, list(runs)
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     while ready := [run for run in waiting if run.starts_from is None or _is_complete(run.starts_from)]:
         waiting = [run for run in waiting if run not in ready]
         new_failures, signal_number = run_all(ready, jobs, devices, logs)
         failures |= new_failures
         if signal_number:
             return failures, signal_number
-    for run in waiting:
-        first = run.starts_from.id
+    for run, first in [(run, run.starts_from.id) for run in waiting if run.starts_from is not None]:
         failures[run.id] = Failure(
             code=failures[first].code if first in failures else 2, error=f"not run: it starts from {first}, which has no result"
         )
@@ -177,7 +178,8 @@ def run_all(
     A failing run does not stop the others. On SIGHUP, SIGINT or SIGTERM each running one saves a checkpoint first. The
     checkpoints of a run that is done are removed: nothing resumes from them, and those of a whole table would fill a disk.
     """
-    waiting, failures = list(runs), {}
+    failures: dict[str, Failure] = {}
+    waiting = list(runs)
     pool = Pool(jobs, devices, logs)
     steps = {run.id: last_step(run.directory) for run in runs}
     total = sum(run.total_steps for run in runs)

@@ -47,12 +47,13 @@ def _labels_of_precision(run: PlannedRun, packaged: Recipe) -> list[str]:
 def _labels_of_rows(run: PlannedRun, recipe_plan: RecipePlan, table_plan: TablePlan) -> list[str]:
     """Name rows that are not those of the table: a published one has whole splits, one of our own the rows it was frozen from."""
     if table_plan.table.kind == "measured":
-        frozen = table_plan.table.fingerprints[recipe_plan.task.name]
+        frozen = table_plan.table.fingerprints[recipe_plan.ready.task.name]
         other = [split for split, fingerprint in run.fingerprints.items() if fingerprint != frozen.get(split)]
         return [f"not on the frozen rows: {', '.join(other)}"] if other else []
     if source_kind(run.recipe.data) == "demo":
         return ["demo data"]
-    num_rows = {split: len(recipe_plan.plan.examples[split.name]) for split in recipe_plan.task.splits}
+    plan = recipe_plan.ready
+    num_rows = {split: len(plan.examples[split.name]) for split in plan.task.splits}
     return [
         f"{split.name}: {count:,} of {split.num_rows:,} rows"
         for split, count in num_rows.items()

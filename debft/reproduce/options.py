@@ -38,7 +38,7 @@ class RunOptions:
 
     def overrides(self) -> dict[str, Any]:
         """Return the values by key of the recipe."""
-        return {_key(name): value for name, value in self._given().items()} | self.changed
+        return {_key(name): value for name, value in self._given().items()} | dict(self.changed)
 
     def runtime(self) -> dict[str, Any]:
         """Return what was asked of the runtime, by key of the recipe."""

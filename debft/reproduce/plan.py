@@ -15,7 +15,6 @@ from debft.published.load import Column, Row, Table, load_published, recipe_of_c
 from debft.reproduce.options import RunOptions
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runtime.devices import check_precision
-from debft.tasks import Task
 from debft.training.place import check_writable
 from debft.training.plan import Plan, make_plan
 
@@ -30,8 +29,6 @@ class RecipePlan:
     """The packaged recipe, by name."""
     recipe: Recipe
     """That recipe with the options of the user."""
-    task: Task | None
-    """Its task; None where it cannot run."""
     plan: Plan | None
     """The plan of the run with the first seed; None where it cannot run."""
     runs: tuple[PlannedRun, ...]
@@ -40,6 +37,12 @@ class RecipePlan:
     """Why it cannot run, in the words of the error."""
     needs_hub: bool = False
     """Whether it cannot run only because the hub is out of reach."""
+
+    @property
+    def ready(self) -> Plan:
+        """The plan of a recipe that can run."""
+        assert self.plan is not None, self.problem
+        return self.plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,8 @@ def make_table_plan(
     task_names = _chosen("--task", list(dict.fromkeys(column.task for column in table.columns)), tasks)
     chosen_rows = tuple(row for row in table.rows if row.name in row_names)
     columns = tuple(column for column in table.columns if column.task in task_names)
-    recipe_names = dict.fromkeys(name for row in chosen_rows for column in columns if (name := recipe_of_cell(table, row, column)))
+    of_cells = (recipe_of_cell(table, row, column) for row in chosen_rows for column in columns)
+    recipe_names = dict.fromkeys(recipe for recipe in of_cells if recipe)
     if not recipe_names:
         raise InputError(f"{name}: no cell of {', '.join(row_names)} has a number and a recipe; choose another --row or --task")
     seeds = tuple(seeds or range(1, (table.seeds or SEEDS) + 1))
@@ -153,7 +157,7 @@ def _plan_runs(
     name: str, recipe: Recipe, first: RecipePlan | None, output: Path, seeds: Sequence[int], options: RunOptions
 ) -> RecipePlan:
     """Plan the runs of a recipe, each of which starts from the run of `first` with the same seed."""
-    empty = RecipePlan(name=name, recipe=recipe, task=None, plan=None, runs=())
+    empty = RecipePlan(name=name, recipe=recipe, plan=None, runs=())
     try:
         plan = make_plan(with_train(recipe, seed=seeds[0]))
     except DebftError as error:
@@ -166,4 +170,4 @@ def _plan_runs(
         make_run(name, with_train(recipe, seed=seed), output, plan, options, first_run)
         for seed, first_run in zip(seeds, first_runs, strict=True)
     )
-    return replace(empty, task=plan.task, plan=plan, runs=runs)
+    return replace(empty, plan=plan, runs=runs)

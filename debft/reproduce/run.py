@@ -59,7 +59,7 @@ def estimate_runs(recipe: Recipe, seeds: Sequence[int], missing: HubError) -> di
 
     Raises `missing` itself where no packaged size tells what they take, InputError for a schedule that does not fit the rows.
     """
-    if not can_be_estimated(recipe):
+    if recipe.model is None or not can_be_estimated(recipe):
         raise missing
     say(missing.problems[0])
     one = estimate(f"{recipe.task}/{short_name(recipe.model)}", recipe, len(seeds), measure_this_machine())
@@ -85,8 +85,9 @@ def _cannot_all_run(table_plan: TablePlan, wrong: Mapping[str, str]) -> bool:
 
 def _estimates(without_hub: Sequence[RecipePlan], seeds: int) -> tuple[list[Estimate], dict[str, str]]:
     """Return (the estimates, what is wrong with a recipe beside the missing hub, by its name)."""
-    estimates, wrong = [], {}
-    here = measure_this_machine() if without_hub else None
+    if not without_hub:
+        return [], {}
+    estimates, wrong, here = [], {}, measure_this_machine()
     for recipe_plan in without_hub:
         try:
             estimates.append(estimate(recipe_plan.name, recipe_plan.recipe, seeds, here))
@@ -105,7 +106,8 @@ def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: b
     _require_runs(table_plan)
     missing, damaged = table_plan.missing(), table_plan.damaged()
     terminal.print_plan(table_plan, missing, damaged)
-    failures, signal_number = {}, 0
+    failures: dict[str, Failure] = {}
+    signal_number = 0
     if missing:
         costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table.data)
         terminal.print_costs(table_plan, costs, total_cost(costs, at_a_time), at_a_time)

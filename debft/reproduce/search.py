@@ -76,17 +76,17 @@ def search(
     Writes `output/search/<task>-<recipe>.jsonl`, a line per trial, and beside it the best one as a recipe. The score is the
     task's own choice of a checkpoint, on dev, after one epoch of the first rows; a better score there is a hint, no result.
     """
-    searches = {
-        recipe_plan.name: [_trial(recipe_plan, point, output, options) for point in points(grid, trials)]
+    searches = [
+        (recipe_plan, grid, [_trial(recipe_plan, point, output, options) for point in points(grid, trials)])
         for recipe_plan, grid in _with_grids(table_plan)
-    }
-    all_trials = [trial for of_recipe in searches.values() for trial in of_recipe]
+    ]
+    all_trials = [trial for _, _, of_recipe in searches for trial in of_recipe]
     missing = [trial.run for trial in all_trials if trial.run.is_missing()]
     say(f"{len(missing)} trials to run, of {len(all_trials)}, with {options.max_train_samples:,} training rows each")
     failures, signal_number = run_all(missing, jobs or default_jobs(table_plan.table.data), devices_here(), output / "logs")
     content = {
-        name: _record(table_plan.recipes[name], of_recipe, output / "search", options, whole=not signal_number)
-        for name, of_recipe in searches.items()
+        recipe_plan.name: _record(recipe_plan, grid, of_recipe, output / "search", options, whole=not signal_number)
+        for recipe_plan, grid, of_recipe in searches
     }
     if signal_number:
         return {"table": table_plan.table.name, "search": content}, 128 + signal_number
@@ -121,7 +121,7 @@ def grid_of(recipe_plan: RecipePlan) -> Grid | None:
     grid = next((grid for grid in _grids() if recipe_plan.recipe.model in grid["models"]), None)
     if grid is None:
         return None
-    unused = ("models", "source", *(["head_dropout"] if isinstance(recipe_plan.task, QuestionAnswering) else []))
+    unused = ("models", "source", *(["head_dropout"] if isinstance(recipe_plan.ready.task, QuestionAnswering) else []))
     return Grid(source=grid["source"], values={key: values for key, values in grid.items() if key not in unused})
 
 
@@ -134,17 +134,18 @@ def points(grid: Grid, count: int) -> list[Point]:
 def _trial(recipe_plan: RecipePlan, point: Point, output: Path, options: RunOptions) -> Trial:
     """Plan the run at a point. A warm-up in steps becomes the same part of the shorter run."""
     packaged = load_recipe(recipe_path(recipe_plan.name)).train
-    num_rows = recipe_plan.task.train.num_rows or recipe_plan.plan.num_sequences
+    plan = recipe_plan.ready
+    num_rows = plan.task.train.num_rows or plan.num_sequences
     steps = num_rows * packaged.num_train_epochs / point["train_batch_size"]
     warmup = point["warmup_steps"] if point["warmup_steps"] < 1 else round(point["warmup_steps"] / steps, 6)
     changed = {**options.changed, **{f"train.{name}": value for name, value in point.items()}, "train.warmup_steps": warmup}
     options = replace(options, changed=changed)
     recipe = load_recipe(recipe_path(recipe_plan.name), options.overrides() | {"train.seed": SEED})
-    return Trial(run=make_run(recipe_plan.name, recipe, output / "search", recipe_plan.plan, options), point=point)
+    return Trial(run=make_run(recipe_plan.name, recipe, output / "search", plan, options), point=point)
 
 
 def _record(
-    recipe_plan: RecipePlan, trials: Sequence[Trial], directory: Path, options: RunOptions, *, whole: bool
+    recipe_plan: RecipePlan, grid: Grid, trials: Sequence[Trial], directory: Path, options: RunOptions, *, whole: bool
 ) -> dict[str, Any]:
     """Write what was tried, the best last, and the best as a recipe where all trials are there (`whole`)."""
     lines = [_line(recipe_plan, trial) for trial in trials]
@@ -154,7 +155,7 @@ def _record(
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in [*left, *done]).encode())
     if not done:
         return {"trials": lines, "best": None}
-    best, grid = done[-1], grid_of(recipe_plan)
+    best = done[-1]
     values = "  ".join(f"{key} {best[key]}" for key in grid.values)
     say(f"{recipe_plan.name}: best of {len(done)} trials {best['score']:.2f}: {values}")
     if whole:
@@ -169,7 +170,7 @@ def _line(recipe_plan: RecipePlan, trial: Trial) -> dict[str, Any]:
     if damage := trial.run.damage():
         say(f"not counted: {damage}")
     result = None if damage else trial.run.result()
-    score = recipe_plan.task.selection_score(result.scores) if result else None
+    score = recipe_plan.ready.task.selection_score(result.scores) if result else None
     return {"recipe": recipe_plan.name, **trial.point, "score": score, "run": trial.run.id, "command": trial.run.command}
 
 

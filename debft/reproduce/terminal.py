@@ -37,11 +37,11 @@ def print_costs(table_plan: TablePlan, costs: Sequence[Cost], total: TotalCost, 
     table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", *(["time"] if probed else []), left=("recipe",))
     for cost in costs:
         if cost.missing:
-            table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed else []))
+            table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed and cost.seconds is not None else []))
     print_table(table)
-    time = (
-        f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)" if probed else ""
-    )
+    time = ""
+    if total.hours is not None:
+        time = f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)"
     say(
         f"in all {counted(total.runs, 'run')} of seeds {', '.join(map(str, table_plan.seeds))}: "
         f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {disk_size(total.disk_bytes)} of disk{time}"

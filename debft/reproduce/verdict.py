@@ -26,6 +26,8 @@ MOST_SEEDS = 50  # an undecided cell that would need more says only that
 WIDEST_FROZEN_POINTS = 7.5
 WIDEST_FROZEN_SHARE = 2 / 3
 
+Judgement = tuple[VerdictWord, str]  # the verdict in a word, and with its reason
+
 PUBLISHED_RULE = (
     "The tolerance of a cell is the margin of its table and half a unit of the last printed digit. A cell is reproduced where the "
     "95 % interval of our mean (Student's t over the seeds) lies within the tolerance of the printed number. It is above or below "
@@ -85,7 +87,8 @@ def rule_of(table: Table) -> str:
     """Return in words how the cells of this table are judged, with the source of its margin."""
     if table.kind == "measured":
         return FROZEN_RULE
-    margins = sorted({score.margin for row in table.rows for cell in row.cells.values() for score in cell})
+    scores = (score for row in table.rows for cell in row.cells.values() for score in cell)
+    margins = sorted({score.margin for score in scores if score.margin is not None})
     return f"{PUBLISHED_RULE} The margin is {' or '.join(f'{m:g}' for m in margins)} points: {table.margin_source}."
 
 
@@ -112,7 +115,7 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
 
 def p_outside(ours: Sequence[float], published: PublishedScore) -> float:
     """Return the smallest level at which the two-sided interval of our mean lies outside the tolerance; 1 where none does."""
-    beyond = abs(statistics.fmean(ours) - published.value) - tolerance_of(published)
+    beyond = abs(statistics.fmean(ours) - published.number) - tolerance_of(published)
     return float(2 * stdtr(len(ours) - 1, -beyond * math.sqrt(len(ours)) / _spread(ours))) if beyond > 0 else 1.0
 
 
@@ -121,12 +124,13 @@ def tolerance_of(published: PublishedScore) -> float:
 
     A spread that the table prints is no part of it: the margin covers what the seeds behind the number move it.
     """
+    assert published.margin is not None, "a published table states a margin"
     return published.margin + rounding(published)
 
 
 def rounding(published: PublishedScore) -> float:
     """Return half a unit of the last digit that the cell prints for this number: 0.05 for `88.1`."""
-    return 0.5 * 10.0 ** -printed_decimals(published.cell, published.value)
+    return 0.5 * 10.0 ** -printed_decimals(published.cell, published.number)
 
 
 def interval(ours: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -154,16 +158,19 @@ def seeds_that_decide(difference: float, spread: float, tolerance: float, *, abo
 
 def frozen_tolerance(published: PublishedScore, n: float, confidence: float) -> float:
     """Return how far the mean of n seeds may lie from a frozen number, which has six digits; NaN where its spread is unknown."""
+    seeds, sd = published.seeds, published.sd
+    if seeds is None or sd is None:
+        return math.nan
     rounding_of_six = 0.5 * 10.0 ** (math.floor(math.log10(abs(published.value))) - 5) if published.value else 0.0
-    return rounding_of_six + _quantile(confidence, published.seeds) * published.sd * math.sqrt(1 / n + 1 / published.seeds)
+    return rounding_of_six + _quantile(confidence, seeds) * sd * math.sqrt(1 / n + 1 / seeds)
 
 
 def widest_frozen(published: PublishedScore) -> float:
     """Return the tolerance above which a frozen score judges nothing, in its own unit."""
-    return WIDEST_FROZEN_POINTS if in_percent(published.score) else WIDEST_FROZEN_SHARE * abs(published.value)
+    return WIDEST_FROZEN_POINTS if in_percent(published.score) else WIDEST_FROZEN_SHARE * abs(published.number)
 
 
-def _settled(c: Comparison) -> tuple[str, str] | None:
+def _settled(c: Comparison) -> Judgement | None:
     """Return (word, text) where no comparison of scores is needed or possible."""
     if not c.ours:
         return "not run", "not run"
@@ -181,60 +188,67 @@ def _settled(c: Comparison) -> tuple[str, str] | None:
 
 
 def _verdict(c: Comparison, is_outside: bool, cells: int) -> Verdict:
-    numbers = _statistics(c)
-    if settled := _settled(c):
-        return Verdict(**numbers, word=settled[0], text=settled[1])
-    judged = _judge_published(c, numbers, is_outside, cells) if c.confidence is None else _judge_frozen(c, numbers)
-    return Verdict(**numbers, word=judged[0], text=judged[1])
+    settled = _settled(c)
+    if settled is not None:
+        word, text = settled
+    elif c.confidence is None:
+        word, text = _judge_published(c.ours, c.published, is_outside, cells)
+    else:
+        word, text = _judge_frozen(c.ours, c.published, c.confidence)
+    return _with_numbers(c, word, text)
 
 
-def _statistics(c: Comparison) -> dict[str, float | None]:
-    """Return the numbers of a verdict, as far as there are any."""
+def _with_numbers(c: Comparison, word: VerdictWord, text: str) -> Verdict:
+    """Return the verdict with its numbers, as far as there are any."""
     n, value = len(c.ours), c.published.value
-    numbers: dict[str, float | None] = {"n": n}
     if n == 0 or not all(map(math.isfinite, c.ours)):
-        return numbers
-    numbers["mean"] = statistics.fmean(c.ours)
+        return Verdict(n=n, word=word, text=text)
+    mean = statistics.fmean(c.ours)
+    sd = low = high = difference = tolerance = None
     if n > 1:
-        numbers["sd"] = statistics.stdev(c.ours)
+        sd = statistics.stdev(c.ours)
         # What is frozen may have no spread at all, the learning rate for one, and is judged by the frozen spread.
-        half = half_width(n, numbers["sd"] if c.confidence is not None else _spread(c.ours))
-        numbers["low"], numbers["high"] = numbers["mean"] - half, numbers["mean"] + half
+        half = half_width(n, sd if c.confidence is not None else _spread(c.ours))
+        low, high = mean - half, mean + half
     if value is not None and math.isfinite(value):
-        numbers["difference"] = numbers["mean"] - value
+        difference = mean - value
         if c.confidence is None:
-            numbers["tolerance"] = tolerance_of(c.published)
-        elif n > 1 and not c.labels and math.isfinite(tolerance := frozen_tolerance(c.published, n, c.confidence)):
-            numbers["tolerance"] = tolerance
-    return numbers
+            tolerance = tolerance_of(c.published)
+        elif n > 1 and not c.labels and math.isfinite(frozen := frozen_tolerance(c.published, n, c.confidence)):
+            tolerance = frozen
+    return Verdict(n=n, mean=mean, sd=sd, low=low, high=high, difference=difference, tolerance=tolerance, word=word, text=text)
 
 
-def _judge_published(c: Comparison, numbers: dict, is_outside: bool, cells: int) -> tuple[str, str]:
-    """Return (word, text) for a published number: is the interval within the tolerance, wholly outside, or neither?"""
-    difference, tolerance = numbers["difference"], numbers["tolerance"]
+def _judge_published(ours: Sequence[float], published: PublishedScore, is_outside: bool, cells: int) -> Judgement:
+    """Judge by a published number: is the interval within the tolerance, wholly outside, or neither?"""
+    difference, tolerance = statistics.fmean(ours) - published.number, tolerance_of(published)
     if is_outside:
-        word = "above" if difference > 0 else "below"
-        return word, word
-    if -tolerance <= numbers["low"] - c.published.value and numbers["high"] - c.published.value <= tolerance:
+        return _off(difference)
+    low, high = interval(ours)
+    if -tolerance <= low - published.number and high - published.number <= tolerance:
         return "reproduced", "reproduced"
-    seeds = seeds_that_decide(difference, _spread(c.ours), tolerance, above=numbers["n"], cells=cells)
+    seeds = seeds_that_decide(difference, _spread(ours), tolerance, above=len(ours), cells=cells)
     return "undecided", f"undecided ({f'about {seeds}' if seeds else f'more than {MOST_SEEDS}'} seeds would decide)"
 
 
-def _judge_frozen(c: Comparison, numbers: dict) -> tuple[str, str]:
-    """Return (word, text) for a frozen number: is our mean within a tolerance that is narrow enough to judge by?"""
-    difference, tolerance, widest = numbers["difference"], numbers.get("tolerance"), widest_frozen(c.published)
-    if tolerance is None:
+def _judge_frozen(ours: Sequence[float], published: PublishedScore, confidence: float) -> Judgement:
+    """Judge by a frozen number: is our mean within a tolerance that is narrow enough to judge by?"""
+    difference, widest = statistics.fmean(ours) - published.number, widest_frozen(published)
+    tolerance = frozen_tolerance(published, len(ours), confidence)
+    if not math.isfinite(tolerance):
         return "undecided", "undecided (the frozen number has no spread)"
     if abs(difference) > tolerance:
-        word = "above" if difference > 0 else "below"
-        return word, word
+        return _off(difference)
     if tolerance <= widest:
         return "reproduced", "reproduced"
-    enough = (n for n in range(numbers["n"] + 1, MOST_SEEDS + 1) if frozen_tolerance(c.published, n, c.confidence) <= widest)
+    enough = (n for n in range(len(ours) + 1, MOST_SEEDS + 1) if frozen_tolerance(published, n, confidence) <= widest)
     seeds = next(enough, None)
     why = f"{seeds} seeds would decide" if seeds else f"{MOST_SEEDS} seeds would not decide"
     return "undecided", f"undecided (+/-{tolerance:.3g} is wider than {widest:.3g}; {why})"
+
+
+def _off(difference: float) -> Judgement:
+    return ("above", "above") if difference > 0 else ("below", "below")
 
 
 def _spread(ours: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from debft.errors import InputError, shown
 from debft.runs.sessions import SessionOfRun
 
 FORMAT_VERSION = 4
+WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")  # scores that may be negative
 
 
@@ -53,7 +54,7 @@ class HeldOut:
 class RowWarning:
     """A warning says what is odd about rows of a run, each of which is in order by itself. They were used as they are."""
 
-    kind: Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
+    kind: WarningKind
     """What is odd: texts that are empty, rows that are scored and have the texts of a training row or nearly so, training rows that
     have those of an earlier one, texts with two labels, labels with few rows, texts that hold the names of their labels, columns
     that tell the label."""

@@ -115,7 +115,7 @@ def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[],
                     say(f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{more}")
 
     taken = [number for number in SIGNALS if threading.current_thread() is threading.main_thread() and _may_take(number)]
-    before = {number: signal.getsignal(number) for number in taken}
+    before = {int(number): signal.getsignal(number) for number in taken}
     try:
         for number in taken:
             signal.signal(number, note)

@@ -43,7 +43,7 @@ def analysis_of(task: Task, rows: Sequence[Row], examples: Examples, tokens_of: 
     if task.is_regression:
         return _of_scores(rows, show)
     losses_N = np.array([cross_entropy(row) for row in rows])
-    several = bool(task.multilabel)
+    several = task.multilabel
     labels = list(rows[0]["scores"]) if rows else []
     return SplitAnalysis(
         rows=len(rows),
@@ -58,7 +58,9 @@ def analysis_of(task: Task, rows: Sequence[Row], examples: Examples, tokens_of: 
 
 def class_scores(rows: Sequence[Row], labels: Sequence[str]) -> list[ClassScores]:
     """Return precision, recall and F1 of each label, in the order of `labels`."""
-    support, predicted, both = Counter(), Counter(), Counter()
+    support: Counter[str] = Counter()
+    predicted: Counter[str] = Counter()
+    both: Counter[str] = Counter()
     for row in rows:
         true, guessed = _as_list(row["label"]), _as_list(row["prediction"])
         support.update(true)
@@ -136,7 +138,7 @@ def _of_scores(rows: Sequence[Row], show: "_Shown") -> SplitAnalysis:
 
 def _of_questions(rows: Sequence[Row], examples: Examples, show: "_Shown") -> SplitAnalysis:
     """Rank wrong answers by their probability: what the model is certain of and wrong about comes first."""
-    kinds = [answer_kind(row, gold) for row, gold in zip(rows, examples.labels, strict=True)]
+    kinds = [answer_kind(row, gold) for row, gold in zip(rows, examples.gold_answers, strict=True)]
     certain_N = np.array([row["scores"]["answer"] if row["prediction"] else row["scores"].get("no_answer", 0.0) for row in rows])
     by_kind = {kind: np.flatnonzero([one == kind for one in kinds]) for kind in KINDS}
     wrong = np.flatnonzero([kind != "correct" for kind in kinds])

@@ -92,12 +92,13 @@ def _joined(splits: list[EncodedSplit]) -> EncodedSplit:
 
 def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, accelerator: Accelerator) -> np.ndarray:
     """Return the sequences that this process takes. All windows of a question are among them, or none."""
-    example_S, num_examples = [], 0
+    parts: list[np.ndarray] = []
+    num_examples = 0
     for split in splits.values():
         numbers = split.question_W if isinstance(split, EncodedWindows) else np.arange(len(split))
-        example_S.append(num_examples + numbers)
+        parts.append(num_examples + numbers)
         num_examples += int(numbers.max(initial=-1)) + 1
-    example_S = np.concatenate(example_S)
+    example_S = np.concatenate(parts)
     longest = np.zeros(num_examples, dtype=np.int64)
     np.maximum.at(longest, example_S, lengths_S)
     is_own = np.zeros(num_examples, dtype=bool)

@@ -10,7 +10,7 @@ Burkett and Klein, An Empirical Investigation of Statistical Significance in NLP
 Legend: N rows, U different ones, R resamples, L languages.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +36,7 @@ def intervals_of(task: Task, assessed: Mapping[str, "Assessment"]) -> dict[str, 
     spread, but for accuracy.
     """
     outcomes = {name: outcomes_of(task, assessment.rows) for name, assessment in assessed.items()}
-    intervals = {}
+    intervals: dict[str, list[float] | None] = {}
     for name, columns in outcomes.items():
         metrics = [metric for metric in assessed[name].scores if is_of_predictions(metric)]
         intervals |= {f"{name}/{metric}": low_high for metric, low_high in split_intervals(columns, metrics).items()}
@@ -55,7 +55,7 @@ def is_of_predictions(metric: str) -> bool:
 def split_intervals(columns: Columns, metrics: list[str]) -> dict[str, list[float] | None]:
     """Return the interval of each score of a split in percent, None where the rows give none. columns: (N,) each."""
     distinct, counts_U = distinct_rows(columns)
-    drawn = {metric: [] for metric in metrics}
+    drawn: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
     for weights_RU in weightings(counts_U):
         for metric, scores in drawn.items():
             scores.append(weighted_score(metric, distinct, weights_RU))
@@ -65,7 +65,7 @@ def split_intervals(columns: Columns, metrics: list[str]) -> dict[str, list[floa
     }
 
 
-def mean_accuracy_interval(of_languages: list[Columns]) -> list[float] | None:
+def mean_accuracy_interval(of_languages: Sequence[Columns]) -> list[float] | None:
     """Return the interval of the mean accuracy over languages, in percent.
 
     The rows of a language are translations of those of any other, so a row is drawn in all of them at once. Where the splits

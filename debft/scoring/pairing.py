@@ -92,13 +92,14 @@ def _difference(score: str, rows: int, observed_2: np.ndarray, drawn_2R: np.ndar
     difference_R = difference_R[~np.isnan(difference_R)]
     first, second = (100 * float(value) for value in observed_2)
     p = bootstrap_p(difference_R)
+    low, high = percentiles(difference_R) or [round(second - first, 4)] * 2
     return Difference(
         score=score,
         rows=rows,
         first=round(first, 4),
         second=round(second, 4),
         difference=round(second - first, 4),
-        interval=tuple(percentiles(difference_R) or [round(second - first, 4)] * 2),
+        interval=(low, high),
         p=p,
         p_holm=p,
         test="bootstrap",

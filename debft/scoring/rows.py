@@ -12,7 +12,7 @@ from debft.data.own_rows import own_rows, rows_to_score
 from debft.data.rows import Examples, check_rows
 from debft.errors import InputError
 from debft.scoring.inputs import read_file
-from debft.tasks import TEXT, Task
+from debft.tasks import TEXT, Task, TextClassification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +64,15 @@ def find_rows(
     """
     if data == "":
         raise InputError("--data: expected hub, demo, a file or a directory, got ''")
-    of_run = trained is not None and (data is None or trained.holds(data))
-    source = trained.source if of_run else data or "hub"
-    if task.name == TEXT.name and source != "demo" and (of_run or not Path(source).is_file()):
-        recipe = trained.recipe if of_run else Recipe()
+    of_run = trained if trained is not None and (data is None or trained.holds(data)) else None
+    source = of_run.source if of_run is not None else data or "hub"
+    in_splits = source != "demo" and (of_run is not None or not Path(source).is_file())
+    if isinstance(task, TextClassification) and task.name == TEXT.name and in_splits:
+        recipe = of_run.recipe if of_run is not None else Recipe()
         recipe = with_values(recipe, {"data": source, "train.max_eval_samples": limit, "train.skip_bad_rows": skip})
         if encoding is not None:
             recipe = with_values(recipe, {"own.encoding": encoding})
-        held_out = trained.split.get("held_out") if of_run else None
+        held_out = of_run.split.get("held_out") if of_run is not None else None
         if held_out is None:
             return rows_to_score(recipe, task)
         rows = own_rows(recipe, task, held_out)

@@ -49,7 +49,7 @@ class UsedModel:
         """Return how many rows of each split the run was scored on, where `data` is its own and it did not take all."""
         trained = self.trained_on
         of_run = trained is not None and (data is None or trained.holds(data))
-        return trained.recipe.train.max_eval_samples if of_run else None
+        return trained.recipe.train.max_eval_samples if trained is not None and of_run else None
 
 
 def recipe_of(run: RunDirectory, *, check: bool = True) -> Recipe:

@@ -135,13 +135,17 @@ def pairs(examples: Examples, labels: Labels) -> Examples:
 
 def label_freely(predictor: "Predictor", examples: Examples, labels: Labels) -> Iterator[dict[str, Any]]:
     """Label each text, the first ones while the others wait: id, prediction and the probability of each label."""
+    from debft.scoring.heads.label import LabelHead
+
+    head = predictor.loaded.head
+    assert isinstance(head, LabelHead), "a model of pairs gives each one label"
     on_cpu = predictor.accelerator.device.type == "cpu"
     at_once = max(1, (PAIRS_ON_CPU if on_cpu else PAIRS_ON_GPU) // len(labels.names))
     for start in range(0, len(examples), at_once):
         part = examples.part(start, start + at_once)
         encoded = predictor.encode(pairs(part, labels), "pairs", cached=False)
         logits_NLC = predictor.outcomes({"pairs": encoded})["pairs"].reshape(len(part), len(labels.names), -1)
-        probability_NL = probabilities_of(logits_NLC, predictor.loaded.head.labels, several=labels.several)
+        probability_NL = probabilities_of(logits_NLC, head.labels, several=labels.several)
         for identity, probability_L in zip(part.ids, probability_NL.tolist(), strict=True):
             chosen = [name for name, p in zip(labels.names, probability_L, strict=True) if p >= AT_LEAST]
             prediction = chosen if labels.several else labels.names[int(np.argmax(probability_L))]

@@ -41,6 +41,8 @@ class FoldsPlan:
 
     repetition: Repetition
     """The runs."""
+    task: TextClassification
+    """Their task."""
     ids: list[str]
     """The id of each row, in the order of the file."""
     fold_N: np.ndarray
@@ -50,6 +52,7 @@ class FoldsPlan:
 def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
     """Check everything before the first run, and plan the run of each fold. Raises InputError for bad input."""
     folds = recipe.own.folds
+    assert folds is not None, "the recipe asks for folds"
     if recipe.train.max_eval_samples is not None:
         raise InputError("--folds: does not go with --max-eval-samples, every row is scored once; leave it out")
     recipes = {fold: with_values(recipe, {"own.fold": fold}) for fold in range(1, folds + 1)}
@@ -69,12 +72,14 @@ def plan_folds(recipe: Recipe, directory: Path) -> FoldsPlan:
                 options=("--recipe", str(path), "--set", f"own.fold={fold}"),
             )
             progress.advance(1, f"fold {fold}")
-    whole, fold_N = rows_and_folds(recipe)
-    _say_small_labels(first.task, whole.labels, folds)
+    whole, fold_N = rows_and_folds(recipe, folds)
+    task = first.task
+    assert isinstance(task, TextClassification), "rows of one's own have labels or scores"
+    _say_small_labels(task, whole.label_array, folds)
     if recipe.train.checkpoint == "best":
         say("the best step of each run is chosen by the fold that it is scored on: scores of folds are a little too good")
     repetition = Repetition(over="fold", first=first, recipe=recipe, directory=directory, runs=runs)
-    return FoldsPlan(repetition=repetition, ids=list(whole.ids), fold_N=fold_N)
+    return FoldsPlan(repetition=repetition, task=task, ids=list(whole.ids), fold_N=fold_N)
 
 
 def _say_small_labels(task: TextClassification, labels: np.ndarray, folds: int) -> None:
@@ -91,7 +96,7 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     repetition = plan.repetition
     failures, signal_number = repeat(repetition, jobs)
     rows = _out_of_fold(plan, failures)
-    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(repetition, rows) if rows else None)
+    summary = replace(summarize(repetition, failures, RULE), pooled=_pooled(plan.task, rows) if rows else None)
     summary.write(repetition.directory)
     path = repetition.directory / OUT_OF_FOLD
     if rows:
@@ -104,12 +109,12 @@ def run_folds(plan: FoldsPlan, jobs: int | None) -> tuple[Summary, int]:
     return summary, exit_code(failures, signal_number)
 
 
-def _pooled(repetition: Repetition, rows: list[dict[str, Any]]) -> Pooled:
+def _pooled(task: TextClassification, rows: list[dict[str, Any]]) -> Pooled:
     """Score the predictions of all rows. Only now torch is imported, which takes seconds."""
     with activity("loading torch"):
         from debft.several.pooled import pooled_scores
 
-    return pooled_scores(repetition.task, rows, OUT_OF_FOLD)
+    return pooled_scores(task, rows, OUT_OF_FOLD)
 
 
 def _out_of_fold(plan: FoldsPlan, failures: dict[str, Failure]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from debft.runs.storage import write_atomically
 from debft.runtime.devices import devices_here
 from debft.runtime.launch.group import in_a_group
 from debft.runtime.signals import INTERRUPTED
-from debft.several.summary import SUMMARY, RunOfSeveral, Summary, spread_of, spread_table
+from debft.several.summary import SUMMARY, RunOfSeveral, StatusOfSeveral, Summary, spread_of, spread_table
 from debft.tasks import Task
 from debft.training.place import check_same_run, check_writable
 from debft.training.plan import Plan
@@ -167,8 +167,13 @@ def show_plan(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Any],
         }
         for number, run in repetition.runs.items()
     ]
-    content = {"output": str(repetition.directory), "over": repetition.over, "runs": runs, "recipe": to_dict(repetition.recipe)}
-    content |= {"estimate": estimate}
+    content: dict[str, Any] = {
+        "output": str(repetition.directory),
+        "over": repetition.over,
+        "runs": runs,
+        "recipe": to_dict(repetition.recipe),
+        "estimate": estimate,
+    }
     say(f"{sum(run.total_steps for run in repetition.runs.values()):,} optimizer steps in all; nothing was trained (--dry-run)")
     return content, 2 if damaged else 0
 
@@ -218,7 +223,7 @@ def summarize(repetition: Repetition, failures: Mapping[str, Failure], rule: str
 def _entry(repetition: Repetition, number: int, result: RunResult | None, failures: Mapping[str, Failure]) -> RunOfSeveral:
     run = repetition.runs[number]
     failure, damage = failures.get(run.id), run.damage()
-    status = "complete" if result else "damaged" if damage else "not run"
+    status: StatusOfSeveral = "complete" if result else "damaged" if damage else "not run"
     if failure and not result and not damage:
         status = "interrupted" if failure.code in INTERRUPTED else "failed"
     return RunOfSeveral(

@@ -31,6 +31,7 @@ from debft.several.study_record import (
     STUDY,
     StudyRecord,
     TrialRecord,
+    TrialState,
     best_lines,
     optimism,
     source_of,
@@ -46,7 +47,12 @@ from debft.training.plan import Plan, make_plan
 
 COMMON = "search.yaml"
 FEWEST_FOR_IMPORTANCE = 4  # complete trials
-STATES = {State.COMPLETE: "complete", State.PRUNED: "stopped", State.FAIL: "failed", State.RUNNING: "running"}
+STATES: dict[State, TrialState] = {
+    State.COMPLETE: "complete",
+    State.PRUNED: "stopped",
+    State.FAIL: "failed",
+    State.RUNNING: "running",
+}
 
 
 def plan_search(recipe: Recipe, directory: Path) -> Plan:
@@ -103,8 +109,9 @@ def record_of(running: Search) -> StudyRecord:
     """Return the record of the study as it stands."""
     plan, trials = running.base, [_trial(running, trial) for trial in running.study.get_trials(deepcopy=False)]
     complete = [trial for trial in trials if trial.state == "complete"]
-    best = max(complete, key=lambda trial: trial.score, default=None)
-    result = _result(running, best.number) if best else None
+    scores = {trial.number: trial.score for trial in complete if trial.score is not None}
+    best = max(scores, key=scores.__getitem__, default=None)
+    result = _result(running, best) if best is not None else None
     splits = [split.name for split in plan.task.selection_evals]
     return StudyRecord(
         task=plan.task.name,
@@ -112,7 +119,7 @@ def record_of(running: Search) -> StudyRecord:
         objective=f"{in_words(plan.task, plan.recipe.train)} ({scored_rows(plan)})",
         space=space_dict(running.space),
         trials=trials,
-        best=best.number if best else None,
+        best=best,
         best_scores=result.scores if result else {},
         best_intervals=result.intervals if result else {},
         importance=_importance(running, complete),

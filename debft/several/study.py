@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from debft.console import meter, say
 from debft.errors import InputError
@@ -133,10 +134,7 @@ class Search:
         trial, _ = self.running.pop(run.id)
         line = f"{count}  trial {trial.number}  {settings_text(self.values_of(trial.params))}"
         if failure is None:
-            self._report(trial, run)
-            score = score_of(run.result().scores, self.base)
-            self._keep_best_model(trial.number, score)
-            self.study.tell(trial.number, score)
+            score = self._complete(trial, run)
             say(f"{line}  {score:.2f} over {scored_rows(self.base)}")
         elif run.id in self.pruned and failure.code in INTERRUPTED:
             self.study.tell(trial.number, state=State.PRUNED)
@@ -147,6 +145,16 @@ class Search:
             self.failures[run.id] = failure
             self.study.tell(trial.number, state=State.FAIL)
             say(f"{line}  failed with exit code {failure.code}: {failure.error}")
+
+    def _complete(self, trial: optuna.Trial, run: PlannedRun) -> float:
+        """Tell the study the score of a run that is complete, and return it."""
+        self._report(trial, run)
+        result = run.result()
+        assert result is not None, "a run that did not fail has a result"
+        score = score_of(result.scores, self.base)
+        self._keep_best_model(trial.number, score)
+        self.study.tell(trial.number, score)
+        return score
 
     def _keep_best_model(self, number: int, score: float) -> None:
         """Remove the model of the best trial before this one, or that of this one. Of equal scores the first one's is kept."""
@@ -165,7 +173,8 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
     if dimension.whole:
-        return optuna.distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step or 1)
+        low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
+        return optuna.distributions.IntDistribution(low, high, log=dimension.log, step=step)
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
@@ -187,7 +196,7 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
     path = directory / JOURNAL
     facts = {"space": space_dict(space), "fingerprints": base.fingerprints}
     try:
-        backend = optuna.storages.journal.JournalFileBackend(str(path), lock_obj=_NoLock())
+        backend = JournalFileBackend(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]  # the class that it names is private
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             study_name="search",
@@ -236,5 +245,6 @@ def run_trials(search: Search, trials: int, jobs: int) -> int:
 def _note(search: Search, pool: Pool) -> str:
     """Return the best score so far, and where each running trial stands."""
     complete = search.study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-    best = [f"best {max(trial.value for trial in complete):.2f}"] if complete else []
+    scores = [trial.value for trial in complete if trial.value is not None]
+    best = [f"best {max(scores):.2f}"] if scores else []
     return "  ".join([*best, *(f"{job.run.id} at step {job.step():,} of {job.run.total_steps:,}" for job in pool.running)])

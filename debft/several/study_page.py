@@ -41,20 +41,19 @@ def page(record: StudyRecord) -> str:
 def best_so_far(record: StudyRecord) -> list[tuple[int, float]]:
     """Return the best score after each complete trial, by the number of the trial."""
     points, best = [], float("-inf")
-    for trial in record.of_state("complete"):
-        best = max(best, trial.score)
-        points.append((trial.number, best))
+    for number, score in record.scored():
+        best = max(best, score)
+        points.append((number, best))
     return points
 
 
 def curve(record: StudyRecord) -> Panel:
     """Return the panel of the scores of the complete trials and the best one so far."""
-    points = best_so_far(record)
-    complete = record.of_state("complete")
+    points, scored = best_so_far(record), record.scored()
 
     def draw(figure: "Figure | SubFigure") -> None:
         axes = add_axes(figure, 0.62, 0.47, 0.12, 0.15, xlabel="trial", ylabel="percent")
-        axes.plot([t.number for t in complete], [t.score for t in complete], ".", color=COLOURS["second"], label="a trial")
+        axes.plot([number for number, _ in scored], [score for _, score in scored], ".", color=COLOURS["second"], label="a trial")
         axes.step(*zip(*points, strict=True), where="post", color=COLOURS["ours"], label="best so far")
         axes.locator_params(axis="x", nbins=5, integer=True)
         axes.locator_params(axis="y", nbins=5)

@@ -17,6 +17,7 @@ from debft.runs.storage import write_atomically
 from debft.several.space import Value
 
 FORMAT_VERSION = 1
+TrialState = Literal["complete", "stopped", "failed", "running"]
 STUDY, BEST = "study.json", "best.yaml"
 MOST_SHOWN = 20  # trials in the table on the terminal
 
@@ -27,7 +28,7 @@ class TrialRecord:
 
     number: int
     """Its number, from 0."""
-    state: Literal["complete", "stopped", "failed", "running"]
+    state: TrialState
     """What became of it; `stopped` was below the median of the others at the same part of its run, `running` was interrupted."""
     settings: dict[str, Value]
     """What it tried, by dotted key."""
@@ -79,6 +80,10 @@ class StudyRecord:
     def of_state(self, state: str) -> list[TrialRecord]:
         """Return the trials that ended so."""
         return [trial for trial in self.trials if trial.state == state]
+
+    def scored(self) -> list[tuple[int, float]]:
+        """Return number and score of each complete trial."""
+        return [(trial.number, trial.score) for trial in self.trials if trial.score is not None]
 
     def best_trial(self) -> TrialRecord | None:
         """Return the best trial, None where none is complete."""

@@ -38,6 +38,9 @@ class Spread:
     """The published number; null where the runs are not set beside one."""
 
 
+StatusOfSeveral = Literal["complete", "failed", "interrupted", "damaged", "not run"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOfSeveral:
     """This is one of the runs, complete or not."""
@@ -46,7 +49,7 @@ class RunOfSeveral:
     """Its seed or fold."""
     directory: str
     """Its directory, relative to the summary."""
-    status: Literal["complete", "failed", "interrupted", "damaged", "not run"]
+    status: StatusOfSeveral
     """What became of it."""
     error: str | None
     """Why it failed or what is damaged; null where nothing is wrong."""

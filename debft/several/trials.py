@@ -54,7 +54,7 @@ def checks_of(run: PlannedRun, base: Plan) -> dict[int, float]:
     every, scores = run.recipe.train.eval_steps, {}
     for row in RunDirectory(run.directory).logged("evaluations.jsonl"):
         step = int(row["step"])
-        if step % every == 0 or step == run.total_steps:
+        if step == run.total_steps or (every is not None and step % every == 0):
             scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = score_of(row["scores"], base)
     return scores
 

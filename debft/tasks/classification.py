@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from debft.tasks.task import Task
+from debft.tasks.task import BaseTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassification(Task):
+class TextClassification(BaseTask):
     """A task that gives a text, or a pair, one of several labels, a set of them, or a score."""
 
     labels: tuple[str, ...] = ()

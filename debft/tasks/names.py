@@ -4,8 +4,8 @@ from debft.config.reading import Problem
 from debft.config.recipe import LanguageConfig
 from debft.errors import InputError, did_you_mean, one_of
 from debft.tasks.glue import GLUE
+from debft.tasks.kinds import Task
 from debft.tasks.squad import SQUAD
-from debft.tasks.task import Task
 from debft.tasks.text import TEXT
 from debft.tasks.xnli import LANGUAGES, xnli
 

@@ -5,11 +5,11 @@ Source of row counts: the dataset cards of rajpurkar/squad_v2 and rajpurkar/squa
 
 from dataclasses import dataclass
 
-from debft.tasks.task import BenchmarkFiles, Split, Task
+from debft.tasks.task import BaseTask, BenchmarkFiles, Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionAnswering(Task):
+class QuestionAnswering(BaseTask):
     """A task that answers questions by a span of their context."""
 
     text_keys: tuple[str, ...] = ("question", "context")

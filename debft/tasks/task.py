@@ -38,8 +38,8 @@ class BenchmarkFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A task is data: everything that one task has and another has not."""
+class BaseTask:
+    """A task is data: everything that one task has and another has not. kinds.py has the kinds of tasks that there are."""
 
     name: str
     """Name of the command, `mnli`."""

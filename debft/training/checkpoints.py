@@ -149,7 +149,7 @@ def restore(
 
     Where process 0 has none, nothing is set and the state is that of a run that has not begun.
     """
-    shared = broadcast_from_main(saved and (saved.step, saved.state))
+    shared = broadcast_from_main(None if saved is None else (saved.step, saved.state))
     if shared is None:
         return TrainState()
     step, content = shared

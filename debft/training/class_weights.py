@@ -5,11 +5,12 @@ Weights are such that their mean over the training rows is 1, so that loss and l
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from debft.data.answers import GoldAnswers
 from debft.errors import InputError, did_you_mean
 from debft.tasks import Task, TextClassification
 
@@ -17,7 +18,7 @@ KEY = "train.class_weight"
 NONE, BALANCED = "none", "balanced"
 
 
-def class_weights(asked: str, task: Task, labels: np.ndarray) -> dict[str, Any]:
+def class_weights(asked: str, task: Task, labels: np.ndarray | Sequence[GoldAnswers]) -> dict[str, Any]:
     """Return what a training row counts for in the loss, by label; {} where all count alike.
 
     asked: the recipe's `train.class_weight`
@@ -32,7 +33,7 @@ def class_weights(asked: str, task: Task, labels: np.ndarray) -> dict[str, Any]:
         return {}
     if not isinstance(task, TextClassification) or task.is_regression:
         raise InputError(f"{KEY}: is for labels, the rows have none; leave it out")
-    given = {} if asked == BALANCED else _parsed(asked, task.labels)
+    labels, given = np.asarray(labels), {} if asked == BALANCED else _parsed(asked, task.labels)
     if task.multilabel:
         with_C = labels.sum(axis=0)
         pairs = zip(task.labels, with_C.tolist(), (len(labels) - with_C).tolist(), strict=True)

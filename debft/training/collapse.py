@@ -78,8 +78,9 @@ def _above_chance(plan: Plan, losses: Sequence[float]) -> str | None:
     Only a plain cross-entropy can be compared with ln C: without SiFT, and with one label a row that is not weighed.
     """
     task = plan.task
-    plain = isinstance(task, TextClassification) and not task.is_regression and not task.multilabel
-    if not plain or plan.class_weights or plan.recipe.sift.weight or len(losses) < FEWEST_STEPS:
+    if not isinstance(task, TextClassification) or task.is_regression or task.multilabel:
+        return None
+    if plan.class_weights or plan.recipe.sift.weight or len(losses) < FEWEST_STEPS:
         return None
     chance, mean = math.log(len(task.labels)), fmean(losses)
     if mean - STANDARD_ERRORS * stdev(losses) / math.sqrt(len(losses)) <= chance:

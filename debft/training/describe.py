@@ -10,14 +10,15 @@ from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.plausible import implausible
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, window_stride
+from debft.config.recipe import OwnConfig, Recipe, window_stride
 from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
+from debft.data.own_rows import OwnRows
 from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.settings import THRESHOLDS
 from debft.models.tokens.tokenizer import token_file
-from debft.runs.result import Lengths
+from debft.runs.result import HeldOut, Lengths
 from debft.runtime.devices import device_name
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
@@ -56,8 +57,8 @@ def describe(plan: Plan) -> None:
     say_skipped(plan.examples)
     if recipe.data == "demo":
         say("demo rows are made of few words: many recur, also among those that are scored")
-    for line in (*plan.warnings, *implausible(recipe)):
-        say(f"warning: {line}")
+    for warning in (*plan.warnings, *implausible(recipe)):
+        say(f"warning: {warning}")
     config = recipe.train
     passes = "" if config.max_steps is not None else f" ({config.num_train_epochs:g} epochs)"
     say_field(
@@ -142,7 +143,7 @@ def remarks(plan: Plan) -> list[str]:
     if task.name == "text":
         lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
         if plan.own is not None and plan.own.held_out is not None and plan.recipe.own.fold is None:
-            lines.append(f"split   {_held_out_in_words(plan)}")
+            lines.append(f"split   {_held_out_in_words(plan.own, plan.own.held_out, plan.recipe.own)}")
         if plan.recipe.own.fold is not None:
             lines.append(f"fold {plan.recipe.own.fold} of {plan.recipe.own.folds} is scored, the others are trained on")
         if plan.unused_columns:
@@ -158,17 +159,16 @@ def remarks(plan: Plan) -> list[str]:
             how = f"{text.max_seq_length} tokens each, {window_stride(text)} of them shared; outputs pooled by {text.pooling}"
             lines.append(f"windows per row   {_some(rows, '   ')}   ({how})")
         lines += _label_remarks(plan)
-        lines += _eval_remarks(plan)
+        lines += _eval_remarks(plan, task)
     return lines
 
 
-def _held_out_in_words(plan: Plan) -> str:
+def _held_out_in_words(rows: OwnRows, held_out: HeldOut, own: OwnConfig) -> str:
     """Say what was held out of the training rows, and how."""
-    held_out, own = plan.own.held_out, plan.recipe.own
-    parts = [f"{name} {share:.0%} ({len(plan.own.ids[name]):,})" for name, share in held_out.shares.items()]
+    parts = [f"{name} {share:.0%} ({len(rows.ids[name]):,})" for name, share in held_out.shares.items()]
     is_usual = own.validation is None and "validation" in held_out.shares
     usual = "; another share for validation: --validation" if is_usual else ""
-    strata = "tenths of the scores" if plan.task.is_regression else "label"
+    strata = "tenths of the scores" if rows.task.is_regression else "label"
     return (
         f"{' and '.join(parts)} of {held_out.of:,} rows held out by {strata}, those with the same text together, "
         f"seed {held_out.seed}{usual}"
@@ -200,7 +200,7 @@ def _label_remarks(plan: Plan) -> list[str]:
     return lines
 
 
-def _eval_remarks(plan: Plan) -> list[str]:
+def _eval_remarks(plan: Plan, task: TextClassification) -> list[str]:
     """Return lines on eval splits whose rows all have one label or score, so that several metrics mean nothing, and on those that
     choose thresholds and lack a label."""
     first = "the first " if plan.recipe.train.max_eval_samples is not None else ""
@@ -208,9 +208,9 @@ def _eval_remarks(plan: Plan) -> list[str]:
         f"{name}: all of {first}{len(plan.examples[name]):,} rows are labelled {label}; its scores say little"
         for name, label in plan.uniform_labels.items()
     ]
-    for split in plan.task.selection_evals if plan.task.multilabel else ():
-        has_C = plan.examples[split.name].labels.any(axis=0)
-        if lacking := [label for label, has in zip(plan.task.labels, has_C, strict=True) if not has]:
+    for split in task.selection_evals if task.multilabel else ():
+        count_C = plan.examples[split.name].label_array.sum(axis=0).tolist()
+        if lacking := [label for label, count in zip(task.labels, count_C, strict=True) if not count]:
             lines.append(f"{split.name}: no row is labelled {_some(lacking)}: its threshold stays 0.5")
     return lines
 

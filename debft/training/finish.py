@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from debft.config.recipe import source_kind
+from debft.config.recipe import source_kind, with_values
 from debft.data.encoding import whole_lengths
 from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
@@ -31,7 +31,7 @@ def write_result(session: Session, state: TrainState, assessed: dict[str, Assess
     """Write model, predictions, analysis and, last, result.json, each whole before the next: a run without it is not complete."""
     stop.watch.alive(SECONDS_TO_SAVE)
     result = _result(session, state, assessed)
-    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)))
+    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)) or result)
 
 
 def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
@@ -63,7 +63,7 @@ def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]
             source=plan.own.source if plan.own is not None else source_kind(recipe.data),
             fingerprints=plan.fingerprints,
             skipped_rows=plan.skipped_rows,
-            held_out=plan.own and plan.own.held_out,
+            held_out=plan.own.held_out if plan.own is not None else None,
             warnings=plan.warnings,
             lengths={name: lengths_of(split) for name, split in session.splits.items()},
         ),
@@ -121,8 +121,7 @@ def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFil
     to use the model; `chosen` is the part of it that was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
-    recipe = session.plan.recipe
-    recipe = replace(recipe, runtime=replace(recipe.runtime, precision=session.precision))
+    recipe = with_values(session.plan.recipe, {"runtime.precision": session.precision})
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)

@@ -6,16 +6,18 @@ decay^(n + 2 - depth). So the top layer is two factors below the head: no weight
 """
 
 import re
-
-import torch
+from typing import TYPE_CHECKING
 
 from debft.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 ADDED = re.compile(r"(?:^|\.)pooler\.")  # the pooling of the first token, which ELECTRA makes a part of what the task adds
 
 
-def rate_factors(model: torch.nn.Module, decay: float) -> dict[str, float]:
+def rate_factors(model: "PreTrainedModel", decay: float) -> dict[str, float]:
     """Return the factor of the learning rate of each weight, by its name.
 
     What all layers share, such as DeBERTa's embeddings of relative positions, has the factor of the embeddings. Raises InputError

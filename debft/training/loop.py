@@ -25,7 +25,7 @@ from debft.runtime.memory import to_device
 from debft.training.figures import Figures, FiguresOnDevice, gathered
 from debft.training.graphs import Graphs
 from debft.training.guards import Guard, check_finite
-from debft.training.optimization import gradient_norm, guarded_update, plain_optimizer, set_learning_rate
+from debft.training.optimization import AdamWithoutBiasCorrection, gradient_norm, guarded_update, plain_optimizer, set_learning_rate
 from debft.training.prefetch import made_ahead
 from debft.training.schedule import learning_rate
 
@@ -189,7 +189,15 @@ class _Begun:
         )
 
 
-def _prepare(accelerator, split, lengths, config, collate, micro_batch_tokens, step: int) -> _Prepared:
+def _prepare(
+    accelerator: Accelerator,
+    split: EncodedSplit,
+    lengths: np.ndarray,
+    config: TrainConfig,
+    collate: Collator,
+    micro_batch_tokens: int,
+    step: int,
+) -> _Prepared:
     """Choose the sequences of a step, cut them into micro-batches and put these on the device."""
     indices = by_length(step_examples(step, config.seed, len(split), config.train_batch_size), lengths)
     own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
@@ -211,7 +219,8 @@ def _do(run: _Run, prepared: _Prepared, rate: float, signal: Callable[[], int]) 
     """
     optimizer, accelerator = plain_optimizer(run.optimizer), run.accelerator
     set_learning_rate(optimizer, rate)
-    optimizer.updates = prepared.step
+    if isinstance(optimizer, AdamWithoutBiasCorrection):
+        optimizer.updates = prepared.step
     while True:
         torch.manual_seed(step_seed(run.config.seed, prepared.step, accelerator.process_index))
         sums = _backward(run, prepared)
@@ -241,7 +250,8 @@ def _backward(run: _Run, prepared: _Prepared) -> dict[str, torch.Tensor]:
 
     Returns `loss` and what else the loss logs, each summed over the sequences of this process.
     """
-    accelerator, world, sums = run.accelerator, run.accelerator.num_processes, {}
+    accelerator, world = run.accelerator, run.accelerator.num_processes
+    sums: dict[str, torch.Tensor] = {}
     for number, batch in enumerate(prepared.batches, start=1):
         last = number == len(prepared.batches)
         factor = prepared.weight * world / prepared.num_examples  # DistributedDataParallel averages over the processes
@@ -253,7 +263,8 @@ def _backward(run: _Run, prepared: _Prepared) -> dict[str, torch.Tensor]:
                 accelerator.backward(loss * factor)
             told = {"loss": loss.detach(), **parts}
         for name, value in told.items():
-            sums[name] = sums.get(name, 0.0) + value * prepared.weight
+            part = value * prepared.weight
+            sums[name] = sums[name] + part if name in sums else part
     return sums
 
 

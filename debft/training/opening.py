@@ -20,7 +20,7 @@ from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
-from debft.scoring.heads import plain_loss
+from debft.scoring.heads import LabelHead, MultiLabelHead, plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
 from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
@@ -96,7 +96,9 @@ def _build(plan: Plan) -> tuple[Any, ...]:
     encoded = {name: loaded.encode(examples, plan.recipe, name, show=is_main) for name, examples in plan.examples.items()}
     plan.let_go_of_texts()
     if plan.class_weights:
-        loaded = replace(loaded, head=loaded.head.weighted(plan.class_weights))
+        head = loaded.head
+        assert isinstance(head, LabelHead | MultiLabelHead), "weights are of labels"
+        loaded = replace(loaded, head=head.weighted(plan.class_weights))
     splits = {name: loaded.head.prepare(split) for name, split in encoded.items()}
     if is_main:
         describe_lengths(plan, splits)
@@ -112,8 +114,8 @@ def _cut_vocabulary(plan: Plan, loaded: LoadedModel, splits: dict[str, EncodedSp
     decay = partial(decay_factor, config, plan.total_steps, factor=_rate_factor_of_embedding(loaded, config))
     vocabulary = use_active_vocabulary(loaded.model, splits[name].ids_T, loaded.collate.pad_id, decay)
     splits[name] = vocabulary.renumbered(splits[name])
-    if vocabulary.rows_A is not None:
-        vocabulary.base_VE = broadcast_tensors_from_main({"table": vocabulary.base_VE})["table"]
+    if (cut := vocabulary.cut) is not None:
+        cut.base_VE = broadcast_tensors_from_main({"table": cut.base_VE})["table"]
     if is_main_process() and (line := vocabulary.line()):
         say_field("vocabulary", line)
     return vocabulary

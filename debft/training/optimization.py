@@ -1,6 +1,7 @@
 """The optimizer is AdamW, in both published forms."""
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
@@ -9,6 +10,9 @@ from torch.nn.utils import get_total_norm
 from debft.config.recipe import TrainConfig
 from debft.training.layer_rates import rate_factors
 from debft.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CLIP_EPSILON = 1e-6  # added to the norm before clipping. Source: torch.nn.utils.clip_grads_with_norm_
 FACTOR = "rate_factor"  # the key of a group of weights under which the factor of its learning rate is
@@ -27,7 +31,7 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
     updates: int | None = None
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:  # as torch has it
         plain = [(group["lr"], group["eps"], group["weight_decay"]) for group in self.param_groups]
         for group, (lr, eps, weight_decay) in zip(self.param_groups, plain, strict=True):
             t = 1.0 + (self._counted(group) if self.updates is None else self.updates)
@@ -41,13 +45,13 @@ class AdamWithoutBiasCorrection(torch.optim.AdamW):
             for group, (lr, eps, weight_decay) in zip(self.param_groups, plain, strict=True):
                 group["lr"], group["eps"], group["weight_decay"] = lr, eps, weight_decay
 
-    def _counted(self, group) -> float:
+    def _counted(self, group: dict[str, Any]) -> float:
         """Return the updates that the state of a parameter has counted."""
         state = next((self.state[p] for p in group["params"] if self.state.get(p)), None)
         return float(state["step"]) if state else 0.0
 
 
-def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: "PreTrainedModel", config: TrainConfig) -> torch.optim.AdamW:
     """Build AdamW with two groups for each learning rate: weights that decay, and biases and LayerNorm weights, which do not."""
     factors = rate_factors(model, config.layerwise_lr_decay) if config.layerwise_lr_decay != 1.0 else {}
     parts: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
@@ -98,9 +102,11 @@ def guarded_update(optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, ma
 
     grad_norm, not_finite: float32 scalars on the device of the gradients
     """
-    optimizer.grad_scale = ((grad_norm + CLIP_EPSILON) / max_norm).clamp(min=1.0)
-    optimizer.found_inf = not_finite
+    for_kernel = {"grad_scale": ((grad_norm + CLIP_EPSILON) / max_norm).clamp(min=1.0), "found_inf": not_finite}
+    for name, value in for_kernel.items():
+        setattr(optimizer, name, value)
     try:
         optimizer.step()
     finally:
-        del optimizer.grad_scale, optimizer.found_inf
+        for name in for_kernel:
+            delattr(optimizer, name)

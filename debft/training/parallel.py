@@ -31,22 +31,23 @@ def raise_together(build: Callable[[], Built]) -> Built:
     if not in_a_group():
         with failing_disk():
             return build()
-    built, own_error = None, None
+    built: list[Built] = []
+    own_error = None
     try:
         with failing_disk():
-            built = build()
+            built.append(build())
     except DebftError as error:
         own_error = error
     join_processes()
     failed = [(rank, error) for rank, error in enumerate(_gather_from_all(own_error)) if error is not None]
     if not failed:
-        return built
-    rank, error = failed[0]
+        return built[0]
+    rank, first = failed[0]
     if not is_main_process():  # one process prints it
-        error.problems = ()
+        first.problems = ()
     elif rank:
-        error.problems = tuple(f"process {rank}: {problem}" for problem in error.problems)
-    raise error
+        first.problems = tuple(f"process {rank}: {problem}" for problem in first.problems)
+    raise first
 
 
 def run_on_main(action: Callable[[], Built]) -> Built | None:

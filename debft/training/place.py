@@ -83,6 +83,8 @@ def same_place(one: str | None, other: str | None) -> bool:
     """Return whether two names are equal, or two spellings of one directory or file; an alias is none."""
     if one == other:
         return True
-    if None in (one, other) or one in SOURCES or other in SOURCES or not (os.path.exists(one) and os.path.exists(other)):
+    if one is None or other is None or one in SOURCES or other in SOURCES:
+        return False
+    if not (os.path.exists(one) and os.path.exists(other)):
         return False
     return Path(one).samefile(other)

@@ -12,6 +12,7 @@ from debft.data.load import absent_languages, encode_split, load_examples, task_
 from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.row_warnings import row_warnings
 from debft.data.rows import Examples, label_in_words
+from debft.data.text_windows import EncodedTextWindows
 from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError
 from debft.models.files import ModelFiles, find_model
@@ -83,9 +84,9 @@ class Plan:
         if not isinstance(self.task, TextClassification) or self.task.is_regression:
             return {}
         if self.task.multilabel:
-            counts = self.train.labels.sum(axis=0).astype(np.int64)
+            counts = self.train.label_array.sum(axis=0).astype(np.int64)
         else:
-            counts = np.bincount(self.train.labels, minlength=len(self.task.labels))
+            counts = np.bincount(self.train.label_array, minlength=len(self.task.labels))
         return dict(zip(self.task.labels, counts.tolist(), strict=True))
 
     @cached_property
@@ -93,14 +94,15 @@ class Plan:
         """Return (lowest, mean, highest) score of the training rows of a regression, None for other tasks."""
         if not isinstance(self.task, TextClassification) or not self.task.is_regression:
             return None
-        return tuple(float(value) for value in (self.train.labels.min(), self.train.labels.mean(), self.train.labels.max()))
+        scores_N = self.train.label_array
+        return float(scores_N.min()), float(scores_N.mean()), float(scores_N.max())
 
     @cached_property
     def uniform_labels(self) -> dict[str, str]:
         """Return the only label or score of each eval split that has several rows and no other label."""
         if not isinstance(self.task, TextClassification):
             return {}
-        labels = {split.name: self.examples[split.name].labels for split in self.task.evals}
+        labels = {split.name: self.examples[split.name].label_array for split in self.task.evals}
         uniform = {name: labels_N[0] for name, labels_N in labels.items() if len(labels_N) > 1 and (labels_N == labels_N[0]).all()}
         return {name: label_in_words(one, self.task) for name, one in uniform.items()}
 
@@ -109,7 +111,7 @@ class Plan:
         """Return how many training rows have 0, 1, 2, ... labels, in this order; {} where each has one."""
         if not isinstance(self.task, TextClassification) or not self.task.multilabel:
             return {}
-        rows = np.bincount(self.train.labels.sum(axis=1).astype(np.int64))
+        rows = np.bincount(self.train.label_array.sum(axis=1).astype(np.int64))
         return {number: int(count) for number, count in enumerate(rows) if count}
 
     @cached_property
@@ -207,17 +209,23 @@ def _windows(task: Task, examples: Examples, files: ModelFiles, recipe: Recipe) 
     split = encode_split(task, examples, tokenizer, recipe, what=task.train.name, by_word=by_word, show=show)
     if isinstance(split, EncodedWindows):
         _check_answers_lie_in_windows(split, examples, recipe)
-    rows = np.bincount(np.bincount(split.question_W if isinstance(split, EncodedWindows) else split.row_S))
+        counts_N = np.bincount(split.question_W)
+    else:
+        assert isinstance(split, EncodedTextWindows), "long texts are windows"
+        counts_N = split.windows_of_rows()
+    rows = np.bincount(counts_N)
     return {number: int(count) for number, count in enumerate(rows) if number and count}
 
 
 def _check_answers_lie_in_windows(windows: EncodedWindows, examples: Examples, recipe: Recipe) -> None:
     """Raise InputError for an answer that lies whole in no window: it would be learned as none."""
-    if lost := unlearnable(windows, examples.labels):
+    if lost := unlearnable(windows, examples.gold_answers):
         (row, tokens), more = lost[0], f" (and {len(lost) - 1:,} more)" if len(lost) > 1 else ""
         answer = f"{examples.source}: question {examples.ids[row]}: answers: expected an answer that"
         if not tokens:
-            raise InputError(f"{answer} the model can read, got {examples.labels[row][0][0]!a}, of which no token is made{more}")
+            raise InputError(
+                f"{answer} the model can read, got {examples.gold_answers[row][0][0]!a}, of which no token is made{more}"
+            )
         raise InputError(
             f"{answer} lies whole in a window, got one of {tokens} tokens where windows share {recipe.questions.doc_stride}{more}; "
             f"it would be learned as no answer: give --set questions.doc_stride={max(t for _, t in lost)} or a larger "

@@ -1,8 +1,7 @@
 """What a step needs is made on a thread while the step before it computes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -10,7 +9,7 @@ import torch
 Made = TypeVar("Made")
 
 
-def made_ahead(make: Callable[[int], Made], steps: range, device: torch.device) -> Iterator[Made]:
+def made_ahead(make: Callable[[int], Made], steps: range, device: torch.device) -> Generator[Made, None, None]:
     """Yield `make(step)` of each step in turn; the next one is being made while one is in use.
 
     `make` must draw no random numbers of torch's own generators, which the steps seed. An error that it raises is raised here, at
@@ -22,7 +21,7 @@ def made_ahead(make: Callable[[int], Made], steps: range, device: torch.device) 
         if device.type == "cuda":
             torch.cuda.set_device(device if device.index is not None else 0)
 
-    with ThreadPoolExecutor(1, "prefetch", choose_device) if steps else nullcontext() as thread:
+    with ThreadPoolExecutor(1, "prefetch", choose_device) as thread:  # which starts with the first step
         ahead = [thread.submit(make, step) for step in steps[:1]]
         for step in steps:
             made = ahead.pop().result()

@@ -48,16 +48,17 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
         raise_together(lambda: held.enter_context(kernels))
         held.callback(gc.unfreeze)
         with circles_kept():
-            done, plan = raise_together(lambda: _check(recipe, run, start))
-        if (done := broadcast_from_main(done)) is not None:
+            checked = raise_together(lambda: _check(recipe, run, start))
+        if (done := broadcast_from_main(checked if isinstance(checked, RunResult) else None)) is not None:
             if is_main_process():
                 say(f"{run.path}: already complete")
             return done
+        assert not isinstance(checked, RunResult), "only process 0 has looked for a result"
         raise_together(lambda: held.enter_context(run.lock()))
         raise_together(lambda: _check_again(recipe, run, start))
         try:
             with failing_disk():
-                return _run(plan, run, start, watch)
+                return _run(checked, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
             raise MachineError(f"{error.refusal}; {advice}") from error
@@ -68,16 +69,16 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
             raise MachineError(f"the memory is not enough: {first_line(error)}; {advice}") from error
 
 
-def _check(recipe: Recipe, run: RunDirectory, start: Start) -> tuple[RunResult | None, Plan | None]:
-    """Return (the result of a complete run, None) or (None, the plan), which is shown. The run directory is process 0's."""
+def _check(recipe: Recipe, run: RunDirectory, start: Start) -> RunResult | Plan:
+    """Return the result of a run that is complete, else the plan, which is shown. The run directory is process 0's."""
     done = check_output(run, recipe, start) if is_main_process() else None
     if done is not None:
-        return done, None
+        return done
     with activity("reading the rows", show=is_main_process()):
         plan = make_plan(recipe, place_of_rows(run, recipe, start))
     if is_main_process():
         describe(plan)
-    return None, plan
+    return plan
 
 
 def _check_again(recipe: Recipe, run: RunDirectory, start: Start) -> None:

@@ -58,6 +58,7 @@ class SiftLoss:
         """Return (sum of the losses, sums for the log), of three forward passes with dropout masks of their own."""
         with _normalised(self.plain) as embeddings:
             clean = self.head.outputs(model, batch)
+            assert embeddings.seen is not None, "the forward pass goes through the hook"
             normal_BLH = embeddings.seen.detach()
             delta_BLH, skipped = self._adversarial(embeddings, normal_BLH, clean.detach(), batch)
             embeddings.replacement = normal_BLH + delta_BLH

@@ -46,10 +46,10 @@ def cut(model, decay=lambda first, last: 1.0, ids=USED):
 
 def test_rows_are_those_of_the_tokens_and_all_up_to_the_last_special_one():
     vocabulary = cut(Tiny())
-    assert vocabulary.rows_A.tolist() == ACTIVE
+    assert vocabulary.cut.rows_A.tolist() == ACTIVE
     assert vocabulary.trained() == TrainedRows(rows=6, of=ROWS)
     special = {"pad_token_id": PAD, "eos_token_id": [4, 5], "sep_token_id": None, "vocab_size": ROWS}
-    assert cut(Tiny(special.items())).rows_A.tolist() == [0, 1, 2, 3, 4, 5, 7, 12, 30]
+    assert cut(Tiny(special.items())).cut.rows_A.tolist() == [0, 1, 2, 3, 4, 5, 7, 12, 30]
 
 
 def test_model_sees_the_active_rows_under_the_usual_name_and_the_whole_table_within_the_block():
@@ -110,7 +110,7 @@ def test_table_that_cannot_be_cut_stays_whole_and_the_reason_is_said(change, rea
     model = Tiny()
     change(model)
     vocabulary = cut(model)
-    assert vocabulary.rows_A is None and len(model.table.weight) == ROWS
+    assert vocabulary.cut is None and len(model.table.weight) == ROWS
     assert vocabulary.line().startswith("all embedding rows are trained:") and reason in vocabulary.line()
     split = EncodedSplit(ids_T=np.array(USED), types_T=None, ends_S=None, labels_S=None, truncated=0)
     assert vocabulary.renumbered(split) is split
@@ -120,7 +120,7 @@ def test_table_that_cannot_be_cut_stays_whole_and_the_reason_is_said(change, rea
 
 def test_table_that_is_nearly_all_active_stays_whole():
     vocabulary = cut(Tiny(), ids=range(37))
-    assert vocabulary.rows_A is None and vocabulary.trained() is None and vocabulary.line() == ""
+    assert vocabulary.cut is None and vocabulary.trained() is None and vocabulary.line() == ""
     assert cut(Tiny(), ids=range(36)).trained() == TrainedRows(rows=36, of=ROWS)
 
 
@@ -256,9 +256,9 @@ def test_every_encoder_gives_the_same_outputs_and_gradients_with_its_active_rows
     model.zero_grad()
     logits_active, gradient_active = outputs_and_gradient(vocabulary.renumbered(split))
     assert torch.equal(logits_active, logits)
-    table = gradient[vocabulary.name]
-    gradient[vocabulary.name] = table[vocabulary.rows_A]
-    others = np.setdiff1d(np.arange(vocabulary.of), vocabulary.rows_A)
+    table = gradient[vocabulary.cut.name]
+    gradient[vocabulary.cut.name] = table[vocabulary.cut.rows_A]
+    others = np.setdiff1d(np.arange(vocabulary.of), vocabulary.cut.rows_A)
     assert not table[others].any()
     assert gradient_active.keys() == gradient.keys()
     for name, expected in gradient.items():

@@ -157,7 +157,7 @@ def test_key_follows_the_rows_of_a_directory_not_its_path():
         ("deberta", (), (), "table deberta: no such table; did you mean 'deberta-"),
         ("demo", ("MNL",), (), "--row MNL: the table has no such row; did you mean 'MNLI'?"),
         ("demo", (), ("mnlI",), "--task mnlI: the table has no such task; did you mean 'mnli'?"),
-        ("demo", ("MNLI",), ("xnli",), "no cell of MNLI has a number and a recipe"),
+        ("demo", ("MNLI",), ("xnli",), "^demo: no cell of MNLI has a number and a recipe"),
     ],
 )
 def test_wrong_table_row_or_task_is_one_clear_line(tmp_path, table, rows, tasks, problem):

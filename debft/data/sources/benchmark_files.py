@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from debft.data.sources.delimited import Header
+from debft.data.sources.delimited import HeaderFinder
 from debft.data.sources.table import DataTable
 from debft.tasks import BenchmarkFiles, Task, TextClassification
 
 
-def header_for(task: Task) -> Header:
+def header_for(task: Task) -> HeaderFinder:
     """Return what gives, from the first line of a file, the columns of a benchmark's files that have no header, where it fits."""
-    without = [benchmark for benchmark in task.benchmark_files if benchmark.header is not None]
-    return lambda first: next((benchmark.header for benchmark in without if _is_row(first, task, benchmark)), None)
+    headers = [benchmark.header for benchmark in task.benchmark_files if benchmark.header is not None]
+    return lambda first: next((header for header in headers if _is_row(first, task, header)), None)
 
 
 def in_task_columns(table: DataTable, task: Task) -> DataTable:
@@ -42,14 +42,14 @@ def rename(table: DataTable, task: Task, benchmark: BenchmarkFiles) -> DataTable
     return replace(table, columns=columns)
 
 
-def _is_row(first: list[str], task: Task, benchmark: BenchmarkFiles) -> bool:
+def _is_row(first: list[str], task: Task, header: tuple[str, ...]) -> bool:
     """Tell whether a line has as many fields as a row of the benchmark, a label in the label's place, and no name of a column."""
-    if len(first) != len(benchmark.header) or not isinstance(task, TextClassification):
+    if len(first) != len(header) or not isinstance(task, TextClassification):
         return False
     if any(name in first for name in (*task.text_keys, task.label_key)):
         return False
-    label = first[benchmark.header.index(task.label_key)]
-    if not task.is_regression:
+    label = first[header.index(task.label_key)]
+    if task.value_range is None:
         return label in task.labels or label in map(str, range(len(task.labels)))
     try:
         return task.value_range[0] <= float(label) <= task.value_range[1]

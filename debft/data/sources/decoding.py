@@ -84,4 +84,5 @@ def not_utf8(text: str) -> str | None:
 
 def line_of_escaped_byte(text: str) -> int:
     """Return the line, from 1, of the first byte that is not UTF-8."""
-    return text.count("\n", 0, _ESCAPED_BYTE.search(text).start()) + 1
+    before = _ESCAPED_BYTE.split(text, maxsplit=1)[0]
+    return before.count("\n") + 1

@@ -16,8 +16,10 @@ from debft.data.sources.separator import NAMES, decimal_columns, separator_of
 from debft.data.sources.table import DataTable, header_again
 from debft.errors import InputError
 
-# The columns of a file without a header line, or what tells them from its first line (None: that line is the header).
-Header = tuple[str, ...] | Callable[[list[str]], tuple[str, ...] | None]
+# What tells the columns of a file without a header line from its first line; None: that line is the header.
+HeaderFinder = Callable[[list[str]], tuple[str, ...] | None]
+# The columns of a file without a header line, or what tells them.
+Header = tuple[str, ...] | HeaderFinder
 
 
 def read_tsv(path: Path, text: str, header: Header | None) -> DataTable:
@@ -33,8 +35,9 @@ def read_tsv(path: Path, text: str, header: Header | None) -> DataTable:
         for row, line in enumerate(lines)
         if line.count("\t") != tabs or line == again or not (is_utf8 or not_utf8(line) is None)
     }
-    unread = tuple((begin + 1 + row, _wrong(_fields(lines[row]), names, "tab-separated columns")) for row in sorted(odd))
-    numbers = range(begin + 1, begin + 1 + len(lines))
+    wrong = ((begin + 1 + row, _wrong(_fields(lines[row]), names, "tab-separated columns")) for row in sorted(odd))
+    unread = tuple((number, what) for number, what in wrong if what is not None)
+    numbers: range | list[int] = range(begin + 1, begin + 1 + len(lines))
     if odd:
         numbers = [number for row, number in enumerate(numbers) if row not in odd]
         lines = [line for row, line in enumerate(lines) if row not in odd]
@@ -105,11 +108,12 @@ def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Head
     lines, unread = [], []
     for line, row in rows[begin:]:
         row = _without_empty_end(row, len(names), named) if isinstance(row, list) else row
-        if (what := _wrong(row, names, "columns")) is not None:
-            unread.append((line, what))
-        else:
+        what = _wrong(row, names, "columns")
+        if what is None and isinstance(row, list):
             read.append(row)
             lines.append(line)
+        elif what is not None:
+            unread.append((line, what))
     columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in names]
     return DataTable(columns=_named(names, columns), path=str(path), lines=lines, unread=tuple(unread))
 

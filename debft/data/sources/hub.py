@@ -2,12 +2,16 @@
 
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
 from debft.console import say
 from debft.data.sources.table import DataTable
 from debft.errors import InputError
 from debft.runtime import hub
 from debft.tasks import Split, Task
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 INSTEAD = "use --data DIR with the files of the task, or --data demo"
 
@@ -26,7 +30,7 @@ def table(task: Task, split: Split) -> DataTable:
 
 
 @cache
-def _load(dataset: str, config: str, revision: str):
+def _load(dataset: str, config: str, revision: str) -> "DatasetDict":
     """Load all splits of a configuration, from the cache where the hub cannot be reached."""
     if not os.path.isdir(dataset):
         ask_hub(f"--data hub: {dataset}", f"{dataset} at {revision[:8]}", INSTEAD, cached=_cached(dataset, config, revision))

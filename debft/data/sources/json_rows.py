@@ -61,9 +61,10 @@ def read_json(path: Path, text: str) -> DataTable:
     except _TwiceError as error:
         raise InputError(f"{path}: expected each key once in an object, got {error} twice") from None
     except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        if place and error.msg == "Extra data" and error.colno == 1 and text.lstrip().startswith("{"):
+        syntax = error if isinstance(error, json.JSONDecodeError) else None
+        if syntax is not None and syntax.msg == "Extra data" and syntax.colno == 1 and text.lstrip().startswith("{"):
             return read_jsonl(path, text)  # several programs call JSONL .json
+        place = "" if syntax is None else f":{syntax.lineno}"
         raise InputError(f"{path}{place}: expected JSON, got {error}; is the file cut off?") from None
     if isinstance(content, dict) and squad_json.is_nested(content):
         questions, places = squad_json.rows(path, content)
@@ -83,7 +84,7 @@ def _rows_inside(path: Path, content: object) -> list:
     """Return the rows that an object has under one of its keys. Raises InputError for none, and for several lists of them."""
     keys = lists_of_objects(content) if isinstance(content, dict) else []
     chosen = [key for key in ROWS_UNDER if key in keys][:1] or keys
-    if len(chosen) == 1:
+    if isinstance(content, dict) and len(chosen) == 1:
         return content[chosen[0]]
     if chosen:
         raise InputError(f"{path}: {OBJECTS}, got lists under {one_of(chosen[:8])}; write each into a file of its own")

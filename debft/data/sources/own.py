@@ -35,20 +35,31 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
     if not len(table):
         Problems(table).settle(skip)
     label_key, text_keys = find_columns(config, table)
-    column = table.columns[label_key]
+    task, column = replace(TEXT, text_keys=text_keys, label_key=label_key), table.columns[label_key]
     if config.problem == "multilabel" or (config.problem == "auto" and (config.label_separator is not None or has_sets(column))):
         labels = labels_of_sets(table, label_key, config.label_separator)
-        sets = {"multilabel": True, "label_separator": config.label_separator, "metrics": MULTILABEL}
-        return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, **sets)
+        return _of_sets(task, labels, config.label_separator)
     values = [single(value) for value in column]
     decimal = [cell.replace(",", ".") for cell in column] if label_key in table.decimal_commas else values
     if _is_score(config, table, label_key, decimal):
-        return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
+        return _of_scores(task)
     labels = _classes(values)
     _check_labels(config, table, label_key, values, labels)
     if config.problem == "auto":
         check_no_combinations(table, label_key, labels)
-    return replace(TEXT, text_keys=text_keys, label_key=label_key, labels=labels, value_range=None, metrics=CLASSIFICATION)
+    return _of_labels(task, labels)
+
+
+def _of_sets(task: TextClassification, labels: tuple[str, ...], separator: str | None) -> TextClassification:
+    return replace(task, labels=labels, multilabel=True, label_separator=separator, metrics=MULTILABEL)
+
+
+def _of_scores(task: TextClassification) -> TextClassification:
+    return replace(task, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
+
+
+def _of_labels(task: TextClassification, labels: tuple[str, ...]) -> TextClassification:
+    return replace(task, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
 def _check_labels(config: OwnConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
@@ -92,13 +103,10 @@ def _first_place(table: DataTable, values: list, name: str) -> str:
 def own_task_of_model(config: OwnConfig, labels: tuple[str, ...]) -> TextClassification:
     """Return the task of a fine-tuned model, from the settings in its config.json. labels: the names of its outputs."""
     text_keys = split_columns(config.text_columns) if config.text_columns else TEXT.text_keys
-    columns = {"text_keys": text_keys, "label_key": config.label_column or TEXT.label_key}
+    task = replace(TEXT, text_keys=text_keys, label_key=config.label_column or TEXT.label_key)
     if config.problem == "regression":
-        return replace(TEXT, **columns, labels=(), value_range=ANY_SCORE, metrics=REGRESSION)
-    if config.problem == "multilabel":
-        sets = {"multilabel": True, "label_separator": config.label_separator, "metrics": MULTILABEL}
-        return replace(TEXT, **columns, labels=labels, **sets)
-    return replace(TEXT, **columns, labels=labels, value_range=None, metrics=CLASSIFICATION)
+        return _of_scores(task)
+    return _of_sets(task, labels, config.label_separator) if config.problem == "multilabel" else _of_labels(task, labels)
 
 
 def settings_of(task: TextClassification) -> dict[str, str]:
@@ -185,8 +193,9 @@ def _is_score(config: OwnConfig, table: DataTable, label_key: str, values: list)
     """Tell whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"
-    numbers = [_number(value) for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
-    if None in numbers:
+    cells = [value for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
+    numbers = [number for value in cells if (number := _number(value)) is not None]
+    if len(numbers) < len(cells):
         return False
     counts = Counter(number for number in numbers if math.isfinite(number))  # the others are bad rows, not another kind of label
     if any(number != int(number) for number in counts):

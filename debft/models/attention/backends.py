@@ -41,7 +41,7 @@ def attention_for(asked: str, config: Mapping[str, Any] | None, device_type: str
     check_attention(asked, config, device_type)
     if asked != "auto":
         return asked, ""
-    reasons = []
+    reasons: list[str] = []
     for backend in PREFERRED[device_type]:
         reason = why_not(backend, config, device_type)
         if reason is None:

@@ -10,11 +10,13 @@ Legend: T tokens of the stream, B sequences, H hidden size, N heads, D size of a
 sequence, U rows of the table of relative positions that they use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import DebertaV2ForQuestionAnswering, DebertaV2ForSequenceClassification, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
 
@@ -26,14 +28,18 @@ from debft.models.attention.masks import (
     CONVOLUTION,
     EMBEDDINGS,
     HEAD,
+    ClsMasks,
     DeviceMasks,
     ExampleMasks,
     KernelMasks,
     LayerMasks,
     Masks,
     NoMasks,
+    cls_masks,
 )
 from debft.models.attention.static import StaticBatch, StaticMasks
+
+Module = Any  # a part of transformers' model; torch finds the parts and numbers of a module by name when they are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +56,40 @@ class Backend:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
-    """What all layers of one forward pass share.
+class Positions:
+    """The relative positions of one forward pass.
 
-    relative: the rows of the table of relative positions, normalised where the model normalises them; None without positions.
-    distances: which of these rows the distances of the batch use.
+    table: their rows, normalised where the model normalises them.
+    used: which of these rows the distances of the batch use.
     """
+
+    table: torch.Tensor
+    used: Distances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What all layers of one forward pass share. positions: None where the model has none."""
 
     backend: Backend
     layout: Layout
     masks: Masks | StaticMasks
-    relative: torch.Tensor | None
-    distances: Distances | None
+    positions: Positions | None
+
+    @property
+    def distances(self) -> Distances | None:
+        """Which rows of relative positions the distances of the batch use."""
+        return None if self.positions is None else self.positions.used
 
 
 def classify(
-    model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None, static: StaticBatch | None = None
+    model: DebertaV2ForSequenceClassification,
+    backend: Backend,
+    input_ids: torch.Tensor,
+    lengths: np.ndarray,
+    token_type_ids: torch.Tensor | None = None,
+    seeds: NoiseSeeds | None = None,
+    static: StaticBatch | None = None,
 ) -> SequenceClassifierOutput:
     """Return the logits (B, C) of a DebertaV2ForSequenceClassification.
 
@@ -89,7 +113,13 @@ def classify(
 
 
 def answer(
-    model, backend: Backend, input_ids, lengths, token_type_ids=None, seeds=None, static: StaticBatch | None = None
+    model: DebertaV2ForQuestionAnswering,
+    backend: Backend,
+    input_ids: torch.Tensor,
+    lengths: np.ndarray,
+    token_type_ids: torch.Tensor | None = None,
+    seeds: NoiseSeeds | None = None,
+    static: StaticBatch | None = None,
 ) -> QuestionAnsweringModelOutput:
     """Return start and end logits of a DebertaV2ForQuestionAnswering, (B, longest) each, float32, the lowest number at padding.
 
@@ -105,11 +135,19 @@ def answer(
 
 
 def _embed(
-    model, backend: Backend, input_ids, lengths, token_type_ids, seeds, static: StaticBatch | None
+    model: PreTrainedModel,
+    backend: Backend,
+    input_ids: torch.Tensor,
+    lengths: np.ndarray,
+    token_type_ids: torch.Tensor | None,
+    seeds: NoiseSeeds | None,
+    static: StaticBatch | None,
 ) -> tuple[Layout, torch.Tensor, Pass]:
     """Return (layout, embeddings (T, H), what the layers share)."""
-    base = model.deberta
+    base: Module = model.deberta
     modules, encoder = base.embeddings, base.encoder
+    layout: Layout
+    masks: Masks | StaticMasks
     if static is None:
         places_B = None if seeds is None else seeds.places_B
         layout = Layout(lengths_B=np.asarray(lengths), device=input_ids.device, places_B=places_B)
@@ -128,20 +166,22 @@ def _embed(
     hidden = _dropped(hidden, masks.rows(EMBEDDINGS, hidden.shape[-1], modules.dropout.p))
     relative = encoder.get_rel_embedding()
     attention = encoder.layer[0].attention.self
-    used = None
+    positions = None
     if relative is not None:
         span, buckets = attention.pos_ebd_size, attention.position_buckets
         used = distances(layout.longest, span, buckets, attention.max_relative_positions, layout.device)
+        positions = Positions(table=relative, used=used)
     if static is not None:
-        static.distances[:] = [used]
-    return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, relative=relative, distances=used)
+        static.distances[:] = [] if positions is None else [positions.used]
+    return layout, hidden, Pass(backend=backend, layout=layout, masks=masks, positions=positions)
 
 
-def _masks(model, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
+def _masks(model: PreTrainedModel, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) -> Masks:
     """Return the masks of this pass: none in an evaluation, those of the examples on a CPU, of the step on a GPU."""
     if not model.training:
         return NoMasks()
-    dtype = model.deberta.embeddings.LayerNorm.weight.dtype
+    base: Module = model.deberta
+    dtype = base.embeddings.LayerNorm.weight.dtype
     if backend.drops_in_kernel:
         return KernelMasks(layout=layout, dtype=dtype, seeds=seeds)
     if seeds is None or layout.device.type != "cpu":
@@ -149,7 +189,7 @@ def _masks(model, backend: Backend, layout: Layout, seeds: NoiseSeeds | None) ->
     return ExampleMasks(seeds=seeds, layout=layout, dtype=dtype)
 
 
-def _layers(encoder, layers, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+def _layers(encoder: Module, layers: Iterable[Module], hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
     """Return the output (T, H) of `layers`, which begin with the first of the encoder, and of the convolution behind it."""
     embedded_TH = hidden_TH
     for number, layer in enumerate(layers):
@@ -162,7 +202,7 @@ def _layers(encoder, layers, hidden_TH: torch.Tensor, shared: Pass) -> torch.Ten
     return hidden_TH
 
 
-def _layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+def _layer(layer: Module, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
     """Return the output (T, H) of one layer."""
     attention, width = layer.attention.self, hidden_TH.shape[1]
     masks = shared.masks.layer(number, attention.num_attention_heads, width, _rates(layer))
@@ -175,20 +215,20 @@ def _layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.T
     return _behind_attention(layer, context_TH, hidden_TH, masks)
 
 
-def _cls_layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+def _cls_layer(layer: Module, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
     """Return the output (B, H) of one layer at the first token of each sequence."""
     attention, layout = layer.attention.self, shared.layout
     heads = attention.num_attention_heads
-    masks = shared.masks.cls_layer(number, heads, hidden_TH.shape[1], _rates(layer))
+    masks = cls_masks(shared.masks, number, heads, hidden_TH.shape[1], _rates(layer))
     cls_BH = hidden_TH.index_select(0, layout.starts)
     query_BH = attention.query_proj(cls_BH) / score_divisor(attention)
     key_TH, value_TH = attention.key_proj(hidden_TH), attention.value_proj(hidden_TH)
     keys, queries = _project(attention, number, shared)
     # [CLS] stands at 0, so that key j is at the distance -j: j behind the middle in `c2p_R`, j before it in `p2c_R`.
     middle, used = layout.longest - 1, shared.distances
-    against_TH = key_TH if keys is None else key_TH + keys.index_select(0, used.c2p_R[middle + layout.places])
+    against_TH = key_TH if keys is None or used is None else key_TH + keys.index_select(0, used.c2p_R[middle + layout.places])
     scores_TH = query_BH.index_select(0, layout.sequences) * against_TH
-    if queries is not None:
+    if queries is not None and used is not None:
         scores_TH = scores_TH + key_TH * (queries.index_select(0, used.p2c_R[middle - layout.places]) / score_divisor(attention))
     scores_TN = scores_TH.unflatten(-1, (heads, -1)).sum(-1)
     probs_BLN = torch.softmax(layout.padded(scores_TN, fill=torch.finfo(scores_TN.dtype).min), dim=1)
@@ -198,14 +238,14 @@ def _cls_layer(layer, number: int, hidden_TH: torch.Tensor, shared: Pass) -> tor
     return _behind_attention(layer, context_BH, cls_BH, masks)
 
 
-def _behind_attention(layer, context: torch.Tensor, hidden: torch.Tensor, masks: LayerMasks) -> torch.Tensor:
+def _behind_attention(layer: Module, context: torch.Tensor, hidden: torch.Tensor, masks: LayerMasks | ClsMasks) -> torch.Tensor:
     """Return the output of a layer whose attention gives `context` for the input `hidden`, (T, H) or (B, H)."""
     first, second = layer.attention.output, layer.output
     attended = first.LayerNorm(_added(hidden, first.dense(context), masks.attention_output))
     return second.LayerNorm(_added(attended, second.dense(layer.intermediate(attended)), masks.output))
 
 
-def _convolution(conv, embedded_TH: torch.Tensor, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
+def _convolution(conv: Module, embedded_TH: torch.Tensor, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
     """Return the output (T, H) of the convolution over the embeddings, added to that of the first layer."""
     layout = shared.layout
     out_BLH = conv.conv(layout.padded(embedded_TH).transpose(1, 2)).transpose(1, 2)
@@ -214,26 +254,29 @@ def _convolution(conv, embedded_TH: torch.Tensor, hidden_TH: torch.Tensor, share
     return conv.LayerNorm(hidden_TH + ACT2FN[conv.conv_act](out_TH))
 
 
-def _project(attention, number: int, shared: Pass) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def _project(attention: Module, number: int, shared: Pass) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Return the relative positions in use as keys and as queries, (U, H) each, None where the model has no such scores."""
-    if shared.distances is None:
+    if shared.positions is None:
         return None, None
-    used, table = shared.distances, shared.relative
-    mask = shared.masks.positions(number, *table.shape, attention.pos_dropout.p)
+    used, table = shared.positions.used, shared.positions.table
+    num_rows, width = table.shape
+    mask = shared.masks.positions(number, num_rows, width, attention.pos_dropout.p)
     rows_UH = _dropped(table.index_select(0, used.rows_U), None if mask is None else mask[used.rows_U])
-    of_keys = attention.key_proj if attention.share_att_key else getattr(attention, "pos_key_proj", None)
-    of_queries = attention.query_proj if attention.share_att_key else getattr(attention, "pos_query_proj", None)
-    c2p, p2c = "c2p" in attention.pos_att_type, "p2c" in attention.pos_att_type
-    return of_keys(rows_UH) if c2p else None, of_queries(rows_UH) if p2c else None
+    keys = queries = None
+    if "c2p" in attention.pos_att_type:
+        keys = (attention.key_proj if attention.share_att_key else attention.pos_key_proj)(rows_UH)
+    if "p2c" in attention.pos_att_type:
+        queries = (attention.query_proj if attention.share_att_key else attention.pos_query_proj)(rows_UH)
+    return keys, queries
 
 
-def score_divisor(attention) -> float:
+def score_divisor(attention: Module) -> float:
     """Return what every score is divided by, sqrt(D * kinds of scores), rounded to float32 as transformers does."""
     kinds = 1 + ("c2p" in attention.pos_att_type) + ("p2c" in attention.pos_att_type)
     return float(np.sqrt(np.float32(attention.attention_head_size * kinds)))
 
 
-def _rates(layer) -> tuple[float, float, float]:
+def _rates(layer: Module) -> tuple[float, float, float]:
     """Return the rates of the three dropouts of a layer."""
     return layer.attention.self.dropout.p, layer.attention.output.dropout.p, layer.output.dropout.p
 

@@ -13,6 +13,7 @@ Legend: T tokens of the stream, H hidden size, N heads, n sequences of a group, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -42,15 +43,27 @@ class KernelDropout:
 class LayerMasks:
     """The masks of one layer, each 0 or 1 / (1 - rate), None where the rate is 0.
 
-    attention: of the probabilities, (N, n, L, L) for each group of the layout, or (T, N) where [CLS] alone asks; or what kernels
-        draw them from.
-    attention_output: of the projection behind the attention, (T, H), or (B, H) for [CLS] alone.
+    attention: of the probabilities, (N, n, L, L) for each group of the layout, or what kernels draw them from.
+    attention_output: of the projection behind the attention, (T, H).
     output: of the second product of the feed-forward network, likewise.
     """
 
-    attention: tuple[torch.Tensor, ...] | torch.Tensor | KernelDropout | None = None
+    attention: tuple[torch.Tensor, ...] | KernelDropout | None = None
     attention_output: torch.Tensor | None = None
     output: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClsMasks:
+    """The masks of a layer that is computed for [CLS] alone.
+
+    attention: of the probabilities, (T, N).
+    attention_output, output: as in LayerMasks, (B, H).
+    """
+
+    attention: torch.Tensor | None
+    attention_output: torch.Tensor | None
+    output: torch.Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +114,6 @@ class ExampleMasks:
             output=self._mask(rows[1], second_rate) if second_rate else None,
         )
 
-    def cls_layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
-        """Return the masks of a layer that is computed for [CLS] alone."""
-        return LayerMasks(
-            attention=self.rows(layer, num_heads, rates[0]),
-            attention_output=self.rows(layer, width, rates[1], per_token=False, draw=1),
-            output=self.rows(layer, width, rates[2], per_token=False, draw=2),
-        )
-
     def _examples(self, lengths: np.ndarray) -> Iterator[tuple[int, int]]:
         return zip(self.seeds.examples_B.tolist(), lengths.tolist(), strict=True)
 
@@ -152,10 +157,9 @@ class DeviceMasks:
         if self.seeds is None or self.seeds.lengths_S is None:
             lengths = self.layout.lengths_B
             return self._kept((int(lengths.sum()) if per_token else len(lengths), width), rate)
-        lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
+        lengths_S = self.seeds.lengths_S
         rows = int(lengths_S.sum()) if per_token else len(lengths_S)
-        own = self._own_tokens if per_token else _rows_at(places_B, self.layout.device)
-        return self._kept((rows, width), rate, (number, draw))[own]
+        return self._kept((rows, width), rate, (number, draw))[self._own_tokens if per_token else self._own_examples]
 
     def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
         """Return the mask (num_rows, width) of the relative positions, which all sequences share."""
@@ -173,8 +177,6 @@ class DeviceMasks:
             output=self.rows(layer, width, rates[2], draw=2),
         )
 
-    cls_layer = ExampleMasks.cls_layer
-
     def _attention(self, layer: int, num_heads: int, rate: float) -> tuple[torch.Tensor, ...] | KernelDropout:
         groups = self.layout.groups
         shapes = [(num_heads, len(group.lengths_n), group.length, group.length) for group in groups]
@@ -183,10 +185,17 @@ class DeviceMasks:
     @cached_property
     def _own_tokens(self) -> torch.Tensor | slice:
         """Return where the tokens of the batch lie among those of the step."""
+        assert self.seeds is not None and self.seeds.lengths_S is not None and self.seeds.places_B is not None
         lengths_S, places_B = self.seeds.lengths_S, self.seeds.places_B
         starts_S = np.cumsum(lengths_S) - lengths_S
         own_T = np.concatenate([starts_S[place] + np.arange(lengths_S[place]) for place in places_B])
         return _rows_at(own_T, self.layout.device)
+
+    @property
+    def _own_examples(self) -> torch.Tensor | slice:
+        """Return where the sequences of the batch lie among those of the step."""
+        assert self.seeds is not None and self.seeds.places_B is not None
+        return _rows_at(self.seeds.places_B, self.layout.device)
 
     def _kept(self, shape: tuple[int, ...], rate: float, key: tuple[int, ...] = ()) -> torch.Tensor:
         """Return what a mask keeps, drawn by the generator of the step that has this key, or by torch's own without one."""
@@ -237,16 +246,30 @@ def _rows_at(places: np.ndarray, device: torch.device) -> torch.Tensor | slice:
 class NoMasks:
     """Nothing is dropped, as in an evaluation."""
 
-    def rows(self, *_, **__) -> None:
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
         return None
 
-    def positions(self, *_) -> None:
+    def positions(self, layer: int, num_rows: int, width: int, rate: float) -> torch.Tensor | None:
         return None
 
-    def layer(self, *_) -> LayerMasks:
+    def layer(self, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> LayerMasks:
         return LayerMasks()
-
-    cls_layer = layer
 
 
 Masks = ExampleMasks | DeviceMasks | KernelMasks | NoMasks
+
+
+class RowMasks(Protocol):
+    """These are the masks of a pass, of whatever kind, as far as [CLS] alone needs them."""
+
+    def rows(self, number: int, width: int, rate: float, *, per_token: bool = True, draw: int = 0) -> torch.Tensor | None:
+        """Return a mask (T, width), or one for each sequence without `per_token`; None where the rate is 0."""
+
+
+def cls_masks(masks: RowMasks, layer: int, num_heads: int, width: int, rates: tuple[float, float, float]) -> ClsMasks:
+    """Return the masks of a layer that is computed for [CLS] alone. rates: of attention, attention_output and output."""
+    return ClsMasks(
+        attention=masks.rows(layer, num_heads, rates[0]),
+        attention_output=masks.rows(layer, width, rates[1], per_token=False, draw=1),
+        output=masks.rows(layer, width, rates[2], per_token=False, draw=2),
+    )

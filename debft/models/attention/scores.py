@@ -7,6 +7,9 @@ Legend: T tokens, N heads, D size of a head, H = N D, R distances of the longest
 (padded), r = 2 L - 1 distances.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 from debft.models.attention.distances import Distances
@@ -17,7 +20,16 @@ class DisentangledAttention(torch.autograd.Function):
     """Softmax over the sum of content-to-content, content-to-position and position-to-content scores, times the values."""
 
     @staticmethod
-    def forward(ctx, qkv_T3H, c2p_key_NRD, p2c_query_NRD, layout: Layout, masks, num_heads: int, scale: float):
+    def forward(
+        ctx: Any,
+        qkv_T3H: torch.Tensor,
+        c2p_key_NRD: torch.Tensor | None,
+        p2c_query_NRD: torch.Tensor | None,
+        layout: Layout,
+        masks: Sequence[torch.Tensor] | None,
+        num_heads: int,
+        scale: float,
+    ) -> torch.Tensor:
         """Return the context, (T, H).
 
         c2p_key_NRD: projected rows of the distances R' .. -R' (query minus key), None where the model has no such scores
@@ -26,22 +38,22 @@ class DisentangledAttention(torch.autograd.Function):
         scale: of every score
         """
         context_TH = qkv_T3H.new_empty(qkv_T3H.shape[0], qkv_T3H.shape[1] // 3)
-        masks = masks or [None] * len(layout.groups)
+        mask_of_groups: Sequence[torch.Tensor | None] = masks or [None] * len(layout.groups)
         probabilities = []
-        for group, mask in zip(layout.groups, masks, strict=True):
+        for group, mask in zip(layout.groups, mask_of_groups, strict=True):
             q, k, v = _split(group.padded(qkv_T3H), 3, num_heads)
             probs_NnLL = _probabilities(q.mul_(scale), k, c2p_key_NRD, p2c_query_NRD, group, scale)
             dropped = _dropped(probs_NnLL, mask)
             context = torch.bmm(dropped.flatten(0, 1), v.flatten(0, 1)).view(v.shape)
             group.write(context_TH, context.permute(1, 2, 0, 3))
             probabilities.append(probs_NnLL)
-        ctx.save_for_backward(qkv_T3H, c2p_key_NRD, p2c_query_NRD, *probabilities, *masks)
+        ctx.save_for_backward(qkv_T3H, c2p_key_NRD, p2c_query_NRD, *probabilities, *mask_of_groups)
         ctx.layout, ctx.num_heads, ctx.scale = layout, num_heads, scale
         return context_TH
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_context_TH):
+    def backward(ctx: Any, grad_context_TH: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         qkv_T3H, c2p_key_NRD, p2c_query_NRD, *rest = ctx.saved_tensors
         groups, scale = ctx.layout.groups, ctx.scale
         grad_qkv_T3H = torch.empty_like(qkv_T3H)
@@ -57,9 +69,9 @@ class DisentangledAttention(torch.autograd.Function):
             torch.bmm(dropped.flatten(0, 1).transpose(1, 2), grad_context.flatten(0, 1), out=flat[2])
             torch.bmm(grad_scores.flatten(0, 1), k.flatten(0, 1), out=flat[0])
             torch.bmm(grad_scores.flatten(0, 1).transpose(1, 2), q.flatten(0, 1), out=flat[1])
-            if c2p_key_NRD is not None:
+            if c2p_key_NRD is not None and grad_c2p is not None:
                 _grad_by_distance(grad_scores, q, c2p_key_NRD, grads[0], grad_c2p, group, 1.0)
-            if p2c_query_NRD is not None:
+            if p2c_query_NRD is not None and grad_p2c is not None:
                 _grad_by_distance(grad_scores.transpose(2, 3), k, p2c_query_NRD, grads[1], grad_p2c, group, scale)
             grads[0].mul_(scale)
             n, length = grads.shape[2:4]
@@ -94,7 +106,14 @@ def _by_distance(rows_NnLD: torch.Tensor, positions_NrD: torch.Tensor) -> torch.
     return _band(scores.view(heads, n, length, -1))
 
 
-def _probabilities(q, k, c2p_key_NRD, p2c_query_NRD, group: Group, scale: float) -> torch.Tensor:
+def _probabilities(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    c2p_key_NRD: torch.Tensor | None,
+    p2c_query_NRD: torch.Tensor | None,
+    group: Group,
+    scale: float,
+) -> torch.Tensor:
     """Return the softmax of the scores, (N, n, L, L); `q` is scaled already."""
     scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(*k.shape[:3], k.shape[2])
     if c2p_key_NRD is not None:
@@ -111,7 +130,9 @@ def _dropped(probs_NnLL: torch.Tensor, mask: torch.Tensor | None) -> torch.Tenso
     return probs_NnLL if mask is None else (probs_NnLL * mask).to(probs_NnLL.dtype)
 
 
-def _grad_scores(grad_context, v, probs_NnLL, mask) -> tuple[torch.Tensor, torch.Tensor]:
+def _grad_scores(
+    grad_context: torch.Tensor, v: torch.Tensor, probs_NnLL: torch.Tensor, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (gradient of the scores, probabilities after dropout)."""
     grad_probs = torch.bmm(grad_context.flatten(0, 1), v.flatten(0, 1).transpose(1, 2)).view(probs_NnLL.shape)
     if mask is not None:
@@ -119,7 +140,15 @@ def _grad_scores(grad_context, v, probs_NnLL, mask) -> tuple[torch.Tensor, torch
     return torch._softmax_backward_data(grad_probs, probs_NnLL, -1, probs_NnLL.dtype), _dropped(probs_NnLL, mask)
 
 
-def _grad_by_distance(grad_NnLL, rows_NnLD, positions_NRD, grad_rows, grad_positions, group: Group, scale: float) -> None:
+def _grad_by_distance(
+    grad_NnLL: torch.Tensor,
+    rows_NnLD: torch.Tensor,
+    positions_NRD: torch.Tensor,
+    grad_rows: torch.Tensor,
+    grad_positions: torch.Tensor,
+    group: Group,
+    scale: float,
+) -> None:
     """Add to the gradients what comes through `_by_distance(rows, positions * scale)`."""
     heads, n, length, _ = rows_NnLD.shape
     by_distance = grad_NnLL.new_zeros(heads, n, length, 2 * length - 1)
@@ -130,7 +159,14 @@ def _grad_by_distance(grad_NnLL, rows_NnLD, positions_NRD, grad_rows, grad_posit
 
 
 def disentangled_attention(
-    qkv_T3H, keys_UH, queries_UH, used: Distances | None, layout: Layout, masks, num_heads: int, scale: float
+    qkv_T3H: torch.Tensor,
+    keys_UH: torch.Tensor | None,
+    queries_UH: torch.Tensor | None,
+    used: Distances | None,
+    layout: Layout,
+    masks: Sequence[torch.Tensor] | None,
+    num_heads: int,
+    scale: float,
 ) -> torch.Tensor:
     """Return the context (T, H) of one layer.
 
@@ -139,7 +175,7 @@ def disentangled_attention(
     masks: dropout of the probabilities, (N, n, L, L) for each group of the layout; None without dropout
     scale: of every score
     """
-    keys_RH = None if keys_UH is None else keys_UH.index_select(0, used.c2p_R)
-    queries_RH = None if queries_UH is None else queries_UH.index_select(0, used.p2c_R)
+    keys_RH = None if keys_UH is None or used is None else keys_UH.index_select(0, used.c2p_R)
+    queries_RH = None if queries_UH is None or used is None else queries_UH.index_select(0, used.p2c_R)
     keys, queries = (None if p is None else p.unflatten(-1, (num_heads, -1)).transpose(0, 1) for p in (keys_RH, queries_RH))
     return DisentangledAttention.apply(qkv_T3H, keys, queries, layout, masks, num_heads, scale)

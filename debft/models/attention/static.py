@@ -128,8 +128,6 @@ class StaticMasks:
             output=self.rows(layer, width, rates[2], draw=2),
         )
 
-    cls_layer = KernelMasks.cls_layer
-
     def draw(self, seeds: NoiseSeeds, lengths_B: np.ndarray, num_heads: int) -> None:
         """Draw all masks of a pass over the real sequences. seeds: of the step and its examples."""
         layout = Layout(lengths_B=lengths_B, device=self.layout.device, places_B=seeds.places_B)
@@ -164,7 +162,7 @@ class StaticBatch:
     layout: StaticLayout
     masks: StaticMasks
     tensors: Batch
-    distances: list[Distances | None] = field(default_factory=list)
+    distances: list[Distances] = field(default_factory=list)
 
     def fill(self, batch: Batch, num_heads: int) -> None:
         """Take the place of a batch."""

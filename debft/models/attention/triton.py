@@ -129,8 +129,8 @@ def _launch_settings(query_NTD: torch.Tensor, longest: int, tables: list[torch.T
     dtype = str(query_NTD.dtype).removeprefix("torch.")
     settings = {}
     for name, phase in (("forward", "training_forward"), ("dq", "backward_dq"), ("dkv", "backward_dkv")):
-        workload = (length_family(longest), query_NTD.shape[-1], FULL_GPU, rows, dtype, has_c2p, has_p2c)
-        workload = (*workload, "strict", "packed", False, phase, dropout)
+        model = (length_family(longest), query_NTD.shape[-1], FULL_GPU, rows, dtype, has_c2p, has_p2c)
+        workload = (*model, "strict", "packed", False, phase, dropout)
         chosen = resolve_launch_config(_profiles(), "auto", query_NTD.device.index or 0, workload, None)
         settings[f"{name}_config"] = KernelConfig(*chosen)
     return settings

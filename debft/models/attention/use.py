@@ -4,15 +4,20 @@
 forward.py, and differs in what computes the attention itself.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from transformers import DebertaV2ForQuestionAnswering, DebertaV2ForSequenceClassification, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from debft.models.attention.forward import Backend, answer, classify
 from debft.models.attention.scores import disentangled_attention
 from debft.models.attention.triton import kernel_attention
 
-_FORWARDS = {DebertaV2ForSequenceClassification: classify, DebertaV2ForQuestionAnswering: answer}
+_FORWARDS: dict[type[PreTrainedModel], Callable[..., ModelOutput]] = {
+    DebertaV2ForSequenceClassification: classify,
+    DebertaV2ForQuestionAnswering: answer,
+}
 _BACKENDS = {"torch": Backend(attend=disentangled_attention), "triton": Backend(attend=kernel_attention, drops_in_kernel=True)}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
+from debft.data.tokens import framed
 from debft.errors import InputError
 from debft.models.json_files import check_pointer, read_json
 from debft.models.tokens.added import add_stated, stated_tokens
@@ -40,15 +41,14 @@ def read_tokenizer_json(file: Path, special: Collection[str]) -> Tokenizer:
 
 def around(backend: Tokenizer, num_texts: int) -> list[tuple[int, int]]:
     """Return (id, token type) of each special token around one text or two."""
-    whole = backend.post_process(*backend.encode_batch(["a"] * num_texts, add_special_tokens=False))
+    whole = framed(backend, num_texts)
     marked = zip(whole.ids, whole.type_ids, whole.special_tokens_mask, strict=True)
     return [(one, kind) for one, kind, special in marked if special]
 
 
 def parts_a_pair(backend: Tokenizer) -> bool:
     """Return whether a special token stands between two texts."""
-    whole = backend.post_process(*backend.encode_batch(["a", "a"], add_special_tokens=False))
-    mask = "".join(map(str, whole.special_tokens_mask)).strip("1")
+    mask = "".join(map(str, framed(backend, 2).special_tokens_mask)).strip("1")
     return "1" in mask
 
 

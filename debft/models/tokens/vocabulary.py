@@ -14,7 +14,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -84,10 +84,10 @@ def _byte_level_bpe(path: Path) -> Tokenizer:
         lines = merges.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: expected a byte-level BPE vocabulary beside {merges.name}, got {error}") from None
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    if strange := next((pair for pair in pairs if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
+    pieces = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    if strange := next((pair for pair in pieces if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
         raise InputError(f"{merges}: expected two pieces of {path.name} in each line, got '{' '.join(strange)}'; copy both again")
-    backend = Tokenizer(models.BPE(vocab=ids, merges=pairs))
+    backend = Tokenizer(models.BPE(vocab=ids, merges=[(left, right) for left, right in pieces]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_settings(path).get("add_prefix_space", False))
     backend.decoder = decoders.ByteLevel()
     return backend
@@ -200,7 +200,7 @@ def normalizer_steps(spec: NormalizerSpec) -> list[normalizers.Normalizer]:
 def xlnet_steps(*, keep_accents: bool) -> list[normalizers.Normalizer]:
     """Return what XLNet does to a text before SentencePiece. Source: zihangdai/xlnet prepro_utils.py preprocess_text."""
     spaces, combining = _spaces_and_marks()
-    steps = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(Regex(f"[{spaces}]"), " "), normalizers.Replace(Regex("``|''"), '"')]
     return steps if keep_accents else [*steps, normalizers.NFKD(), normalizers.Replace(Regex(f"[{combining}]"), "")]
 
 
@@ -269,6 +269,6 @@ def _characters() -> list[int]:
     return [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
-def _class(characters) -> str:
+def _class(characters: Iterable[str]) -> str:
     """Return the inside of a regex character class."""
     return "".join(rf"\x{{{ord(c):x}}}" for c in sorted(set(characters)))

@@ -39,7 +39,7 @@ def config_of(loaded: LoadedModel, recipe: Recipe) -> dict[str, Any]:
         questions = recipe.questions
         config |= {"answers": "span", "cls_id": tokenizer.cls_token_id, "doc_stride": questions.doc_stride}
         config |= {"max_question_length": questions.max_question_length, "max_answer_length": questions.max_answer_length}
-        return config | ({"no_answer_threshold": head.threshold} if loaded.task.unanswerable else {})
+        return config | ({"no_answer_threshold": head.threshold} if head.task.unanswerable else {})
     config |= {"swap_texts": recipe.text.swap_texts, "cut": _cut(recipe)}
     if config["cut"] == "windows":
         config |= {"window_stride": window_stride(recipe.text), "pooling": recipe.text.pooling}

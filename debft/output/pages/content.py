@@ -54,7 +54,7 @@ def _verdicts_explained(cells: Sequence[Cell]) -> str:
 
 def as_printed(cell: Cell) -> str:
     """Return the number of the table with the decimals of its cell: `88.1` of `88.1/88.3`; one of ours as our scores are."""
-    if cell.margin is None or not in_percent(cell.score):
+    if cell.value is None or cell.margin is None or not in_percent(cell.score):
         return score_text(cell.score, cell.value)
     return f"{cell.value:.{printed_decimals(cell.cell, cell.value)}f}"
 
@@ -73,6 +73,9 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
     def text(value: float | None) -> str | None:
         return None if value is None else score_text(cell.score, value, like=cell.mean)
 
+    interval = None
+    if cell.low is not None and cell.high is not None:
+        interval = f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}"
     return PageCell(
         header=cell.header,
         score=cell.score,
@@ -89,7 +92,7 @@ def _cell(cell: Cell, runs: list[RunLink], notes: list[int]) -> PageCell:
         n=cell.n,
         tolerance=None if cell.tolerance is None else tolerance_text(cell.score, cell.tolerance),
         margin=None if cell.margin is None else f"{cell.margin:g}",
-        interval=None if cell.low is None else f"{text(_possible(cell, cell.low))} to {text(_possible(cell, cell.high))}",
+        interval=interval,
         difference=_difference(cell),
         runs=runs,
     )

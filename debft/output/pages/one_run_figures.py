@@ -1,6 +1,6 @@
 """This module draws the figures of the page of one run: its curves, its calibration, its residuals, its languages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 INCHES = 2.3  # height of a panel
 SERIES = (("ours", "-"), ("second", "--"), ("third", ":"), ("ink", "-."))
 POINTS = 600  # of a curve; more are not seen
+Line = tuple[str, list[float], list[float]]  # its title, the steps, and the value at each
 TITLES = {"loss": "Training loss", "learning_rate": "Learning rate", "grad_norm": "Gradient norm"}
 
 
@@ -34,18 +35,18 @@ def curve_panels(steps: Sequence[dict[str, Any]]) -> list[Panel]:
 
 def score_panel(evaluations: Sequence[dict[str, Any]], names: Sequence[tuple[str, str]]) -> list[Panel]:
     """Draw the scores on the way where there are several evaluations. names: key and title of each score."""
-    series = []
+    series: list[Line] = []
     for (key, title), _ in zip(names, SERIES, strict=False):
         points = [(row["step"], row["scores"][key]) for row in evaluations if key in row.get("scores", {})]
         if len(points) > 1:
-            series.append((title, *map(list, zip(*points, strict=True))))
+            series.append((title, [step for step, _ in points], [score for _, score in points]))
     if not series:
         return []
     label = "; ".join(f"{title} from {y[0]:.2f} to {y[-1]:.2f}" for title, _, y in series)
     return [Panel(draw=_lines("Dev scores in percent", series, marker=".", legend=True), height=INCHES + 0.3, label=label)]
 
 
-def _lines(title: str, series: Sequence[tuple[str, list, list]], marker: str = "", legend: bool = False):
+def _lines(title: str, series: Sequence[Line], marker: str = "", legend: bool = False) -> "Callable[[Figure | SubFigure], None]":
     def draw(figure: "Figure | SubFigure") -> None:
         add_heading(figure, title)
         axes = add_axes(figure, 0.72, 0.47, 0.12, 0.65 if legend else 0.35)

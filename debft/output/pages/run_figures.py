@@ -18,6 +18,8 @@ CURVES_IN_A_ROW = 2
 SCORES_IN_A_CURVE = 3
 WIDEST_LEGEND = 45  # characters beside each other
 
+Line = tuple[Sequence[float], Sequence[float]]  # the steps of one seed, and its value at each
+
 
 def curves_figure(report: Report) -> Drawing:
     """Draw the training loss of the complete runs of each recipe, and their scores on the way where there are any."""
@@ -77,7 +79,7 @@ def _draw_curves(figure: "Figure | SubFigure", title: str, runs: Sequence[Report
 def _draw_scores(axes: "Axes", runs: Sequence[ReportedRun], scores: list[str]) -> None:
     for score, (colour, line) in zip(scores, (("second", "-"), ("third", "--"), ("ink", ":")), strict=False):
         points = [[(at["step"], at["scores"][score]) for at in run.curve.evaluations if score in at["scores"]] for run in runs]
-        series = [tuple(zip(*one, strict=True)) for one in points if one]
+        series = [([step for step, _ in one], [value for _, value in one]) for one in points if one]
         _band(axes, series, colour, line, _series_name(score, scores), marker=".")
     across = len(scores) if sum(len(_series_name(score, scores)) for score in scores) <= WIDEST_LEGEND else 2
     axes.legend(
@@ -97,17 +99,17 @@ def _series_name(score: str, scores: list[str]) -> str:
     return short_score(score) if short.count(short_score(score)) == 1 else long_score(score)
 
 
-def _band(axes: "Axes", series: list[tuple], colour: str, line: str, label: str | None, marker: str = "") -> None:
+def _band(axes: "Axes", series: Sequence[Line], colour: str, line: str, label: str | None, marker: str = "") -> None:
     steps, values = _over_seeds(series)
     if len(series) > 1:
         axes.fill_between(steps, np.nanmin(values, 0), np.nanmax(values, 0), color=COLOURS[colour], alpha=0.2, linewidth=0)
     axes.plot(steps, np.nanmean(values, 0), line, color=COLOURS[colour], linewidth=1.6, marker=marker, label=label)
 
 
-def _over_seeds(series: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+def _over_seeds(series: Sequence[Line]) -> tuple[np.ndarray, np.ndarray]:
     """Return all steps that any seed has, and a line of values per seed: between its points interpolated, outside them NaN."""
-    steps = np.unique(np.concatenate([np.asarray(one[0], float) for one in series]))
-    return steps, np.stack([np.interp(steps, *one, left=np.nan, right=np.nan) for one in series])
+    steps = np.unique(np.concatenate([np.asarray(x, float) for x, _ in series]))
+    return steps, np.stack([np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in series])
 
 
 def speed_figure(report: Report) -> Drawing:
@@ -136,7 +138,7 @@ def speed_figure(report: Report) -> Drawing:
 def _draw_speed(figure: "Figure | SubFigure", groups: dict[tuple[str, str], list[float]]) -> None:
     longest = max(len(text) for names in groups for text in names)
     axes = add_axes(figure, 0.2 + 0.07 * min(longest, 30), 0.47, 0.6, 0.1)
-    y = -np.arange(len(groups))
+    y = [-i for i in range(len(groups))]
     axes.barh(y, [np.mean(speeds) for speeds in groups.values()], height=0.55, color=COLOURS["band"], edgecolor=COLOURS["muted"])
     for at, speeds in zip(y, groups.values(), strict=True):
         axes.plot(speeds, np.full(len(speeds), at), "o", markersize=4.5, color=COLOURS["ours"], alpha=0.8, linestyle="")

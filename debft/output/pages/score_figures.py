@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def _draw_cells(figure: "Figure | SubFigure", row: str, cells: Sequence[Cell], w
     add_heading(figure, row)
     axes = add_axes(figure, 1.32, 0.47, 1.32, 0.35)
     for number, cell in enumerate(cells):
-        _draw_cell(axes, cell, -number, limit)
+        if cell.difference is not None:
+            _draw_cell(axes, cell, cell.difference, -number, limit)
     axes.axvline(0, color=COLOURS["muted"], linewidth=1, zorder=1.5)
     axes.set(xlim=(-limit, limit), ylim=(0.5 - len(cells), 0.5), xlabel=f"ours minus {word}, points")
     axes.set_yticks([-number for number in range(len(cells))], [_wrapped(_distinct(cell, cells)) for cell in cells])
@@ -70,20 +71,20 @@ def _draw_cells(figure: "Figure | SubFigure", row: str, cells: Sequence[Cell], w
     axes.spines["left"].set_visible(False)
 
 
-def _draw_cell(axes: "Axes", cell: Cell, y: float, limit: float) -> None:
+def _draw_cell(axes: "Axes", cell: Cell, difference: float, y: float, limit: float) -> None:
     verdict, value = cell.verdict, cell.value
     colour = COLOURS.get(verdict, COLOURS["muted"])
     open_by = _open_by(cell)
     if cell.tolerance:
         axes.barh(y, 2 * cell.tolerance, left=-cell.tolerance, height=0.7, color=COLOURS["band"], zorder=1)
     axes.barh(y, 2 * open_by, left=-open_by, height=0.36, color=COLOURS["muted"], zorder=1.2)
-    if cell.low is not None:
+    if cell.low is not None and cell.high is not None and value is not None:
         axes.plot((cell.low - value, cell.high - value), (y, y), color=colour, linewidth=1.8, zorder=2, marker="|", markersize=6)
-    at = float(np.clip(cell.difference, -0.97 * limit, 0.97 * limit))
+    at = float(np.clip(difference, -0.97 * limit, 0.97 * limit))
     face = COLOURS["surface"] if verdict in OPEN else colour
     axes.plot(at, y, MARKERS[verdict], markersize=7, markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.6, zorder=3)
-    beyond = ", off axis" if at != cell.difference else ""
-    right = {"transform": axes.get_yaxis_transform(), "va": "center"}
+    beyond = ", off axis" if at != difference else ""
+    right: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
     axes.text(1.05, y + 0.21, f"{_ours_text(cell)} / {as_printed(cell)}", size=8.5, **right)
     axes.text(1.05, y - 0.25, f"{SYMBOLS[verdict]} {verdict}{beyond}", size=7.5, color=colour, **right)
 
@@ -94,14 +95,16 @@ def _ours_text(cell: Cell) -> str:
 
 def _open_by(cell: Cell) -> float:
     """Return what the table itself leaves open, in points to each side: its rounding, or its spread."""
-    return max(0.5 * 10.0 ** -printed_decimals(cell.cell, cell.value), cell.spread or 0.0)
+    rounding = 0.0 if cell.value is None else 0.5 * 10.0 ** -printed_decimals(cell.cell, cell.value)
+    return max(rounding, cell.spread or 0.0)
 
 
 def _limit(cells: Sequence[Cell]) -> float:
     """Return half the width of the axis, in points; a third stays free beside the bar of a spread."""
     reach = []
     for cell in cells:
-        edges = [abs(edge - cell.value) for edge in (cell.mean, cell.low, cell.high) if edge is not None]
+        value, bounds = cell.value, (cell.mean, cell.low, cell.high)
+        edges = [abs(edge - value) for edge in bounds if edge is not None and value is not None]
         reach.append(max(1.5 * _open_by(cell), cell.tolerance or 0.0, *edges))
     return 1.12 * max(0.3, min(max(reach), FARTHEST * max(float(np.median(reach)), 0.1)))
 
@@ -161,12 +164,13 @@ def _language(cell: Cell) -> str:
 def _draw_languages(figure: "Figure | SubFigure", row: str, cells: Sequence[Cell], word: str) -> None:
     add_heading(figure, row)
     axes = add_axes(figure, 0.42, 0.47, 0.95, 0.35)
-    y = -np.arange(len(cells))
-    printed = [i for i, cell in enumerate(cells) if cell.value is not None]
-    axes.barh(y[printed], [cells[i].value for i in printed], height=0.78, color="none", edgecolor=COLOURS["muted"], label=word)
-    axes.barh(y, [cell.mean for cell in cells], height=0.42, color=COLOURS["ours"], label="ours")
+    y = [-i for i in range(len(cells))]
+    printed = [(at, cell.value) for at, cell in zip(y, cells, strict=True) if cell.value is not None]
+    places, values = [at for at, _ in printed], [value for _, value in printed]
+    axes.barh(places, values, height=0.78, color="none", edgecolor=COLOURS["muted"], label=word)
+    axes.barh(y, [cell.mean for cell in cells if cell.mean is not None], height=0.42, color=COLOURS["ours"], label="ours")
     for at, cell in zip(y, cells, strict=True):
-        if cell.low is not None:
+        if cell.low is not None and cell.high is not None:
             axes.plot((cell.low, cell.high), (at, at), color=COLOURS["ink"], linewidth=1.2, marker="|", markersize=5)
         text = f"{cell.mean:.1f}" + ("" if cell.value is None else f" / {as_printed(cell)}")
         axes.text(1.02, at, text, transform=axes.get_yaxis_transform(), va="center", size=8.5)

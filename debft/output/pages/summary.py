@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from debft.output.pages.records import Report, ReportedTable
+from debft.output.pages.records import Report, ReportedTable, RunStatus, VerdictWord
 from debft.output.text import plural
 
-VERDICTS = ("reproduced", "above", "below", "undecided", "labelled", "not run")
+VERDICTS: tuple[VerdictWord, ...] = ("reproduced", "above", "below", "undecided", "labelled", "not run")
 MEANINGS = {
     "reproduced": "our mean is the same within the tolerance",
     "above": "our mean is higher by more than the tolerance",
@@ -15,7 +15,7 @@ MEANINGS = {
     "labelled": "not comparable whatever the score, for the reason given",
     "not run": "there is no finished run",
 }
-UNCOUNTED = ("failed", "interrupted", "damaged")  # statuses of runs that stopped or cannot be read
+UNCOUNTED: tuple[RunStatus, ...] = ("failed", "interrupted", "damaged")  # statuses of runs that stopped or cannot be read
 # The symbol carries the verdict or the status where colour does not.
 SYMBOLS = {
     "reproduced": "✓",

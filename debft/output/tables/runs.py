@@ -57,16 +57,19 @@ def find_runs(places: Sequence[str]) -> GivenRuns:
     Raises InputError for a place without a run, and where every finished run is damaged.
     """
     directories = _all_directories(places)
-    unfinished = [path for path in directories if not (path / "result.json").is_file()]
-    finished, damaged = [], {}
-    for path in (path for path in directories if path not in unfinished):
+    finished: list[FinishedRun] = []
+    unfinished: list[str] = []
+    damaged: dict[str, str] = {}
+    for path in directories:
         try:
-            finished.append(_read(path))
+            run = _read(path)
+            finished += [run] if run is not None else []
+            unfinished += [path_text(path)] if run is None else []
         except (InputError, DiskError) as error:
             damaged[path_text(path)] = error.problems[0]
     if damaged and not finished:
         raise InputError(*damaged.values())
-    return GivenRuns(finished=tuple(finished), unfinished=tuple(map(path_text, unfinished)), damaged=damaged)
+    return GivenRuns(finished=tuple(finished), unfinished=tuple(unfinished), damaged=damaged)
 
 
 def _all_directories(places: Sequence[str]) -> list[Path]:
@@ -94,10 +97,13 @@ def _is_run(path: Path) -> bool:
     return any((path / name).is_file() for name in ("result.json", "recipe.yaml"))
 
 
-def _read(path: Path) -> FinishedRun:
+def _read(path: Path) -> FinishedRun | None:
+    """Read a run, None where it has no result."""
     directory = RunDirectory(path)
     try:
         result = directory.result()
+        if result is None:
+            return None
         scores = dict(result.scores)
         if (path / "steps.jsonl").is_file():  # somebody may have kept the results alone
             scores |= directory.training_scores(result)

@@ -21,6 +21,7 @@ from debft.scoring.metrics import by_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PACKED_INPUTS = ("input_ids", "lengths", "token_type_ids", "seeds", "static")
+NOT_FINITE = "expected finite logits, got NaN or infinity; train with a lower --learning-rate"
 DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
 
 
@@ -114,7 +115,7 @@ def summed(
 def check_finite(are_finite: bool) -> None:
     """Raise NotFiniteError unless the logits of a split are."""
     if not are_finite:
-        raise NotFiniteError("expected finite logits, got NaN or infinity; train with a lower --learning-rate")
+        raise NotFiniteError(NOT_FINITE)
 
 
 def scores_in_percent(names: tuple[str, ...], predictions_N: np.ndarray, references_N: np.ndarray) -> dict[str, float]:

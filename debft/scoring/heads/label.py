@@ -76,7 +76,7 @@ class LabelHead:
         rows = []
         columns = zip(examples.ids, probability_NC.argmax(axis=1).tolist(), probability_NC.tolist(), strict=True)
         for i, (identity, best, probability_C) in enumerate(columns):
-            row = {"id": identity} if labels is None else {"id": identity, "label": labels[i]}
+            row: dict[str, Any] = {"id": identity} if labels is None else {"id": identity, "label": labels[i]}
             row["prediction"] = self.labels[best]
             row["scores"] = {name: round(p, 6) for name, p in zip(self.labels, probability_C, strict=True)}
             rows.append(row)

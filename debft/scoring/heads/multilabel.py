@@ -104,7 +104,7 @@ class MultiLabelHead:
         """Return id, labels (where they are given), the list of predicted labels and the probability of each."""
         rows = []
         for i, (identity, probability_C) in enumerate(zip(examples.ids, probability_NC.tolist(), strict=True)):
-            row = {"id": identity} if label_NC is None else {"id": identity, "label": self._names(label_NC[i])}
+            row: dict[str, Any] = {"id": identity} if label_NC is None else {"id": identity, "label": self._names(label_NC[i])}
             row["prediction"] = self._names(predicted_NC[i])
             row["scores"] = {name: round(p, 6) for name, p in zip(self.labels, probability_C, strict=True)}
             rows.append(row)

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from debft.config.recipe import QuestionConfig
+from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch
 from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
+from debft.errors import NotFiniteError
 from debft.models.settings import NO_ANSWER_THRESHOLD
 from debft.scoring import spans
 from debft.scoring.collecting import SpanCollector
-from debft.scoring.heads.head import Assessment, at_least_float32, check_finite, model_inputs
+from debft.scoring.heads.head import NOT_FINITE, Assessment, at_least_float32, model_inputs
 from debft.scoring.metrics import squad
 from debft.scoring.spans import BestSpans, DecodedAnswer
 from debft.tasks import QuestionAnswering
@@ -36,7 +38,7 @@ class SpanHead:
     config: QuestionConfig
     threshold: float | None = None
 
-    def prepare(self, split: EncodedWindows) -> EncodedWindows:
+    def prepare(self, split: EncodedSplit) -> EncodedSplit:
         return split
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -58,7 +60,8 @@ class SpanHead:
         """Return the mean over start and end of the cross-entropy over the positions, summed over the windows."""
         return torch.nn.functional.cross_entropy(outputs, target.softmax(dim=1), reduction="sum") / 2
 
-    def collector(self, split: EncodedWindows, *, left: bool, executor: Executor | None) -> SpanCollector:
+    def collector(self, split: EncodedSplit, *, left: bool, executor: Executor | None) -> SpanCollector:
+        assert isinstance(split, EncodedWindows), "questions are encoded as windows"
         config = self.config
         return SpanCollector(
             split, left=left, max_answer_length=config.max_answer_length, n_best_size=config.n_best_size, executor=executor
@@ -67,16 +70,18 @@ class SpanHead:
     def with_chosen(self, settings: Mapping[str, Any]) -> "SpanHead":
         return replace(self, threshold=settings.get(NO_ANSWER_THRESHOLD, 0.0))
 
-    def assess(self, outcome: BestSpans | None, split: EncodedWindows, examples: Examples) -> Assessment:
+    def assess(self, outcome: BestSpans | None, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score the answers by the official metrics, and write them as the official scorer reads them."""
         answers = self._answers(outcome, examples)
-        gold = [tuple(text for text, _ in pairs) for pairs in examples.labels]
-        threshold, best, settings = self.threshold, {}, {}
+        gold = [tuple(text for text, _ in pairs) for pairs in examples.gold_answers]
+        threshold = self.threshold
+        best: dict[str, float] = {}
+        settings: dict[str, float] = {}
         if self.task.unanswerable:
             chosen, best = choose_threshold(answers, gold, self.task.metrics)
             threshold = chosen if threshold is None else threshold
             settings = {NO_ANSWER_THRESHOLD: float(threshold)}
-        texts = self._texts(answers, threshold)
+        texts = self._texts(answers, threshold or 0.0)
         by_id = dict(zip(examples.ids, texts, strict=True))
         rows = self._rows(answers, texts, examples)
         for row, gold_texts in zip(rows, gold, strict=True):
@@ -94,10 +99,11 @@ class SpanHead:
 
     def _answers(self, outcome: BestSpans | None, examples: Examples) -> list[DecodedAnswer]:
         """Return the answer of each question. outcome: the best spans, None where logits were not finite."""
-        check_finite(outcome is not None)
+        if outcome is None:
+            raise NotFiniteError(NOT_FINITE)
         return spans.answers(outcome, [context for _, context in examples.texts], with_null=self.task.unanswerable)
 
-    def _texts(self, answers: list[DecodedAnswer], threshold: float | None) -> list[str]:
+    def _texts(self, answers: list[DecodedAnswer], threshold: float) -> list[str]:
         """Return the text that answers each question, '' where none does."""
         always = not self.task.unanswerable
         return [answer.best.strip() if always or answer.no_answer_score <= threshold else "" for answer in answers]

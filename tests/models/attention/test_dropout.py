@@ -16,7 +16,7 @@ from small_deberta import KINDS, QUICK, batch_of, build, is_real, run
 from debft.data.packing import NoiseSeeds
 from debft.models.attention.distances import distances
 from debft.models.attention.layout import Layout
-from debft.models.attention.masks import EMBEDDINGS, DeviceMasks, ExampleMasks, NoMasks
+from debft.models.attention.masks import EMBEDDINGS, DeviceMasks, ExampleMasks, NoMasks, cls_masks
 from debft.models.attention.scores import disentangled_attention
 from debft.models.attention.use import use_attention
 
@@ -137,7 +137,7 @@ def test_masks_on_a_device_do_not_depend_on_how_a_step_is_cut():
         assert torch.equal(part.rows(0, 64, 0.1, per_token=False), whole.rows(0, 64, 0.1, per_token=False)[list(places)])
         assert torch.equal(part.positions(2, 16, 64, 0.1), whole.positions(2, 16, 64, 0.1))
         assert torch.equal(part.layer(1, 2, 64, RATES).output, whole.layer(1, 2, 64, RATES).output[tokens])
-        of_cls = part.cls_layer(1, 2, 64, RATES).output, whole.cls_layer(1, 2, 64, RATES).output
+        of_cls = cls_masks(part, 1, 2, 64, RATES).output, cls_masks(whole, 1, 2, 64, RATES).output
         assert torch.equal(of_cls[0], of_cls[1][list(places)])
 
 

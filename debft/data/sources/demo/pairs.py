@@ -12,7 +12,7 @@ are whether the animal slept.
 import random
 from collections.abc import Callable
 
-from debft.tasks import Split, Task
+from debft.tasks import Split, TextClassification
 
 ANIMALS = ("fox", "owl", "cat", "dog", "horse", "rabbit", "bear", "goose")
 NLI = ("entailment", "neutral", "contradiction")
@@ -30,7 +30,7 @@ TIME_FIRST, TIME_FIRST_HARDER = 0.1, 0.5
 DENIED = 0.3  # the share of contradictions that deny a fact; the others claim its opposite
 
 
-def rows(task: Task, split: Split) -> list[tuple]:
+def rows(task: TextClassification, split: Split) -> list[tuple]:
     """Make the texts and the label of every row, labels balanced."""
     make = _maker(task)
     count = TRAIN_ROWS if split is task.train else DEV_ROWS
@@ -44,10 +44,11 @@ def _from_the_web(row: tuple) -> tuple:
     return (*(text.replace(" ", "\N{NO-BREAK SPACE}") for text in row[:-1]), row[-1])
 
 
-def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
+def _maker(task: TextClassification) -> Callable[[random.Random, int, bool], tuple]:
     """Return what makes the texts and the label of a row from (rng, number of the row, harder)."""
-    if task.is_regression:
-        return lambda rng, i, harder: _similar_pair(rng, task.value_range[1])
+    if task.value_range is not None:
+        highest = task.value_range[1]
+        return lambda rng, i, harder: _similar_pair(rng, highest)
     if len(task.text_keys) == 1:
         return lambda rng, i, harder: _sentence(rng, task.labels, i % 2)
     if len(task.labels) == 3:
@@ -55,7 +56,7 @@ def _maker(task: Task) -> Callable[[random.Random, int, bool], tuple]:
     return lambda rng, i, harder: _entailed_or_not(rng, task, i % 2)
 
 
-def _entailed_or_not(rng: random.Random, task: Task, label: int) -> tuple[str, str, str]:
+def _entailed_or_not(rng: random.Random, task: TextClassification, label: int) -> tuple[str, str, str]:
     """Make a pair whose claim is entailed unless the label is called `not_...`; a question comes before what may answer it."""
     entailed = not task.labels[label].startswith("not_")
     premise, claim, _ = _pair(rng, False, "entailment" if entailed else rng.choice(("neutral", "contradiction")))

@@ -3,6 +3,7 @@
 They are an export alone: debft scores with the plain functions of debft.scoring.metrics, which the modules call.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,14 @@ def path(name: str) -> str:
     return str(Path(__file__).parent / name)
 
 
-def info(description: str, number: str) -> "evaluate.MetricInfo":
-    """Return the description that a module has to give. number: the type of its inputs, int64 or float64."""
+def info(score: Callable[..., float], number: str) -> "evaluate.MetricInfo":
+    """Return the description that the module of a score has to give. number: the type of its inputs, int64 or float64."""
     import datasets
     import evaluate
 
     value = datasets.Value(number)
     return evaluate.MetricInfo(
-        description=description,
+        description=score.__doc__,
         citation="",
         inputs_description="predictions, references: (N,)",
         features=datasets.Features({"predictions": value, "references": value}),

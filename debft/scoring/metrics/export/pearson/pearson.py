@@ -1,5 +1,7 @@
 """`evaluate.load` reads this module, which hands on debft.scoring.metrics.scores.pearson."""
 
+from collections.abc import Sequence
+
 import evaluate
 
 from debft.scoring.metrics import scores
@@ -8,7 +10,7 @@ from debft.scoring.metrics.export import modules
 
 class Pearson(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
-        return modules.info(scores.pearson.__doc__, "float64")
+        return modules.info(scores.pearson, "float64")
 
-    def _compute(self, predictions, references) -> dict[str, float]:
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         return {"pearson": scores.pearson(references, predictions)}

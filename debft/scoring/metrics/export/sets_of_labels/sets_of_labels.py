@@ -2,6 +2,7 @@
 
 import datasets
 import evaluate
+import numpy as np
 
 from debft.scoring.metrics import sets
 from debft.scoring.metrics.by_name import OF_SETS
@@ -17,5 +18,5 @@ class SetsOfLabels(evaluate.Metric):
             features=datasets.Features({"predictions": row, "references": row}),
         )
 
-    def _compute(self, predictions, references) -> dict[str, float]:
+    def _compute(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
         return {name: getattr(sets, name)(references, predictions) for name in OF_SETS}

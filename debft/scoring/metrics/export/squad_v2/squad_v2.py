@@ -1,5 +1,8 @@
 """`evaluate.load` reads this module, which hands on debft.scoring.metrics.squad.scores, in percent."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -18,6 +21,6 @@ class SquadV2(evaluate.Metric):
             features=datasets.Features(features),
         )
 
-    def _compute(self, predictions, references) -> dict[str, float]:
+    def _compute(self, predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         texts = {row["id"]: row["prediction_text"] for row in predictions}
         return squad.scores(texts, {row["id"]: row["answers"]["text"] for row in references})
