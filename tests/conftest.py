@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import tempfile
+from functools import cache
 from pathlib import Path
 
 # Before anything imports torch, datasets or debft: a cache for this run alone, few threads, no GPU, and nothing of the
@@ -35,12 +36,17 @@ for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
 
 import processes
 import pytest
+import typer.main
+import typer.testing
 from browser import NAMES, Browser, find
 
 from debft.config.differences import SCORE_KEYS
 from debft.data.sources import demo
 from debft.data.sources.table import DataTable
 from debft.tasks import TASKS
+
+# Typer makes the parser of all commands and options anew at each call, 0.15 s that a command pays once and this suite hundreds of times.
+typer.main.get_command = typer.testing._get_command = cache(typer.main.get_command)
 
 if importlib.util.find_spec("hypothesis"):  # the tests for a GPU do without it
     import hypothesis

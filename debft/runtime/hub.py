@@ -49,6 +49,10 @@ def reachable() -> bool:
     return answered.is_set()
 
 
+# What works where a model cannot be downloaded.
+WITHOUT_IT = "connect to it, or give --model DIR; to try without: --data demo, or for your own rows --model demo --recipe demo"
+
+
 def offline() -> bool:
     """Whether the user has forbidden to ask the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
@@ -86,7 +90,7 @@ def model_directory(
     except errors.LocalEntryNotFoundError:
         pass
     what = f"its download is not complete, it lacks {absent}" if absent else "not in the cache"
-    require_hub(f"--model {hub_id}", "connect to it, or run `debft TASK --model DIR`, or `debft TASK --data demo`", what)
+    require_hub(f"--model {hub_id}", WITHOUT_IT, what)
     try:
         patterns = _patterns(HfApi().list_repo_files(hub_id, revision=commit), weights)
         downloaded = Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns))

@@ -7,7 +7,7 @@ from typing import Any
 from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
 from debft.data.sources.own import own_task_of_model
-from debft.errors import InputError, did_you_mean, one_of
+from debft.errors import HubError, InputError, did_you_mean, one_of
 from debft.models.attention.backends import BACKENDS, check_attention
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
@@ -78,7 +78,7 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     recipe = recipe_of(run) if run.exists() else None
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
         raise InputError(f"{run_or_model}: no such run or model directory")
-    files = find_model(str(run.model) if recipe is not None else run_or_model, from_scratch=False)
+    files = _find_files(run_or_model) if recipe is None else find_model(str(run.model), from_scratch=False)
     if attention != "auto":
         check_attention(attention, read_config(files.path), device_type())
     settings = read_settings(files)
@@ -102,6 +102,15 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
         trained_on=TrainedOn(recipe=recipe, split=run.split()) if recipe is not None else None,
         settings=settings,
     )
+
+
+def _find_files(named: str) -> ModelFiles:
+    """Return the files of a model that is no run. Raises HubError where it is no directory, and the hub cannot be asked."""
+    try:
+        return find_model(named, from_scratch=False)
+    except HubError as error:
+        why = error.problems[0].partition(": ")[2].partition("; ")[0]
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}") from None
 
 
 def _task_name(run_or_model: str, trained: str | None, asked: str | None) -> str:

@@ -106,21 +106,23 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(places, name):
+def test_bad_input_is_one_line_and_exit_code_2(places, name, monkeypatch, capsys):
+    """In this process: what a process of its own ends with is held by the other tests of this file."""
     arguments, message = BAD[name]
     arguments = [str(places / a) if a and (places / a.split("/")[0]).exists() else a for a in arguments]
     if "--output" not in arguments:
         arguments += ["--output", str(places / "out")]
-    done = run(
-        "mnli",
-        *(["--model", "demo", "--from-scratch"] if "--model" not in arguments and "--recipe" not in arguments else []),
-        *arguments,
-    )
-    assert done.returncode == 2, done.stderr
-    said = done.stderr.splitlines()
-    assert len(said) == 1, done.stderr
+    model = ["--model", "demo", "--from-scratch"] if "--model" not in arguments and "--recipe" not in arguments else []
+    monkeypatch.setattr(sys, "argv", ["debft", "mnli", *model, *arguments])
+    monkeypatch.setattr(cli, "SIGNALS", ())
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert end.value.code == 2, err
+    said = err.splitlines()
+    assert len(said) == 1, err
     assert message in said[0]
-    assert done.stdout == ""
+    assert out == ""
     assert not (places / "out").exists()
 
 

@@ -19,8 +19,9 @@ COMMANDS = typer.main.get_command(cli.app).commands
 
 
 def command(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of debft in this process."""
+    """(exit code, stdout, stderr) of debft in this process, whose signals stay the suite's."""
     monkeypatch.setattr(sys, "argv", ["debft", *map(str, arguments)])
+    monkeypatch.setattr(cli, "SIGNALS", ())
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code, *capsys.readouterr()
@@ -84,7 +85,7 @@ def test_only_what_was_typed_reaches_the_recipe(monkeypatch):
     assert (rest["sift"], rest["resume"], rest["output"]) == (None, False, None)
 
 
-@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("empty", ["", pytest.param(" ", marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -421,10 +421,10 @@ def test_run_on_other_rows_than_the_frozen_ones_is_not_compared(on_own_rows, val
 BAD = {
     "unknown table": (["--table", "deberta"], "--table deberta: no such table; did you mean 'deberta-v3'?"),
     "table without a name": (["--table", ""], "--table: expected a name or path, got ''"),
-    "table as a run": (["glue"], "found no result.json in it; --table glue shows that table"),
+    "table as a run": (["glue"], "which is not there; --table glue shows that table"),
     "unknown format": (["--format", "xml"], "--format xml: expected terminal, markdown, html, json"),
     "two formats": (["--json", "--format", "html"], "--format html: --json is given as well; give one of them"),
-    "no run": (["nowhere"], "nowhere: expected a run directory or one that holds runs, found no result.json in it"),
+    "no run": (["nowhere"], "nowhere: expected a run directory or one that holds runs, which is not there"),
     "empty directory": (["empty"], "empty: expected a run directory or one that holds runs, found no result.json in it"),
     "not a result": (["broken"], "result.json: expected the result of a complete run, got something else"),
     "other JSON": (["list"], "result.json: expected the result of a complete run, got something else"),

@@ -18,9 +18,10 @@ from sealing import seal_recipe
 from debft.cli import use
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.errors import InputError
+from debft.errors import HubError, InputError
 from debft.output.terminal import predict_line
 from debft.scoring import formats, inference, loading
+from debft.scoring.used_model import find_used_model
 from debft.training.run import finetune
 
 PAIRS = [
@@ -226,6 +227,16 @@ def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, chang
 def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
     done = command("evaluate", tmp_path / "nope")
     assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'nope'}: no such run or model directory\n")
+
+
+def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monkeypatch):
+    """Nobody typed --model, and what looks like a model of the hub is more often a run in another directory."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        HubError, match=r"^runs/mine: no such run or directory; as a model of the hub it is not in the cache, and HF_HUB"
+    ):
+        find_used_model("runs/mine", None)
 
 
 def test_reader_that_has_read_enough_ends_predict_quietly(trained, tmp_path):

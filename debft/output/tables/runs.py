@@ -79,7 +79,8 @@ def _all_directories(places: Sequence[str]) -> list[Path]:
         inside = list(_run_directories(Path(place)))
         if not inside:
             hint = f"; --table {place} shows that table" if place in table_names() else ""
-            raise InputError(f"{place}: expected a run directory or one that holds runs, found no result.json in it{hint}")
+            found = "found no result.json in it" if Path(place).exists() else "which is not there"
+            raise InputError(f"{place}: expected a run directory or one that holds runs, {found}{hint}")
         for path in inside:
             directories.setdefault(path.resolve(), path)
     return list(directories.values())
