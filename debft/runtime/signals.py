@@ -121,8 +121,8 @@ def stop_requested(show: bool, watch: Watch | None = None, at_once: Callable[[],
             signal.signal(number, note)
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for taken_over, handler in before.items():
+            signal.signal(taken_over, handler)
 
 
 @contextmanager
