@@ -100,7 +100,8 @@ def predict(
     chosen = zero_shot.labels_of(labels, template, multi_label)
     if chosen is None:
         used = find_used_model(run_or_model, task, attention)
-        examples = examples_to_label(texts or (), used.task, encoding, used.trained_on and used.trained_on.encoding)
+        usual = used.trained_on.encoding if used.trained_on is not None else None
+        examples = examples_to_label(texts or (), used.task, encoding, usual)
     else:
         used = zero_shot.find_inference_model(run_or_model, task, attention)
         examples = examples_to_label(texts or (), zero_shot.task_of_texts(), encoding, any_column=True)

@@ -70,7 +70,7 @@ def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str,
 
 def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
     """Label each row of a file, or of stdin (`-`): id, prediction and scores. The rows need no label."""
-    usual = predictor.trained_on and predictor.trained_on.encoding
+    usual = predictor.trained_on.encoding if predictor.trained_on is not None else None
     return label_rows(predictor, examples_to_label([file], predictor.loaded.task, encoding, usual))
 
 

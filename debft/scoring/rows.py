@@ -79,7 +79,7 @@ def find_rows(
         return {split.name: rows.examples[split.name] for split in rows.task.evals}
     if source not in SOURCES and Path(source).is_file():
         path = Path(source)
-        table = read_file(path, task, encoding, trained and trained.encoding)
+        table = read_file(path, task, encoding, trained.encoding if trained is not None else None)
         return {path.stem.replace(".", "_"): check_rows(table, task, limit, skip=skip)}
     evals = present(task, source).evals
     if lacking := absent_languages(task, evals) if task.some_evals_suffice else []:

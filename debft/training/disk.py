@@ -88,7 +88,7 @@ def disk_need(plan: Plan, loaded: LoadedModel, vocabulary: ActiveVocabulary, ste
     logs = BYTES_OF_STEP * plan.total_steps
     saves = _saves(plan.recipe.runtime, step, plan.total_steps)
     keep, all_of_them = plan.recipe.runtime.keep_checkpoints, saves + there
-    outputs = loaded.model.config.num_labels
+    outputs = loaded.model.config.num_labels or 0
     rows = sum(len(plan.examples[split.name]) for split in plan.task.evals)
     return DiskNeed(
         checkpoint=weights + moments + logs,
