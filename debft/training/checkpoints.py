@@ -72,7 +72,7 @@ def _save(session: Session, state: TrainState) -> None:
     """Write a checkpoint, and remove those that are no longer needed."""
     content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
     content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
-    content[LABELS] = list(session.loaded.model.config.id2label.values())
+    content[LABELS] = _labels(session)
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
@@ -106,6 +106,11 @@ def check_weights(session: Session, state: TrainState) -> None:
         raise StepNotFiniteError(state.step, f"state to save, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
 
 
+def _labels(session: Session) -> list[str]:
+    """Return the labels of the model's outputs, in their order."""
+    return list((session.loaded.model.config.id2label or {}).values())
+
+
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights alone. The best before goes as soon as no saved state names it."""
     run_on_main(lambda: _save_best(session, state, scores))
@@ -114,8 +119,7 @@ def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> 
 def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
-    labels = list(session.loaded.model.config.id2label.values())
-    content = {"scores": scores, "run": session.run.number(), LABELS: labels}
+    content = {"scores": scores, "run": session.run.number(), LABELS: _labels(session)}
     with session.vocabulary.whole(state.step):
         check_weights(session, state)
         checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
@@ -236,7 +240,7 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
 
 

@@ -214,7 +214,7 @@ def _begin(run: _Run, prepared: Prepared, rate: float, signal: Callable[[], int]
     set_learning_rate(optimizer, rate)
     if isinstance(optimizer, AdamWithoutBiasCorrection):
         optimizer.updates = prepared.step
-    overflows = None if accelerator.scaler is None else 0
+    overflows = 0
     while True:
         prepared, sums = _backward_in_memory(run, prepared)
         tokens = run.memory.told()
@@ -234,7 +234,7 @@ def _begin(run: _Run, prepared: Prepared, rate: float, signal: Callable[[], int]
         if read.are_finite():
             break
         overflows += 1
-    return _Begun(prepared=prepared, rate=rate, figures=figures, overflows=overflows)
+    return _Begun(prepared=prepared, rate=rate, figures=figures, overflows=overflows if accelerator.scaler is not None else None)
 
 
 def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[str, torch.Tensor]]:

@@ -28,6 +28,7 @@ from debft.training.describe import describe_device, describe_lengths, with_rema
 from debft.training.disk import check_disk
 from debft.training.graphs import Graphs, Recorder
 from debft.training.layer_rates import rate_factors
+from debft.training.loop import LossFn
 from debft.training.optimization import build_optimizer, decay_factor
 from debft.training.parallel import broadcast_tensors_from_main, check_same_on_all_ranks, raise_together, run_on_main
 from debft.training.place import Start
@@ -57,7 +58,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     # Not wrapped for several processes: the steps exchange the gradients themselves, see exchange.py.
     model, optimizer = accelerator.prepare_model(loaded.model, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
-    loss_fn, logs = plain_loss(loaded.head), ()
+    loss_fn: LossFn = plain_loss(loaded.head)
+    logs: tuple[str, ...] = ()
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
         logs = LOGS

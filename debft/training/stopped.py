@@ -33,7 +33,7 @@ def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | 
         return TooLittleMemoryError(*(f"{line}; {_way_on(session, saved, advice)}" for line in error.problems))
     broken, words = _not_finite_now(session, state)
     saved = "" if broken else _saved(session, state)
-    saved = saved or broadcast_from_main(run_on_main(lambda: _newest(session)))
+    saved = saved or _newest(session)
     run_on_main(lambda: session.run.write_not_finite(_record(session, error, broken, saved)))
     return NotFiniteError(*([_line(session, error, words, saved)] if session.is_main else []))
 
@@ -49,12 +49,13 @@ def _saved(session: Session, state: TrainState) -> str:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    return broadcast_from_main(run_on_main(lambda: _newest(session)))
+    return _newest(session)
 
 
 def _newest(session: Session) -> str:
-    """Return the name of the newest checkpoint, "" where there is none."""
-    return next((path.name for path in checkpoints(session.run.checkpoints)[::-1]), "")
+    """Return in every process the name of the newest checkpoint, "" where there is none."""
+    paths = run_on_main(lambda: checkpoints(session.run.checkpoints))
+    return broadcast_from_main(paths[-1].name if paths else "")
 
 
 def _not_finite_now(session: Session, state: TrainState) -> tuple[dict[str, int], str]:
