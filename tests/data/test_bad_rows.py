@@ -547,8 +547,8 @@ def test_cut_parquet_is_one_line_with_the_words_of_pyarrow(tmp_path, task, cut):
     write_objects(path, [row | {"label": 1} for row in objects(task)])
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(pyarrow.ArrowException) as original:
-        pyarrow.parquet.read_table(path)
-    words = str(original.value).splitlines()[0].replace(str(path), "FILE")
+        pyarrow.parquet.read_metadata(path)
+    words = str(original.value).splitlines()[0]
     for skip in (False, True):
         assert (
             message_of(tmp_path, task, f"{task}/train.parquet", skip=skip)
