@@ -366,7 +366,13 @@ BROKEN = {
         r"merges\.txt: expected two pieces of vocab\.json in each line, got 'q zz'",
     ),
     "no special": ("deberta", "vocab.json", '{"a": 0}', r"vocab\.json: expected a vocabulary with \[PAD\], found none"),
-    "no JSON": ("deberta", "vocab.json", "{", r"vocab\.json: expected a byte-level BPE vocabulary beside merges\.txt"),
+    "no JSON": ("deberta", "vocab.json", "{", r"vocab\.json: expected JSON, got"),
+    "merges of bytes": (
+        "deberta",
+        "merges.txt",
+        b"\xff",
+        r"vocab\.json: expected a byte-level BPE vocabulary beside merges\.txt, got 'utf-8' codec",
+    ),
     "settings": ("deberta", "tokenizer_config.json", "{", r"tokenizer_config\.json: expected JSON"),
     "no model": ("xlnet", "spiece.model", "\xff", r"spiece\.model: expected a SentencePiece model.*copy spiece\.model again"),
     "other pieces": (
