@@ -73,7 +73,8 @@ class Graphs:
 
     def zero(self) -> None:
         """Set the gradients to zero in their place."""
-        torch._foreach_zero_([weight.grad for weight in self.weights if weight.grad is not None])
+        if gradients := [weight.grad for weight in self.weights if weight.grad is not None]:  # none: no pass was done yet
+            torch._foreach_zero_(gradients)
 
     def _sized(self, batch: Batch) -> Recorded:
         layers = self.plain.config.num_hidden_layers

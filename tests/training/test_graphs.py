@@ -134,6 +134,13 @@ def test_graphs_that_were_given_up_for_memory_record_no_more_and_give_the_same(d
     assert len(made) == 1
 
 
+def test_gradients_may_be_forgotten_before_there_are_any(drawn_as_on_a_gpu):
+    """As where the memory is not enough for the first pass of all."""
+    model = model_of("classes")
+    Graphs(model, model, head_loss, record=lambda run: run).zero()
+    assert all(weight.grad is None for weight in model.parameters())
+
+
 def test_weight_that_no_gradient_reaches_has_none(drawn_as_on_a_gpu):
     """An optimizer decays a weight whose gradient is zero, and leaves one without a gradient alone."""
     model = model_of("classes")
