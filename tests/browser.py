@@ -25,7 +25,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-SECONDS = 600.0  # for one answer, on a slow and busy machine
+SECONDS = 240.0  # for one answer, on a slow and busy machine
 
 
 def find() -> str | None:

@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn
 import debft.console
 import debft.reproduce.jobs
 
-SECONDS = 600  # until a command counts as hanging, on a slow and busy machine
+SECONDS = 240  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
     "accelerate",
     "datasets",

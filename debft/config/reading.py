@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from debft.config import yaml12
 from debft.config.packaged import display
-from debft.config.recipe import DIALECTS, MOVED, SECTIONS, Recipe
+from debft.config.recipe import DIALECTS, MOVED, SECTIONS, Recipe, to_dict
 from debft.errors import InputError, did_you_mean, one_of, shown, without_secrets
+
+SECRET = "expected no token or password, got one, and a run writes its recipe into files; take it out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,14 @@ def _is_of_an_old_run(content: Mapping[str, Any]) -> bool:
     return False
 
 
+def secrets_in(recipe: Recipe) -> list[Problem]:
+    """Find the values of a recipe, made by a program, that hold a secret. One that was read has none."""
+    content = to_dict(recipe)
+    flat = content | {f"{section}.{key}": value for section in SECTIONS for key, value in content[section].items()}
+    texts = {key: value for key, value in flat.items() if isinstance(value, str)}
+    return [Problem(path=key, message=SECRET) for key, text in texts.items() if without_secrets(text) != text]
+
+
 def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
     """Read `["train.seed=1"]` as `{"train.seed": 1}`; values are read as YAML. Raises InputError for anything else."""
     overrides = {}
@@ -174,8 +184,7 @@ def _unknown(place: str, key: Any, known: Iterable[str]) -> Problem:
 def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems: list[Problem]) -> Any:
     """Read `value` as the type `hint`, within `bounds`."""
     if isinstance(value, str) and without_secrets(value) != value:
-        what = "expected no token or password, got one, and a run writes its recipe into files; take it out"
-        problems.append(Problem(path=path, message=what))
+        problems.append(Problem(path=path, message=SECRET))
         return None
     if isinstance(hint, types.UnionType):
         if value is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields
 
-from debft.config.reading import Problem
+from debft.config.reading import Problem, secrets_in
 from debft.config.recipe import Recipe, value_at, window_stride
 from debft.errors import InputError
 from debft.runtime.tracker_names import unknown_tracker
@@ -20,7 +20,7 @@ def check_recipe(recipe: Recipe, where: str = "") -> None:
     if recipe.model is None:
         raise InputError("--model: expected a model, the recipe names none; give --model")
     task = task_of(recipe.task, recipe.languages, where)
-    if problems := [*_useless(task, recipe), *_impossible(task, recipe)]:
+    if problems := [*secrets_in(recipe), *_useless(task, recipe), *_impossible(task, recipe)]:
         raise InputError(*(problem.line(where) for problem in problems))
 
 

@@ -24,7 +24,7 @@ def run_anew(*arguments, **environment):
         [sys.executable, "-m", "debft", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=240,
         env=os.environ | {"COLUMNS": "100"} | environment,
         stdin=subprocess.DEVNULL,
     )

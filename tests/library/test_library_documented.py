@@ -42,7 +42,7 @@ def executed(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        Client(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+        Client(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
     return folder, [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs], updates
 
 

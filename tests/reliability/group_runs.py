@@ -15,7 +15,7 @@ from debft.runs.checkpoint import checkpoints, load_checkpoint
 from debft.runs.directory import RunDirectory
 
 STEPS, SAVE_STEPS, EVAL_STEPS = 12, 4, 6
-SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
+SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
 ONE_RUN = (
     *("--recipe", "demo", "--train-batch-size", 8, "--max-steps", STEPS, "--save-steps", SAVE_STEPS, "--eval-steps", EVAL_STEPS),
     *("--set", "runtime.micro_batch_tokens=200"),

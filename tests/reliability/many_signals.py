@@ -95,7 +95,7 @@ def while_starting(directory: Path, kind: str, sent: signal.Signals, seconds: fl
     children = children_of(process.pid)
     send([process.pid], sent)
     began = time.monotonic()
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate(timeout=240)
     took = time.monotonic() - began
     code = process.returncode
     assert code in (128 + sent, -sent), f"exit code {code}\n{err}"  # the second: before the first line of ours has run

@@ -356,6 +356,7 @@ def at_call(monkeypatch):
 def run_of_three_saves(directory):
     """What a run does: a new best at steps 2, 4 and 6, its state saved at 3, 5 and 7, with logs."""
     run, (model, optimizer) = RunDirectory(directory), trained()
+    model.config = SimpleNamespace(id2label={0: "no", 1: "yes"})
     plan = SimpleNamespace(fingerprints={}, total_steps=9, recipe=SimpleNamespace(runtime=SimpleNamespace(keep_checkpoints=1)))
     accelerator = SimpleNamespace(wait_for_everyone=lambda: None, scaler=None)
     one = SimpleNamespace(

@@ -11,7 +11,7 @@ import pytest
 from debft.runtime.launch import lifeline, started
 from debft.runtime.launch.lifeline import LIFELINE, SECONDS_TO_START, SECONDS_TO_WAKE, Lifeline, Place, look_at_parent, new_file
 
-SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
+SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
 HANG = 100.0
 
 

@@ -17,7 +17,7 @@ from debft.runtime.launch.group import PARENT
 from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
 
 NO_COPIES = "signals.SECONDS_OF_COPIES = 0.0\nfrom debft.runtime.signals import *"  # a second SIGINT counts, however soon
-SECONDS = 600  # until a process counts as hanging, on a slow and busy machine
+SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
 
 
 def python(code, **environment):

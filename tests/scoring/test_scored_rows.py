@@ -1,7 +1,6 @@
 """A run on one file is scored on the very rows that it held out, from any directory, and on other files as they are."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import dotted
+from sealing import seal_recipe, seal_split
 from typer.testing import CliRunner
 
 from debft.cli.main import app
@@ -46,8 +46,7 @@ def trained(tmp_path_factory):
 def copy(trained, tmp_path):
     """A copy of the run whose rows are elsewhere, so that a test may change both."""
     shutil.copytree(trained[0], tmp_path / "copy")
-    split = tmp_path / "copy" / "run" / "split.json"
-    split.write_text(json.dumps(json.loads(split.read_text()) | {"path": str(tmp_path / "copy" / "rows.jsonl")}))
+    seal_split(tmp_path / "copy" / "run", path=str(tmp_path / "copy" / "rows.jsonl"))
     return tmp_path / "copy"
 
 
@@ -115,8 +114,7 @@ def test_encoding_is_that_of_the_file_that_is_given(trained, tmp_path):
 
 def test_file_that_is_not_utf_8_is_read_as_the_rows_of_the_run_were(copy, capsys):
     (copy / "a.csv").write_text("text;label\ndas ist schön;red\n", encoding="cp1252")
-    recipe = copy / "run" / "recipe.yaml"
-    recipe.write_text(re.sub(r"( +)encoding: null", r"\1encoding: cp1252", recipe.read_text()))
+    seal_recipe(copy / "run", " encoding: null", " encoding: cp1252")
     assert evaluate(copy / "run", str(copy / "a.csv"))["num_examples"] == {"a": 1}
     assert len(list(inference.label(load_predictor(str(copy / "run"), None, "auto"), str(copy / "a.csv")))) == 1
     assert CliRunner().invoke(app, ["predict", str(copy / "run"), str(copy / "a.csv"), "--dry-run"]).exit_code == 0
@@ -185,10 +183,8 @@ def test_rows_of_a_run_that_goes_on_may_be_given_by_another_name(copy, monkeypat
 
 
 def test_split_that_cannot_be_read_is_one_line(copy):
-    (copy / "run" / "split.json").write_text('{"path": 5}')
-    with pytest.raises(
-        InputError, match=r"split\.json: expected the split of a run, got something else; give the rows to score by"
-    ):
+    seal_split(copy / "run", path=5)
+    with pytest.raises(InputError, match=r"split\.json: expected the split of the run .*, or give the rows to score by --data$"):
         evaluate(copy / "run")
 
 

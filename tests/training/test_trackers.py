@@ -49,12 +49,12 @@ def scalars_of(run):
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory):
-    """A run that was logged to TensorBoard, with secrets in its environment and one in an option."""
+    """A run that was logged to TensorBoard, with secrets in its environment."""
     run = tmp_path_factory.mktemp("tracked") / "run"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
-        recipe = replace(recipe_of("tensorboard"), note=f"see https://me:{TYPED}@example.org and {TYPED}")
+        recipe = recipe_of("tensorboard")
         return finetune(recipe, run), recipe, run
 
 
@@ -89,8 +89,21 @@ def test_no_secret_is_in_a_file_of_a_tracker(tracked):
     files = [path for path in (tracked[2] / "trackers").rglob("*") if path.is_file()]
     assert len(files) >= 3
     for path in files:
-        for secret in (*SECRETS.values(), TYPED):
+        for secret in SECRETS.values():
             assert secret.encode() not in path.read_bytes(), f"{path} holds {secret}"
+
+
+def test_secret_in_a_recipe_that_a_program_made_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="note: expected no token or password, got one") as error:
+        finetune(replace(recipe_of(None), note=f"see https://me:{TYPED}@example.org and {TYPED}"), tmp_path / "run")
+    assert TYPED not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_secret_in_a_recipe_is_not_told_to_a_tracker():
+    assert (
+        config_of(replace(Recipe(), note=f"see https://me:{TYPED}@example.org and {TYPED}"))["note"]
+        == "see https://***example.org and ***"
+    )
 
 
 def test_score_and_hash_do_not_depend_on_trackers(tracked, tmp_path):

@@ -132,6 +132,7 @@ def take_lifeline(parent: int) -> Lifeline | None:
         return None
     line = Lifeline(int(file), Place.CHILD, Place.PARENT, parent, float(seconds))
     faulthandler.register(ASK_FOR_STACKS, file=line.file, all_threads=True)
+    line.beat()
     _to_parent.append(line)
     return line
 

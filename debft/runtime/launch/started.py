@@ -49,6 +49,7 @@ class Started:
             command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(self._file,), **streams
         )
         self.line = Lifeline(self._file, Place.PARENT, Place.CHILD, self.process.pid, seconds)
+        self.line.beat()  # this process runs: the other one need not give it the time to start
 
     def __del__(self) -> None:
         os.close(self._file)
