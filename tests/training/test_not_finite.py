@@ -91,7 +91,7 @@ def changed(inputs, after_three, tmp_path_factory):
     path = tmp_path_factory.mktemp("changed") / "run"
     shutil.copytree(after_three[0].path, path)
     recipe, run = recipe_to_run(
-        "mnli", {"train.learning_rate": LOWER}, recipe=None, sift=None, assignments=(), output=str(path), resume=True
+        "mnli", {"train.learning_rate": LOWER}, recipe=None, sift=None, assignments=(), output=str(path), goes_on=True
     )
     return run, finetune(recipe, run.path, resume=True)
 
@@ -115,14 +115,14 @@ def test_changed_run_says_that_it_is_not_the_recipe(changed):
 def test_complete_run_takes_no_change(changed):
     with pytest.raises(InputError, match=r"--learning-rate: the run in .* has 0.0005, got 0.01"):
         recipe_to_run(
-            "mnli", {"train.learning_rate": 0.01}, recipe=None, sift=None, assignments=(), output=str(changed[0].path), resume=True
+            "mnli", {"train.learning_rate": 0.01}, recipe=None, sift=None, assignments=(), output=str(changed[0].path), goes_on=True
         )
 
 
 @pytest.mark.parametrize("key", ["train.seed", "train.train_batch_size", "train.max_steps"])
 def test_stopped_run_takes_no_change_that_makes_it_another_run(after_three, key):
     with pytest.raises(InputError, match="the run in"):
-        recipe_to_run("mnli", {key: 7}, recipe=None, sift=None, assignments=(), output=str(after_three[0].path), resume=True)
+        recipe_to_run("mnli", {key: 7}, recipe=None, sift=None, assignments=(), output=str(after_three[0].path), goes_on=True)
 
 
 def test_new_run_starts_from_the_checkpoint_of_a_step(after_three, inputs, tmp_path):
