@@ -87,7 +87,6 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
         "deterministic": False,
         "attention": "auto",
         "checkpoint_activations": False,
-        "cuda_graphs": True,
         "hang_seconds": 300.0,
         "check_leaks": False,
         "report_to": None,
