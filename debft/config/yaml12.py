@@ -5,6 +5,7 @@ last wins without a word. This loader takes scalars as YAML 1.2's core schema do
 """
 
 import re
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def load(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at {error.start}") from None
     except OSError as error:
+        if error.errno == EIO:  # the disk fails: that says nothing about what the user gave
+            raise
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     content = parse(text, str(path))
     if not isinstance(content, dict):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debft.errors import InputError, first_line, shown, without_secrets
+from debft.runs.reading import read_file
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -13,16 +14,16 @@ POINTER = b"version https://git-lfs"
 
 
 def read_json(file: Path) -> Any:
-    """Return the content of a JSON file. Raises InputError where it is none."""
+    """Return the content of a JSON file. Raises InputError where it is none, DiskError where the disk fails twice."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_file(file).decode())
     except (
         ValueError,
         RecursionError,
     ) as error:  # no UTF-8, no JSON, a number of ten thousand digits, a list in a list in a list ...
         check_pointer(file)
         raise InputError(f"{file}: expected JSON, got {error}") from None
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 
 

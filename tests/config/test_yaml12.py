@@ -1,5 +1,8 @@
 """Scalars as people mean them; PyYAML's own reading is the trap."""
 
+import errno
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -58,3 +61,12 @@ def test_bytes_that_are_not_utf8_are_an_error(tmp_path):
     path.write_bytes(b"task: \xff\n")
     with pytest.raises(InputError, match="expected UTF-8 text, got byte 0xff"):
         yaml12.load(path)
+
+
+def test_disk_that_fails_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        yaml12.load(tmp_path / "recipe.yaml")

@@ -431,4 +431,9 @@ def cases() -> Iterable[Case]:
         yield Case(name=name, run=partial(guarded, attack))
 
 
+def run_case(name: str, directory: Path) -> str:
+    """Run the case of that name."""
+    return next(case for case in cases() if case.name == name).run(directory)
+
+
 PART = Part(name="hostile", claim="0 executions, 0 writes outside, 0 escapes shown raw, 0 secrets in files", cases=cases, few=4)

@@ -12,9 +12,10 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import processes
@@ -110,22 +111,32 @@ def _run() -> int:
     return 0
 
 
-def in_child(do: Callable[[], str]) -> str:
-    """Call `do` in a process forked from this one, which it may change or end. Raises AssertionError with what it raised there."""
-    prepare()
+def in_child(do: Callable[..., str], *arguments: object) -> str:
+    """Call a function of a module in a process of its own, which it may change or end. Raises AssertionError with what it raised there.
+
+    The process is no fork of this one: threads that torch has begun here would not be there, and be waited for without end.
+    """
     ours, its = multiprocessing.Pipe()
-    if (pid := os.fork()) == 0:
-        try:
-            its.send((True, do()))
-        except BaseException as error:
-            its.send((False, "".join(traceback.format_exception(error))))
-        finally:
-            os._exit(0)
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_answer, args=(its, dict(os.environ), do, arguments))
+    process.start()
     its.close()
     try:
-        held, words = ours.recv()
+        held, words = ours.recv() if ours.poll(SECONDS) else (False, f"no answer in {SECONDS} s")
     except EOFError:
         held, words = False, "the process ended"
-    os.waitpid(pid, 0)
+    process.kill()
+    process.join()
     assert held, words
     return words
+
+
+def _answer(pipe: Connection, environment: dict[str, str], do: Callable[..., str], arguments: Sequence[object]) -> None:
+    """Be the process of `in_child`."""
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        prepare()
+        pipe.send((True, do(*arguments)))
+    except BaseException as error:
+        pipe.send((False, "".join(traceback.format_exception(error))))

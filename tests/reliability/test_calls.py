@@ -20,7 +20,8 @@ def cases():
 @pytest.mark.parametrize(
     ("error", "kind", "about", "lasting", "outcome"),
     [
-        ("EIO", "open", r"demo/config\.json$", False, "exit code 5 after step 0"),
+        ("EIO", "open", r"demo/config\.json$", False, "config.json: cannot be read: Input/output error; trying once more"),
+        ("EIO", "open", r"demo/config\.json$", True, "exit code 5 after step 0"),
         ("ENOSPC", "write", r"step-000007.*partial", True, "exit code 5 after step 7"),
         ("EIO", "fsync", r"step-000014.*partial", False, "step 14 has no checkpoint, the newest is step-000007; training goes on"),
         ("ENOSPC", "rename", r"checkpoints/step-000020$", False, "the last step has no checkpoint; going on to the evaluation"),
