@@ -117,7 +117,6 @@ def multilabel_rows(path):
 RUNS = {
     "mnli": {"task": "mnli"},
     "squad2": {"task": "squad2", "text.max_seq_length": 32, "questions.doc_stride": 8, "questions.max_question_length": 10},
-    "squad": {"task": "squad", "questions.max_question_length": 16, "text.max_seq_length": 64, "questions.doc_stride": 24},
     "multi-label": {"task": "text", "text.max_seq_length": 24, "text.long_texts": "windows"},
     "stsb": {"task": "stsb", "text.truncation": "random_ends", "text.max_seq_length": 16},
 }
