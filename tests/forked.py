@@ -28,7 +28,7 @@ POINT, WHERE, PIDS, WAITS = "TEST_POINT", "TEST_REACHED", "TEST_PIDS", "TEST_WAI
 POINTS = {
     "reading": ("debft.training.run", "", "make_plan"),
     "opening": ("debft.training.opening", "", "open_session"),
-    "step": ("debft.training.loop", "", "_do"),
+    "step": ("debft.training.loop", "", "_begin"),
     "evaluation": ("debft.training.evaluations", "", "predict_splits"),
     "batch": ("debft.scoring.heads.label", "LabelHead", "outputs"),
     "saving": ("debft.runs.checkpoint", "", "save_checkpoint"),
