@@ -134,8 +134,11 @@ def stop_each(pids: list[int]) -> None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether the system says so."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
+    """Whether the system says so. A process that is gone does nothing either."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
+    except FileNotFoundError:
+        return True
 
 
 def paused(directory: Path, point: str, kind: str, pause: Callable[[list[int]], None]) -> str:
