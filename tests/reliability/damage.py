@@ -158,7 +158,7 @@ READERS: dict[str, tuple[Callable[[Path, Path], object], tuple[object, ...], tup
     "resume": (resume, ("mnli", "--output", "RUN", "--resume"), USED),
     "evaluate": (lambda path, _: find_used_model(str(path), None), ("evaluate", "RUN"), USED),
     "predict": (lambda path, _: find_used_model(str(path), "mnli"), ("predict", "RUN", "a dog runs", "an animal moves"), USED),
-    "export": (lambda path, _: find_used_model(str(path), None), ("export", "RUN"), USED),
+    "export": (lambda path, _: find_used_model(str(path), None), ("export", "RUN", "--onnx"), USED),
     "card": (lambda path, _: subject_of(str(path)), ("card", "RUN"), (*USED, "analysis.json")),
     "init-from": (
         start_from,
