@@ -100,10 +100,10 @@ def moments(session: Session) -> dict[str, torch.Tensor]:
 
 
 def check_weights(session: Session, state: TrainState) -> None:
-    """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved is always of use."""
+    """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved or evaluated is of use."""
     tensors = session.loaded.model.state_dict() | moments(session)
     if counts := not_finite(tensors):
-        raise StepNotFiniteError(state.step, f"state to save, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
+        raise StepNotFiniteError(state.step, f"state, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
 
 
 def _labels(session: Session) -> list[str]:

@@ -9,7 +9,7 @@ from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
 from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
-from debft.training.checkpoints import load_best, save_best, save_if_possible
+from debft.training.checkpoints import check_weights, load_best, save_best, save_if_possible
 from debft.training.choice import ends_early, in_words, patience_in_words
 from debft.training.parallel import broadcast_from_main
 from debft.training.session import Session, TrainState
@@ -20,6 +20,7 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
     """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks."""
     started = time.perf_counter()
     with session.vocabulary.whole(state.step):
+        check_weights(session, state)  # they are the same in all processes, so that all stop
         assessed = _assess(session, state, stop, splits)
     task = session.plan.task
     scores = scores_of(task, assessed)

@@ -179,9 +179,18 @@ def test_weights_that_no_step_reads_are_never_saved_once_they_are_not_finite(inp
     monkeypatch.setattr(debft.training.train, "record", break_a_row)
     with pytest.raises(NotFiniteError) as raised:
         finetune(recipe_of(inputs), tmp_path / "run")
-    assert "step 4: expected a finite state to save, but deberta.embeddings.word_embeddings.weight has 1 of" in str(raised.value)
+    assert "step 4: expected a finite state, but deberta.embeddings.word_embeddings.weight has 1 of" in str(raised.value)
     assert "step-000002 is whole and finite" in str(raised.value)
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-000002"]
+
+
+def test_evaluation_of_weights_that_are_not_finite_stops_as_a_step_does(inputs, tmp_path):
+    """An update with a state of the optimizer that is not finite spoils weights, and the evaluation behind it meets them first."""
+    (line,) = stopped(inputs, tmp_path / "run", kind="optimizer", step=3, **{"train.eval_steps": 3})
+    assert line.startswith("step 3: expected a finite state, but ")
+    assert f"{tmp_path / 'run'}@2 starts another run" in line
+    content = json.loads((tmp_path / "run" / "not-finite.json").read_text())
+    assert (content["step"], content["checkpoint"]) == (3, "step-000002") and content["tensors_not_finite"]
 
 
 def test_checkpoint_that_is_not_finite_is_refused_when_it_is_read(inputs, after_three, tmp_path):
