@@ -6,6 +6,7 @@ import shutil
 import pytest
 from conftest import write_mnli
 from processes import start_two
+from sealing import seal_recipe
 from test_finetune import lines, tiny_recipe, weights
 
 from debft.errors import InputError, MachineError
@@ -118,11 +119,10 @@ def test_second_machine_without_the_checkpoint_goes_on_from_that_of_the_first(tm
     run = RunDirectory(first / "run")
     finetune(tiny_recipe(first / "data", **{"runtime.save_steps": 5, "runtime.keep_checkpoints": 3}), run.path)
     alone = weights(run)
+    seal_recipe(run.path, str(first / "data"), "data")
     (run.path / "result.json").unlink()
     for step in (10, 14):
         shutil.rmtree(run.checkpoints / f"step-{step:06d}")
-    recipe = run.path / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace(str(first / "data"), "data"))
     results = two(*TINY, "--resume", folders=(first, second))
     assert [code for code, *_ in results] == [0, 0], results
     assert "resuming after step 5 of 14" in results[0][2]
