@@ -220,11 +220,11 @@ def _curve_so_far(run: PlannedRun, status: RunStatus) -> Curve:
 
 def curve(run: RunDirectory) -> Curve:
     """Return the training loss in at most `MOST_POINTS` points, each the mean of its steps, and the evaluations on the way."""
-    logged = run.logged("steps.jsonl")
+    logged = run.logs.rows("steps.jsonl")
     size = -(-len(logged) // MOST_POINTS) or 1
     parts: list[Sequence[dict]] = [logged[first : first + size] for first in range(0, len(logged), size)]
     return Curve(
         step=[part[-1]["step"] for part in parts],
         loss=[statistics.fmean(entry["loss"] for entry in part) for part in parts],
-        evaluations=run.logged("evaluations.jsonl"),
+        evaluations=run.logs.rows("evaluations.jsonl"),
     )

@@ -18,6 +18,7 @@ from debft.config.reading import upgraded as upgraded_recipe
 from debft.errors import InputError, shown
 from debft.runs.seal import SEAL, check_seal, sealed
 from debft.runs.sessions import SessionOfRun
+from debft.runs.written import WrittenFile
 
 FORMAT_VERSION = 4
 WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
@@ -108,16 +109,6 @@ class RowsOfRun:
     """What was odd about the rows, taken together, before training."""
     lengths: dict[str, Lengths] = field(default_factory=dict)
     """Lengths of the inputs of each split, and how many were cut; {}: an older debft did not record them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """A file is known by its size and its digest."""
-
-    bytes: int
-    """Size in bytes."""
-    sha256: str
-    """Digest of the content, 64 hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -895,7 +895,7 @@ def test_training_scores_and_curve_come_from_the_step_log(tmp_path):
     ]
     (tmp_path / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 501, "lo')
     complete = SimpleNamespace(steps=500, num_tokens=3500)
-    scores = RunDirectory(tmp_path).training_scores(complete)
+    scores = RunDirectory(tmp_path).logs.training_scores(complete)
     assert scores == {
         "train/loss": pytest.approx(sum(row["loss"] for row in rows) / 500),
         "train/grad_norm": pytest.approx(250.5),

@@ -13,18 +13,9 @@ from debft.errors import InputError
 from debft.runs import result
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import command_line
-from debft.runs.result import (
-    FORMAT_VERSION,
-    UPGRADES,
-    PathsOfRun,
-    RowsOfRun,
-    RunResult,
-    Timing,
-    TrainedRows,
-    WrittenFile,
-    from_json,
-)
+from debft.runs.result import FORMAT_VERSION, UPGRADES, PathsOfRun, RowsOfRun, RunResult, Timing, TrainedRows, from_json
 from debft.runs.seal import sealed
+from debft.runs.written import WrittenFile
 
 # As a debft of the first format wrote it: no files of the model, every key of the recipe in `train`, no skipped rows.
 OLDEST = """{

@@ -61,14 +61,14 @@ def tracked(tmp_path_factory):
 def test_steps_scores_and_result_are_what_tensorboard_reads(tracked):
     result, _, run = tracked
     scalars, directory = scalars_of(run), RunDirectory(run)
-    steps = directory.logged("steps.jsonl")
+    steps = directory.logs.rows("steps.jsonl")
     assert len(steps) == 4
     for name, key in (("train/loss", "loss"), ("train/learning_rate", "learning_rate"), ("train/grad_norm", "grad_norm")):
         # 1e-6: TensorBoard keeps numbers as float32
         assert scalars[name] == {row["step"]: pytest.approx(row[key], rel=1e-6) for row in steps}
     speeds = {row["step"]: pytest.approx(row["num_tokens"] / row["seconds"], rel=1e-6) for row in steps}
     assert scalars["train/tokens_per_second"] == speeds
-    for row in directory.logged("evaluations.jsonl"):
+    for row in directory.logs.rows("evaluations.jsonl"):
         for name, score in row["scores"].items():
             assert scalars[name][row["step"]] == pytest.approx(score, rel=1e-6)
         assert scalars["validation_matched/loss"][row["step"]] == pytest.approx(row["validation_matched/loss"], rel=1e-6)

@@ -38,8 +38,8 @@ from debft.output.onnx.graph import BIGGEST, OPSET, weight_bytes, write_onnx
 from debft.output.onnx.int8 import quantize, timed
 from debft.output.onnx.names import EXAMPLE, INT8, MODEL, RECORD
 from debft.output.use import describe_device
-from debft.runs.directory import files_of
 from debft.runs.storage import whole_directory
+from debft.runs.written import files_of
 from debft.runtime.devices import device_name
 from debft.scoring.heads import Head
 from debft.scoring.loaded import load_model
