@@ -20,7 +20,8 @@ from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.files import ANALYSIS, FILES, LOCK, LOGS, NOT_FINITE, RECIPE, RESULT, SPLIT, STACKS
 from debft.runs.logs import Logs
 from debft.runs.reading import read_file
-from debft.runs.result import RunResult, from_json
+from debft.runs.result import RunResult
+from debft.runs.result_file import from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
 from debft.runs.storage import PARTIAL, disk_errors, sync, write_atomically
 from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written

@@ -19,7 +19,8 @@ from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, read_as
+from debft.runs.json_records import read_as
+from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
 from debft.training.guards import StepNotFiniteError
