@@ -13,7 +13,8 @@ from typing import Any
 from debft import __version__
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, recipe_hash, source_kind, with_train
+from debft.config.recipe import Recipe, source_kind, with_train
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.output.pages.records import Cell, Curve, Report, ReportedRun, ReportedTable, RunStatus
 from debft.published.load import Column, PublishedScore, Row, recipe_of_cell

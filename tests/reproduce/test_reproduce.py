@@ -24,7 +24,8 @@ from processes import DEBFT, Command
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import recipe_hash, with_train
+from debft.config.recipe import with_train
+from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
 from debft.data.sources.demo import pairs
 from debft.errors import InputError

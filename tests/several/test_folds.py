@@ -13,7 +13,8 @@ from fake_runs import start_forked
 from json_schemas import wrong
 from sealing import seal_recipe
 
-from debft.config.recipe import Recipe, recipe_hash, with_train, with_values
+from debft.config.recipe import Recipe, with_train, with_values
+from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
 from debft.errors import InputError
 from debft.library.resolving import resolve

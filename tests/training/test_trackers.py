@@ -13,7 +13,8 @@ from processes import run as command
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, recipe_hash, with_values
+from debft.config.recipe import Recipe, with_values
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.tracker_names import TRACKERS, check_installed, tracker_names

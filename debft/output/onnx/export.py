@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from debft import __version__
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.console import activity
 from debft.data.encoding import EncodedSplit
 from debft.data.rows import Examples
