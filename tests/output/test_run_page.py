@@ -12,7 +12,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError
 from debft.library.page import write_page
 from debft.output.pages import drawing

@@ -19,7 +19,7 @@ from debft import __version__
 from debft.config.recipe_hash import recipe_hash
 from debft.console import activity
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError
 from debft.models.weights import weight_files
 from debft.output.onnx.example import write_beside
