@@ -142,15 +142,15 @@ def test_disk_that_fills_up_ends_the_run_in_one_line_and_resume_gives_the_same_w
 def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe, through, tmp_path, monkeypatch, capsys):
     import debft.runs.checkpoint
 
-    save = debft.runs.checkpoint.save_checkpoint
+    save = debft.runs.checkpoint.write_checkpoint
 
     def full_for_a_while(directory, name, *rest):
         with monkeypatch.context() as patch:
             if name == "step-000004":
-                refuse(patch, tmp_path, "mkdir")
+                refuse(patch, tmp_path / "run" / "checkpoints", "mkdir")
             return save(directory, name, *rest)
 
-    monkeypatch.setattr(debft.runs.checkpoint, "save_checkpoint", full_for_a_while)
+    monkeypatch.setattr(debft.runs.checkpoint, "write_checkpoint", full_for_a_while)
     finetune(recipe, tmp_path / "run")
     assert "No space left on device: the last step has no checkpoint; going on" in capsys.readouterr().err
     check_same(RunDirectory(tmp_path / "run"), through)
@@ -160,15 +160,15 @@ def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe,
 def test_checkpoint_without_room_is_a_warning_where_the_one_before_it_is_whole(recipe, through, tmp_path, monkeypatch, capsys):
     import debft.runs.checkpoint
 
-    save = debft.runs.checkpoint.save_checkpoint
+    save = debft.runs.checkpoint.write_checkpoint
 
     def full_for_a_while(directory, name, *rest):
         with monkeypatch.context() as patch:
             if name == "step-000003":
-                refuse(patch, tmp_path, "mkdir")
+                refuse(patch, tmp_path / "run" / "checkpoints", "mkdir")
             return save(directory, name, *rest)
 
-    monkeypatch.setattr(debft.runs.checkpoint, "save_checkpoint", full_for_a_while)
+    monkeypatch.setattr(debft.runs.checkpoint, "write_checkpoint", full_for_a_while)
     run = RunDirectory(tmp_path / "run")
     finetune(replace(recipe, runtime=replace(recipe.runtime, save_steps=1)), run.path)
     said = "No space left on device: step 3 has no checkpoint, the newest is step-000002; training goes on"
