@@ -177,6 +177,11 @@ def test_checkpoint_without_room_is_a_warning_where_the_one_before_it_is_whole(r
     check_same(run, through)
 
 
+def test_every_file_of_a_run_has_the_mode_that_the_umask_leaves(through):
+    modes = {oct(path.stat().st_mode & 0o777) for path in through.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert modes == {oct((through.path / "steps.jsonl").stat().st_mode & 0o777)}
+
+
 def test_disk_need_is_what_the_run_then_has_on_the_disk(through, needs):
     """To 2 %: headers of safetensors, state.json and the manifest are not counted."""
     size = lambda folder: sum(path.stat().st_size for path in folder.iterdir())  # noqa: E731
