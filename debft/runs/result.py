@@ -7,7 +7,6 @@ neither, if it has a default.
 
 import json
 import math
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -327,8 +326,8 @@ def possible_range(score: str) -> tuple[float, float]:
 
 
 def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 did not record the files of the model."""
-    return {"model_files": None} | content
+    """Format 1 did not record the files of the model, as the default says."""
+    return content
 
 
 def _upgrade_2_to_3(content: dict[str, Any]) -> dict[str, Any]:
@@ -351,7 +350,7 @@ def read_as(value: Any, kind: Any, place: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return _read_record(value, kind, place)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType and type(None) in arguments:
+    if type(None) in arguments:
         (kind,) = (part for part in arguments if part is not type(None))
         return None if value is None else read_as(value, kind, place)
     if origin is dict and isinstance(value, dict):
@@ -373,7 +372,11 @@ def _read_record(value: Any, kind: type, place: str) -> Any:
     if missing:
         raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
     return kind(
-        **{f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
+        **{
+            f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".removeprefix("."))
+            for f in fields(kind)
+            if f.name in value
+        }
     )
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -154,7 +155,7 @@ def test_new_file_has_no_name_and_stacks_begin_behind_the_numbers(monkeypatch, i
     file = new_file()
     try:
         assert (os.fstat(file).st_nlink, os.get_inheritable(file)) == (0, False)
-        assert ("debft-lifeline" in os.readlink(f"/proc/self/fd/{file}")) == in_memory
+        assert ("debft-lifeline" in str(Path(f"/proc/self/fd/{file}").readlink())) == in_memory
         assert os.pread(file, 100, 0) == bytes(lifeline.STACKS)
         os.write(file, b"stacks \xff")
         assert lifeline.stacks_in(file) == "stacks \ufffd"

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,20 +105,24 @@ def test_each_process_gets_the_command_its_rank_and_the_same_port(group):
         assert expected.items() <= child.variables.items()
     ports = {child.variables["MASTER_PORT"] for child in group.children}
     assert len(ports) == 1
+    port = int(ports.pop())
+    assert port > 1023  # the others are root's
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", int(ports.pop())))  # nothing listens on it
+        probe.bind(("127.0.0.1", port))  # nothing listens on it
 
 
-@pytest.mark.parametrize(("given", "cores", "threads"), [(None, 9, "4"), (None, 1, "1"), (None, None, "1"), ("3", 8, "3")])
-def test_processes_on_the_cpu_share_its_cores(group, monkeypatch, given, cores, threads):
+@pytest.mark.parametrize(
+    ("number", "given", "cores", "threads"), [(2, None, 9, "4"), (2, None, 1, "1"), (1, None, None, "1"), (2, "3", 8, "3")]
+)
+def test_processes_on_the_cpu_share_its_cores(group, monkeypatch, number, given, cores, threads):
     """Unless the user has said how many threads each has."""
     monkeypatch.delenv("OMP_NUM_THREADS")
     if given:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     group.at(1, group.end_all)
-    group.start()
-    variables = group.children[1].variables
+    group.start(number)
+    variables = group.children[-1].variables
     assert (variables["ACCELERATE_USE_CPU"], variables["OMP_NUM_THREADS"]) == ("true", threads)
 
 
@@ -163,12 +168,13 @@ def test_process_that_fails_ends_the_others_with_its_exit_code(group, capsys):
     assert (group.children[0].sent, group.children[0].said, capsys.readouterr().err) == (["end"], [], "")
 
 
-def test_process_that_does_not_leave_is_killed_half_a_minute_after_the_failure(group):
+def test_process_that_does_not_leave_is_killed_half_a_minute_after_the_failure(group, monkeypatch):
+    monkeypatch.setattr(local, "SECONDS_BETWEEN_LOOKS", 0.25)  # which floats have, unlike 0.05
     group.at(2, lambda: group.code(1, 3))
     group.at(3, lambda: group.children[0].ends.update({signal.SIGKILL: -9}))
     assert group.start() == 3
     assert group.children[0].sent == ["end", signal.SIGKILL]
-    assert group.now == pytest.approx(2 * 0.05 + 30, abs=0.11)  # two looks
+    assert group.now == 2 * 0.25 + 30 + 2 * 0.25  # failed, had 30 s, was killed at the next look and gone at the one after it
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,27 @@ def test_exit_code_of_processes_that_fail_between_two_looks_is_the_cause(group, 
     assert (group.start(), capsys.readouterr().err) == (3, "")
 
 
+def test_process_that_was_lost_between_the_last_two_looks_is_named(group, capsys):
+    group.at(1, lambda: (group.code(0, 0), group.code(1, -9)))
+    assert group.start() == 5
+    assert capsys.readouterr().err == "process 1: ended by SIGKILL, as the system does where memory runs out; step 8 stays\n"
+
+
+def test_processes_are_shown_life_from_the_first_one_on(group, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def parent_of(children):
+        shown.append(children)
+        yield
+        shown.append(list(children))
+
+    monkeypatch.setattr(local, "parent_of", parent_of)
+    group.at(1, group.end_all)
+    group.start()
+    assert shown == [group.children, group.children]
+
+
 def test_signal_that_a_process_was_told_is_passed_on_once(group):
     group.at(2, lambda: setattr(group.children[1], "number", int(signal.SIGUSR1)))
     group.at(9, lambda: group.end_all(128 + signal.SIGUSR1))
@@ -201,10 +228,11 @@ def test_signal_that_a_process_was_told_is_passed_on_once(group):
     assert [child.sent for child in group.children] == [[signal.SIGUSR1]] * 2
 
 
-def test_signal_to_the_parent_is_passed_on_once(group):
+def test_signal_to_the_parent_is_passed_on_once(group, capsys):
+    """Process 0 says it, and the parent nothing."""
     group.at(2, lambda: signal.raise_signal(signal.SIGTERM))
     group.at(9, lambda: group.end_all(143))
-    assert group.start() == 143
+    assert (group.start(), capsys.readouterr().err) == (143, "")
     assert [child.sent for child in group.children] == [[signal.SIGTERM]] * 2
 
 
@@ -294,6 +322,7 @@ def test_ended_process_neither_hangs_nor_misses_its_parent(group, capsys):
         ([0, 3, 2], 3),
         ([5, 0, 2], 2),  # 5: it lost the other one
         ([5, None], 5),
+        ([None, 1], 1),
         ([-signal.SIGTERM, None], 143),
         ([-signal.SIGHUP, 3], 129),
         ([-signal.SIGKILL, 3], 3),

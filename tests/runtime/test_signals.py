@@ -145,8 +145,8 @@ def test_signals_are_taken_over_from_what_is_known(handled, number, handler):
     handled(number, handler)
     with stop_requested(show=False):
         taken = signal.getsignal(number) is not handler
-    stays = (
-        handler is signal.SIG_IGN and number != signal.SIGINT or handler is foreign and number in (signal.SIGUSR1, signal.SIGUSR2)
+    stays = (handler is signal.SIG_IGN and number != signal.SIGINT) or (
+        handler is foreign and number in (signal.SIGUSR1, signal.SIGUSR2)
     )
     assert taken == (not stays)
 
