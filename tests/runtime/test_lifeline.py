@@ -16,6 +16,7 @@ from debft.runtime.launch.lifeline import LIFELINE, SECONDS_TO_START, SECONDS_TO
 
 SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
 HANG = 100.0
+PID = 5_000_000  # of the other end; above every pid of a machine
 
 
 @pytest.fixture
@@ -23,10 +24,10 @@ def ends(monkeypatch):
     """(the parent's end, the child's) of one file, with a clock and a processor time that the test sets."""
     clock = {"now": 0.0, "processor": 0}
     monkeypatch.setattr(lifeline.time, "monotonic", lambda: clock["now"])
-    monkeypatch.setattr(lifeline, "seconds_of_processor", lambda pid: clock["processor"])
+    monkeypatch.setattr(lifeline, "seconds_of_processor", lambda pid: clock["processor"] if pid == PID else None)
     file = new_file()
-    parent = Lifeline(file, Place.PARENT, Place.CHILD, 1, HANG)
-    child = Lifeline(file, Place.CHILD, Place.PARENT, 1, HANG)
+    parent = Lifeline(file, Place.PARENT, Place.CHILD, PID, HANG)
+    child = Lifeline(file, Place.CHILD, Place.PARENT, PID, HANG)
     yield parent, child, clock
     os.close(file)
 
@@ -69,6 +70,7 @@ def test_time_in_which_the_one_that_looks_was_stopped_does_not_count(ends):
     child.beat()
     assert not after(parent, clock, 10.0)
     assert not after(parent, clock, 1000 * HANG, step=1000 * HANG)
+    assert parent.seconds_silent == HANG / 4  # it counts as a quarter at most
 
 
 def test_nothing_is_silent_without_a_limit(ends):
@@ -116,7 +118,7 @@ def test_parent_that_does_not_wake_is_killed_ten_seconds_after_it_was_told(ends)
         clock["now"] += 10.0
         look_at_parent(child, kill=lambda *to: sent.append((clock["now"], *to)))
     # From the first look at 10 s on; 110 s is in order yet, at 120 s it is told to go on, and 10 s later killed.
-    assert sent == [(120.0, 1, signal.SIGCONT), (130.0, 1, signal.SIGKILL)]
+    assert sent == [(120.0, PID, signal.SIGCONT), (130.0, PID, signal.SIGKILL)]
     assert (child.get(Place.MISSED), child.get(Place.CHILD)) == (1, 13)
 
 
@@ -155,7 +157,7 @@ def test_new_file_has_no_name_and_stacks_begin_behind_the_numbers(monkeypatch, i
     file = new_file()
     try:
         assert (os.fstat(file).st_nlink, os.get_inheritable(file)) == (0, False)
-        assert ("debft-lifeline" in str(Path(f"/proc/self/fd/{file}").readlink())) == in_memory
+        assert (str(Path(f"/proc/self/fd/{file}").readlink()) == "/memfd:debft-lifeline (deleted)") == in_memory
         assert os.pread(file, 100, 0) == bytes(lifeline.STACKS)
         os.write(file, b"stacks \xff")
         assert lifeline.stacks_in(file) == "stacks \ufffd"

@@ -22,7 +22,7 @@ class Popen:
     """Stands in for a process. `heeds`: what it does when it is sent a signal"""
 
     def __init__(self, command, **given):
-        self.command, self.given, self.pid = command, given, 4_000_000  # above every pid of a machine
+        self.command, self.given, self.pid = command, given, 5_000_000  # above every pid of a machine
         self.code, self.sent, self.heeds = None, [], lambda number: None
 
     def poll(self):
@@ -97,6 +97,7 @@ def test_process_that_is_to_leave_is_woken_for_it(begin):
 def test_silence_is_told_with_its_length_and_its_cause(begin, monkeypatch, stopped, why):
     child = begin()
     monkeypatch.setattr(started, "is_stopped", lambda pid: stopped and pid == child.process.pid)
+    assert child.silence() == f"no sign of life for 0 seconds{why}"
     child.line.seconds_silent = 300.4
     assert child.silence() == f"no sign of life for 300 seconds{why}"
 

@@ -103,7 +103,7 @@ def _stat(pid: int) -> list[str]:
 def new_file() -> int:
     """Return the descriptor of a new file that no name leads to, with every number 0."""
     if hasattr(os, "memfd_create"):  # no disk can be full or slow
-        file = os.memfd_create("debft-lifeline", os.MFD_CLOEXEC)
+        file = os.memfd_create("debft-lifeline")
     else:
         import tempfile
 
