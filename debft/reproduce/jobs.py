@@ -15,7 +15,8 @@ from typing import IO
 from debft.console import Meter, meter, say
 from debft.errors import InputError, MachineError
 from debft.reproduce.planned_run import PlannedRun
-from debft.runs.directory import STACKS, RunDirectory
+from debft.runs.directory import RunDirectory
+from debft.runs.files import STACKS
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.local import SECONDS_TO_END
 from debft.runtime.launch.started import Started, parent_of, write_stacks

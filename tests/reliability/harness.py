@@ -37,7 +37,8 @@ BUILD, RESULTS = ROOT / "build" / "reliability", HERE / "RESULTS.md"
 NO_PARTS = ("run", "harness")
 SECONDS = 3600  # until a case counts as hanging
 COMMAND = "make test-reliability"
-HEADER = ("Part", "Held", "Failed", "Of", "Claim", "Command", "When, version, code")
+HEADER = ("Part", "Held", "Failed", "Of", "Held before", "Claim", "Command", "When, version, code")
+HELD, BEFORE, CODE = 1, 4, 7  # columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,22 +201,34 @@ def row_of(log: Log) -> list[str]:
     held, failed = (len(log.cases(held=held)) for held in (True, False))
     when = f"{datetime.now(UTC):%Y-%m-%d}, {__version__}, `{log.code}`"
     count = len(list(log.part.cases()))
-    return [log.part.name, f"{held:,}", f"{failed:,}", f"{count:,}", log.part.claim, f"`{COMMAND} PART={log.part.name}`", when]
+    command = f"`{COMMAND} PART={log.part.name}`"
+    return [log.part.name, f"{held:,}", f"{failed:,}", f"{count:,}", "0", log.part.claim, command, when]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return the rows as a table of Markdown."""
-    lines = [HEADER, ["---", "---:", "---:", "---:", "---", "---", "---"], *rows]
+    lines = [HEADER, ["---", *["---:"] * BEFORE, "---", "---", "---"], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def with_rows(text: str, rows: Sequence[Sequence[str]]) -> str:
-    """Return the text of RESULTS.md with these rows in the place of those of the same parts."""
+    """Return the text of RESULTS.md with these rows in the place of those of the same parts, whose cases count on as held before."""
     cells = [[cell.strip() for cell in line.strip("|\n ").split(" | ")] for line in text.splitlines() if line.startswith("| ")]
     kept = {row[0]: row for row in cells if len(row) == len(HEADER) and row[0] not in (HEADER[0], "---")}
-    kept |= {row[0]: list(row) for row in rows}
+    kept |= {row[0]: _counted_on(list(row), kept.get(row[0])) for row in rows}
     before = text.partition("| ")[0]
     return before + table([kept[name] for name in sorted(kept)])
+
+
+def _counted_on(row: list[str], last: Sequence[str] | None) -> list[str]:
+    """Add to a row what held before, with other code than its own."""
+    if last is None:
+        return row
+    held, before = (int(last[column].replace(",", "")) for column in (HELD, BEFORE))
+    if last[CODE].rpartition(" ")[2] != row[CODE].rpartition(" ")[2]:
+        before += held
+    row[BEFORE] = f"{before:,}"
+    return row
 
 
 def main() -> int:
@@ -233,7 +246,10 @@ def main() -> int:
         cases = log.part.few_cases() if options.few else list(log.part.cases())
         run_cases(cases, log, jobs=options.jobs, until=time.monotonic() + 60 * options.minutes)
     rows = [row_of(log) for log in logs]
-    sys.stdout.write(table(rows))
-    if not options.few:
-        RESULTS.write_text(with_rows(RESULTS.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    text = with_rows(RESULTS.read_text(encoding="utf-8"), rows)
+    if options.few:
+        sys.stdout.write(table(rows))
+    else:
+        sys.stdout.write(text[text.index("| ") :])
+        RESULTS.write_text(text, encoding="utf-8")
     return int(any(log.cases(held=False) for log in logs))

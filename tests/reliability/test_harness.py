@@ -76,11 +76,25 @@ def test_half_a_line_of_an_interrupted_run_is_left_out(tmp_path):
 def test_table_keeps_the_rows_of_parts_that_were_not_run(tmp_path):
     log = log_of(tmp_path, part_of(held, fails, held))
     row = row_of(log)
-    assert row[:6] == ["fake", "2", "1", "3", "0 lost", "`make test-reliability PART=fake`"]
-    other = ["other", "9", "0", "9", "a claim", "a command", "a day"]
-    text = with_rows("# Title\n\nWords.\n\n", [other, ["fake", "0", "0", "3", "", "", ""]])
+    assert row[:7] == ["fake", "2", "1", "3", "0", "0 lost", "`make test-reliability PART=fake`"]
+    other = ["other", "9", "0", "9", "0", "a claim", "a command", "a day"]
+    text = with_rows("# Title\n\nWords.\n\n", [other, ["fake", "0", "0", "3", "0", "", "", ""]])
     assert with_rows(text, [row]) == "# Title\n\nWords.\n\n" + table([row, other])
     assert text.count(HEADER[0]) == 1
+
+
+def test_what_held_with_other_code_counts_on():
+    def before(text: str, held: str, code: str) -> tuple[str, str]:
+        text = with_rows(text, [["fake", held, "0", "9", "0", "a claim", "a command", f"a day, 1.0, `{code}`"]])
+        return text, text.splitlines()[-1].split(" | ")[4]
+
+    text, count = before("# Title\n\n", "1,000", "a")
+    assert count == "0"
+    text, count = before(text, "1,003", "a")  # the same run, gone on with
+    assert count == "0"
+    text, count = before(text, "20", "b")
+    assert count == "1,003"
+    assert before(text, "5", "c")[1] == "1,023"
 
 
 def test_every_part_has_names_of_its_own_and_few_cases():
