@@ -143,11 +143,10 @@ def first_failure(codes: Sequence[int | None]) -> int:
 
 def _name_lost(children: Sequence[Started], run: RunOfGroup) -> bool:
     """Print a line for each process that was killed by a signal which stops no run: it could not print one itself."""
-    lost = [child for child in children if (child.code or 0) < 0 and -(child.code or 0) not in SIGNALS]
+    lost = [(child, -code) for child in children if (code := child.code or 0) < 0 and -code not in SIGNALS]
     for child in children if lost else ():
         child.line.put(Place.SAID, 1)  # the others need not say that it is gone
-    for child in lost:
-        number = -(child.code or 0)
+    for child, number in lost:
         name = signal.Signals(number).name + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
         say(f"{child.name}: ended by {name}; {run.what_stays()}")
     return bool(lost)
