@@ -31,7 +31,8 @@ from scipy import stats
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, TrainConfig, recipe_hash
+from debft.config.recipe import Recipe, TrainConfig
+from debft.config.recipe_hash import recipe_hash
 from debft.data.batches import by_length, epoch_order
 from debft.data.load import load_table
 from debft.models.files import find_model

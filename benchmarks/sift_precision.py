@@ -34,7 +34,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, recipe_hash
+from debft.config.recipe import Recipe
+from debft.config.recipe_hash import recipe_hash
 from debft.data.load import load_table
 from debft.tasks import TASKS
 from debft.training.run import finetune

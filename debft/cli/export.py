@@ -34,7 +34,7 @@ def export(
     if not onnx:
         raise InputError(f"debft export {run_or_model}: expected a form to write, got none; give --onnx")
     check_extra("export", "debft export")
-    from debft.data.rows import say_notes, say_skipped
+    from debft.data.examples import say_notes, say_skipped
     from debft.output.onnx.place import place_of
     from debft.output.onnx.printed import describe_long_texts, print_export
     from debft.output.use import describe_use

@@ -12,7 +12,7 @@ from debft.console import activity, put, say
 from debft.errors import InputError
 
 if TYPE_CHECKING:
-    from debft.data.rows import Examples
+    from debft.data.examples import Examples
     from debft.scoring.used_model import UsedModel
 
 NOTHING = "no model ran, nothing"
@@ -32,7 +32,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
     """Score a fine-tuned model on the splits that its run held out, or on the rows of --data."""
-    from debft.data.rows import say_notes, say_skipped
+    from debft.data.examples import say_notes, say_skipped
     from debft.output.use import describe_device, describe_use, preview, print_scores
     from debft.scoring.rows import find_rows
     from debft.scoring.used_model import find_used_model

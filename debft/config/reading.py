@@ -11,8 +11,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from debft.config import yaml12
+from debft.config.dialects import DIALECTS
 from debft.config.packaged import display
-from debft.config.recipe import DIALECTS, MOVED, SECTIONS, Recipe, to_dict
+from debft.config.recipe import SECTIONS, Recipe, to_dict
+from debft.config.recipe_hash import MOVED
 from debft.errors import InputError, did_you_mean, one_of, shown, without_secrets
 
 SECRET = "expected no token or password, got one, and a run writes its recipe into files; take it out"

@@ -4,9 +4,7 @@ The text below a field is its description in the JSON schema (see schema.py), so
 the score is in the sections of `SCORE_SECTIONS`; `runtime` must not move it.
 """
 
-import hashlib
-import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from typing import Any, Literal
 
 SOURCES = ("hub", "demo")  # of `data`, beside directories
@@ -254,55 +252,6 @@ class Recipe:
     """What a user of the recipe must know beside that."""
 
 
-# What a recipe's `dialect` sets. The recipe's own keys win.
-# card: the transformers command of the model cards (run_glue of 2021: AdamW, linear schedule, last checkpoint).
-# repo: the DeBERTa repository. Source: microsoft/DeBERTa DeBERTa/optims/xadam.py (adamw, eps_mode 1, no bias
-# correction), optims/lr_schedulers.py (warmup_linear), training/trainer.py (_eval_model keeps the best),
-# apps/run.py and apps/train.py (num_train_steps is an int of the quotient), at commit 4d7fe0b.
-DIALECTS: dict[str, dict[str, Any]] = {
-    "card": {},
-    "repo": {
-        "train.schedule": "linear_unshifted",
-        "train.bias_correction": False,
-        "train.adam_epsilon": 1e-6,
-        "train.weight_decay": 0.01,
-        "train.steps": "down",
-        "train.checkpoint": "best",
-        "train.eval_each_epoch": True,
-        "text.truncation": "random_ends",
-    },
-}
-
-# Keys that had another owner in older versions, with the place where each is now: first all were in `train`, then those of own data
-# in `text`.
-MOVED = {
-    **{f"train.{key}": f"text.{key}" for key in ("max_seq_length", "truncation", "swap_texts")},
-    **{f"{section}.{key}": f"own.{key}" for section in ("train", "text") for key in ("text_columns", "label_column", "problem")},
-    **{f"train.{key}": f"questions.{key}" for key in ("doc_stride", "max_question_length", "max_answer_length", "n_best_size")},
-    "train.train_language": "languages.train_language",
-    "train.languages": "languages.eval_languages",
-}
-# Keys that a version added after runs had been named by their hash: one counts only where it is not what every older run did.
-ADDED: tuple[str, ...] = (
-    "train.class_weight",
-    "train.metric",
-    "train.patience",
-    "train.layerwise_lr_decay",
-    "text.long_texts",
-    "text.pooling",
-    "text.window_stride",
-    "own.label_separator",
-    "own.folds",
-    "own.fold",
-    "own.validation",
-    "own.test",
-    "own.split_seed",
-    "own.split_column",
-    "own.subset",
-    "own.encoding",
-)
-
-
 def window_stride(text: TextConfig) -> int:
     """Return the tokens that neighbouring windows of a long text share."""
     return text.max_seq_length // 4 if text.window_stride is None else text.window_stride
@@ -330,11 +279,6 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, train=replace(recipe.train, **changes))
 
 
-def of_dialect(name: Literal["card", "repo"]) -> Recipe:
-    """Return the recipe that gives nothing but its dialect: every value is the default there."""
-    return with_values(Recipe(dialect=name), DIALECTS[name])
-
-
 def source_kind(source: str) -> str:
     """Return `hub`, `demo` or `directory`."""
     return source if source in SOURCES else "directory"
@@ -343,16 +287,3 @@ def source_kind(source: str) -> str:
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as plain data, every key given; `reading.from_dict` is the inverse."""
     return asdict(recipe)
-
-
-def recipe_hash(recipe: Recipe) -> str:
-    """Return 16 hex digits of what moves the score: model, task, data, the weights it starts from and `SCORE_SECTIONS`.
-
-    A moved key is hashed in its first place, and a key of `ADDED` where it is not the default, so that a recipe keeps the hash that
-    older reports and runs name.
-    """
-    added = {key: value for key in ADDED if (value := value_at(recipe, key)) != value_at(Recipe(), key)}
-    train = {f.name: value_at(recipe, f"train.{f.name}") for f in fields(recipe.train) if f"train.{f.name}" not in ADDED}
-    train |= {old.removeprefix("train."): value_at(recipe, new) for old, new in MOVED.items() if old.startswith("train.")} | added
-    content = [recipe.model, recipe.task, recipe.data, recipe.init_from, train, asdict(recipe.sift)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

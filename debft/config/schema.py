@@ -26,7 +26,6 @@ from typing import Any, Literal
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest one that editors know whole
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
-# By the keywords of `recipe.bounded`.
 _BOUNDS = {
     "above": "exclusiveMinimum",
     "least": "minimum",

@@ -13,7 +13,7 @@ import numpy as np
 
 from debft.console import meter
 from debft.data.encoding_cache import cached_arrays
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.data.tokens import WordByWord, framed, ranges, whole_texts
 from debft.data.truncation import cut_to
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.console import say
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
 from debft.runs.lock import locked

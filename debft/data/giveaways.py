@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from debft.data.examples import Examples
 from debft.data.label_names import label_name, single
-from debft.data.rows import Examples, unused_columns
+from debft.data.rows import unused_columns
 from debft.data.sources.table import DataTable
 from debft.data.sources.text_columns import is_unparted
 from debft.tasks import TextClassification

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from debft.config.recipe import SOURCES, Recipe, window_stride
 from debft.data.encoding import EncodedSplit, encode, never
+from debft.data.examples import Examples
 from debft.data.own_rows import own_rows
-from debft.data.rows import Examples, check_rows
+from debft.data.rows import check_rows
 from debft.data.sources import demo, directory
 from debft.data.sources import hub as hub_datasets
 from debft.data.sources.table import DataTable

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from debft.console import meter
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.data.same_texts import normalised
 from debft.data.sources.text_columns import UNPARTED
 

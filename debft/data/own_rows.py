@@ -11,10 +11,11 @@ import numpy as np
 
 from debft.config.recipe import OwnConfig, Recipe
 from debft.console import say
+from debft.data.examples import Examples
 from debft.data.giveaways import giveaway_columns
 from debft.data.label_names import label_name
 from debft.data.problems import NOTHING_SKIPPED
-from debft.data.rows import Examples, check_rows
+from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.own import own_task
 from debft.data.sources.own_source import Tables, eval_tables, kind_of, tables

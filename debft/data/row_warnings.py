@@ -8,9 +8,9 @@ from itertools import islice
 
 import numpy as np
 
+from debft.data.examples import Examples, label_in_words
 from debft.data.giveaways import labels_in_texts
 from debft.data.near_duplicates import near_duplicates
-from debft.data.rows import Examples, label_in_words
 from debft.data.same_texts import Twins, same_rows
 from debft.data.sources.own import quoted
 from debft.runs.result import RowWarning, WarningKind

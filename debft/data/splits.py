@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.data.same_texts import normalised
 
 SEED = 42  # of every cut. It is not the seed of a run: runs with other seeds are trained and scored on the same rows

@@ -13,7 +13,7 @@ import numpy as np
 from debft.console import meter
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.data.tokens import Tokens, WordByWord, whole_texts
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from debft.config.reading import from_dict
-from debft.config.recipe import ADDED, Recipe, value_at
+from debft.config.recipe import Recipe, value_at
+from debft.config.recipe_hash import ADDED
 from debft.data.sources.own import settings_of
 from debft.errors import InputError, one_of, shown
 from debft.models.files import ModelFiles

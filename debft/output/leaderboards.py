@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from debft.console import put, say
+from debft.data.examples import Examples
 from debft.data.load import load_table
-from debft.data.rows import Examples, check_rows, check_texts
+from debft.data.rows import check_rows, check_texts
 from debft.data.sources.table import DataTable
 from debft.errors import DebftError, InputError, one_of, shown
 from debft.output.leaderboard_rules import BY_NAME, GLUE_FILES, HEADER, NA_PROB, PREDICTIONS, ZIP, check_glue, check_squad

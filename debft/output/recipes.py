@@ -12,9 +12,10 @@ from typing import Any, Literal
 import yaml
 
 from debft.config import yaml12
+from debft.config.dialects import DIALECTS, of_dialect
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import DIALECTS, SECTIONS, Recipe, of_dialect, value_at
+from debft.config.recipe import SECTIONS, Recipe, value_at
 from debft.config.schema import descriptions
 from debft.console import broken, put
 from debft.errors import InputError, did_you_mean

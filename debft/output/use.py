@@ -7,8 +7,8 @@ import numpy as np
 
 from debft.console import clock, put, say, say_field
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import Examples
 from debft.data.load import encode_split
-from debft.data.rows import Examples
 from debft.errors import InputError
 from debft.models.tokens.tokenizer import build_tokenizer, check_vocabulary
 from debft.output.text import counted, interval_text

@@ -13,7 +13,8 @@ from typing import Any
 from debft import __version__
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, recipe_hash, source_kind, with_train
+from debft.config.recipe import Recipe, source_kind, with_train
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.output.pages.records import Cell, Curve, Report, ReportedRun, ReportedTable, RunStatus
 from debft.published.load import Column, PublishedScore, Row, recipe_of_cell
@@ -221,11 +222,11 @@ def _curve_so_far(run: PlannedRun, status: RunStatus) -> Curve:
 
 def curve(run: RunDirectory) -> Curve:
     """Return the training loss in at most `MOST_POINTS` points, each the mean of its steps, and the evaluations on the way."""
-    logged = run.logged("steps.jsonl")
+    logged = run.logs.rows("steps.jsonl")
     size = -(-len(logged) // MOST_POINTS) or 1
     parts: list[Sequence[dict]] = [logged[first : first + size] for first in range(0, len(logged), size)]
     return Curve(
         step=[part[-1]["step"] for part in parts],
         loss=[statistics.fmean(entry["loss"] for entry in part) for part in parts],
-        evaluations=run.logged("evaluations.jsonl"),
+        evaluations=run.logs.rows("evaluations.jsonl"),
     )

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from debft.config.recipe import Recipe, recipe_hash, source_kind
+from debft.config.recipe import Recipe, source_kind
+from debft.config.recipe_hash import recipe_hash
 from debft.runs.environment import code_digest, moving_versions
 
 FORMAT = "0.1.0"  # the version of debft when the first runs were made; it stays, so that those are still found and named

@@ -12,7 +12,7 @@ from debft.errors import InputError, MachineError
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.process import RunCommand, RunProcess, last_step
-from debft.runs.directory import STACKS
+from debft.runs.files import STACKS
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.started import Started, parent_of, write_stacks
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested

@@ -78,8 +78,8 @@ class PlannedRun:
         """Return the scores of the result and those of training, such as `train/loss`; None before the run is complete."""
         result = self.result()
         directory = RunDirectory(self.directory)
-        directory.logged("evaluations.jsonl")
-        return None if result is None else result.scores | directory.training_scores(result)
+        directory.logs.rows("evaluations.jsonl")
+        return None if result is None else result.scores | directory.logs.training_scores(result)
 
     def damage(self) -> str | None:
         """Return why the files can be neither counted nor continued, None where nothing is wrong. Unchanged ones are read once."""

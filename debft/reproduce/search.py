@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from debft.config import yaml12
+from debft.config.dialects import of_dialect
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import of_dialect, value_at
+from debft.config.recipe import value_at
 from debft.console import say
 from debft.errors import InputError
 from debft.reproduce.jobs import Executor

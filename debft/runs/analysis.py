@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from debft.errors import InputError, shown
-from debft.runs.result import read_as
+from debft.runs.json_records import read_as
 
 FORMAT_VERSION = 1
 

@@ -1,15 +1,12 @@
-"""The directory of a run: its files, read and written, by one process at a time."""
+"""The directory of a run: what is where in it, what a run writes there, and how that is read back."""
 
 import hashlib
 import json
-import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -20,45 +17,16 @@ from debft.config.recipe import Recipe, to_dict
 from debft.console import say
 from debft.errors import InputError, shown
 from debft.runs.analysis import Analysis, analysis_from_json
-from debft.runs.lock import HeldError, Lock, locked
-from debft.runs.reading import read_file, sha256_of
-from debft.runs.result import RunResult, WrittenFile, from_json
+from debft.runs.files import ANALYSIS, FILES, LOCK, LOGS, NOT_FINITE, RECIPE, RESULT, SPLIT, STACKS
+from debft.runs.logs import Logs
+from debft.runs.reading import read_file
+from debft.runs.result import RunResult
+from debft.runs.result_file import from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
-from debft.runs.storage import (
-    PARTIAL,
-    append_line,
-    disk_errors,
-    make_directory,
-    remove_partial,
-    sync,
-    sync_or_rewrite,
-    write_atomically,
-)
-from debft.runtime.launch.group import is_main_process
+from debft.runs.storage import PARTIAL, disk_errors, sync, write_atomically
+from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
-LOCK = ".lock"
-RECIPE = "recipe.yaml"
-STACKS = "stacks.txt"  # of the processes of a run of which one hung
-MOST_TRIES = 100  # to make a directory that another process removes again
-LOGS = ("steps.jsonl", "evaluations.jsonl")
-NOT_FINITE = "not-finite.json"  # what is known of the last step that was not finite
-# What a run leaves, in the order in which it is removed: a run without its result is not complete, one without its recipe is none.
-FILES = (
-    "result.json",
-    "report.html",
-    "analysis.json",
-    "checkpoints",
-    "predictions",
-    "onnx",
-    "model",
-    "trackers",
-    *LOGS,
-    NOT_FINITE,
-    "split.json",
-    STACKS,
-    RECIPE,
-)
 
 
 @dataclass(frozen=True)
@@ -99,9 +67,9 @@ class RunDirectory:
         return content
 
     @property
-    def logs(self) -> list[Path]:
-        """The log of the optimizer steps and the log of the evaluations, with a line for each."""
-        return [self.path / name for name in LOGS]
+    def logs(self) -> Logs:
+        """The log of the optimizer steps and the log of the evaluations."""
+        return Logs(directory=self.path, content=self._content)
 
     @property
     def stacks(self) -> Path:
@@ -141,53 +109,6 @@ class RunDirectory:
                 if name in (FILES[0], FILES[-1]):
                     sync(self.path)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Let only one run at a time write here. The main process holds the lock, which ends with it, `kill -9` included.
-
-        The file of the lock stays where a run was begun. Where none was, it is removed while the lock is still held, with the
-        directories that were made for it. Raises InputError that names the holder where another process has the lock.
-        """
-        if not is_main_process():
-            yield
-            return
-        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        with ExitStack() as held:
-            lock = self._take_lock(held)
-            try:
-                self._check_links()
-                for folder in (self.path, self.checkpoints, self.path / "predictions"):
-                    remove_partial(folder)
-                yield
-            finally:
-                if not self.occupied():
-                    lock.remove_file()
-                    _remove_empty(made)
-
-    def _check_links(self) -> None:
-        """Raise InputError where a part of the run is a link that leads out of it, to what may be somebody else's."""
-        for path in (self.path / name for name in FILES):
-            if path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve()):
-                raise InputError(
-                    f"{path}: expected a part of the run, got a link to {path.resolve()}, outside of it; remove it (the whole "
-                    "run may lie elsewhere, behind a link to it)"
-                )
-
-    def _take_lock(self, held: ExitStack) -> Lock:
-        """Return the lock, which ends with `held`."""
-        with disk_errors(self.path):
-            for _ in range(MOST_TRIES):
-                try:
-                    make_directory(self.path)
-                    return held.enter_context(locked(self.path / LOCK))
-                except HeldError as error:
-                    raise InputError(
-                        f"--output {self.path}: another process is training into it ({error.by}); wait for it or end it"
-                    ) from None
-                except FileNotFoundError as error:  # another process has just removed the directory that it began nothing in
-                    gone = error
-            raise gone
-
     def create(self, recipe: Recipe) -> None:
         """Begin a run: write its recipe below a new number of the run, by which its files are told from those of another one.
 
@@ -208,16 +129,16 @@ class RunDirectory:
 
     def stopped_not_finite(self) -> bool:
         """Return whether the run ended at a step that was not finite, and did not become complete later."""
-        return (self.path / NOT_FINITE).is_file() and not (self.path / "result.json").is_file()
+        return (self.path / NOT_FINITE).is_file() and not (self.path / RESULT).is_file()
 
     def write_split(self, content: Mapping[str, Any]) -> None:
         """Write split.json: where the rows were read, and which of them were held out."""
         text = json.dumps(sealed({**content, "run": self.number()}), ensure_ascii=False)
-        write_atomically(self.path / "split.json", (text + "\n").encode())
+        write_atomically(self.path / SPLIT, (text + "\n").encode())
 
     def split(self) -> dict[str, Any]:
         """Return what `write_split` wrote, {} for a run that wrote none. Raises InputError where it is something else."""
-        path = self.path / "split.json"
+        path = self.path / SPLIT
         if not path.is_file():
             return {}
         try:
@@ -265,7 +186,7 @@ class RunDirectory:
         Raises InputError where a newer debft wrote it, where it is not what the run wrote or of another run than recipe.yaml, and
         where the size of a file that it names is another one.
         """
-        path = self.path / "result.json"
+        path = self.path / RESULT
         if not path.is_file():
             return None
         try:
@@ -275,43 +196,26 @@ class RunDirectory:
                 f"{path}: expected the result of a complete run, got something else ({error}); remove {self.path} to run it again"
             ) from None
         self._check_same_run(result)
-        self._check_sizes(result)
+        check_sizes(self.path, result.run_files or {}, result.model_files or {})
         return result
 
     def _check_same_run(self, result: RunResult) -> None:
         """Raise InputError where recipe.yaml is damaged, or is whole and of another run than `result`."""
-        written = (result.run_files or {}).get(RECIPE)
-        if written is None or not self.exists():  # somebody may have kept the results alone
+        recipe = (result.run_files or {}).get(RECIPE)
+        if recipe is None or not self.exists():  # somebody may have kept the results alone
             return
-        if hashlib.sha256(self._recipe_lines()).hexdigest() != written.sha256:
+        if hashlib.sha256(self._recipe_lines()).hexdigest() != recipe.sha256:
             raise InputError(
-                f"{self.path / 'result.json'}: expected the result of the run that {self.path / RECIPE} began, got that of another "
+                f"{self.path / RESULT}: expected the result of the run that {self.path / RECIPE} began, got that of another "
                 f"run; bring the right one back, or remove {self.path} to run it again"
             )
-
-    def _check_sizes(self, result: RunResult) -> None:
-        """Raise InputError where a file has another size than the run wrote. It is cheap; who reads one compares its digest."""
-        for name, written in (result.run_files or {}).items():
-            path = self.path / name
-            if path.is_file() and path.stat().st_size != written.bytes:  # somebody may have kept the results alone
-                raise self._damaged(path, f"{written.bytes:,} bytes", f"{path.stat().st_size:,}")
-        for name, written in (result.model_files or {}).items() if self.model.is_dir() else ():
-            path = self.model / name
-            size = path.stat().st_size if path.is_file() else 0
-            if size != written.bytes:
-                raise self._damaged(path, f"{written.bytes:,} bytes", f"{size:,}")
-
-    def _check_written(self, result: RunResult, name: str, content: bytes) -> None:
-        """Raise InputError where `content`, of the file `name`, is not what the run that led to `result` wrote."""
-        written = (result.run_files or {}).get(name)
-        if written is not None and (digest := hashlib.sha256(content).hexdigest()) != written.sha256:
-            raise self._damaged(self.path / name, f"sha256 {written.sha256[:12]}...", f"{digest[:12]}...")
 
     def _content(self, name: str) -> bytes:
         """Return the content of a file of the run. Raises InputError where the run is complete and wrote another one."""
         content = read_file(self.path / name)
-        if (result := self.result()) is not None:
-            self._check_written(result, name, content)
+        result = self.result()
+        if result is not None and (file := (result.run_files or {}).get(name)) is not None:
+            check_content(self.path, name, content, file)
         return content
 
     def check_model(self, result: RunResult) -> None:
@@ -320,62 +224,17 @@ class RunDirectory:
             raise InputError(f"{self.path}: the run is complete but its model/ is gone; run it into another --output")
         if result.model_files is None:
             say(f"{self.model}: not checked: an older debft did not record what it wrote")
-        for name, written in (result.model_files or {}).items():
-            if (digest := sha256_of(self.model / name)) != written.sha256:
-                raise self._damaged(self.model / name, f"sha256 {written.sha256[:12]}...", f"{digest[:12]}...")
-
-    def _damaged(self, path: Path, expected: str, got: str) -> InputError:
-        """Return the error for a file of a complete run."""
-        advice = f"bring the file back, or remove {self.path} to run it again"
-        return InputError(f"{path}: expected what the run wrote, {expected}, got {got}; {advice}")
+        check_model_files(self.path, result.model_files or {})
 
     def files_written(self) -> dict[str, WrittenFile]:
         """Return size and digest of every file of the run that is read again, without the model and result.json itself."""
-        paths = [self.path / name for name in (RECIPE, "split.json", *LOGS, "analysis.json")]
+        paths = [self.path / name for name in (RECIPE, SPLIT, *LOGS, ANALYSIS)]
         paths += sorted((self.path / "predictions").glob("*"))
-        return {path.relative_to(self.path).as_posix(): _written(path) for path in paths if path.is_file()}
-
-    def logged(self, file: str) -> list[dict[str, Any]]:
-        """Return the rows of one of the LOGS. A last line that is still being written is left out.
-
-        Raises InputError for a line that no run writes.
-        """
-        path = self.path / file
-        lines = self._content(file).split(b"\n")[:-1] if path.is_file() else []
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                scores = row.get("scores", {})
-                _require_numbers({name: value for name, value in row.items() if name != "scores"} | {"step": row["step"]} | scores)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                raise InputError(
-                    f"{path}:{number}: expected the numbers of a step, got something else; remove {self.path} to run it again"
-                ) from None
-            rows.append(row)
-        return rows
-
-    def training_scores(self, result: RunResult) -> dict[str, float]:
-        """Return what the run logged of its training like scores: means over all steps, and the number of tokens.
-
-        Raises InputError where the log is not that of the training that led to `result`.
-        """
-        path, rows = self.path / "steps.jsonl", self.logged("steps.jsonl")
-        steps, tokens = len(rows), sum(row.get("num_tokens", 0) for row in rows)
-        if (steps, tokens) != (result.steps, result.num_tokens):
-            raise InputError(
-                f"{path}: expected {result.steps:,} steps of {result.num_tokens:,} tokens as in result.json, got {steps:,} of "
-                f"{tokens:,}; remove {self.path} to run it again"
-            )
-        try:
-            means = {f"train/{name}": fmean(row[name] for row in rows) for name in ("loss", "grad_norm", "learning_rate")}
-        except KeyError as error:
-            raise InputError(f"{path}: expected {error} in every line; remove {self.path} to run it again") from None
-        return means | {"train/num_tokens": tokens}
+        return {path.relative_to(self.path).as_posix(): written(path) for path in paths if path.is_file()}
 
     def write_result(self, result: RunResult) -> None:
         """Write result.json, which makes the run complete."""
-        write_atomically(self.path / "result.json", (result.to_json() + "\n").encode())
+        write_atomically(self.path / RESULT, (result.to_json() + "\n").encode())
 
     def write_predictions(self, split: str, rows: list[dict[str, Any]], files: dict[str, Any]) -> None:
         """Write `predictions/<split>.jsonl`, and `predictions/<name>` for each of `files`."""
@@ -387,15 +246,15 @@ class RunDirectory:
 
     def write_analysis(self, analysis: Analysis) -> None:
         """Write analysis.json."""
-        write_atomically(self.path / "analysis.json", (analysis.to_json() + "\n").encode("utf-8", "surrogatepass"))
+        write_atomically(self.path / ANALYSIS, (analysis.to_json() + "\n").encode("utf-8", "surrogatepass"))
 
     def analysis(self) -> Analysis | None:
         """Return the analysis of a complete run; None where an older debft wrote none. Raises InputError where it is damaged."""
-        path = self.path / "analysis.json"
+        path = self.path / ANALYSIS
         if not path.is_file():
             return None
         try:
-            return analysis_from_json(self._content(path.name).decode("utf-8", "surrogatepass"), str(path))
+            return analysis_from_json(self._content(ANALYSIS).decode("utf-8", "surrogatepass"), str(path))
         except ValueError as error:
             raise InputError(f"{path}: expected the analysis of a run, got something else ({error}); remove the file") from None
 
@@ -412,75 +271,8 @@ class RunDirectory:
             raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
         return rows
 
-    def append(self, file: str, row: dict[str, Any]) -> None:
-        """Add a row to one of the LOGS."""
-        append_line(self.path / file, json.dumps(row))
-
-    def sync_logs(self) -> None:
-        """Bring the logs to the disk, before a checkpoint or a result that counts on their lines is written."""
-        for path in self.logs:
-            if path.exists():
-                sync_or_rewrite(path)
-        with disk_errors(self.path):
-            if self.path.exists():
-                sync(self.path)
-
-    def rewind(self, step: int, evaluated: int, saved: Mapping[str, bytes]) -> None:
-        """Set the logs back to what they were after optimizer step `step` and the evaluation at step `evaluated`.
-
-        saved: their content by file name, as the checkpoint of `step` has it. A log that is not in it is cut behind its last line
-            that counts.
-        """
-        for path, last in zip(self.logs, (step, evaluated), strict=True):
-            content = read_file(path) if path.is_file() else b""
-            whole = saved.get(path.name, _rows_up_to(content, last))
-            if not content.startswith(whole):
-                how = "taken back from the checkpoint" if path.name in saved else "lines that cannot be read were dropped"
-                say(f"{path}: is not what it was at step {step:,}; {how}")
-            if content != whole:
-                write_atomically(path, whole)
-
 
 def _require(right: bool) -> None:
     """Raise ValueError unless the condition is right."""
     if not right:
         raise ValueError
-
-
-def _require_numbers(values: Any) -> None:
-    """Raise ValueError unless `values` maps names to finite numbers."""
-    _require(isinstance(values, dict) and all(isinstance(name, str) for name in values))
-    _require(all(isinstance(value, int | float) and math.isfinite(value) for value in values.values()))
-
-
-def files_of(folder: Path) -> dict[str, WrittenFile]:
-    """Return size and digest of every file below `folder`, by its path there."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _written(path) for path in paths}
-
-
-def _written(path: Path) -> WrittenFile:
-    return WrittenFile(bytes=path.stat().st_size, sha256=sha256_of(path))
-
-
-def _rows_up_to(content: bytes, last: int) -> bytes:
-    """Return the lines of a log whose step is at most `last`, without those that cannot be read."""
-    lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
-    return b"".join(line for line in lines if (step := _logged_step(line)) and step <= last)
-
-
-def _logged_step(line: bytes) -> int | None:
-    """Return the step of a line of a log, None where it cannot be read."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _remove_empty(made: list[Path]) -> None:
-    """Remove directories that were made for nothing, innermost first, up to one that is in use."""
-    for path in made:
-        try:
-            path.rmdir()
-        except OSError:
-            return

@@ -1,23 +1,19 @@
-"""The result of a run, and the file result.json that holds it: written in the newest format, read in every older one.
+"""The result of a run, which result.json holds.
 
 The text below a field is its description in docs/result.schema.json. A change that an older debft cannot read makes a new format:
-raise FORMAT_VERSION and add the function that brings the format before it to the new one. A field that is only added needs
-neither, if it has a default.
+raise FORMAT_VERSION and add the function that brings the format before it to the new one to result_file.py. A field that is only
+added needs neither, if it has a default.
 """
 
 import json
 import math
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from pathlib import PurePosixPath
-from typing import Any, Literal, TypeGuard
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from debft.config.reading import upgraded as upgraded_recipe
-from debft.errors import InputError, shown
-from debft.runs.seal import SEAL, check_seal, sealed
+from debft.runs.seal import sealed
 from debft.runs.sessions import SessionOfRun
+from debft.runs.written import WrittenFile
 
 FORMAT_VERSION = 4
 WarningKind = Literal["empty", "leak", "near_duplicate", "duplicate", "two_labels", "few_rows", "label_in_text", "giveaway"]
@@ -108,16 +104,6 @@ class RowsOfRun:
     """What was odd about the rows, taken together, before training."""
     lengths: dict[str, Lengths] = field(default_factory=dict)
     """Lengths of the inputs of each split, and how many were cut; {}: an older debft did not record them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """A file is known by its size and its digest."""
-
-    bytes: int
-    """Size in bytes."""
-    sha256: str
-    """Digest of the content, 64 hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,39 +267,6 @@ class RunResult:
         return json.dumps(sealed(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def from_json(text: str, where: str) -> RunResult:
-    """Read the content of a result.json of this format or an older one. A field that is not known here is left alone.
-
-    where: the path of the file, for the error lines. Raises InputError where the format is newer than this one, and ValueError
-    with the place and the reason where the text is no result of a complete run.
-    """
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"expected an object, got {shown(content)}")
-    version = content.get("format_version")
-    if not _is_whole(version) or version < 1:
-        raise ValueError(f"format_version: expected a whole number of at least 1, got {shown(version)}")
-    if version > FORMAT_VERSION:
-        raise InputError(f"{where}: format {version} is newer than this debft reads ({FORMAT_VERSION}); upgrade debft")
-    written = content
-    for older in range(version, FORMAT_VERSION):
-        content = UPGRADES[older](content)
-    result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
-    if not isinstance(result.recipe.get("train"), dict):
-        raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
-    for where_of, files in (("model_files", result.model_files), ("run_files", result.run_files)):
-        for name in files or {}:
-            if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
-                of_what = "model/" if where_of == "model_files" else "the run"
-                raise ValueError(f"{where_of}: expected names of files in {of_what}, got {shown(name)}")
-    if not written.keys().isdisjoint((SEAL, "run_files")):  # an older debft wrote neither
-        check_seal(written)
-    return result
-
-
 def in_percent(score: str) -> bool:
     """Whether it is a score of the task, in percent, and not a mean that training logged, such as `train/loss`."""
     return not score.startswith("train/")
@@ -324,76 +277,3 @@ def possible_range(score: str) -> tuple[float, float]:
     if not in_percent(score):
         return 0.0, math.inf
     return (-100.0 if score.rpartition("/")[2] in CORRELATIONS else 0.0), 100.0
-
-
-def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 did not record the files of the model."""
-    return {"model_files": None} | content
-
-
-def _upgrade_2_to_3(content: dict[str, Any]) -> dict[str, Any]:
-    """In format 2 every key of a recipe that moves the score was in `train`."""
-    recipe = content.get("recipe")
-    return content | {"recipe": upgraded_recipe(recipe)} if isinstance(recipe, dict) else content
-
-
-def _upgrade_3_to_4(content: dict[str, Any]) -> dict[str, Any]:
-    """In format 3 the keys of own data were in `text`."""
-    return _upgrade_2_to_3(content)
-
-
-# By the format that a function starts from; each brings it to the next one.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _upgrade_1_to_2, 2: _upgrade_2_to_3, 3: _upgrade_3_to_4}
-
-
-def read_as(value: Any, kind: Any, place: str) -> Any:
-    """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _read_record(value, kind, place)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType and type(None) in arguments:
-        (kind,) = (part for part in arguments if part is not type(None))
-        return None if value is None else read_as(value, kind, place)
-    if origin is dict and isinstance(value, dict):
-        return {name: read_as(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
-    if origin is list and isinstance(value, list):
-        return [read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
-    if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
-        expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
-        raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
-    return value
-
-
-def _read_record(value: Any, kind: type, place: str) -> Any:
-    """Return a JSON object as the dataclass `kind`. Only a field without a default must be there."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{place}: expected an object, got {shown(value)}")
-    hints = typing.get_type_hints(kind)
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in value]
-    if missing:
-        raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
-    return kind(
-        **{f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
-    )
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"expected JSON, got {name}")
-
-
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_FITS: dict[Any, Callable[[Any], bool]] = {
-    bool: lambda value: isinstance(value, bool),
-    int: _is_whole,
-    float: _is_number,
-    str: lambda value: isinstance(value, str),
-    Any: lambda value: True,
-}
-_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.runs.analysis import (
     AnalysedRow,
     AnswerKind,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from debft.data.rows import Examples, say_notes, say_skipped
+from debft.data.examples import Examples, say_notes, say_skipped
 from debft.runtime.devices import device_name
 from debft.scoring.evaluation import scores_of
 from debft.scoring.heads import Assessment

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from debft.console import say
-from debft.data.rows import Examples, check_texts, id_column, say_notes
+from debft.data.examples import Examples, say_notes
+from debft.data.ids import id_column
+from debft.data.rows import check_texts
 from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, encoding_of, not_utf8
 from debft.data.sources.files import read_table, read_text

@@ -9,9 +9,9 @@ import torch
 
 from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import Examples
 from debft.data.load import encode_split
 from debft.data.packing import Collator
-from debft.data.rows import Examples
 from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles

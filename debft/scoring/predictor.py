@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.runs.result import MemoryCut
 from debft.scoring.evaluation import predict_splits
 from debft.scoring.loaded import LoadedModel

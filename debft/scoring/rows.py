@@ -7,9 +7,10 @@ from typing import Any
 
 from debft.config.recipe import SOURCES, Recipe, with_values
 from debft.console import say
+from debft.data.examples import Examples
 from debft.data.load import absent_languages, load_table, present
 from debft.data.own_rows import own_rows, rows_to_score
-from debft.data.rows import Examples, check_rows
+from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.scoring.inputs import read_file
 from debft.tasks import TEXT, Task, TextClassification

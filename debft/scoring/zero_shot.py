@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError, one_of
 from debft.models.files import find_model
 from debft.models.outputs import output_names

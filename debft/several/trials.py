@@ -52,7 +52,7 @@ def score_of(scores: dict[str, float], base: Plan) -> float:
 def checks_of(run: PlannedRun, base: Plan) -> dict[int, float]:
     """Return the selection score of each evaluation so far, in percent, by the part of the run that was done, in `CHECKS`ths."""
     every, scores = run.recipe.train.eval_steps, {}
-    for row in RunDirectory(run.directory).logged("evaluations.jsonl"):
+    for row in RunDirectory(run.directory).logs.rows("evaluations.jsonl"):
         step = int(row["step"])
         if step == run.total_steps or (every is not None and step % every == 0):
             scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = score_of(row["scores"], base)

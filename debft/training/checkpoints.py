@@ -19,7 +19,8 @@ from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
-from debft.runs.result import MemoryCut, read_as
+from debft.runs.json_records import read_as
+from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.runs.storage import DiskError
 from debft.training.guards import StepNotFiniteError
@@ -76,10 +77,10 @@ def _save(session: Session, state: TrainState) -> None:
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
     run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
-    run.sync_logs()
+    run.logs.sync()
     with session.vocabulary.whole(state.step):
         check_weights(session, state)
-        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs)
+        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs.paths)
     with _old_ones_may_stay():
         checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
         checkpoint.keep_best(directory, state.best_step)
@@ -255,7 +256,7 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
         run.create(plan.recipe)
         run.write_split(plan.rows_record)
     elif start == "resume":
-        run.rewind(state.step, state.evaluated, saved.logs if saved else {})
+        run.logs.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)
         if saved is None:
@@ -267,7 +268,7 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
 
 def _check_log(run: RunDirectory, state: TrainState) -> None:
     """Raise InputError where lines of the log are lost: the run would come to its end and never be counted."""
-    logged = sum(row.get("num_tokens", 0) for row in run.logged("steps.jsonl"))
+    logged = sum(row.get("num_tokens", 0) for row in run.logs.rows("steps.jsonl"))
     if logged != state.num_tokens:
         raise InputError(
             f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "

@@ -13,8 +13,8 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import OwnConfig, Recipe, window_stride
 from debft.console import say, say_field
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import say_notes, say_skipped
 from debft.data.own_rows import OwnRows
-from debft.data.rows import say_notes, say_skipped
 from debft.data.sources.own import quoted
 from debft.models.settings import THRESHOLDS
 from debft.models.tokens.tokenizer import token_file

@@ -28,7 +28,7 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
     state.eval_seconds += time.perf_counter() - started
     state.evaluated = state.step
     if session.is_main:
-        session.run.append("evaluations.jsonl", {"step": state.step, "scores": scores, **losses})
+        session.run.logs.append("evaluations.jsonl", {"step": state.step, "scores": scores, **losses})
         session.trackers.log(scores | losses, state.step)
         titled = [f"{score_title(task.name, name)} {scores[name]:.2f}" for name in _headline(task, scores)]
         loss = f"; loss {sum(losses.values()) / len(losses):.3f}" if losses else ""

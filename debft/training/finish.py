@@ -12,10 +12,10 @@ from debft.models.settings import SETTINGS, use_settings
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
-from debft.runs.directory import files_of
 from debft.runs.environment import command_line
-from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing, WrittenFile
+from debft.runs.result import EarlyStop, RowsOfRun, RunResult, Timing
 from debft.runs.storage import whole_directory
+from debft.runs.written import WrittenFile, files_of
 from debft.runtime.memory import peak_memory_bytes
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.analysis import analysis_of
@@ -102,8 +102,8 @@ def _write(session: Session, assessed: dict[str, Assessment], result: RunResult)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.write_analysis(_analysis(session, assessed))
-    session.run.sync_logs()
-    losses = [row["loss"] for row in session.run.logged("steps.jsonl")]
+    session.run.logs.sync()
+    losses = [row["loss"] for row in session.run.logs.rows("steps.jsonl")]
     result = replace(result, warnings=collapse_warnings(session.plan, assessed, losses))
     result = replace(result, finished=datetime.now(UTC).isoformat(timespec="seconds"), run_files=session.run.files_written())
     session.run.write_result(result)

@@ -9,10 +9,10 @@ import numpy as np
 
 from debft.config.recipe import SOURCES, Recipe, with_values
 from debft.console import activity
+from debft.data.examples import Examples, label_in_words
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
 from debft.data.row_warnings import row_warnings
-from debft.data.rows import Examples, label_in_words
 from debft.data.text_windows import EncodedTextWindows
 from debft.data.windows import EncodedWindows, unlearnable
 from debft.errors import InputError

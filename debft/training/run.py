@@ -10,6 +10,7 @@ from debft.config.recipe import Recipe
 from debft.console import activity, say
 from debft.errors import InputError, MachineError, TooLittleMemoryError, first_line
 from debft.runs.directory import RunDirectory
+from debft.runs.holding import hold
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
@@ -54,7 +55,7 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
                 say(f"{run.path}: already complete")
             return done
         assert not isinstance(checked, RunResult), "only process 0 has looked for a result"
-        raise_together(lambda: held.enter_context(run.lock()))
+        raise_together(lambda: held.enter_context(hold(run)))
         raise_together(lambda: _check_again(recipe, run, start))
         try:
             with failing_disk():

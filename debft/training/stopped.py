@@ -9,7 +9,7 @@ from debft.data.windows import EncodedWindows
 from debft.errors import DebftError, NotFiniteError, TooLittleMemoryError
 from debft.models.finite import in_words, not_finite
 from debft.runs.checkpoint import checkpoints
-from debft.runs.directory import NOT_FINITE
+from debft.runs.files import NOT_FINITE
 from debft.runs.storage import DiskError
 from debft.runtime.memory import is_out_of_memory
 from debft.training.checkpoints import moments, save

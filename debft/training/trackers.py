@@ -19,7 +19,8 @@ from secrets import token_hex
 from typing import Any
 
 from debft import __version__
-from debft.config.recipe import Recipe, recipe_hash, to_dict
+from debft.config.recipe import Recipe, to_dict
+from debft.config.recipe_hash import recipe_hash
 from debft.console import activity, say, say_field
 from debft.errors import HIDDEN, SECRET_NAME, InputError, first_line, without_secrets
 from debft.runs.storage import make_directory, write_atomically

@@ -63,7 +63,7 @@ def record(session: Session, state: TrainState, log: StepLog, progress: Meter) -
     state.train_seconds += log.seconds
     state.overflows += log.overflows or 0
     if session.is_main:
-        session.run.append("steps.jsonl", log.row())
+        session.run.logs.append("steps.jsonl", log.row())
         session.trackers.log(tracked_step(log), log.step)
         if skipped := log.parts.get("sift_skipped"):
             say(f"step {log.step:,}: SiFT's gradient was not finite for {skipped:.0%} of the sequences, which take no ascent")

@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 
 from debft.config.differences import NOT_COUNTED, SCORE_KEYS, differing_keys
-from debft.config.recipe import SCORE_SECTIONS, Recipe, recipe_hash, value_at, with_values
+from debft.config.recipe import SCORE_SECTIONS, Recipe, value_at, with_values
+from debft.config.recipe_hash import recipe_hash
 
 CHANGED = {
     "task": "rte",

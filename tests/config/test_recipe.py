@@ -4,7 +4,8 @@ import pytest
 
 from debft.config.packaged import default_recipe_path, recipe_names, recipe_path
 from debft.config.reading import from_dict, load_recipe, parse_set
-from debft.config.recipe import recipe_hash, to_dict
+from debft.config.recipe import to_dict
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.models.names import MODELS
 from debft.tasks import TASKS

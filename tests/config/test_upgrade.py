@@ -7,7 +7,8 @@ import pytest
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import from_dict, load_recipe, parse_set
-from debft.config.recipe import ADDED, MOVED, Recipe, recipe_hash, to_dict, value_at
+from debft.config.recipe import Recipe, to_dict, value_at
+from debft.config.recipe_hash import ADDED, MOVED, recipe_hash
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 

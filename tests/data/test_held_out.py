@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.data.examples import Examples
 from debft.data.own_rows import own_rows, record_of
-from debft.data.rows import Examples
 from debft.data.splits import cut, strata_of
 from debft.errors import InputError
 from debft.training.describe import remarks

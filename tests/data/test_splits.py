@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from debft.data.rows import Examples, check_rows
+from debft.data.examples import Examples
+from debft.data.rows import check_rows
 from debft.data.splits import cut, folds_of, strata_of
 from debft.tasks import TASKS
 

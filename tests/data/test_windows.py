@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from debft.config.recipe import Recipe, TextConfig
+from debft.data.examples import Examples
 from debft.data.load import encode_split, load_table
-from debft.data.rows import Examples, check_rows
+from debft.data.rows import check_rows
 from debft.data.sources.files import read_table
 from debft.data.windows import encode_windows, trimmed_offsets
 from debft.models.files import ModelFiles

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from debft.cli.main import app
 from debft.config.packaged import recipe_path
 from debft.config.reading import from_dict, load_recipe
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import HubError, InputError
 from debft.output.card import clean, licences
 from debft.output.card import push as pushing

@@ -21,8 +21,8 @@ from debft.cli.export import export
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, with_values
+from debft.data.examples import Examples
 from debft.data.load import encode_split
-from debft.data.rows import Examples
 from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.models.files import find_model

@@ -12,7 +12,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError
 from debft.library.page import write_page
 from debft.output.pages import drawing
@@ -83,9 +83,9 @@ def made(folder, result, splits):
     folder.mkdir(parents=True, exist_ok=True)
     for step in range(1, 31):
         row = {"step": step, "loss": 1 / step, "learning_rate": 1e-5 * step, "grad_norm": 1.0 + step % 3, "num_tokens": 9}
-        run.append("steps.jsonl", row)
+        run.logs.append("steps.jsonl", row)
     for step in (10, 20, 30):
-        run.append(
+        run.logs.append(
             "evaluations.jsonl", {"step": step, "scores": {name: value - 30 + step for name, value in result.scores.items()}}
         )
     if splits is not None:

@@ -17,7 +17,8 @@ from debft.data.sources import demo
 from debft.errors import InputError
 from debft.output import leaderboards as submission
 from debft.output.leaderboards import GLUE_FILES, check_glue, check_squad, submit
-from debft.runs.directory import RunDirectory, files_of
+from debft.runs.directory import RunDirectory
+from debft.runs.written import files_of
 from debft.scoring import inference, loading
 from debft.scoring.metrics import squad
 from debft.tasks import TASKS

@@ -10,7 +10,8 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.directory import RunDirectory
-from debft.runs.result import RowsOfRun, RunResult, Timing, from_json
+from debft.runs.result import RowsOfRun, RunResult, Timing
+from debft.runs.result_file import from_json
 from debft.tasks import TASKS
 
 ALL_ROWS = {"train": 392_702, "validation_matched": 9_815, "validation_mismatched": 9_832}

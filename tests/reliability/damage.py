@@ -38,7 +38,8 @@ from debft.output.run_list import list_runs
 from debft.output.tables.document import tables_document
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.checkpoint import load_newest
-from debft.runs.directory import LOGS, RunDirectory
+from debft.runs.directory import RunDirectory
+from debft.runs.files import LOGS
 from debft.scoring.used_model import find_used_model
 from debft.tasks import TASKS
 from debft.training.place import check_output, place_of_rows
@@ -127,7 +128,7 @@ def resume(path: Path, other: Path) -> None:
     place_of_rows(run, recipe, "resume")
     saved = load_newest(run.checkpoints, run=run.number())
     assert saved is not None, "a run with checkpoints began anew"
-    run.rewind(saved.step, saved.state["evaluated"], saved.logs)
+    run.logs.rewind(saved.step, saved.state["evaluated"], saved.logs)
 
 
 def reproduce(path: Path, other: Path) -> None:

@@ -68,7 +68,7 @@ def one_wins(more: tuple[str, ...], directory: Path) -> str:
     result = run.result()
     assert result is not None and result.steps == STEPS
     run.check_model(result)
-    assert [row["step"] for row in run.logged("steps.jsonl")] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in run.logs.rows("steps.jsonl")] == list(range(1, STEPS + 1))
     assert not [path.name for path in run.path.rglob("*.partial")]
     return f"1 of {STARTS} trained, {named} were told who, {len(complete)} that it is complete"
 

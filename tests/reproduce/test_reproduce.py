@@ -24,7 +24,8 @@ from processes import DEBFT, Command
 from debft.config import yaml12
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import recipe_hash, with_train
+from debft.config.recipe import with_train
+from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
 from debft.data.sources.demo import pairs
 from debft.errors import InputError
@@ -903,7 +904,7 @@ def test_training_scores_and_curve_come_from_the_step_log(tmp_path):
     ]
     (tmp_path / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 501, "lo')
     complete = SimpleNamespace(steps=500, num_tokens=3500)
-    scores = RunDirectory(tmp_path).training_scores(complete)
+    scores = RunDirectory(tmp_path).logs.training_scores(complete)
     assert scores == {
         "train/loss": pytest.approx(sum(row["loss"] for row in rows) / 500),
         "train/grad_norm": pytest.approx(250.5),

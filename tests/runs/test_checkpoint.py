@@ -370,7 +370,7 @@ def run_of_three_saves(directory):
     state = TrainState()
     for step in range(1, 8):
         state.step = step
-        run.append("steps.jsonl", {"step": step})
+        run.logs.append("steps.jsonl", {"step": step})
         if step % 2 == 0:
             state.best_step = step
             save_best(one, state, {})

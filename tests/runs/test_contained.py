@@ -4,6 +4,7 @@ import pytest
 
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
+from debft.runs.holding import hold
 from debft.runs.lock import locked
 
 
@@ -14,7 +15,7 @@ def test_part_of_a_run_that_leads_out_of_it_is_refused(tmp_path, name):
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     (run.path / name).symlink_to(there)
-    with pytest.raises(InputError, match=rf"{name}: expected a part of the run, got a link to .*outside"), run.lock():
+    with pytest.raises(InputError, match=rf"{name}: expected a part of the run, got a link to .*outside"), hold(run):
         pass
     assert list(there.iterdir()) == []
 
@@ -24,7 +25,7 @@ def test_run_behind_a_link_is_a_run(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "own").mkdir()
     (tmp_path / "disk" / "model").symlink_to(tmp_path / "disk" / "own")
-    with RunDirectory(tmp_path / "run").lock():
+    with hold(RunDirectory(tmp_path / "run")):
         pass
 
 

@@ -25,6 +25,7 @@ from debft.config.recipe import with_train
 from debft.config.schema import schema
 from debft.errors import InputError, MachineError
 from debft.runs.directory import RunDirectory
+from debft.runs.holding import hold
 from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.runs.seal import sealed, sealed_lines
 from debft.scoring.used_model import recipe_of
@@ -85,7 +86,7 @@ def check_same(run, through):
     there, here = (load_file(one.model / "model.safetensors") for one in (through, run))
     assert all(torch.equal(there[name], here[name]) for name in there)
     assert result.scores == expected.scores
-    assert run.training_scores(result) == through.training_scores(expected)
+    assert run.logs.training_scores(result) == through.logs.training_scores(expected)
 
 
 def files(run):
@@ -259,7 +260,7 @@ def test_result_comes_last_and_all_before_it_is_on_disk(copy, recipe, monkeypatc
     before = done[: done.index("result.json")]
     needed = [path for folder in (run.model, run.path / "predictions") for path in folder.iterdir()]
     assert len(needed) > 5
-    for path in (*needed, *run.logs, run.model, run.path / "predictions", run.path):
+    for path in (*needed, *run.logs.paths, run.model, run.path / "predictions", run.path):
         assert path.stat().st_ino in before, path
 
 
@@ -267,10 +268,10 @@ def test_run_is_refused_where_no_checkpoint_is_whole_and_its_logs_stay(copy, rec
     run = unfinished(copy)
     for path in run.checkpoints.glob("step-*"):
         (path / "model.safetensors").write_bytes(b"")
-    before = [path.read_bytes() for path in run.logs]
+    before = [path.read_bytes() for path in run.logs.paths]
     with pytest.raises(InputError, match=r"found only damaged ones: step-000004 \(.*step-000002 \("):
         finetune(recipe, run.path, resume=True)
-    assert [path.read_bytes() for path in run.logs] == before
+    assert [path.read_bytes() for path in run.logs.paths] == before
 
 
 def test_added_field_of_a_state_or_result_is_no_damage(copy, through, recipe):
@@ -358,21 +359,21 @@ def test_run_that_another_process_made_meanwhile_is_noticed_under_the_lock(recip
 
 
 def test_lock_stays_where_a_run_was_begun_and_nothing_stays_where_none_was(tmp_path):
-    with RunDirectory(tmp_path / "a" / "b").lock():
+    with hold(RunDirectory(tmp_path / "a" / "b")):
         pass
     assert not (tmp_path / "a").exists()
     run = RunDirectory(tmp_path / "begun")
-    with run.lock():
+    with hold(run):
         (run.path / "recipe.yaml").write_text("")
         (run.path / ".result.json.x.partial").write_text("of a process that died")
-    with run.lock():
+    with hold(run):
         assert sorted(path.name for path in run.path.iterdir()) == [".lock", "recipe.yaml"]
     assert (run.path / ".lock").exists()
 
 
 def test_second_process_is_refused_while_the_lock_is_held(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    with run.lock(), pytest.raises(InputError, match="another process is training into it"), RunDirectory(run.path).lock():
+    with hold(run), pytest.raises(InputError, match="another process is training into it"), hold(RunDirectory(run.path)):
         pass
-    with run.lock():
+    with hold(run):
         pass

@@ -12,6 +12,7 @@ from processes import Command
 from debft.errors import InputError
 from debft.runs import lock
 from debft.runs.directory import RunDirectory
+from debft.runs.holding import hold
 from debft.runs.lock import HeldError, locked
 
 HOLD = """
@@ -75,7 +76,7 @@ def test_lock_file_is_there_at_its_release_or_went_before_it(tmp_path, monkeypat
     """Who takes it in between would hold a file that has no name any more, beside the next one who makes it anew."""
     run, release, there = RunDirectory(tmp_path / "run"), lock._release, []
     monkeypatch.setattr(lock, "_release", lambda handle: (there.append((run.path / ".lock").exists()), release(handle)))
-    with run.lock():
+    with hold(run):
         if begun:
             (run.path / "recipe.yaml").write_text("")
     assert there[0] == begun == (run.path / ".lock").exists()
@@ -112,7 +113,7 @@ def test_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys, number
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with RunDirectory(tmp_path / "run").lock():
+    with hold(RunDirectory(tmp_path / "run")):
         (tmp_path / "run" / "recipe.yaml").write_text("")
     said = capsys.readouterr().err.replace("\n", " ")
     assert f"its file system keeps no locks ({os.strerror(number)})" in said
@@ -130,8 +131,8 @@ def test_waiting_process_has_the_lock_after_the_holder(tmp_path):
 def test_directory_of_a_run_names_the_holder(tmp_path):
     run = RunDirectory(tmp_path / "run")
     with (
-        run.lock(),
+        hold(run),
         pytest.raises(InputError, match=rf"run: another process is training into it \(pid {os.getpid()} on .* UTC\); wait"),
-        run.lock(),
+        hold(run),
     ):
         pass

@@ -30,14 +30,14 @@ def run(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create(Recipe(task="rte"))
     run.write_split({"path": None, "held_out": None})
-    run.append("steps.jsonl", {"step": 1, "loss": 0.5})
+    run.logs.append("steps.jsonl", {"step": 1, "loss": 0.5})
     return run
 
 
 READS = {
     "recipe.yaml": lambda run: run.recipe(),
     "split.json": lambda run: run.split(),
-    "steps.jsonl": lambda run: run.logged("steps.jsonl"),
+    "steps.jsonl": lambda run: run.logs.rows("steps.jsonl"),
 }
 
 

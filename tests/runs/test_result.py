@@ -10,21 +10,13 @@ from debft.config.reading import from_dict
 from debft.config.recipe import Recipe, to_dict
 from debft.config.schema import descriptions, schema
 from debft.errors import InputError
-from debft.runs import result
+from debft.runs import result_file
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import command_line
-from debft.runs.result import (
-    FORMAT_VERSION,
-    UPGRADES,
-    PathsOfRun,
-    RowsOfRun,
-    RunResult,
-    Timing,
-    TrainedRows,
-    WrittenFile,
-    from_json,
-)
+from debft.runs.result import FORMAT_VERSION, PathsOfRun, RowsOfRun, RunResult, Timing, TrainedRows
+from debft.runs.result_file import UPGRADES, from_json
 from debft.runs.seal import sealed
+from debft.runs.written import WrittenFile
 
 # As a debft of the first format wrote it: no files of the model, every key of the recipe in `train`, no skipped rows.
 OLDEST = """{
@@ -112,7 +104,7 @@ def test_every_older_format_has_a_function_that_brings_it_to_the_next_one():
 def test_chain_of_upgrades_is_followed_from_the_format_of_the_file(monkeypatch):
     followed = []
     monkeypatch.setattr(
-        result, "UPGRADES", {n: lambda content, n=n: followed.append(n) or content for n in range(1, FORMAT_VERSION)}
+        result_file, "UPGRADES", {n: lambda content, n=n: followed.append(n) or content for n in range(1, FORMAT_VERSION)}
     )
     from_json(changed(format_version=2), "result.json")
     assert followed == list(range(2, FORMAT_VERSION))

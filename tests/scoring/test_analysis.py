@@ -13,7 +13,7 @@ from json_schemas import wrong
 
 from debft.config.schema import descriptions, schema
 from debft.data.encoding import encode, whole_lengths
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError
 from debft.models.files import find_model
 from debft.models.tokens.tokenizer import build_tokenizer

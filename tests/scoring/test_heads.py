@@ -9,7 +9,7 @@ import pytest
 import debft
 from debft.config.recipe import QuestionConfig
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.scoring.heads import LabelHead, ScoreHead, SpanHead, head_of
 from debft.scoring.heads.span import choose_threshold, official_files
 from debft.scoring.metrics import by_name

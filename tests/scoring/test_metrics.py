@@ -10,7 +10,7 @@ import sklearn.metrics
 from sklearn.metrics import accuracy_score
 
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.scoring.heads import LabelHead, probabilities
 from debft.scoring.metrics import by_name
 from debft.scoring.metrics.export import modules

@@ -16,8 +16,9 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig
 from debft.data.encoding import EncodedSplit, encode
+from debft.data.examples import Examples
 from debft.data.packing import Collator
-from debft.data.rows import Examples, check_rows
+from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.models.build import build_model
 from debft.models.files import ModelFiles

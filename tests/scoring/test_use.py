@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 from sealing import seal_result
 
+from debft.config.dialects import DIALECTS
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import DIALECTS
 from debft.models.build import build_model
 from debft.models.files import find_model
 from debft.runs import checkpoint

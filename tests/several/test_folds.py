@@ -13,7 +13,8 @@ from fake_runs import start_forked
 from json_schemas import wrong
 from sealing import seal_recipe
 
-from debft.config.recipe import Recipe, recipe_hash, with_train, with_values
+from debft.config.recipe import Recipe, with_train, with_values
+from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
 from debft.errors import InputError
 from debft.library.resolving import resolve
@@ -42,7 +43,7 @@ rows, names = plan.examples["validation"], plan.task.labels
 right = [names[label] for label in rows.labels.tolist()]
 predicted = [names[0] if i % 5 == 0 else name for i, name in enumerate(right)]
 run.write_predictions("validation", [{"id": i, "label": l, "prediction": p, "scores": {}} for i, l, p in zip(rows.ids, right, predicted)], {})
-run.append("steps.jsonl", {"step": 1, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9})
+run.logs.append("steps.jsonl", {"step": 1, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9})
 accuracy = 100 * sum(l == p for l, p in zip(right, predicted)) / len(right)
 content = dict(format_version=1, task="text", model="demo", status="complete", published=[], not_compared="own data", num_examples={},
     num_train_examples=len(plan.train), num_tokens=9, steps=1, peak_memory_bytes=1, recipe=to_dict(recipe),

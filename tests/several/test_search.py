@@ -61,10 +61,10 @@ def wait():
     while time.monotonic() < deadline:
         time.sleep(0.02)
 for step in range(1, 11):
-    run.append("steps.jsonl", {"step": step, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9})
+    run.logs.append("steps.jsonl", {"step": step, "loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-3, "num_tokens": 9})
     if step % 2 == 0:
         scores = {"validation/accuracy": score - 10 + step, "validation/macro_f1": score - 10 + step}
-        run.append("evaluations.jsonl", {"step": step, "scores": scores})
+        run.logs.append("evaluations.jsonl", {"step": step, "scores": scores})
         if (bad and step == 4) or "PAUSE" in os.environ:
             wait()
 run.model.mkdir()

@@ -457,7 +457,7 @@ def test_broken_line_in_a_log_is_taken_back_from_the_checkpoint(tmp_path, tiny_d
     result = finetune(recipe, tmp_path / "run", resume=True)
     assert result.scores == expected.scores
     assert "steps.jsonl: is not what it was at step 14; taken back from the checkpoint" in capsys.readouterr().err
-    assert RunDirectory(tmp_path / "run").training_scores(result)["train/num_tokens"] == expected.num_tokens
+    assert RunDirectory(tmp_path / "run").logs.training_scores(result)["train/num_tokens"] == expected.num_tokens
 
 
 def test_same_directory_by_another_path_is_the_same_run(tmp_path, tiny_data):

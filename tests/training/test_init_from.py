@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.models.build import build_model
 from debft.models.files import ModelFiles, find_model

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from test_finetune import tiny_recipe
 
-from debft.data import encoding, rows
+from debft.data import encoding, examples
 from debft.training import run, train
 
 
@@ -22,7 +22,7 @@ def started(tiny_data, tmp_path, monkeypatch):
         seen.hashed += 1
         return sha256(content)
 
-    monkeypatch.setattr(rows, "hashlib", SimpleNamespace(sha256=counted))
+    monkeypatch.setattr(examples, "hashlib", SimpleNamespace(sha256=counted))
     monkeypatch.setattr(encoding, "_encode", lambda *given: seen.encoded.append(len(given[0])) or encode(*given))
 
     def noted(session, *others):

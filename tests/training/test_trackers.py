@@ -13,7 +13,8 @@ from processes import run as command
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import Recipe, recipe_hash, with_values
+from debft.config.recipe import Recipe, with_values
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.runtime.tracker_names import TRACKERS, check_installed, tracker_names
@@ -61,14 +62,14 @@ def tracked(tmp_path_factory):
 def test_steps_scores_and_result_are_what_tensorboard_reads(tracked):
     result, _, run = tracked
     scalars, directory = scalars_of(run), RunDirectory(run)
-    steps = directory.logged("steps.jsonl")
+    steps = directory.logs.rows("steps.jsonl")
     assert len(steps) == 4
     for name, key in (("train/loss", "loss"), ("train/learning_rate", "learning_rate"), ("train/grad_norm", "grad_norm")):
         # 1e-6: TensorBoard keeps numbers as float32
         assert scalars[name] == {row["step"]: pytest.approx(row[key], rel=1e-6) for row in steps}
     speeds = {row["step"]: pytest.approx(row["num_tokens"] / row["seconds"], rel=1e-6) for row in steps}
     assert scalars["train/tokens_per_second"] == speeds
-    for row in directory.logged("evaluations.jsonl"):
+    for row in directory.logs.rows("evaluations.jsonl"):
         for name, score in row["scores"].items():
             assert scalars[name][row["step"]] == pytest.approx(score, rel=1e-6)
         assert scalars["validation_matched/loss"][row["step"]] == pytest.approx(row["validation_matched/loss"], rel=1e-6)

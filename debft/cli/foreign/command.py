@@ -34,7 +34,8 @@ def import_command(
 ) -> None:
     """Make a recipe of a command of run_glue.py, run_xnli.py, run_qa.py or DeBERTa.apps.run, and say what changed and why."""
     from debft.cli.foreign.recipe import imported_recipe
-    from debft.config.recipe import recipe_hash, to_dict
+    from debft.config.recipe import to_dict
+    from debft.config.recipe_hash import recipe_hash
     from debft.runs.storage import write_atomically
 
     if output and Path(output).exists():

@@ -5,7 +5,8 @@ from debft.cli.foreign.imported import Imported, Typed, first_value, read_flags
 from debft.cli.foreign.launchers import Call
 from debft.cli.foreign.rhythm import best_weights, evaluations, precision, steps
 from debft.cli.foreign.shell_text import Script
-from debft.config.recipe import of_dialect, value_at
+from debft.config.dialects import of_dialect
+from debft.config.recipe import value_at
 from debft.errors import InputError, did_you_mean, shown
 from debft.models.names import MODELS, canonical_name
 from debft.output.recipes import number

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.output.card.licences import UNKNOWN, data_licences, model_licence
 from debft.output.card.results import eval_results, pipeline_tag
 from debft.output.card.subject import Subject

@@ -6,7 +6,7 @@ Source: huggingface_hub EvalResult and EvalResultEntry (https://huggingface.co/d
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.output.card.subject import Subject
 from debft.output.text import interval_text
 from debft.runs.result import in_percent

@@ -11,7 +11,8 @@ from debft.models.names import MODELS
 from debft.output.card.clean import LOCAL, Cleaner, cleaner_of, is_local
 from debft.runs.analysis import Analysis
 from debft.runs.directory import RunDirectory
-from debft.runs.result import RunResult, from_json
+from debft.runs.result import RunResult
+from debft.runs.result_file import from_json
 from debft.runs.seal import sealed
 from debft.scoring.used_model import UsedModel, find_used_model
 from debft.tasks import TEXT, Task

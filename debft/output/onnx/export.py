@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from debft import __version__
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.console import activity
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError
 from debft.models.weights import weight_files
 from debft.output.onnx.example import write_beside
@@ -38,8 +38,8 @@ from debft.output.onnx.graph import BIGGEST, OPSET, weight_bytes, write_onnx
 from debft.output.onnx.int8 import quantize, timed
 from debft.output.onnx.names import EXAMPLE, INT8, MODEL, RECORD
 from debft.output.use import describe_device
-from debft.runs.directory import files_of
 from debft.runs.storage import whole_directory
+from debft.runs.written import files_of
 from debft.runtime.devices import device_name
 from debft.scoring.heads import Head
 from debft.scoring.loaded import load_model

@@ -15,7 +15,7 @@ import numpy as np
 
 from debft.console import meter
 from debft.data.encoding import EncodedSplit
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.scoring import spans
 from debft.scoring.heads import Head, LabelHead, MultiLabelHead, SpanHead, probabilities
 from debft.scoring.heads.multilabel import sigmoid

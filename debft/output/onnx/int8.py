@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from debft.console import meter
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.output.onnx.gate import Scope, logits_in_batches
 from debft.scoring.heads import Head, SpanHead
 

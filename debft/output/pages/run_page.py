@@ -44,9 +44,9 @@ def write_run_page(run: RunDirectory) -> None:
 def run_page(run: RunDirectory, result: RunResult) -> str:
     """Return the page of a complete run."""
     content = run_content(result, run.analysis(), _chosen(run))
-    evaluations = run.logged("evaluations.jsonl")
+    evaluations = run.logs.rows("evaluations.jsonl")
     names = [(name, score_title(result.task, name)) for name in _main_scores(result)]
-    curves = [*curve_panels(run.logged("steps.jsonl")), *score_panel(evaluations, names)]
+    curves = [*curve_panels(run.logs.rows("steps.jsonl")), *score_panel(evaluations, names)]
     return template("run.html.j2").render(
         content=content,
         curves=_drawn(curves, "curve"),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from debft import __version__
-from debft.config.recipe import recipe_hash
+from debft.config.recipe_hash import recipe_hash
 from debft.models.names import canonical_name, short_name
 from debft.runs.result import in_percent
 from debft.runtime.devices import device_name

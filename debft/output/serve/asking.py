@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import InputError, shown
 from debft.scoring.inputs import examples_of_json, is_one_row
 from debft.scoring.zero_shot import Labels, check_infers, labels_among, labels_of, task_of_texts

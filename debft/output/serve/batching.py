@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import DebftError
 from debft.output.serve.asking import Asked
 from debft.scoring.predictor import Unwanted

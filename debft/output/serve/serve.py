@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from debft.console import activity, say, say_field
-from debft.data.rows import Examples
+from debft.data.examples import Examples
 from debft.errors import MachineError
 from debft.output.serve.about import about
 from debft.output.serve.app import Service, build_app

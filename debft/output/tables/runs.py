@@ -106,7 +106,7 @@ def _read(path: Path) -> FinishedRun | None:
             return None
         scores = dict(result.scores)
         if (path / "steps.jsonl").is_file():  # somebody may have kept the results alone
-            scores |= directory.training_scores(result)
+            scores |= directory.logs.training_scores(result)
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None
     return FinishedRun(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import Examples
 from debft.data.packing import Batch
-from debft.data.rows import Examples
 from debft.errors import NotFiniteError
 from debft.runtime.memory import to_device
 from debft.scoring.collecting import Collector

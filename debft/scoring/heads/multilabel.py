@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import Examples
 from debft.data.packing import Batch
-from debft.data.rows import Examples
 from debft.models.settings import THRESHOLDS
 from debft.scoring.collecting import LogitsCollector
 from debft.scoring.heads.head import Assessment, beside, check_finite, scores_in_percent, sequence_logits, summed

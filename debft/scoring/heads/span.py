@@ -13,8 +13,8 @@ import torch
 
 from debft.config.recipe import QuestionConfig
 from debft.data.encoding import EncodedSplit
+from debft.data.examples import Examples
 from debft.data.packing import Batch
-from debft.data.rows import Examples
 from debft.data.windows import EncodedWindows
 from debft.errors import NotFiniteError
 from debft.models.settings import NO_ANSWER_THRESHOLD

@@ -20,7 +20,8 @@ from debft.config import yaml12
 from debft.config.differences import differing_keys
 from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
-from debft.config.recipe import recipe_hash, value_at
+from debft.config.recipe import value_at
+from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 
 GLUE = "python run_glue.py --model_name_or_path microsoft/deberta-v3-small --task_name rte --do_train --output_dir out"

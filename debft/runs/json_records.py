@@ -1,0 +1,60 @@
+"""JSON becomes dataclasses: every value is checked against the type of its field, and an error names the place of a wrong one."""
+
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeGuard
+
+from debft.errors import shown
+
+
+def read_as(value: Any, kind: Any, place: str) -> Any:
+    """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _read_record(value, kind, place)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType and type(None) in arguments:
+        (kind,) = (part for part in arguments if part is not type(None))
+        return None if value is None else read_as(value, kind, place)
+    if origin is dict and isinstance(value, dict):
+        return {name: read_as(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
+    if origin is list and isinstance(value, list):
+        return [read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
+    if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
+        expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
+        raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
+    return value
+
+
+def _read_record(value: Any, kind: type, place: str) -> Any:
+    """Return a JSON object as the dataclass `kind`. Only a field without a default must be there."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{place}: expected an object, got {shown(value)}")
+    hints = typing.get_type_hints(kind)
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING and f.name not in value]
+    if missing:
+        raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
+    return kind(
+        **{f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
+    )
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is a whole number, which `true` is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_FITS: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: is_whole,
+    float: _is_number,
+    str: lambda value: isinstance(value, str),
+    Any: lambda value: True,
+}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}
