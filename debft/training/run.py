@@ -106,7 +106,7 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
         with activity("preparing the run", show=show):
             session, state = open_session(plan, run, start=start)
         session = replace(session, trackers=run_on_main(lambda: _open_trackers(plan, run, start, state.step)) or Trackers())
-    with closing(session.trackers), stop_requested(session.is_main, watch) as stop:
+    with closing(session.trackers), stop_requested(session.is_main, watch) as stop, closing(session.saving):
         try:
             train(session, state, stop)
             assessed = final_evaluation(session, state, stop)
