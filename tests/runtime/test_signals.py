@@ -345,10 +345,10 @@ def family(directory: Path, seconds: float = 300.0) -> tuple[subprocess.Popen, l
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"from debft.runtime.launch import local, machines\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
         f"sys.argv = ['debft', {str(directory)!r}]\nfrom pathlib import Path\n"
         f"run = local.RunOfGroup(stacks=Path({str(directory / 'stacks.txt')!r}), what_stays=lambda: 'it stays', hang_seconds={seconds})\n"
-        "sys.exit(local.start_processes(2, run))"
+        "sys.exit(local.start_processes(machines.Share(processes=2), run))"
     )
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
