@@ -15,7 +15,7 @@ from debft.runs.checkpoint import Checkpoint, save_checkpoint
 from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun
-from debft.training import checkpoints as resuming
+from debft.training import resuming
 from debft.training.session import TrainState
 
 ROWS = {"train": "1a", "validation": "2b"}
