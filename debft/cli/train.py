@@ -13,7 +13,7 @@ from debft.cli import several
 from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
-from debft.console import activity, put
+from debft.console import put
 from debft.errors import HubError
 from debft.library.options import options_of
 from debft.library.page import write_page
@@ -22,6 +22,7 @@ from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import follow_parent, is_main_process
 from debft.runtime.launch.local import RunOfGroup, processes_to_start, start_processes, starts_others
+from debft.runtime.progress import activity
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:

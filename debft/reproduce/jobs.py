@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from debft.console import Meter, meter, say
+from debft.console import say
 from debft.errors import InputError, MachineError
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
@@ -20,6 +20,7 @@ from debft.runs.files import STACKS
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.local import SECONDS_TO_END
 from debft.runtime.launch.started import Started, parent_of, write_stacks
+from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25

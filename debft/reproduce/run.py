@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, to_dict
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import HubError, InputError
 from debft.models.names import short_name
 from debft.output.pages.records import Cell, Report
@@ -18,6 +18,7 @@ from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 from debft.runtime.devices import devices_here
+from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4
