@@ -19,7 +19,7 @@ from debft.config.recipe import Recipe, with_values
 from debft.console import say
 from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
-from debft.reproduce.jobs import Failure
+from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically

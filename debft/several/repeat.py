@@ -15,7 +15,8 @@ from debft.output.layout import print_table
 from debft.output.terminal import estimate_lines
 from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
-from debft.reproduce.jobs import Failure, default_jobs, run_all
+from debft.reproduce.jobs import default_jobs, run_all
+from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.run import worst_code
 from debft.reproduce.terminal import at_a_time

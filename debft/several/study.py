@@ -21,7 +21,8 @@ from debft.console import say
 from debft.errors import InputError
 from debft.output.text import counted
 from debft.reproduce.identity import made_key
-from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Failure, Pool
+from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Pool
+from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.lock import HeldError, locked
 from debft.runs.storage import make_directory
