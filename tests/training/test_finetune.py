@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_mnli, write_model_config
+from conftest import RESULT_FIELDS, write_mnli, write_model_config
 from interrupting import interrupted_after
-from processes import SECONDS, Command, start_two
+from processes import FORKING, SECONDS, Command, start_two
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -77,23 +77,7 @@ def test_run_directory_holds_what_the_contract_says(finished):
 
 def test_result_has_every_field_of_the_contract(finished):
     content = json.loads((finished[1].path / "result.json").read_text())
-    assert set(content) >= {
-        "format_version",
-        "task",
-        "model",
-        "status",
-        "scores",
-        "published",
-        "num_examples",
-        "num_train_examples",
-        "num_tokens",
-        "steps",
-        "timing",
-        "peak_memory_bytes",
-        "data",
-        "recipe",
-        "environment",
-    }
+    assert set(content) >= RESULT_FIELDS
     assert set(content["timing"]) == {"train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second"}
     assert set(content["scores"]) == {"validation_matched/accuracy", "validation_mismatched/accuracy"}
     assert all(0 <= score <= 100 for score in content["scores"].values())
@@ -369,7 +353,8 @@ def free(lock):
 
 
 def long_run(tiny_data, directory, *more):
-    return Command("mnli", "--recipe", "demo", "--data", tiny_data, "--output", directory, "--num-train-epochs", 500, *more)
+    usual = ["mnli", "--recipe", "demo", "--data", tiny_data, "--num-train-epochs", 500]
+    return Command(*usual, "--output", directory, *more, code=FORKING)
 
 
 def test_signal_to_one_of_two_processes_ends_both_after_a_checkpoint(tmp_path, tiny_data):
