@@ -15,7 +15,7 @@ from debft.cli.accelerate_file import Launch
 from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
-from debft.console import activity, put
+from debft.console import put
 from debft.errors import HubError
 from debft.library.options import OF_LAUNCH, options_of
 from debft.library.page import write_page
@@ -26,6 +26,7 @@ from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, in_a_grou
 from debft.runtime.launch.local import RunOfGroup, start_processes
 from debft.runtime.launch.machines import share_to_start
 from debft.runtime.launch.srun import join_step
+from debft.runtime.progress import activity
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:

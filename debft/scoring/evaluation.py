@@ -16,13 +16,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from debft.console import meter, say
+from debft.console import say
 from debft.data.batches import by_length, halved, micro_batches, share
 from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
 from debft.errors import TooLittleMemoryError, first_line
 from debft.runs.result import MemoryCut, tokens_after
 from debft.runtime.memory import give_back_memory, is_out_of_memory
+from debft.runtime.progress import meter
 from debft.scoring.heads import Assessment
 from debft.scoring.loaded import LoadedModel
 from debft.tasks import Task
