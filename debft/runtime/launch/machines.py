@@ -68,7 +68,9 @@ def launcher() -> str | None:
     """Return which launcher has started this process and says who the others are; None where none or debft itself has."""
     if PARENT in os.environ or "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
-    return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "srun" if "SLURM_PROCID" in os.environ else "a launcher"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "accelerate launch" if "ACCELERATE_MIXED_PRECISION" in os.environ else "torchrun"
+    return "srun" if "SLURM_PROCID" in os.environ else "a launcher"
 
 
 def share_to_start(asked: Asked) -> Share | None:
