@@ -14,7 +14,7 @@ from debft.data.ids import id_column
 from debft.data.rows import check_texts
 from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, encoding_of, not_utf8
-from debft.data.sources.files import read_table, read_text
+from debft.data.sources.files import ending, read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
 from debft.data.sources.nested import with_dotted
 from debft.data.sources.table import DataTable
@@ -90,9 +90,9 @@ def read_file(path: Path, task: Task, encoding: str | None = None, usual: str | 
     """
     if not path.is_file():
         raise InputError(f"{path}: expected a file, got a directory") if path.is_dir() else _no_file(path)
-    if usual is not None and path.suffix.lower() != ".parquet":
+    if usual is not None and ending(path) != ".parquet":
         encoding = encoding_of(path, path.read_bytes(), encoding, usual)
-    if path.suffix.lower() == ".txt":
+    if ending(path) == ".txt":
         return _read_lines(path, decoded(path, path.read_bytes(), encoding), task)
     return _named(read_table(path, header_for(task), encoding), task)
 

@@ -216,12 +216,23 @@ UNCLEAR = {
     "no label column": (
         {"text": WORDS, "tone": LABELS},
         {},
-        f"FILE: expected a label column, none is called {COULD}; name it with --label-column (text, tone)",
+        f"FILE: expected a label column, none is called {COULD}; --label-column names it; there are text, tone",
     ),
     "two label columns": (
         {"text": WORDS, "label": LABELS, "Score": [1, 2, 3]},
         {},
-        "FILE: expected a label column, label, Score could each be it; name it with --label-column (text, label, Score)",
+        "FILE: expected a label column, label, Score could each be it; name it with --label-column",
+    ),
+    "texts alone": (
+        {"text": WORDS},
+        {},
+        "FILE: expected a label column beside text, found none; training needs labels, and `debft predict` gives them to texts",
+    ),
+    "no header line": (
+        {"it came two weeks too late": WORDS, "bad": LABELS},
+        {},
+        f"FILE: expected a label column, none is called {COULD}; the first line reads like a row ('it came two weeks too late'): "
+        "put the names of the columns above it",
     ),
     "three texts": (
         {"title": WORDS, "body": WORDS, "label": LABELS, "note": OTHERS},

@@ -127,4 +127,9 @@ def ended(started: Sequence[Command]) -> None:
         assert "Traceback" not in said, said
 
 
-PART = Part(name="kills", claim="0 runs lost, 0 bits changed, never more than save_steps and a checkpoint in flight lost", cases=cases, few=6)
+PART = Part(
+    name="kills",
+    claim="0 runs lost, 0 bits changed, never more than save_steps and a checkpoint in flight lost",
+    cases=cases,
+    few=6,
+)
