@@ -226,7 +226,25 @@ def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, chang
 
 def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
     done = command("evaluate", tmp_path / "nope")
-    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'nope'}: no such run or model directory\n")
+    line = f"{tmp_path / 'nope'}: no such run or model directory; `debft runs` lists the runs below runs/\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_word_that_is_no_model_is_not_taken_for_the_option_of_one():
+    with pytest.raises(InputError, match=r"^nice-words: no such run or model directory; `debft runs` lists"):
+        find_used_model("nice-words", None)
+
+
+def test_directory_of_runs_is_told_apart_from_a_run(trained):
+    runs = trained[1].parent
+    with pytest.raises(InputError, match=f"^{runs}: expected a run or a model, found neither; `debft runs {runs}` lists the runs"):
+        find_used_model(str(runs), None)
+
+
+def test_model_without_weights_is_named_as_it_was_typed(demo_model):
+    with pytest.raises(InputError) as error:
+        find_used_model(str(demo_model), "mnli")
+    assert str(error.value).startswith(f"{demo_model}: expected weights") and "--" not in str(error.value)
 
 
 def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monkeypatch):
