@@ -109,7 +109,7 @@ def _check_there(named: str) -> None:
     path = Path(named)
     is_path = path.parent.is_dir() if "/" in named else canonical_name(named) not in (*MODELS, demo.MODEL_NAME)
     if not path.exists() and is_path:
-        raise InputError(f"{named}: no such run or model directory; `debft runs` lists the runs below runs/")
+        raise InputError(f"{named}: no such run or model directory; `debft runs` lists the runs that are here")
     if path.is_dir() and not any((path / name).exists() for name in ("config.json", "recipe.yaml")):
         raise InputError(f"{named}: expected a run or a model, found neither; `debft runs {named}` lists the runs below it")
 
@@ -124,7 +124,8 @@ def files_of_model(named: str) -> ModelFiles:
         return find_model(named, from_scratch=False)
     except HubError as error:
         why = error.problems[0].partition(": ")[2].partition("; ")[0]
-        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}") from None
+        hint = "`debft runs` lists the runs that are here"
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {hint}") from None
     except InputError as error:  # the user did not type --model, and random weights are of no use here
         lines = (line.removeprefix("--model ").removesuffix(", or --from-scratch for random ones") for line in error.problems)
         raise InputError(*lines) from error

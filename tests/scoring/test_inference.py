@@ -180,7 +180,7 @@ MISTAKES = {
     "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
     "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
     "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
-    "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
+    "nothing there": (["predict", "nowhere", "--task", "mnli"], "nowhere: no such run or model directory; `debft runs` lists"),
     "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file or a text, found no such file"),
     "empty stdin": (["predict", "RUN"], ", JSONL, or TSV with a header line, got nothing"),
     "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
@@ -226,7 +226,7 @@ def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, chang
 
 def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
     done = command("evaluate", tmp_path / "nope")
-    line = f"{tmp_path / 'nope'}: no such run or model directory; `debft runs` lists the runs below runs/\n"
+    line = f"{tmp_path / 'nope'}: no such run or model directory; `debft runs` lists the runs that are here\n"
     assert (done.returncode, done.stderr) == (2, line)
 
 
@@ -252,7 +252,7 @@ def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monke
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        HubError, match=r"^runs/mine: no such run or directory; as a model of the hub it is not in the cache, and HF_HUB"
+        HubError, match=r"^runs/mine: no such run or directory; as a model of the hub .* HF_HUB.*; `debft runs` lists the runs"
     ):
         find_used_model("runs/mine", None)
 
