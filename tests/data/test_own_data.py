@@ -788,7 +788,7 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))
     assert all(row["scores"] == {"score": pytest.approx(row["prediction"], abs=1e-6)} for row in rows)
-    assert remarks(make_plan(recipe)) == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
+    assert remarks(make_plan(recipe)) == ["columns   text: body   label: tone", "scores 0 to 1, mean 0.50"]
 
 
 def test_whole_numbers_taken_for_labels_say_how_to_make_them_a_score(tmp_path):
@@ -825,7 +825,7 @@ def test_columns_that_are_not_read_are_said(tmp_path):
     for split in ("train", "validation"):
         rows = rows_of(Id=["x1", "x2"], text=["a b", "c d"], lang=["en", "de"], n=[1, 2], label=["p", "n"])
         write(tmp_path / f"{split}.csv", rows)
-    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["texts text   label label", "not read: lang, n"]
+    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["columns   text: text   label: label", "not read: lang, n"]
     assert remarks(make_plan(recipe_for(tmp_path, text_columns="text")))[1].startswith("labels")
 
 
