@@ -7,7 +7,8 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, put, say, say_field
+from debft.console import put, say, say_field
+from debft.runtime.progress import activity
 
 _Run = Annotated[str, typer.Argument(help="Directory of a complete run.", metavar="RUN", callback=name_or_path)]
 _License = Annotated[
