@@ -180,6 +180,8 @@ def _usage(error: Any) -> list[str]:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
         return unknown_options(where, error.option_name, known, sys.argv[1:])
     hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""
+    if type(error).__name__ == "MissingParameter":
+        hint = f" {where} --help has an example"
     return [f"{where}: {error.format_message()}{hint}"]
 
 
