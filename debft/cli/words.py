@@ -34,7 +34,8 @@ def wrong_command(error: Any, words: Sequence[str]) -> str:
     said = error.format_message()
     if (extra := _EXTRA.fullmatch(said)) and any("--data" in each.opts for each in context.command.params):
         return f"{where}: expected options, got {extra[1]}; rows are given with --data {extra[1]}"
-    return f"{where}: {said}"
+    hint = f" {where} --help has an example" if type(error).__name__ == "MissingParameter" else ""
+    return f"{where}: {said}{hint}"
 
 
 def _wrong_value(option: str, problem: dict[str, Any]) -> str:
