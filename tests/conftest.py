@@ -28,7 +28,7 @@ HUB = (
     "HF_HUB_CACHE",
 )
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # would be asked for 127.0.0.1 too
-PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID")
 # The first three cut what is printed to a width, the others make rich and typer colour what goes into a pipe.
 OUTPUT = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
 for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
@@ -58,6 +58,24 @@ if importlib.util.find_spec("hypothesis"):  # the tests for a GPU do without it
     hypothesis.settings.load_profile("debft")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Of result.json, as scripts read it.
+RESULT_FIELDS = {
+    "format_version",
+    "task",
+    "model",
+    "status",
+    "scores",
+    "published",
+    "num_examples",
+    "num_train_examples",
+    "num_tokens",
+    "steps",
+    "timing",
+    "peak_memory_bytes",
+    "data",
+    "recipe",
+    "environment",
+}
 
 
 def pytest_configure(config):
@@ -93,6 +111,16 @@ def no_network(monkeypatch, request):
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
+
+
+@pytest.fixture(autouse=True)
+def same_variables():
+    """A test leaves the environment as it was: what joins a group sets variables that the next run would obey."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

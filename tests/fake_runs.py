@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from processes import Command
 
-from debft.reproduce import jobs
+from debft.reproduce import process
 from debft.runtime.launch import started
 from debft.runtime.launch.group import PARENT
 from debft.runtime.launch.lifeline import LIFELINE
@@ -68,7 +68,7 @@ def start_forked(monkeypatch, code):
 
     def popen(command, *, stderr, env, **_):
         del env[PARENT], env[LIFELINE]  # it is the process forked from that started them
-        return Command(*command[len(jobs.DEBFT) :], code=what[0], stderr=stderr, **env)
+        return Command(*command[len(process.DEBFT) :], code=what[0], stderr=stderr, **env)
 
     monkeypatch.setattr(started, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL))
     return what

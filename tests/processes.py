@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
 
-import debft.console
-import debft.reproduce.jobs
+import debft.reproduce.process
+import debft.runtime.progress
 
 SECONDS = 240  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
@@ -115,13 +115,13 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
 
 
 class _Forked:
-    """A run that a command has forked: what `debft.reproduce.jobs` asks of a `subprocess.Popen`."""
+    """A run that a command has forked: what `debft.reproduce.process` asks of a `subprocess.Popen`."""
 
     def __init__(self, command: Sequence[str], *, stderr: IO[str], env: Mapping[str, str], **_: Any) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            _be_forked(command[len(debft.reproduce.jobs.DEBFT) :], stderr, env)
+            _be_forked(command[len(debft.reproduce.process.DEBFT) :], stderr, env)
 
     def poll(self) -> int | None:
         if self.returncode is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
@@ -138,7 +138,7 @@ class _Forked:
 
 def fork_runs() -> None:
     """Let this command fork the runs that it starts. That they start anew is held by the tests of `several` and `reproduce`."""
-    debft.reproduce.jobs.subprocess = SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL)
+    debft.reproduce.process.subprocess = SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL)
 
 
 def _be_forked(arguments: Sequence[str], stderr: IO[str], variables: Mapping[str, str]) -> NoReturn:
@@ -152,7 +152,7 @@ def _be_forked(arguments: Sequence[str], stderr: IO[str], variables: Mapping[str
         for number, file in ((0, null), (1, null), (2, stderr.fileno())):
             os.dup2(file, number)
         _take_signals()
-        debft.console._doing.clear()
+        debft.runtime.progress._doing.clear()
         sys.argv = ["debft", *arguments]
         exec(DEBFT, {"__name__": "__main__"})
     except SystemExit as end:
@@ -197,7 +197,7 @@ def _become(code: str, arguments: list[str], files: Sequence[Path], cwd: str, va
         setattr(sys, name, open(number, mode, encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
     _take_signals()
     sys.argv = ["debft", *arguments]
-    debft.console.SECONDS_OF_SILENCE = SECONDS  # on a busy machine anything lasts; tests compare all that is said
+    debft.runtime.progress.SECONDS_OF_SILENCE = SECONDS  # on a busy machine anything lasts; tests compare all that is said
     exec(code, {"__name__": "__main__"})
 
 

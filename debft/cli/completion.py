@@ -166,4 +166,5 @@ VALUES: dict[str, Callable[..., list[str]]] = {
     "output": runs,
     "assignments": assignments,
     "class_weight": class_weight,
+    "executor": lambda incomplete: _begin(("local", "slurm"), incomplete),
 }

@@ -18,10 +18,11 @@ from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.output.pages.records import Cell, Curve, Report, ReportedRun, ReportedTable, RunStatus
 from debft.published.load import Column, PublishedScore, Row, recipe_of_cell
-from debft.reproduce.jobs import Failure, last_step
 from debft.reproduce.labels import labels_of
+from debft.reproduce.notes import Failure
 from debft.reproduce.other_runs import other_runs
 from debft.reproduce.plan import PlannedRun, RecipePlan, TablePlan
+from debft.reproduce.process import last_step
 from debft.reproduce.verdict import Comparison, Verdict, judge_all, rule_of
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult

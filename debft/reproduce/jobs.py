@@ -1,43 +1,43 @@
 """This module runs several runs at a time, each as a process of its own, over the devices, with one progress display."""
 
-import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from debft.console import Meter, meter, say
+from debft.console import say
 from debft.errors import InputError, MachineError
+from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
-from debft.runs.directory import RunDirectory
+from debft.reproduce.process import RunCommand, RunProcess, last_step
 from debft.runs.files import STACKS
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
-from debft.runtime.launch.local import SECONDS_TO_END
 from debft.runtime.launch.started import Started, parent_of, write_stacks
+from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
 NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug
-DEBFT = (sys.executable, "-m", "debft")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failure says why a run has no result."""
+class Executor:
+    """An executor runs or resumes runs, here (`local`) or on a cluster, and returns when each has ended or a signal ends it all."""
 
-    code: int
-    """The exit code of its process."""
-    error: str
-    """The last line that it wrote."""
+    at_a_time: int
+    """The number of runs that go on at the same time, as far as that is known."""
+    run_all: Callable[[Sequence[PlannedRun]], tuple[dict[str, Failure], int]]
+    """Returns (failures by run id, the signal that ended it early or 0)."""
 
 
-@dataclass
+def local(jobs: int, logs: Path) -> Executor:
+    """Return the executor of this machine, which runs `jobs` at a time."""
+    return Executor(at_a_time=jobs, run_all=lambda runs: run_all(runs, jobs, devices_here(), logs))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A job is a run in its process."""
 
@@ -45,33 +45,21 @@ class Job:
     """The run."""
     slot: int
     """Its place among those that run at the same time, from 0; it decides the device."""
-    process: Started
-    """The process."""
-    log: IO[str]
-    """The file that takes what the process writes to stderr."""
-    hung: str = ""
-    """What is wrong with a process that shows no sign of life; "" where it does."""
-    deadline: float = float("inf")
-    """When a process that was told to end is killed, in seconds of the monotonic clock."""
+    child: RunProcess
+    """The run as a process."""
+
+    @property
+    def process(self) -> Started:
+        """The process itself."""
+        return self.child.process
 
     def step(self) -> int:
         """Return the optimizer step that it has logged last."""
-        return last_step(self.run.directory)
+        return self.child.step()
 
     def tell(self, number: int) -> None:
         """Send it a signal; it saves a checkpoint and leaves."""
-        self.process.send(number)
-
-    def look(self) -> None:
-        """End a process that shows no sign of life, with its stacks in the run directory."""
-        if not self.hung and self.process.is_silent():
-            stacks = RunDirectory(self.run.directory).stacks
-            self.hung = f"{self.process.silence()}; its stacks are in {stacks}"
-            self.deadline = time.monotonic() + SECONDS_TO_END
-            write_stacks([self.process], stacks)
-            self.process.end()
-        if time.monotonic() > self.deadline:
-            self.process.send(signal.SIGKILL)
+        self.child.tell(number)
 
 
 class Pool:
@@ -103,7 +91,7 @@ class Pool:
     def ended(self) -> list[tuple[PlannedRun, Failure | None]]:
         """Return the runs that have ended since the last call, each with what went wrong, None where its result is there."""
         for job in self.running:
-            job.look()
+            job.child.look()
         done = [job for job in self.running if job.process.code is not None]
         for job in done:
             self.running.remove(job)
@@ -140,21 +128,17 @@ class Pool:
                 f"the stacks of all are in {self.logs / STACKS}; each run has saved its state, and the same command goes on"
             )
 
-    def log_of(self, run: PlannedRun) -> Path:
-        """Return the file that takes what the process of a run writes to stderr."""
-        return log_of(run, self.logs)
 
-
-def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], logs: Path) -> tuple[dict[str, Failure], int]:
-    """Do what `run_all` does, but first with the runs that start from none, then with those that start from these.
+def run_in_order(runs: Sequence[PlannedRun], executor: Executor) -> tuple[dict[str, Failure], int]:
+    """Do what the executor does, but first with the runs that start from none, then with those that start from these.
 
     One that starts from a run without a result is not run, fails with the exit code of that one, or with 2, and is named.
     """
     failures: dict[str, Failure] = {}
     waiting = list(runs)
-    while ready := [run for run in waiting if run.starts_from is None or _is_complete(run.starts_from)]:
-        waiting = [run for run in waiting if run not in ready]
-        new_failures, signal_number = run_all(ready, jobs, devices, logs)
+    while now := ready(waiting):
+        waiting = [run for run in waiting if run not in now]
+        new_failures, signal_number = executor.run_all(now)
         failures |= new_failures
         if signal_number:
             return failures, signal_number
@@ -164,6 +148,11 @@ def run_in_order(runs: Sequence[PlannedRun], jobs: int, devices: Sequence[str], 
         )
         say(f"{run.id}: {failures[run.id].error}")
     return failures, 0
+
+
+def ready(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs that can start: they start from no other one, or that one is complete."""
+    return [run for run in runs if run.starts_from is None or _is_complete(run.starts_from)]
 
 
 def _is_complete(run: PlannedRun) -> bool:
@@ -196,7 +185,7 @@ def run_all(
             pool.pass_on(stop)
             for run, failure in pool.ended():
                 failures |= {run.id: failure} if failure else {}
-                _say_ended(run, failure, f"{len(runs) - len(waiting) - len(pool.running)}/{len(runs)}", pool)
+                say_ended(run, failure, f"{len(runs) - len(waiting) - len(pool.running)}/{len(runs)}", logs)
             for job in pool.running:
                 _count(job, steps, progress)
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -205,53 +194,36 @@ def run_all(
 
 
 def _start(run: PlannedRun, slot: int, jobs: int, devices: Sequence[str], logs: Path) -> Job:
-    log = log_of(run, logs).open("a", encoding="utf-8")
-    environment = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
+    variables = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
     if not devices:
-        environment["OMP_NUM_THREADS"] = str(threads_of_a_job(jobs))
-    process = Started(
-        [*DEBFT, *run.arguments, "--resume", "--num-processes", "1"],
-        environment,
-        run.id,
-        run.recipe.runtime.hang_seconds,
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-    )
-    return Job(run=run, slot=slot, process=process, log=log)
+        variables["OMP_NUM_THREADS"] = str(threads_of_a_job(jobs))
+    return Job(run=run, slot=slot, child=RunProcess(command_of(run, logs), variables))
 
 
-def log_of(run: PlannedRun, logs: Path) -> Path:
-    """Return the file that takes what the process of a run writes to stderr."""
-    return logs / f"{run.id.replace('/', '-')}.log"
+def command_of(run: PlannedRun, logs: Path) -> RunCommand:
+    """Return what has to be known of a run to start it. logs: the directory of what is kept beside it"""
+    seconds = run.recipe.runtime.hang_seconds
+    return RunCommand(id=run.id, arguments=run.arguments, directory=run.directory, hang_seconds=seconds, logs=logs)
 
 
 def _finish(job: Job) -> Failure | None:
-    """Return why a run has no result, whatever its process ended with; remove the checkpoints of one that has."""
-    job.log.close()
-    code = job.process.code or 0
-    lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    error = lines[-1] if lines else "no output"
-    if job.hung:
-        return Failure(code=MachineError.exit_code, error=job.hung)
-    if code < 0:  # as a shell has it: a process that a signal ended, by kill -9 or for its memory
-        return Failure(code=128 - code, error=f"ended by {signal.Signals(-code).name}; its last line: {error}")
-    if code > 0:
-        return Failure(code=code, error=error)
-    if wrong := _without_result(job.run):
-        return Failure(code=NO_RESULT, error=wrong)
-    shutil.rmtree(RunDirectory(job.run.directory).checkpoints, ignore_errors=True)
-    return None
+    """Return why a run has no result, whatever its process ended with."""
+    failure = job.child.failure()
+    if failure is None and (wrong := without_result(job.run)):
+        failure = Failure(code=NO_RESULT, error=wrong)
+    job.child.write_end(failure)
+    return failure
 
 
-def _say_ended(run: PlannedRun, failure: Failure | None, count: str, pool: Pool) -> None:
+def say_ended(run: PlannedRun, failure: Failure | None, count: str, logs: Path) -> None:
     """Say that a run is done or has failed; one that was interrupted has said so itself."""
     if failure is None:
         say(f"{count}  {run.id}  done")
     elif failure.code not in INTERRUPTED:
-        say(f"{count}  {run.id}  failed with exit code {failure.code}: {failure.error}   log {pool.log_of(run)}")
+        say(f"{count}  {run.id}  failed with exit code {failure.code}: {failure.error}   log {command_of(run, logs).log}")
 
 
-def _without_result(run: PlannedRun) -> str | None:
+def without_result(run: PlannedRun) -> str | None:
     """Return why a run whose process ended well cannot be counted; None where its result is there and is its own."""
     try:
         return None if run.result() else f"its process ended with exit code 0, but left no result.json in {run.directory}"
@@ -263,18 +235,6 @@ def _count(job: Job, steps: dict[str, int], progress: Meter) -> None:
     now = job.step()
     progress.advance(max(0, now - steps[job.run.id]), f"{job.run.id} at step {now:,} of {job.run.total_steps:,}")
     steps[job.run.id] = max(now, steps[job.run.id])
-
-
-def last_step(directory: Path) -> int:
-    """Return the optimizer step in the last whole line of steps.jsonl, 0 before the first."""
-    path = RunDirectory(directory).path / "steps.jsonl"
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 2000))
-            lines = file.read().split(b"\n")[:-1]
-        return int(json.loads(lines[-1])["step"]) if lines else 0
-    except (OSError, ValueError, KeyError):
-        return 0
 
 
 def default_jobs(data: str | None) -> int:

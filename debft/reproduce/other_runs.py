@@ -6,9 +6,9 @@ from debft.console import say
 from debft.errors import InputError
 from debft.output.pages.records import OtherRun
 from debft.reproduce.identity import made_by
-from debft.reproduce.jobs import last_step
 from debft.reproduce.plan import TablePlan
 from debft.reproduce.planned_run import PlannedRun
+from debft.reproduce.process import last_step
 from debft.runs.directory import RunDirectory
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, with_train
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.output.text import plural
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.options import RunOptions
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runtime.devices import check_precision
+from debft.runtime.progress import meter
 from debft.training.place import check_writable
 from debft.training.plan import Plan, make_plan
 
@@ -87,16 +88,18 @@ def make_table_plan(
     tasks: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     options: RunOptions,
+    runs_here: bool = True,
 ) -> TablePlan:
     """Check everything that can be wrong before the first run; a recipe that cannot run is kept with its problem.
 
     seeds: those of each recipe; None: 1, 2, 3 and so on, as many as the table says, else 5
+    runs_here: whether the runs will be made by this machine, so that it has to know the precision
     Raises InputError for a table, row or task that is not there, or where no cell is left.
     """
     table = load_published(name)
     check_writable(output)
     options.check()
-    if options.precision is not None:
+    if options.precision is not None and runs_here:
         check_precision(options.precision)
     row_names = _chosen("--row", [row.name for row in table.rows], rows)
     task_names = _chosen("--task", list(dict.fromkeys(column.task for column in table.columns)), tasks)

@@ -6,18 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, to_dict
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import HubError, InputError
 from debft.models.names import short_name
 from debft.output.pages.records import Cell, Report
+from debft.output.text import counted
 from debft.reproduce import terminal
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
 from debft.reproduce.estimate import Estimate, can_be_estimated, estimate, measure_this_machine, needed_from_hub
-from debft.reproduce.jobs import Failure, default_jobs, run_in_order, threads_of_a_job
+from debft.reproduce.jobs import Executor, default_jobs, local, ready, run_in_order, threads_of_a_job
+from debft.reproduce.notes import Failure
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
+from debft.reproduce.slurm.options import SlurmOptions
+from debft.reproduce.slurm.submissions import submit as submit_runs
+from debft.reproduce.slurm.watch import on_slurm
 from debft.runtime.devices import devices_here
+from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4
@@ -98,7 +104,26 @@ def _estimates(without_hub: Sequence[RecipePlan], seeds: int) -> tuple[list[Esti
     return estimates, wrong
 
 
-def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: bool, command: str) -> tuple[Report, int]:
+def executor_of(table_plan: TablePlan, logs: Path, *, jobs: int | None, slurm: SlurmOptions | None) -> Executor:
+    """Return what makes the runs of a table. jobs: runs at a time on this machine; slurm: None for this machine"""
+    if slurm is not None:
+        return on_slurm(slurm, logs, len(table_plan.runs))
+    return local(jobs or default_jobs(table_plan.table.data), logs)
+
+
+def submit(table_plan: TablePlan, options: SlurmOptions, logs: Path) -> None:
+    """Submit what is missing and can start, and wait for nothing."""
+    _require_runs(table_plan)
+    missing = table_plan.missing()
+    terminal.print_plan(table_plan, missing, table_plan.damaged())
+    now = ready(missing)
+    if now:
+        submit_runs(now, options, logs)
+    if later := len(missing) - len(now):
+        say(f"{counted(later, 'run')} to be submitted by the same command, once those that they start from are complete")
+
+
+def reproduce(table_plan: TablePlan, output: Path, *, executor: Executor, check: bool, command: str) -> tuple[Report, int]:
     """Run what is missing and write `output/report`. Return (the report, the exit code).
 
     The exit code is the worst of those of the failed runs (WORST_FIRST), 2 where a recipe cannot run here and, with `check`, 4
@@ -110,9 +135,9 @@ def reproduce(table_plan: TablePlan, output: Path, *, jobs: int | None, check: b
     failures: dict[str, Failure] = {}
     signal_number = 0
     if missing:
-        costs, at_a_time = _costs(table_plan), jobs or default_jobs(table_plan.table.data)
-        terminal.print_costs(table_plan, costs, total_cost(costs, at_a_time), at_a_time)
-        failures, signal_number = run_in_order(missing, at_a_time, devices_here(), output / "logs")
+        costs = _costs(table_plan)
+        terminal.print_costs(table_plan, costs, total_cost(costs, executor.at_a_time), executor.at_a_time)
+        failures, signal_number = run_in_order(missing, executor)
     failures |= {name: Failure(code=2, error=damage) for name, damage in damaged.items()}
     report = _write(table_plan, failures, command, output / "report")
     if signal_number:

@@ -19,12 +19,11 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import value_at
 from debft.console import say
 from debft.errors import InputError
-from debft.reproduce.jobs import default_jobs, run_all
+from debft.reproduce.jobs import Executor
 from debft.reproduce.options import RunOptions
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runs.storage import write_atomically
-from debft.runtime.devices import devices_here
 from debft.tasks import QuestionAnswering
 
 SHORT = {"train.num_train_epochs": 1.0, "train.warmup_steps": 0.1}  # what every trial changes
@@ -70,7 +69,7 @@ def _grids() -> list[dict[str, Any]]:
 
 
 def search(
-    table_plan: TablePlan, output: Path, options: RunOptions, *, jobs: int | None, trials: int
+    table_plan: TablePlan, output: Path, options: RunOptions, *, executor: Executor, trials: int
 ) -> tuple[dict[str, Any], int]:
     """Try `trials` points of the grid for each chosen recipe of ours. Return (what was tried, the exit code).
 
@@ -84,7 +83,7 @@ def search(
     all_trials = [trial for _, _, of_recipe in searches for trial in of_recipe]
     missing = [trial.run for trial in all_trials if trial.run.is_missing()]
     say(f"{len(missing)} trials to run, of {len(all_trials)}, with {options.max_train_samples:,} training rows each")
-    failures, signal_number = run_all(missing, jobs or default_jobs(table_plan.table.data), devices_here(), output / "logs")
+    failures, signal_number = executor.run_all(missing)
     content = {
         recipe_plan.name: _record(recipe_plan, grid, of_recipe, output / "search", options, whole=not signal_number)
         for recipe_plan, grid, of_recipe in searches

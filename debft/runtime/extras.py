@@ -4,7 +4,12 @@ import importlib.util
 
 from debft.errors import InputError
 
-EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "serve": ("starlette", "uvicorn"), "search": ("optuna",)}
+EXTRAS = {
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "serve": ("starlette", "uvicorn"),
+    "search": ("optuna",),
+    "slurm": ("submitit",),
+}
 
 
 def check_extra(name: str, command: str) -> None:

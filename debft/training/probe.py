@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from debft.config.recipe import TrainConfig
-from debft.console import activity, meter
 from debft.data.batches import by_length, epoch_order, micro_batches, steps_per_epoch
 from debft.errors import MachineError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import Lengths
 from debft.runtime.devices import device_name
 from debft.runtime.memory import is_out_of_memory, peak_memory_bytes
+from debft.runtime.progress import activity, meter
 from debft.training.checkpoints import bytes_to_save
 from debft.training.choice import evaluation_due
 from debft.training.describe import lengths_of

@@ -37,7 +37,7 @@ from debft.reproduce.collect import collect, curve
 from debft.reproduce.cost import cost_of, total_cost
 from debft.reproduce.estimate import FACTS, H100, estimate
 from debft.reproduce.identity import made_key, run_key
-from debft.reproduce.jobs import run_all
+from debft.reproduce.jobs import local, run_all
 from debft.reproduce.options import RunOptions
 from debft.reproduce.other_runs import other_runs
 from debft.reproduce.plan import make_table_plan
@@ -190,10 +190,14 @@ def test_recipe_that_cannot_run_is_said_and_does_not_stop_the_others(tmp_path, c
     plan = make_table_plan("demo", tmp_path / "out", rows=["MNLI", "SQuAD 2.0"], seeds=[1], options=options)
     assert "squad2/quick cannot run: --data" in capfd.readouterr().err
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
-    report, code = reproduce(plan, tmp_path / "out", jobs=1, check=False, command="debft reproduce demo")
+    report, code = reproduce(
+        plan, tmp_path / "out", executor=local(1, tmp_path / "out" / "logs"), check=False, command="debft reproduce demo"
+    )
     assert {cell.row: cell.verdict for cell in report.cells} == {"MNLI": "labelled", "SQuAD 2.0": "not run"}
     assert code == 2
-    assert reproduce(plan, tmp_path / "out", jobs=1, check=True, command="")[1] == 2  # worse than a lost cell
+    assert (
+        reproduce(plan, tmp_path / "out", executor=local(1, tmp_path / "out" / "logs"), check=True, command="")[1] == 2
+    )  # worse than a lost cell
 
 
 # --- running
@@ -233,7 +237,7 @@ def test_failing_run_does_not_stop_the_others_and_its_last_line_is_kept(tmp_path
 def test_process_that_leaves_no_result_is_a_failure_whatever_it_ended_with(tmp_path, fake_debft, capfd, script, code, error):
     fake_debft[0] = f"import os, sys\n{script}"
     plan = plan_of(tmp_path, seeds=(1,))
-    report, exit_code = reproduce(plan, tmp_path, jobs=1, check=False, command="")
+    report, exit_code = reproduce(plan, tmp_path, executor=local(1, tmp_path / "logs"), check=False, command="")
     assert exit_code != 0
     assert report.runs[0].status == "failed" and error in report.runs[0].error
     assert f"failed with exit code {code}: " in capfd.readouterr().err
@@ -382,7 +386,7 @@ def test_damaged_run_is_reported_and_the_others_are_run_and_counted(tmp_path, fa
     plan = plan_of(tmp_path, seeds=(1, 2, 3))
     path = plan.runs[0].directory / "steps.jsonl"
     path.write_text("no step\n")
-    report, code = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    report, code = reproduce(plan, tmp_path, executor=local(1, tmp_path / "logs"), check=False, command="debft reproduce demo")
     assert code == 2
     assert [entry.status for entry in report.runs] == ["damaged", "complete", "complete"]
     assert report.cells[0].n == 2
@@ -412,7 +416,7 @@ def test_run_of_other_code_is_shown_and_neither_counted_nor_touched(tmp_path, fa
     monkeypatch.setattr("debft.reproduce.identity.code_digest", lambda: "0123456789abcdef")
     plan = plan_of(tmp_path, seeds=(1,))
     assert plan.missing() == plan.runs and plan.runs[0].id != before.id
-    report, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    report, _ = reproduce(plan, tmp_path, executor=local(1, tmp_path / "logs"), check=False, command="debft reproduce demo")
     (other,) = report.others
     assert (other.id, other.status, other.beside) == (before.id, "complete", plan.runs[0].id)
     assert other.made_by == f"code {code_digest()}"
@@ -515,7 +519,9 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
     recipes = f"Path({str(tmp_path / 'recipes')!r})"
     forked[0] = f"from pathlib import Path\nimport debft.config.packaged\ndebft.config.packaged.RECIPES_DIR = {recipes}\n{DEBFT}"
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
-    report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    report, code = reproduce(
+        plan, tmp_path / "out", executor=local(2, tmp_path / "out" / "logs"), check=False, command="debft reproduce chain"
+    )
     first, second = plan.runs
     assert code == 0 and report.cells[0].n == 1
     result = second.result()
@@ -527,7 +533,9 @@ def test_run_starts_from_the_weights_of_the_run_before_it(tmp_path, chain, forke
 def test_run_whose_run_before_it_failed_is_not_run_and_says_why(tmp_path, chain, monkeypatch, capfd):
     plan = make_table_plan("chain", tmp_path / "out", seeds=(1,), options=chain)
     start_fake(monkeypatch, plan.runs[0].fingerprints, fails=1)
-    report, code = reproduce(plan, tmp_path / "out", jobs=2, check=False, command="debft reproduce chain")
+    report, code = reproduce(
+        plan, tmp_path / "out", executor=local(2, tmp_path / "out" / "logs"), check=False, command="debft reproduce chain"
+    )
     assert [entry.status for entry in report.runs] == ["failed", "failed"]
     assert f"it starts from {plan.runs[0].id}, which has no result" in report.runs[1].error
     assert code == 3 and not plan.runs[1].directory.exists()
@@ -656,7 +664,7 @@ def test_dry_run_in_which_nothing_can_run_fails_as_the_real_one(tmp_path):
 def test_interrupted_reproduction_says_so_once(tmp_path, demo_rows):
     """And not that no step was trained."""
     (tmp_path / "fake.py").write_text(FAKE)
-    fake = f"import sys\nfrom debft.reproduce import jobs\njobs.DEBFT = (sys.executable, {str(tmp_path / 'fake.py')!r})\n"
+    fake = f"import sys\nfrom debft.reproduce import process\nprocess.DEBFT = (sys.executable, {str(tmp_path / 'fake.py')!r})\n"
     running = Command(
         "reproduce",
         "demo",
@@ -863,7 +871,7 @@ def card(tmp_path, monkeypatch, fake_debft):
         )
         monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
         monkeypatch.setenv("SCORES", json.dumps(scores))
-        report, code = reproduce(plan, tmp_path / "out", jobs=2, check=True, command="")
+        report, code = reproduce(plan, tmp_path / "out", executor=local(2, tmp_path / "out" / "logs"), check=True, command="")
         return report.cells[0].verdict, code
 
     return check
@@ -946,7 +954,7 @@ def test_search_records_every_trial_and_writes_the_best_as_a_recipe(tmp_path, fa
     plan = plan_of(tmp_path, rows=("RoBERTa-base",), table="deberta-v3", options=options)
     monkeypatch.setenv("FINGERPRINTS", json.dumps(plan.runs[0].fingerprints))
     plan = replace(plan, recipes={name: recipe_plan for name, recipe_plan in plan.recipes.items() if name.startswith("mnli")})
-    content, code = search(plan, tmp_path, options, jobs=1, trials=3)
+    content, code = search(plan, tmp_path, options, executor=local(1, tmp_path / "logs"), trials=3)
     assert code == 0
     lines = [json.loads(line) for line in (tmp_path / "search" / "mnli-roberta-base.jsonl").read_text().splitlines()]
     assert len(lines) == 3 and len({line["command"] for line in lines}) == 3
@@ -971,7 +979,7 @@ def test_points_of_a_grid_are_different_in_the_grid_and_the_same_every_time(tmp_
 def test_search_without_a_recipe_of_ours_is_refused(tmp_path):
     plan = plan_of(tmp_path)
     with pytest.raises(InputError, match="--search tries recipes of ours with a grid"):
-        search(plan, tmp_path, TINY, jobs=1, trials=2)
+        search(plan, tmp_path, TINY, executor=local(1, tmp_path / "logs"), trials=2)
     assert grid_of(plan.recipes["mnli/quick"]) is None
 
 
@@ -989,7 +997,7 @@ def test_every_published_table_can_be_planned(tmp_path, monkeypatch):
 
 def test_frozen_table_is_never_called_a_printed_one(tmp_path, fake_debft):
     plan = plan_of(tmp_path)
-    report, _ = reproduce(plan, tmp_path, jobs=1, check=False, command="debft reproduce demo")
+    report, _ = reproduce(plan, tmp_path, executor=local(1, tmp_path / "logs"), check=False, command="debft reproduce demo")
     page = Path(tmp_path / "report" / "index.html").read_text()
     assert report.table.kind == "measured"
     assert "published" not in page.lower()

@@ -1,4 +1,4 @@
-"""A signal asks, however often it arrives; a second Ctrl-C ends; a process that waits for others in vain is ended."""
+"""A second Ctrl-C ends; processes hear of each other's signals and leave together; one that waits for others in vain is ended."""
 
 import fcntl
 import os
@@ -13,8 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from debft.runtime.launch.group import PARENT
-from debft.runtime.signals import LONGEST_INTERVALS, SIGNALS, StopRequest, Watch, stop_requested
+from debft.runtime.signals import SIGNALS, StopRequest, stop_requested
 
 NO_COPIES = "signals.SECONDS_OF_COPIES = 0.0\nfrom debft.runtime.signals import *"  # a second SIGINT counts, however soon
 SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
@@ -36,24 +35,6 @@ def ended(process):
     return process.returncode, err
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_first_signal_only_asks_and_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with stop_requested(show=False) as stop:
-        assert not stop
-        signal.raise_signal(number)
-        assert stop.number == number
-    assert signal.getsignal(number) is before
-
-
-def test_first_signal_after_the_others_agreed_to_stop_does_not_end_the_process():
-    """Else the process that saves the checkpoint would die while it does."""
-    with stop_requested(show=False) as stop:
-        stop.number = signal.SIGINT
-        signal.raise_signal(signal.SIGINT)
-        assert stop
-
-
 def test_second_interrupt_ends_the_process():
     code, _ = ended(python("with stop_requested(False): [signal.raise_signal(signal.SIGINT) for _ in range(2)]"))
     assert code == -signal.SIGINT
@@ -65,62 +46,11 @@ def test_second_interrupt_ends_what_the_process_started_first(tmp_path):
     assert (code, (tmp_path / "ended").exists()) == (-signal.SIGINT, True)
 
 
-@pytest.mark.parametrize("numbers", [(15, 15), (1, 1), (15, 1), (15, 2), (1, 15, 2)])
-def test_copies_of_a_request_end_nothing(numbers):
-    """systemd sends SIGHUP after SIGTERM, timeout(1) two SIGTERM, a closing terminal two SIGHUP."""
-    with stop_requested(show=False) as stop:
-        for number in numbers:
-            signal.raise_signal(number)
-        assert stop.number == numbers[0]
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_three_at_once_are_one_request(number):
-    """A wrapper passes on the SIGINT that the terminal has sent to both; a person presses keys more slowly."""
-    with stop_requested(show=False) as stop:
-        for _ in range(3):
-            signal.raise_signal(number)
-        assert stop.number == number
-
-
-@pytest.mark.parametrize("variable", [PARENT, "RANK"])
-def test_second_interrupt_of_a_started_process_is_its_parents_to_count(variable, monkeypatch):
-    """The parent passes on what the terminal, or a scheduler that signals every process, sent to both."""
-    monkeypatch.setattr("debft.runtime.signals.SECONDS_OF_COPIES", 0.0)
-    monkeypatch.setenv(variable, "1")
-    with stop_requested(show=False) as stop:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        assert stop.number == signal.SIGINT
-
-
-def test_hangup_stays_ignored_under_nohup(monkeypatch):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stop_requested(show=False) as stop:
-            signal.raise_signal(signal.SIGHUP)
-            assert not stop
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_signal_of_a_program_that_calls_stays_its_own():
-    """SIGUSR1 and SIGUSR2 mean what the program says, as for submitit, which submits the job again."""
-    heard = []
-    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
-    try:
-        with stop_requested(show=False) as stop:
-            signal.raise_signal(signal.SIGUSR2)
-            assert not stop and heard == [signal.SIGUSR2]
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-
-
 def test_closed_terminal_is_survived(tmp_path):
     """The kernel sends SIGHUP and every further line fails with EIO: the checkpoint is saved all the same."""
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     code = (
-        "import sys, time, pathlib\nfrom debft.console import meter, say\nfrom debft.runtime.signals import stop_requested\n"
+        "import sys, time, pathlib\nfrom debft.console import say; from debft.runtime.progress import meter\nfrom debft.runtime.signals import stop_requested\n"
         "with stop_requested(True) as stop, meter('train', 10, 'steps'):\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n    while not stop: time.sleep(0.01)\n"
         f"    say('saving'); time.sleep(0.2); say('saved'); pathlib.Path({str(saved)!r}).touch()\nsys.exit(128 + stop.number)"
@@ -182,10 +112,10 @@ def family(directory: Path, seconds: float = 300.0) -> tuple[subprocess.Popen, l
     directory.mkdir()
     (directory / "child.py").write_text(CHILD)
     parent = python(
-        f"from debft.runtime.launch import local\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
+        f"from debft.runtime.launch import local, machines\nlocal.DEBFT = (sys.executable, {str(directory / 'child.py')!r})\n"
         f"sys.argv = ['debft', {str(directory)!r}]\nfrom pathlib import Path\n"
         f"run = local.RunOfGroup(stacks=Path({str(directory / 'stacks.txt')!r}), what_stays=lambda: 'it stays', hang_seconds={seconds})\n"
-        "sys.exit(local.start_processes(2, run))"
+        "sys.exit(local.start_processes(machines.Share(processes=2), run))"
     )
     pids = [directory / f"pid-{rank}" for rank in range(2)]
     wait_for(lambda: all(path.exists() and path.read_text() for path in pids))
@@ -265,24 +195,6 @@ def test_process_that_waits_in_vain_is_ended_by_a_signal():
     code, err = ended(process)
     assert code == 143
     assert err.startswith("process 1: SIGTERM: no step was done")
-
-
-def test_watch_waits_as_long_as_the_steps_take():
-    watch = Watch()
-    watch.seen -= 1000.0
-    watch.alive()
-    assert watch.longest == 0.0  # the time it took to start
-    watch.seen -= 1000.0
-    watch.alive()
-    assert watch.seconds == pytest.approx(LONGEST_INTERVALS * 1000.0, rel=0.1)
-
-
-def test_watch_leaves_the_signals_as_they_were():
-    from debft.runtime.signals import ended_without_life
-
-    with ended_without_life("process 0"):
-        pass
-    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_signal_that_arrives_during_the_exchange_is_not_lost():

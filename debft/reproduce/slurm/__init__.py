@@ -1,0 +1,1 @@
+"""These modules run the runs of a table as jobs of Slurm, through submitit."""
