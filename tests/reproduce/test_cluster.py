@@ -17,6 +17,7 @@ from debft.reproduce.jobs import command_of, run_all
 from debft.reproduce.notes import Note, read_note, write_note
 from debft.reproduce.options import RunOptions
 from debft.reproduce.plan import make_table_plan
+from debft.reproduce.run import executor_of, submit
 from debft.reproduce.slurm import submissions as record
 from debft.reproduce.slurm import task as job
 from debft.reproduce.slurm import watch as waiting
@@ -63,7 +64,7 @@ def queue(monkeypatch):
     for module in (slurm, record, waiting):
         monkeypatch.setattr(module, "queued_jobs", lambda: list(jobs))
     monkeypatch.setattr("debft.reproduce.status.queued_jobs", lambda: list(jobs))
-    monkeypatch.setattr("debft.reproduce.status.shutil.which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     return jobs
 
 
@@ -185,7 +186,7 @@ def test_wrong_options_of_an_executor_are_one_line_before_anything_is_read(optio
 
 
 def test_missing_submitit_is_one_line_before_anything_is_submitted(tmp_path, monkeypatch, queue):
-    monkeypatch.setattr("debft.runtime.launch.slurm.shutil.which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("debft.runtime.extras.importlib.util.find_spec", lambda name: None)
     error = CliRunner().invoke(app, ["reproduce", "demo", "--executor", "slurm", "--output", str(tmp_path / "out")]).exception
     assert isinstance(error, InputError) and "pip install 'debft[slurm]'" in error.problems[0]
@@ -255,6 +256,25 @@ def test_job_of_the_same_number_that_is_no_run_of_ours_is_not_taken_for_one(tmp_
     queue[:] = [replace(queue[0], name="another")]
     record.submit(runs, SlurmOptions(), tmp_path / "logs")
     assert len(sbatch) == 2
+
+
+def test_run_of_a_job_is_not_made_here_as_well(tmp_path, sbatch, queue):
+    plan = plan_of(tmp_path, seeds=(1,))
+    executor_of(plan, tmp_path / "logs", jobs=1, slurm=None)
+    record.submit(plan.runs, SlurmOptions(), tmp_path / "logs")
+    with pytest.raises(InputError, match="--executor local: expected no jobs of Slurm for these runs, got job 1;"):
+        executor_of(plan, tmp_path / "logs", jobs=1, slurm=None)
+    queue[:] = [replace(queue[0], state="CANCELLED")]
+    executor_of(plan, tmp_path / "logs", jobs=1, slurm=None)
+
+
+def test_runs_that_start_from_others_are_submitted_once_these_are_complete(tmp_path, sbatch, queue, capfd):
+    plan = plan_of(tmp_path, seeds=(1, 2))
+    first, second = plan.runs
+    recipe_plan = replace(plan.recipes["mnli/quick"], runs=(first, replace(second, starts_from=first)))
+    submit(replace(plan, recipes={"mnli/quick": recipe_plan}), SlurmOptions(), tmp_path / "logs")
+    assert sbatch == [[first.id]]
+    assert "1 run to be submitted by the same command, once those that they start from are complete" in capfd.readouterr().err
 
 
 def test_damaged_record_of_jobs_is_named(tmp_path, sbatch):
@@ -479,7 +499,7 @@ def test_status_without_slurm_says_what_was_known_last(tmp_path, sbatch, queue, 
     plan = plan_of(tmp_path, seeds=(1, 2))
     record.submit(plan.runs, SlurmOptions(), tmp_path / "logs")
     write_note(command_of(plan.runs[0], tmp_path / "logs").note, Note(job="1_0", name=queue[0].name, host="node7"))
-    monkeypatch.setattr("debft.reproduce.status.shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     content = status(plan, tmp_path / "logs")
     assert [run["status"] for run in content["runs"]] == ["running", "queued"]
     assert "warning: no squeue in PATH" in capfd.readouterr().err

@@ -5,8 +5,10 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
+import pages
 import processes
 import pytest
 import start
@@ -96,7 +98,7 @@ def test_job_that_is_killed_or_cancelled_is_not_waited_for(slurm, tmp_path):
     waiting = processes.Command(*TABLE, *steps, *ON_SLURM, "--output", tmp_path, "--json")
     wait_until(lambda: len(logged(tmp_path, 2)) == 2, "both runs begin")
     jobs = {seed: run["job"] for seed, run in states(tmp_path, *steps).items()}
-    command("scancel", "--signal=KILL", jobs[1])
+    os.kill(json.loads(next(tmp_path.glob("logs/*seed-1-*.json")).read_text())["pid"], signal.SIGKILL)
     command("scancel", jobs[2])
     report, said = waiting.communicate(SECONDS)
     assert waiting.returncode == 5, said
@@ -104,6 +106,29 @@ def test_job_that_is_killed_or_cancelled_is_not_waited_for(slurm, tmp_path):
     assert (killed["status"], cancelled["status"]) == ("failed", "interrupted")
     assert f"job {jobs[1]} ended as " in killed["error"]
     assert list(tmp_path.glob("*/seed-2-*/checkpoints/step-*")), "the one that was cancelled has saved its state"
+
+
+def test_job_file_of_the_page_goes_on_when_its_time_is_over(slurm, tmp_path):
+    """As it stands, but with a small run, which Slurm tells that its time is over."""
+    (text,) = [block.text for block in pages.blocks(pages.PAGES["slurm.md"]) if block.title == "mnli.sbatch"]
+    page = {
+        "#SBATCH --gpus-per-node=1\n": "",
+        "--cpus-per-task=8": "--cpus-per-task=1",
+        "#SBATCH --mem=32G\n": "",
+        "--time=02:00:00": "--time=30",
+        "debft mnli --model deberta-v3-base": f"{sys.executable} -m debft mnli --data demo --recipe mnli/quick --max-steps 300 "
+        "--max-train-samples 200 --max-eval-samples 30",
+    }
+    for stands, small in page.items():
+        assert text.count(stands) == 1
+        text = text.replace(stands, small)
+    (tmp_path / "mnli.sbatch").write_text(text)
+    job = command("sbatch", "--parsable", f"--chdir={tmp_path}", str(tmp_path / "mnli.sbatch")).strip()
+    wait_until(lambda: logged(tmp_path, 3), "the run begins")
+    command("scancel", "--signal=USR1", job)
+    wait_until(lambda: (tmp_path / "runs" / "mnli" / "result.json").is_file(), "the run is done")
+    assert restarts(job) == 1
+    assert len(json.loads((tmp_path / "runs" / "mnli" / "result.json").read_text())["sessions"]) == 2
 
 
 def test_interrupt_ends_the_waiting_and_not_the_jobs(slurm, tmp_path):
