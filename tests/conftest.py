@@ -28,7 +28,7 @@ HUB = (
     "HF_HUB_CACHE",
 )
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # would be asked for 127.0.0.1 too
-PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID")
 # The first three cut what is printed to a width, the others make rich and typer colour what goes into a pipe.
 OUTPUT = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
 for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):

@@ -31,7 +31,7 @@ POINTS = {
     "step": ("debft.training.loop", "", "_begin"),
     "evaluation": ("debft.training.evaluations", "", "predict_splits"),
     "batch": ("debft.scoring.heads.label", "LabelHead", "outputs"),
-    "saving": ("debft.runs.checkpoint", "", "save_checkpoint"),
+    "saving": ("debft.runs.checkpoint", "", "write_checkpoint"),
     "model": ("debft.training.finish", "", "save_model"),
     "result": ("debft.runs.directory", "RunDirectory", "write_result"),
 }

@@ -11,14 +11,14 @@ from debft.cli.options import command_with
 from debft.cli.several import show_estimate
 from debft.cli.stdout import print_json
 from debft.errors import HubError
-from debft.library.options import DEFAULT_MODEL, RUN, Option, options_of
+from debft.library.options import DEFAULT_MODEL, OF_LAUNCH, RUN, Option, options_of
 from debft.library.resolving import default_output, in_words_of_options, options_typed, resolve
 from debft.runtime.extras import check_extra
 from debft.tasks import TASKS, TEXT
 
 TRIALS = 20  # that a search has where --trials says nothing else
 # Options of a task's command that a search does not have: it goes on by itself, and each trial is one process with one seed.
-NOT_OF_A_SEARCH = ("resume", "restart", "overwrite", "seeds", "jobs", "num_processes", "folds")
+NOT_OF_A_SEARCH = ("resume", "restart", "overwrite", "seeds", "jobs", "folds", *OF_LAUNCH)
 OWN_OPTIONS = (
     Option(name="trials", key=None, kind=int, flag="--trials", panel=RUN, help=f"Trials in all (default: {TRIALS}).", least=1),
     Option(

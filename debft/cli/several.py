@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
 from debft.errors import HubError, InputError
+from debft.runtime.launch.machines import Asked
 
 if TYPE_CHECKING:
     from debft.several.summary import Summary
     from debft.training.place import Start
 
 
-def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: int | None, start: "Start") -> bool:
+def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, asked: Asked, start: "Start") -> bool:
     """Whether the options ask for several runs. Raises InputError for options that do not go together."""
     folds = recipe.own.folds is not None and recipe.own.fold is None
     if seeds is not None and folds:
@@ -27,8 +28,11 @@ def repeats(recipe: Recipe, seeds: int | None, jobs: int | None, num_processes: 
     option = "--folds" if folds else "--seeds"
     if start in ("restart", "overwrite"):
         raise InputError(f"--{start}: does not go with {option}; remove the directories of the runs to run them anew")
-    if num_processes not in (None, 1):
-        raise InputError(f"--num-processes: does not go with {option}, whose runs have a process each; leave one of them out")
+    several = list(asked.typed()) if (asked.machines or 1) > 1 else []
+    if not several and asked.processes not in (None, 1):
+        several = ["--num-processes"]
+    if several:
+        raise InputError(f"{several[0]}: does not go with {option}, whose runs have a process each; leave one of them out")
     return True
 
 

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from debft.cli import several
+from debft.cli.accelerate_file import Launch
 from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
 from debft.console import activity, put
 from debft.errors import HubError
-from debft.library.options import options_of
+from debft.library.options import OF_LAUNCH, options_of
 from debft.library.page import write_page
 from debft.library.resolving import in_words_of_options, options_typed, recipe_to_run
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus
-from debft.runtime.launch.group import follow_parent, is_main_process
-from debft.runtime.launch.local import RunOfGroup, processes_to_start, start_processes, starts_others
+from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, is_main_process
+from debft.runtime.launch.local import RunOfGroup, start_processes
+from debft.runtime.launch.machines import share_to_start
+from debft.runtime.launch.srun import join_step
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:
@@ -32,8 +35,9 @@ def task_command(task: str) -> Callable[..., None]:
     """Make the command of `task`, with the signature from which Typer makes its options."""
 
     def run(keys: Mapping[str, Any], **others: Any) -> None:
+        launch = Launch(**{name: others.pop(name) for name in OF_LAUNCH})
         with in_words_of_options(options_typed(keys, others["assignments"] or ())):
-            fine_tune(task, keys, **others)
+            fine_tune(task, keys, launch=launch, **others)
 
     return command_with(options_of(task), run)
 
@@ -42,13 +46,13 @@ def fine_tune(
     task: str,
     keys: Mapping[str, Any],
     *,
+    launch: Launch,
     recipe: str | None,
     sift: bool | None,
     assignments: Sequence[str] | None,
     output: str | None,
     seeds: int | None,
     jobs: int | None,
-    num_processes: int | None,
     resume: bool,
     restart: bool,
     overwrite: bool,
@@ -58,22 +62,26 @@ def fine_tune(
     """Fine-tune `task`, or show what would be done. keys: the keys of the recipe that were typed, with their values."""
     from debft.training.place import start_of
 
+    join_step()
     start = start_of(resume=resume, restart=restart, overwrite=overwrite)
     goes_on = resume or restart
     resolved, run = recipe_to_run(
         task, keys, recipe=recipe, sift=sift, assignments=assignments or (), output=output, goes_on=goes_on
     )
-    if several.repeats(resolved, seeds, jobs, num_processes, start):
+    asked = launch.asked(resolved.runtime.precision)
+    if several.repeats(resolved, seeds, jobs, asked, start):
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
+    share = share_to_start(asked)
     if dry_run:
         _show_plan(resolved, run, start, as_json)
         return
-    if starts_others(num_processes):
+    if share is not None:
         check_variables(None, visible_gpus())
-        _check_before_start(resolved, run, start)
-        group = RunOfGroup(stacks=run.stacks, what_stays=run.what_stays, hang_seconds=resolved.runtime.hang_seconds)
-        raise typer.Exit(start_processes(processes_to_start(num_processes), group))
+        _check_before_start(resolved, run, start, holds_run=share.machine == 0)
+        stays = run.what_stays if share.machine == 0 else lambda: STAYS_ELSEWHERE
+        group = RunOfGroup(stacks=run.stacks, what_stays=stays, hang_seconds=resolved.runtime.hang_seconds)
+        raise typer.Exit(start_processes(share, group))
     follow_parent()
     from debft.output.terminal import print_result
     from debft.training.run import finetune
@@ -106,10 +114,10 @@ def _show_plan(recipe: Recipe, run: RunDirectory, start: "Start", as_json: bool)
     print_json(plan_dict(plan, run.path, estimate)) if as_json else print_plan(plan, run.path, estimate)
 
 
-def _check_before_start(recipe: Recipe, run: RunDirectory, start: "Start") -> None:
-    """Find bad input once, before each of several processes would find it."""
+def _check_before_start(recipe: Recipe, run: RunDirectory, start: "Start", *, holds_run: bool) -> None:
+    """Find bad input once, before each of several processes would find it. holds_run: whether process 0 is on this machine"""
     from debft.training.place import check_output, place_of_rows
     from debft.training.plan import make_plan
 
-    if check_output(run, recipe, start) is None:
+    if not holds_run or check_output(run, recipe, start) is None:
         make_plan(recipe, place_of_rows(run, recipe, start))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.errors import InputError, did_you_mean
-from debft.library.options import OPTIONS, options_of
+from debft.library.options import OF_LAUNCH, OPTIONS, options_of
 from debft.tasks import TASKS
 
 # Options that a call does not have: it trains one run in the process of the caller, and returns what the others would print.
@@ -16,7 +16,7 @@ ONLY_TYPED = {
     "seeds": "call finetune once for each seed, with seed=1, seed=2, ...",
     "jobs": "a call is one run",
     "folds": "`debft text --folds` runs them, each in a process of its own",
-    "num_processes": "a call trains in the process of its caller; `debft --num-processes` starts others",
+    **dict.fromkeys(OF_LAUNCH, "a call trains in the process of its caller; `debft --num-processes` starts others"),
     "dry_run": "`debft --dry-run` shows a plan",
     "as_json": "the result is returned; print(result.to_json())",
     "assignments": "give set={'train.adam_epsilon': 1e-6}",

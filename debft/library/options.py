@@ -14,6 +14,8 @@ from debft.errors import one_of
 
 DEFAULT_MODEL = "deberta-v3-xsmall"
 RUN, SCORE = "Run", "Score"  # the headings in --help: what moves no score, and what may
+# The options that say how the processes of a run are started.
+OF_LAUNCH = ("num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port", "accelerate_config")
 # The bounds in a field's metadata, with the words for --help.
 BOUNDS = (("above", "above"), ("least", "at least"), ("below", "below"), ("most", "at most"))
 
@@ -116,7 +118,18 @@ OPTIONS = (
     _of_command(
         "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1
     ),
-    _of_command("num_processes", int, RUN, "Processes on this machine (default: one per GPU).", least=1),
+    _of_command("num_processes", int, RUN, "Processes of the run, over all machines (default: one per GPU).", least=1),
+    _of_command("num_machines", int, RUN, "Machines of the run, each of which is given the same command (default: 1).", least=1),
+    _of_command("machine_rank", int, RUN, "Number of this machine; 0 holds the run.", least=0),
+    _of_command("main_process_ip", str, RUN, "Address of machine 0, at which the others reach it."),
+    _of_command("main_process_port", int, RUN, "Port of machine 0 (default: 29500).", least=1),
+    _of_command(
+        "accelerate_config",
+        str,
+        RUN,
+        "File of `accelerate config`, for its machines and processes; the options above go before it.",
+        is_path=True,
+    ),
     _of_recipe("runtime.precision", RUN, "Precision of the matrix products."),
     _of_recipe("runtime.attention", RUN, "What computes the attention (default: the fastest that is there)."),
     _of_recipe("runtime.save_steps", RUN, "Optimizer steps from one checkpoint to the next."),

@@ -72,6 +72,10 @@ class CutTable:
         table_VE = self.base_VE.to(weight.device, copy=factor != 1.0)
         self.put(_with_rows(_scale(table_VE, factor), self.rows_A, weight.data))
 
+    def with_rows(self, active_AE: torch.Tensor, step: int) -> torch.Tensor:
+        """Return a whole table of its own, as it is after `step` steps that left the active rows so, in the memory of the CPU."""
+        return _with_rows(_scale(self.base_VE.clone(), self.decay(self.since, step)), self.rows_A, active_AE.cpu())
+
     def check_use(self, module: torch.nn.Module, inputs: Any) -> None:
         """Stop an evaluation that would look up the tokens of a text in the active rows."""
         assert module.training or self.is_whole(), "outside of a step the model is used within `whole`"
@@ -138,10 +142,23 @@ class ActiveVocabulary:
         """Return the numbers of the table that the model does not have at this moment."""
         return 0 if self.cut is None else self.cut.left_out()
 
+    def bytes_of_table(self) -> int:
+        """Return what the whole table takes where `whole_weights` makes one, 0 where the model has it."""
+        return self.cut.base_VE.nbytes if self.left_out() else 0
+
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""
         if self.cut is not None and not self.cut.is_whole():
             self.cut.put_whole(step)
+
+    def whole_weights(self, weights: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        """Return weights of the model, as they are after `step` steps, with the whole table; the model is not touched.
+
+        A thread may do this with copies of the weights while steps go on.
+        """
+        if self.cut is None or len(weights[self.cut.name]) == self.of:
+            return weights
+        return weights | {self.cut.name: self.cut.with_rows(weights[self.cut.name], step)}
 
     def read_weights(self, weights: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         """Return the weights of a checkpoint of `step` as the model takes them now, with the active rows alone.
@@ -154,8 +171,7 @@ class ActiveVocabulary:
             return weights
         table_VE = weights[cut.name]
         active_AE = table_VE[cut.rows_A]
-        expected_VE = _with_rows(_scale(cut.base_VE.clone(), cut.decay(cut.since, step)), cut.rows_A, active_AE)
-        if not torch.equal(expected_VE, table_VE):
+        if not torch.equal(cut.with_rows(active_AE, step), table_VE):
             cut.base_VE, cut.since = table_VE, step
         return weights | {cut.name: active_AE}
 

@@ -7,16 +7,17 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from debft.console import say
 from debft.errors import InputError
+from debft.runs.digested import first_bytes, write_digested, write_tensors
 from debft.runs.reading import read_twice
 from debft.runs.storage import disk_errors, remove_directory, whole_directory
 
@@ -43,6 +44,25 @@ class Checkpoint:
     """The content of each log, by file name."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A snapshot is what a checkpoint will hold.
+
+    step: optimizer steps done so far.
+    weights: the model's state, by the name of the parameter or buffer.
+    moments: the optimizer's state, by `<parameter>/<moment>`; None where none is to be saved.
+    state: what else is to be saved, which JSON must be able to hold. Its `run`, where it has one, is the number of the run, and its
+        `best_step`, where it is not 0, names a best checkpoint.
+    logs: how many bytes of each log belong to the step; lines that are added later do not.
+    """
+
+    step: int
+    weights: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor] | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    logs: Mapping[Path, int] = field(default_factory=dict)
+
+
 class _DamagedError(Exception):
     """A file of a checkpoint is missing, or not what was written."""
 
@@ -54,31 +74,42 @@ def save_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None,
     state: dict[str, Any],
-    logs: Sequence[Path] = (),
+    logs: Iterable[Path] = (),
 ) -> Path:
-    """Write the weights, the optimizer's moments, `state` (JSON) and a copy of each of `logs` to `directory/name`.
+    """Write what model, optimizer and logs are at this moment to `directory/name`, as `write_checkpoint` does."""
+    moments = None if optimizer is None else moments_of(model, optimizer)
+    logs = sizes_of(directory, logs)
+    return write_checkpoint(
+        directory, name, Snapshot(step=step, weights=model.state_dict(), moments=moments, state=state, logs=logs)
+    )
+
+
+def write_checkpoint(directory: Path, name: str, snapshot: Snapshot) -> Path:
+    """Write the weights, the optimizer's moments, the state and a copy of each log to `directory/name`.
 
     A whole checkpoint of that name stays as it is, if it is of the same run: a resumed run that is interrupted at once saves the
     same step again. Raises DiskError where the disk refuses; nothing half-written is left then.
-
-    state: its `run`, where it has one, is the number of the run, and its `best_step`, where it is not 0, names a best checkpoint
     """
     final = directory / name
     with disk_errors(directory):
-        if final.is_dir() and _is_whole(final, state.get("run")):
+        if final.is_dir() and _is_whole(final, snapshot.state.get("run")):
             return final
+    content = json.dumps({"format_version": FORMAT_VERSION, "step": snapshot.step, **snapshot.state})
     with whole_directory(final) as folder:
-        save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / MODEL)
-        if optimizer is not None:
-            save_file(moments_of(model, optimizer), folder / OPTIMIZER)
-        for log in logs:
-            if log.is_file():
-                shutil.copyfile(log, folder / log.name)
-        content = {"format_version": FORMAT_VERSION, "step": step, **state}
-        (folder / STATE).write_text(json.dumps(content), encoding="utf-8")
-        manifest = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        manifest = {MODEL: write_tensors(folder / MODEL, snapshot.weights)}
+        if snapshot.moments is not None:
+            manifest[OPTIMIZER] = write_tensors(folder / OPTIMIZER, snapshot.moments)
+        for log, size in snapshot.logs.items():
+            manifest[log.name] = write_digested(folder / log.name, first_bytes(log, size))
+        manifest[STATE] = write_digested(folder / STATE, [content.encode()])
+        (folder / MANIFEST).write_text(json.dumps(dict(sorted(manifest.items())), indent=1), encoding="utf-8")
     return final
+
+
+def sizes_of(directory: Path, logs: Iterable[Path]) -> dict[Path, int]:
+    """Return the bytes that each log has at this moment, without those that are not there. directory: which a DiskError names"""
+    with disk_errors(directory):
+        return {log: log.stat().st_size for log in logs if log.is_file()}
 
 
 def newest_whole(directory: Path, *, run: str | None = None) -> Path | None:

@@ -1,7 +1,6 @@
 """JSON becomes dataclasses: every value is checked against the type of its field, and an error names the place of a wrong one."""
 
 import math
-import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -15,7 +14,7 @@ def read_as(value: Any, kind: Any, place: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return _read_record(value, kind, place)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType and type(None) in arguments:
+    if type(None) in arguments:
         (kind,) = (part for part in arguments if part is not type(None))
         return None if value is None else read_as(value, kind, place)
     if origin is dict and isinstance(value, dict):
@@ -37,7 +36,11 @@ def _read_record(value: Any, kind: type, place: str) -> Any:
     if missing:
         raise ValueError(f"{'.'.join(filter(None, (place, missing[0])))}: is missing")
     return kind(
-        **{f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".lstrip(".")) for f in fields(kind) if f.name in value}
+        **{
+            f.name: read_as(value[f.name], hints[f.name], f"{place}.{f.name}".removeprefix("."))
+            for f in fields(kind)
+            if f.name in value
+        }
     )
 
 

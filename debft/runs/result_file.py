@@ -50,8 +50,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _upgrade_1_to_2(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 did not record the files of the model."""
-    return {"model_files": None} | content
+    """Format 1 did not record the files of the model, as the default says."""
+    return content
 
 
 def _upgrade_2_to_3(content: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from debft.errors import DebftError, MachineError
 FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.EINTR)
 PARTIAL = ".partial"  # ends the name of everything that is not whole yet; the name begins with a dot
 LONGEST_NAME = 64  # characters of a file's own name in that name
+
+_appending = threading.Lock()  # no line is added to a file that a thread is writing anew
 
 
 class DiskError(MachineError):
@@ -117,7 +120,7 @@ def write_together(directory: Path, contents: dict[str, bytes]) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Add the whole line to the end of `path`, or nothing of it. It is sure to be on the disk only after `sync`."""
-    with disk_errors(path.parent):
+    with disk_errors(path.parent), _appending:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size, left = os.fstat(handle).st_size, f"{line}\n".encode()
@@ -229,6 +232,7 @@ def sync_or_rewrite(path: Path) -> None:
         sync(path)
     except OSError as error:
         say(f"warning: {path}: cannot be synced: {error.strerror}; writing it anew")
-        with disk_errors(path, "read"):
-            content = path.read_bytes()
-        write_atomically(path, content)
+        with _appending:
+            with disk_errors(path, "read"):
+                content = path.read_bytes()
+            write_atomically(path, content)

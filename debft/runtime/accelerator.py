@@ -1,18 +1,21 @@
 """Build the accelerator: accelerate's view of the devices and processes of a run, with nothing left to a launcher's variables."""
 
+import os
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from debft.errors import InputError
 from debft.runtime.devices import check_precision, cpu_is_asked_for, visible_gpus, warn_of_unused_gpus
-from debft.runtime.launch.group import group_size, is_main_process
+from debft.runtime.launch.group import group_size, in_a_group, is_main_process
+from debft.runtime.launch.interface import name_interface
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-TIME_TO_ANSWER = timedelta(minutes=30)  # process 0 may write a large model while the others wait
+# Process 0 may write a large model while the others wait. One that is lost is noticed long before, by its lifeline or heartbeat.
+TIME_TO_ANSWER = timedelta(minutes=30)
 
 
 def join_processes() -> None:
@@ -23,13 +26,16 @@ def join_processes() -> None:
     from accelerate.state import PartialState
 
     check_variables(None, visible_gpus())
+    if in_a_group() and not PartialState._shared_state:
+        if not visible_gpus():
+            if is_main_process():
+                warn_of_unused_gpus()
+            os.environ["ACCELERATE_USE_CPU"] = "true"  # without it accelerate makes worlds of size 1 that train side by side
+        name_interface()
     PartialState(cpu=cpu_is_asked_for(), timeout=TIME_TO_ANSWER)
     expected, met = group_size(), PartialState().num_processes
     if met != expected:
-        raise InputError(
-            f"--num-processes: expected {expected} processes to find each other, got {met}; "
-            "on a CPU set ACCELERATE_USE_CPU=true, or let debft start them"
-        )
+        raise InputError(f"--num-processes: expected {expected} processes to find each other, got {met}; let debft start them")
 
 
 def build_accelerator(asked: str) -> "tuple[Accelerator, str]":

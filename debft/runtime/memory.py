@@ -3,7 +3,8 @@
 import gc
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +52,32 @@ def peak_memory_bytes() -> int:
 
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def available_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much memory of this machine a process may take without others having to give way; None where that is not known.
+
+    Linux tells it, and how much of its limit each control group leaves that the process is in, as in a container or a job of Slurm.
+    Pages that only keep a file, which the system lets go of first, count as free. Source: proc(5), and cgroup-v2.rst of Linux.
+    root: of the file system, for tests
+    """
+    found = []
+    with suppress(OSError, ValueError, KeyError):
+        found.append(1024 * _numbers(root / "proc/meminfo")["MemAvailable:"])
+    with suppress(OSError, ValueError):
+        name = next((line[3:] for line in (root / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
+        top = root / "sys/fs/cgroup"
+        group = top / name.lstrip("/")
+        for folder in (group, *group.parents)[: len(group.parts) - len(top.parts) + 1]:
+            with suppress(OSError, ValueError, KeyError):  # the topmost group has no limit, and one of no number is "max"
+                limit, used = (int((folder / f"memory.{of}").read_text()) for of in ("max", "current"))
+                found.append(max(0, limit - used + _numbers(folder / "memory.stat")["inactive_file"]))
+    return min(found, default=None)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the second word of each line, a number, by the first one."""
+    return {words[0]: int(words[1]) for line in path.read_text().splitlines() if len(words := line.split()) > 1}
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,32 +1,20 @@
-"""A session writes checkpoints, keeps the best, and reads the newest when the run goes on."""
+"""A session writes checkpoints, between the steps by a thread and else at once, and keeps the best."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
-from debft.config.differences import OPTIMISATION, changed_values
-from debft.config.recipe import value_at, with_values
 from debft.console import say
-from debft.errors import InputError
 from debft.models.finite import in_words, not_finite
-from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
-from debft.runs.checkpoint import Checkpoint
-from debft.runs.directory import RunDirectory
-from debft.runs.json_records import read_as
-from debft.runs.result import MemoryCut
-from debft.runs.sessions import SessionOfRun, changes_in_words
+from debft.runs.checkpoint import Snapshot
 from debft.runs.storage import DiskError
+from debft.training.background import HostCopy, copied_bytes, host_copy
 from debft.training.guards import StepNotFiniteError
-from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_main, check_same_on_all_ranks, run_on_main
-from debft.training.place import Start
-from debft.training.plan import Plan
+from debft.training.parallel import broadcast_tensors_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
@@ -48,42 +36,92 @@ def save(session: Session, state: TrainState) -> None:
 def save_if_possible(session: Session, state: TrainState, *, training: bool) -> None:
     """Do the same where nothing is lost yet without this checkpoint: where the disk refuses it, a warning says so.
 
-    training: whether steps follow. Then there must be another whole checkpoint, else the steps so far could be lost, and DiskError
-        is raised. Behind the last step the model may still find room.
+    training: whether steps follow. Then they go on while the checkpoint is written, from a copy of this step's weights. There must
+        be another whole checkpoint where the disk refuses, else the steps so far could be lost, and DiskError is raised, by
+        `finish_saving`. Behind the last step the model may still find room, and the processes wait until the checkpoint is there.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _save_or_warn(session, state, training))
+    run_on_main(lambda: _begin_to_save(session, state) if training else _save_last(session, state))
 
 
-def _save_or_warn(session: Session, state: TrainState, training: bool) -> None:
-    """Write a checkpoint, or say that there is none of this step. Raises DiskError where steps follow and there is no other one."""
-    try:
-        _save(session, state)
-    except DiskError as error:
-        if not training:
-            say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
-            return
-        kept = checkpoint.newest_whole(session.run.checkpoints, run=session.run.number())
-        if kept is None:
-            raise
-        say(f"warning: {error.refusal}: step {state.step:,} has no checkpoint, the newest is {kept.name}; training goes on")
+def finish_saving(session: Session) -> None:
+    """Wait, in every process, until no checkpoint is being written. Raises DiskError where the disk refused the only one."""
+    run_on_main(session.saving.finish)
 
 
 def _save(session: Session, state: TrainState) -> None:
-    """Write a checkpoint, and remove those that are no longer needed."""
+    """Write a checkpoint. One whose writing failed meanwhile is of no more use, which is said."""
+    session.saving.close()
+    _write(session, _snapshot(session, state))
+
+
+def _save_last(session: Session, state: TrainState) -> None:
+    """Write a checkpoint of the last step, or say that there is none."""
+    try:
+        _save(session, state)
+    except DiskError as error:
+        say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
+
+
+def _begin_to_save(session: Session, state: TrainState) -> None:
+    """Let a thread write a checkpoint of this step, from a copy; where there is no memory for that, write it at once.
+
+    Raises DiskError where the one before it was refused and is the only one.
+    """
+    session.saving.finish()
+    with _goes_on_without_it(session, state.step):
+        snapshot = _snapshot(session, state)
+        parts = [snapshot.weights, snapshot.moments or {}]
+        copy = host_copy(parts, beside=session.vocabulary.bytes_of_table())
+        if copy is not None:
+            session.saving.begin(lambda: _write_copy(session, snapshot, copy))
+            return
+        what = f"warning: too little memory is free for a copy of weights and optimizer state, {copied_bytes(parts)}"
+        session.saving.say_once(f"{what}: training waits while a checkpoint is written")
+        _write(session, snapshot)
+
+
+def _write_copy(session: Session, snapshot: Snapshot, copy: HostCopy) -> None:
+    """Be the thread that writes a checkpoint."""
+    weights, moments = copy.parts()
+    with _goes_on_without_it(session, snapshot.step):
+        _write(session, replace(snapshot, weights=weights, moments=moments))
+
+
+@contextmanager
+def _goes_on_without_it(session: Session, step: int) -> Iterator[None]:
+    """Write a checkpoint of this step within the block. Where the disk refuses it, it is missed, if another one is whole."""
+    try:
+        yield
+    except DiskError as error:
+        kept = checkpoint.newest_whole(session.run.checkpoints, run=session.run.number())
+        if kept is None:
+            raise
+        say(f"warning: {error.refusal}: step {step:,} has no checkpoint, the newest is {kept.name}; training goes on")
+
+
+def _snapshot(session: Session, state: TrainState) -> Snapshot:
+    """Return what a checkpoint of this step holds, with the very tensors of the model. Raises StepNotFiniteError."""
+    check_weights(session, state)
     content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
     content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     content[LABELS] = _labels(session)
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
-    run, directory, name = session.run, session.run.checkpoints, f"step-{state.step:06d}"
-    run.logs.sync()
-    with session.vocabulary.whole(state.step):
-        check_weights(session, state)
-        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, session.optimizer, content, run.logs.paths)
+    weights, logs = session.loaded.model.state_dict(), checkpoint.sizes_of(session.run.path, session.run.logs.paths)
+    return Snapshot(step=state.step, weights=weights, moments=moments(session), state=content, logs=logs)
+
+
+def _write(session: Session, snapshot: Snapshot) -> None:
+    """Write a checkpoint, and remove those that are no longer needed. Steps may go on meanwhile: it looks at nothing of theirs."""
+    directory = session.run.checkpoints
+    session.run.logs.sync()
+    weights = session.vocabulary.whole_weights(snapshot.weights, snapshot.step)
+    _check_tensors({name: tensor for name, tensor in weights.items() if tensor is not snapshot.weights[name]}, snapshot.step)
+    checkpoint.write_checkpoint(directory, f"step-{snapshot.step:06d}", replace(snapshot, weights=weights))
     with _old_ones_may_stay():
-        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=state.step)
-        checkpoint.keep_best(directory, state.best_step)
+        checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=snapshot.step)
+        checkpoint.keep_best(directory, snapshot.state["best_step"])
 
 
 @contextmanager
@@ -102,9 +140,12 @@ def moments(session: Session) -> dict[str, torch.Tensor]:
 
 def check_weights(session: Session, state: TrainState) -> None:
     """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved or evaluated is of use."""
-    tensors = session.loaded.model.state_dict() | moments(session)
+    _check_tensors(session.loaded.model.state_dict() | moments(session), state.step)
+
+
+def _check_tensors(tensors: dict[str, torch.Tensor], step: int) -> None:
     if counts := not_finite(tensors):
-        raise StepNotFiniteError(state.step, f"state, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
+        raise StepNotFiniteError(step, f"state, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
 
 
 def _labels(session: Session) -> list[str]:
@@ -138,139 +179,3 @@ def load_best(session: Session, state: TrainState) -> None:
 def _best_name(state: TrainState) -> str:
     """Return the name of the directory of the best checkpoint."""
     return f"best-{state.best_step:06d}"
-
-
-def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary) -> Checkpoint | None:
-    """Read the newest whole checkpoint, None where there never was one.
-
-    Raises InputError where it was trained on other rows, or on other tokens of them.
-    """
-    saved = checkpoint.load_newest(run.checkpoints, run=run.number())
-    if saved is not None:
-        before = saved.state["fingerprints"]
-        changed = [name for name in plan.fingerprints if before.get(name) != plan.fingerprints[name]]
-        if changed:
-            what = f"other rows of {', '.join(changed)} (texts, labels or their names)"
-            raise InputError(f"--output {run.path}: was trained on {what}; give another --output")
-        _check_vocabulary(saved, run, vocabulary)
-        _check_finite(saved, run)
-    return saved
-
-
-def _check_finite(saved: Checkpoint, run: RunDirectory) -> None:
-    """Raise InputError where the checkpoint, of an older debft, has numbers that are not finite."""
-    tensors = saved.weights | saved.moments
-    if counts := not_finite(tensors):
-        path = run.checkpoints / f"step-{saved.step:06d}"
-        raise InputError(f"{path}: expected finite numbers, {in_words(tensors, counts)}; remove it to go on from the one before")
-
-
-def _check_vocabulary(saved: Checkpoint, run: RunDirectory, vocabulary: ActiveVocabulary) -> None:
-    """Raise InputError where the checkpoint has the optimizer state of other embedding rows; that of all rows has every row."""
-    before, now = saved.state.get(VOCABULARY), vocabulary.identity()
-    if before not in (None, now):
-        needed = now["rows"] if now else vocabulary.of
-        raise InputError(
-            f"--output {run.path}: expected optimizer state of the {needed:,} embedding rows that the training rows need, "
-            f"the checkpoint has that of {before['rows']:,} others: the texts have other tokens now; give another --output, or "
-            "go on with the version of debft and the tokenizer that the run began with"
-        )
-
-
-def restore(
-    saved: Checkpoint | None,
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    vocabulary: ActiveVocabulary,
-) -> TrainState:
-    """Set model and optimizer of every process to the checkpoint that process 0 has read, and return its state.
-
-    Where process 0 has none, nothing is set and the state is that of a run that has not begun.
-    """
-    shared = broadcast_from_main(None if saved is None else (saved.step, saved.state))
-    if shared is None:
-        return TrainState()
-    step, content = shared
-    loss_scale = content.get("loss_scale")
-    if loss_scale is not None and accelerator.scaler is not None:
-        accelerator.scaler.load_state_dict(loss_scale)
-    model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
-    moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
-    check_same_on_all_ranks(lambda: _facts(step, model, moments))
-    checkpoint.restore_optimizer(model, optimizer, moments)
-    cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
-    sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")
-    known = {field.name for field in fields(TrainState)} - {"cuts", "sessions"}
-    others = {key: value for key, value in content.items() if key in known}
-    return TrainState(step=step, cuts=cuts, sessions=sessions, **others)
-
-
-def _not_recorded(step: int) -> dict[str, Any]:
-    """Return what stands for the sessions up to a checkpoint of an older debft, which did not record them."""
-    return asdict(SessionOfRun(from_step=0, to_step=step, environment={}))
-
-
-def begin_session(plan: Plan, run: RunDirectory, state: TrainState, environment: dict[str, Any]) -> None:
-    """Note in the state that a session begins, and say what it computes with otherwise than the one before.
-
-    Options of the optimisation that were changed are those of the run from here on: recipe.yaml gets them.
-    """
-    recorded, now = run.recipe(), {key: value_at(plan.recipe, key) for key in OPTIMISATION}
-    begun = with_values(recorded, state.optimisation)
-    changed = changed_values(begun, plan.recipe) if state.sessions else {}
-    state.optimisation = state.optimisation or now
-    state.sessions.append(SessionOfRun(from_step=state.step, to_step=state.step, environment=environment, changed=changed))
-    for line in changes_in_words(state.sessions[-2:]):
-        say(f"warning: {line}; result.json records it")
-    if (resumed_with := with_values(recorded, now)) != recorded:
-        run.create(resumed_with)
-
-
-def _facts(step: int, model: torch.nn.Module, moments: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Return by name what every process must have received of the checkpoint that process 0 chose."""
-    return {
-        "step of the checkpoint": str(step),
-        "weights of the checkpoint": _digest(model.state_dict()),
-        "optimizer state of the checkpoint": _digest(moments),
-    }
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Return 12 hex digits, which differ where names or numbers do."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:12]
-
-
-def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
-    """Make the run directory, after the removal of the run that is to begin anew, or drop from its logs what comes later."""
-    if start in ("overwrite", "restart") and run.exists():
-        run.remove()
-        say(f"removed the run that was in {run.path}; beginning at step 1")
-    if start == "resume" and not run.exists():
-        say(f"{run.path}: holds no run to resume; starting afresh")
-    if not run.exists():
-        run.create(plan.recipe)
-        run.write_split(plan.rows_record)
-    elif start == "resume":
-        run.logs.rewind(state.step, state.evaluated, saved.logs if saved else {})
-        _check_log(run, state)
-        checkpoint.keep_best(run.checkpoints, state.best_step)
-        if saved is None:
-            run.write_split(plan.rows_record)  # a kill may have come before it was written
-            say(f"{run.path}: no checkpoint was saved; beginning at step 1 of {plan.total_steps:,}")
-        else:
-            say(f"resuming after step {state.step:,} of {plan.total_steps:,}")
-
-
-def _check_log(run: RunDirectory, state: TrainState) -> None:
-    """Raise InputError where lines of the log are lost: the run would come to its end and never be counted."""
-    logged = sum(row.get("num_tokens", 0) for row in run.logs.rows("steps.jsonl"))
-    if logged != state.num_tokens:
-        raise InputError(
-            f"{run.path / 'steps.jsonl'}: expected {state.num_tokens:,} tokens up to step {state.step:,}, as the checkpoint has, "
-            f"got {logged:,}: lines are lost; --restart in the place of --resume begins the run anew"
-        )

@@ -9,7 +9,7 @@ from debft.scoring.heads import Assessment
 from debft.tasks import Split, Task
 from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
-from debft.training.checkpoints import check_weights, load_best, save_best, save_if_possible
+from debft.training.checkpoints import check_weights, finish_saving, load_best, save_best, save_if_possible
 from debft.training.choice import ends_early, in_words, patience_in_words
 from debft.training.parallel import broadcast_from_main
 from debft.training.session import Session, TrainState
@@ -17,7 +17,13 @@ from debft.training.stopping import leave, stop_agreed
 
 
 def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...]) -> dict[str, Assessment]:
-    """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks."""
+    """Assess the weights as they are on `splits`, log the scores, and keep the weights if they are the best and the recipe asks.
+
+    A checkpoint that is being written comes first: it may name a best one that is about to go.
+    """
+    stop.watch.alive(SECONDS_TO_SAVE)
+    finish_saving(session)
+    stop.watch.alive()
     started = time.perf_counter()
     with session.vocabulary.whole(state.step):
         check_weights(session, state)  # they are the same in all processes, so that all stop

@@ -1,7 +1,9 @@
 """A trained run leaves the model, the predictions, and last the result."""
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import source_kind, value_at, with_values
@@ -137,5 +139,14 @@ def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFil
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
         model.save_pretrained(folder)
+        _let_be_read(folder)
         save_tokenizer(session.loaded.tokenizer, folder)
         return files_of(folder)
+
+
+def _let_be_read(folder: Path) -> None:
+    """Give the weights, which safetensors keeps for the owner alone, the mode of the other files, which follows the umask."""
+    mode = (folder / "config.json").stat().st_mode & 0o777
+    for path in folder.glob("*.safetensors"):
+        with suppress(PermissionError):  # a file system without modes
+            path.chmod(mode)

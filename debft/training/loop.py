@@ -98,8 +98,8 @@ def optimizer_steps(
     graphs: what does the forward and backward passes on a GPU by CUDA graphs; None: they are done one kernel after another
     pause_after: asked once after each step, by its number from 1, whether its log has to come before the next step begins, as it
         does where something is to be done with the weights. The same in all processes.
-    signal: gives the number of the signal that told this process to stop, 0 where none did. All processes hear of it with the log
-        that settles the step which has begun by then.
+    signal: gives the number of the signal that told this process to stop, or another one for a reason to settle, 0 where there is
+        none. All processes hear of the largest with the log that settles the step which has begun by then.
     cuts: where the memory was not enough so far; a step for which it is not is done again in smaller parts, and added.
     logs: what the loss logs beside itself, for the message of a process that could not compute it.
 

@@ -23,7 +23,6 @@ from debft.runtime.launch.group import is_main_process
 from debft.scoring.heads import LabelHead, MultiLabelHead, plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
-from debft.training.checkpoints import begin_session, claim_run, find_checkpoint, restore
 from debft.training.describe import describe_device, describe_lengths, with_remark
 from debft.training.disk import check_disk
 from debft.training.graphs import Graphs, Recorder
@@ -34,6 +33,7 @@ from debft.training.parallel import broadcast_tensors_from_main, check_same_on_a
 from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.precision import precision_for
+from debft.training.resuming import begin_session, claim_run, find_checkpoint, restore
 from debft.training.session import Session, TrainState
 from debft.training.sift import LOGS, SiftLoss, perturbed_module
 

@@ -5,16 +5,21 @@ disk, and where they have one nothing can differ. With one process nothing is ex
 shown before it is.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from debft.console import say_field
 from debft.errors import DebftError, InputError, MachineError
 from debft.runs.storage import failing_disk
 from debft.runtime.accelerator import join_processes
-from debft.runtime.launch.group import in_a_group, is_main_process
+from debft.runtime.launch.group import group_size, in_a_group, is_main_process
+from debft.runtime.launch.heartbeat import in_touch, is_ending
 from debft.runtime.launch.lifeline import cause_is_said
+from debft.runtime.launch.machines import launcher
+from debft.runtime.launch.meeting import meet, place, started_by_one
 
 if TYPE_CHECKING:
     import torch
@@ -96,11 +101,30 @@ def broadcast_tensors_from_main(tensors: "dict[str, torch.Tensor]") -> "dict[str
 
 
 @contextmanager
-def report_lost_rank(what_stays: str) -> Iterator[None]:
+def in_contact(hang_seconds: float | None, what_stays: Callable[[], str]) -> Iterator[None]:
+    """Meet the other processes of the run; within the block this one ends where another one is lost, or is silent for too long.
+
+    What one debft process has started it watches itself.
+    what_stays: says what was saved, and how to go on from there
+    """
+    if started_by_one():
+        with report_lost_rank(what_stays):
+            yield
+        return
+    store = meet(hang_seconds)
+    if is_main_process() and launcher() == "torchrun":
+        machines = os.environ.get("GROUP_WORLD_SIZE", "1")
+        say_field("processes", f"{group_size()}, started by torchrun, machines {machines}; they meet at {place()}")
+    join_processes()
+    with in_touch(store, hang_seconds, what_stays), report_lost_rank(what_stays):
+        yield
+
+
+@contextmanager
+def report_lost_rank(what_stays: Callable[[], str]) -> Iterator[None]:
     """Raise MachineError in place of torch's error that another process is gone or does not answer.
 
     The process that started this one may know more of it: where it says why, this one says nothing.
-    what_stays: a sentence for the user on what was saved
     """
     try:
         yield
@@ -109,10 +133,10 @@ def report_lost_rank(what_stays: str) -> Iterator[None]:
         lost = ("Connection closed", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo", "Gloo")
         if not in_a_group() or not any(word in text for word in lost):
             raise
-        if cause_is_said(within=SECONDS_TO_SAY_WHY):
+        if is_ending() or cause_is_said(within=SECONDS_TO_SAY_WHY):
             raise MachineError from None
         reason = re.sub(r"^\[[^\]]*\] ", "", text.splitlines()[0])  # without the place in gloo's source
-        raise MachineError(f"another process of the run was lost ({reason}); {what_stays}") from None
+        raise MachineError(f"another process of the run was lost ({reason}); {what_stays()}") from None
 
 
 def _gather_from_all(value: Any) -> list[Any]:

@@ -14,11 +14,11 @@ from debft.runs.holding import hold
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
-from debft.runtime.launch.group import in_a_group, is_main_process, process_name
+from debft.runtime.launch.group import STAYS_ELSEWHERE, in_a_group, is_main_process, process_name
 from debft.runtime.memory import circles_kept, is_out_of_memory
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
-from debft.training.parallel import broadcast_from_main, raise_together, report_lost_rank, run_on_main
+from debft.training.parallel import broadcast_from_main, in_contact, raise_together, run_on_main
 from debft.training.place import Start, check_output, place_of_rows, start_of
 from debft.training.plan import Plan, make_plan
 
@@ -37,8 +37,8 @@ def finetune(recipe: Recipe, output: Path, *, resume: bool = False, restart: boo
     start = start_of(resume=resume, restart=restart, overwrite=overwrite)
     if not in_a_group():
         return _finetune(recipe, RunDirectory(output), start, Watch())
-    stays = f"what was saved stays: the same command with --output {output} --resume goes on"
-    with ended_without_life(process_name()) as watch, report_lost_rank(stays):
+    stays = RunDirectory(output).what_stays if is_main_process() else lambda: STAYS_ELSEWHERE
+    with ended_without_life(process_name()) as watch, in_contact(recipe.runtime.hang_seconds, stays):
         return _finetune(recipe, RunDirectory(output), start, watch)
 
 
@@ -106,7 +106,7 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
         with activity("preparing the run", show=show):
             session, state = open_session(plan, run, start=start)
         session = replace(session, trackers=run_on_main(lambda: _open_trackers(plan, run, start, state.step)) or Trackers())
-    with closing(session.trackers), stop_requested(session.is_main, watch) as stop:
+    with closing(session.trackers), stop_requested(session.is_main, watch) as stop, closing(session.saving):
         try:
             train(session, state, stop)
             assessed = final_evaluation(session, state, stop)

@@ -14,6 +14,7 @@ from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut, PathsOfRun
 from debft.runs.sessions import SessionOfRun
 from debft.scoring.loaded import LoadedModel
+from debft.training.background import Background
 from debft.training.graphs import Graphs
 from debft.training.loop import LossFn, StepLog, optimizer_steps
 from debft.training.plan import Plan
@@ -78,6 +79,7 @@ class Session:
     paths: which of several ways to compute the same are taken; result.json records them.
     graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
     trackers: where the run is logged to beside its own files.
+    saving: what writes the checkpoints between the steps; it is busy in the main process alone.
     started: when the session was opened.
     """
 
@@ -96,6 +98,7 @@ class Session:
     paths: PathsOfRun
     graphs: Graphs | None = None
     trackers: Trackers = field(default_factory=Trackers)
+    saving: Background = field(default_factory=Background)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def steps(self, **how: Any) -> Generator[StepLog, None, None]:

@@ -25,6 +25,7 @@ def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | 
 
     Every process gets here, with the same step.
     """
+    run_on_main(session.saving.close)
     if isinstance(error, TooLittleMemoryError):
         saved = _saved(session, state)
         advice = "on a device with more memory"

@@ -4,12 +4,14 @@ from contextlib import closing
 
 from debft.console import Meter, meter, say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
-from debft.training.checkpoints import save_if_possible
+from debft.training.checkpoints import finish_saving, save_if_possible
 from debft.training.choice import evaluation_due
 from debft.training.evaluations import evaluate_and_log, stopped_early
 from debft.training.loop import StepLog
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_told
+
+NOT_SAVED = 1000  # what process 0 tells the others in the place of a signal, whose numbers are lower: no checkpoint is whole
 
 
 def train(session: Session, state: TrainState, stop: StopRequest) -> None:
@@ -26,11 +28,11 @@ def train(session: Session, state: TrainState, stop: StopRequest) -> None:
 
 def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
     """Do the steps that are left, up to the last one or to where the run ends early. Raises Interrupted."""
-    plan, total = session.plan, session.plan.total_steps
+    plan, total, alone = session.plan, session.plan.total_steps, session.accelerator.num_processes == 1
     steps = session.steps(
         first_step=state.step,
-        pause_after=lambda step: _falls_due(session, step) or (session.accelerator.num_processes == 1 and bool(stop)),
-        signal=lambda: stop.number,
+        pause_after=lambda step: _falls_due(session, step) or (alone and (bool(stop) or session.saving.failed())),
+        signal=lambda: NOT_SAVED if session.saving.failed() else stop.number,
         cuts=state.cuts,
     )
     if session.is_main and state.step < total:
@@ -42,6 +44,8 @@ def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
             stop.watch.alive()
             if not log.settled:
                 continue
+            if log.signal == NOT_SAVED or (alone and session.saving.failed()):
+                finish_saving(session)
             if stop_told(session, stop, log.signal):
                 leave(session, state, stop)
             if _evaluation_due(session, log.step):
@@ -50,7 +54,7 @@ def _do_steps(session: Session, state: TrainState, stop: StopRequest) -> None:
                     break  # the checkpoint of this step is written before the best weights are read
             if _checkpoint_due(session, log.step):
                 stop.watch.alive(SECONDS_TO_SAVE)
-                # That of the last step: nothing is lost where the evaluation or the result fails.
+                # Behind the last step as well: then nothing is lost where the evaluation or the result fails.
                 save_if_possible(session, state, training=log.step < plan.total_steps)
                 stop.watch.alive()
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from debft.cli import main as cli
+from debft.cli.accelerate_file import Launch
 from debft.cli.train import fine_tune, task_command
 from debft.config.recipe import Recipe
 from debft.library.options import OPTIONS, options_of
@@ -43,8 +44,8 @@ def test_names_and_flags_are_unique():
 
 
 def test_every_option_of_the_command_alone_is_a_parameter_of_the_function_behind_it():
-    parameters = set(inspect.signature(fine_tune).parameters) - {"task", "keys"}
-    assert {option.name for option in OPTIONS if not option.key} == parameters
+    parameters = set(inspect.signature(fine_tune).parameters) - {"task", "keys", "launch"}
+    assert {option.name for option in OPTIONS if not option.key} == parameters | set(inspect.signature(Launch).parameters)
 
 
 @pytest.mark.parametrize("task", TASKS)

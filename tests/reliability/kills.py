@@ -105,7 +105,8 @@ def complete(run: Path) -> bool:
 
 
 def check_loss(run: Path, main: Command, logged: int) -> int:
-    """Check that the run, where it said where it goes on, lost no more steps than lie between two checkpoints.
+    """Check that the run, where it said where it goes on, lost no more steps than lie between two checkpoints, and no more than as
+    many again, which were done while the newer one was being written.
 
     logged: the steps that its log had before. Return what it has now; of a run that was killed before it went on, the same.
     """
@@ -114,7 +115,7 @@ def check_loss(run: Path, main: Command, logged: int) -> int:
     if not resumed and "starting afresh" not in said:
         return logged
     step = int(resumed[1].replace(",", "")) if resumed else 0
-    assert logged - step <= SAVE_STEPS, f"{logged} steps were logged, and the run goes on after step {step}"
+    assert logged - step <= 2 * SAVE_STEPS, f"{logged} steps were logged, and the run goes on after step {step}"
     return steps_logged(run)
 
 
@@ -126,4 +127,9 @@ def ended(started: Sequence[Command]) -> None:
         assert "Traceback" not in said, said
 
 
-PART = Part(name="kills", claim="0 runs lost, 0 bits changed, never more than save_steps lost", cases=cases, few=6)
+PART = Part(
+    name="kills",
+    claim="0 runs lost, 0 bits changed, never more than save_steps and a checkpoint in flight lost",
+    cases=cases,
+    few=6,
+)

@@ -12,6 +12,7 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -38,12 +39,13 @@ class Disk:
     count: int = 0
 
     def look(self) -> dict[str, int]:
-        """Return the number of everything that is there, by path; "" is the root."""
-        there = {"": self.root.stat().st_ino}
-        for folder, folders, files in os.walk(self.root):
-            for name in (*folders, *files):
-                path = Path(folder, name)
-                there[str(path.relative_to(self.root))] = path.lstat().st_ino
+        """Return the number of everything that is there, by path; "" is the root.
+
+        A thread may still do what it was allowed to while another one asks, so that only what is seen twice is there.
+        """
+        there = self._walk()
+        while there != (again := self._walk()):
+            there = again
         self.numbers = {system: number for system, number in self.numbers.items() if system in there.values()}
         for path, system in there.items():
             if system not in self.numbers:
@@ -52,6 +54,16 @@ class Disk:
                 if (self.root / path).is_dir():
                     self.folders.add(self.count)
         return {path: self.numbers[system] for path, system in there.items()}
+
+    def _walk(self) -> dict[str, int]:
+        """Return the system's number of everything that is there, by path."""
+        there = {"": self.root.stat().st_ino}
+        for folder, folders, files in os.walk(self.root):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    there[str(path.relative_to(self.root))] = path.lstat().st_ino
+        return there
 
     def sync(self, path: str, there: dict[str, int]) -> None:
         """Keep what a file or directory holds at this moment."""
@@ -143,12 +155,15 @@ def _recorded(folder: Path, options: tuple[str, ...]) -> dict[str, Image]:
         if call.kind == "open" and not call.flags & (os.O_CREAT | os.O_TRUNC):
             return 0
         calls += 1
-        there = disk.look()
-        made = {
-            f"synced {calls}": disk.image(there, named=False),
-            f"named {calls}": disk.image(there, named=True),
-            f"torn {calls}": disk.image(there, named=True, chance=random.Random(calls)),
-        }
+        made = None
+        while made is None:
+            there = disk.look()
+            with suppress(FileNotFoundError):  # a thread has just done what it was allowed to
+                made = {
+                    f"synced {calls}": disk.image(there, named=False),
+                    f"named {calls}": disk.image(there, named=True),
+                    f"torn {calls}": disk.image(there, named=True, chance=random.Random(calls)),
+                }
         for name, image in made.items():
             key = tuple(sorted((path, content and hash(content)) for path, content in image.items()))
             if key not in seen:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,26 @@ def test_write_of_safetensors_is_refused_as_well_and_nothing_stays(tmp_path):
     code, calls = calls_of(save, tmp_path, lambda call: errno.ENOSPC if "partial/" in call.path and call.kind == "write" else 0)
     assert code == 5 and "cannot be written: No space left on device" in (tmp_path / "said").read_text()
     assert any(call.startswith("write .model") for call in calls) and [path.name for path in tmp_path.iterdir()] == ["said"]
+
+
+def test_calls_of_a_thread_that_begins_later_are_seen_and_refused_as_well(tmp_path):
+    def write_by_a_thread():
+        refused = []
+
+        def write():
+            try:
+                write_atomically(tmp_path / "x", b"1")
+            except DebftError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        return refused[0].exit_code
+
+    code, calls = calls_of(write_by_a_thread, tmp_path, lambda call: errno.EIO if call.kind == "fsync" else 0)
+    assert code == 5 and [call.split()[0] for call in calls][:3] == ["open", "write", "fsync"]
+    assert not (tmp_path / "x").exists()
 
 
 def test_paths_are_absolute_whatever_they_are_relative_to(tmp_path):

@@ -28,7 +28,8 @@ from debft.runs.checkpoint import (
 )
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import DiskError
-from debft.training import checkpoints as training_checkpoints
+from debft.training import resuming
+from debft.training.background import Background
 from debft.training.checkpoints import save, save_best
 from debft.training.session import TrainState
 
@@ -302,9 +303,9 @@ def test_checkpoint_of_another_run_gives_way_to_one_that_is_saved(tmp_path):
 def facts_at_restoring(monkeypatch, saved):
     """What each process compares with process 0 once it has received a checkpoint."""
     compared = {}
-    monkeypatch.setattr(training_checkpoints, "check_same_on_all_ranks", lambda facts: compared.update(facts()))
+    monkeypatch.setattr(resuming, "check_same_on_all_ranks", lambda facts: compared.update(facts()))
     model, optimizer = trained(steps=0, seed=1)
-    training_checkpoints.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
+    resuming.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
     return compared
 
 
@@ -344,7 +345,7 @@ def at_call(monkeypatch):
     for name in ("mkdir", "rename", "replace", "fsync"):
         monkeypatch.setattr(os, name, guarded(getattr(os, name)))
     monkeypatch.setattr(shutil, "rmtree", guarded(shutil.rmtree, removes=True))
-    monkeypatch.setattr(checkpoint, "save_file", guarded(checkpoint.save_file))
+    monkeypatch.setattr(checkpoint, "write_tensors", guarded(checkpoint.write_tensors))
 
     def arm(number, error):
         left[0], raised[:] = number, [error]
@@ -366,6 +367,7 @@ def run_of_three_saves(directory):
         loaded=SimpleNamespace(model=model),
         vocabulary=ActiveVocabulary(),
         optimizer=optimizer,
+        saving=Background(),
     )
     state = TrainState()
     for step in range(1, 8):

@@ -142,15 +142,15 @@ def test_disk_that_fills_up_ends_the_run_in_one_line_and_resume_gives_the_same_w
 def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe, through, tmp_path, monkeypatch, capsys):
     import debft.runs.checkpoint
 
-    save = debft.runs.checkpoint.save_checkpoint
+    save = debft.runs.checkpoint.write_checkpoint
 
     def full_for_a_while(directory, name, *rest):
         with monkeypatch.context() as patch:
             if name == "step-000004":
-                refuse(patch, tmp_path, "mkdir")
+                refuse(patch, tmp_path / "run" / "checkpoints", "mkdir")
             return save(directory, name, *rest)
 
-    monkeypatch.setattr(debft.runs.checkpoint, "save_checkpoint", full_for_a_while)
+    monkeypatch.setattr(debft.runs.checkpoint, "write_checkpoint", full_for_a_while)
     finetune(recipe, tmp_path / "run")
     assert "No space left on device: the last step has no checkpoint; going on" in capsys.readouterr().err
     check_same(RunDirectory(tmp_path / "run"), through)
@@ -160,21 +160,26 @@ def test_last_step_without_room_for_its_checkpoint_is_said_and_evaluated(recipe,
 def test_checkpoint_without_room_is_a_warning_where_the_one_before_it_is_whole(recipe, through, tmp_path, monkeypatch, capsys):
     import debft.runs.checkpoint
 
-    save = debft.runs.checkpoint.save_checkpoint
+    save = debft.runs.checkpoint.write_checkpoint
 
     def full_for_a_while(directory, name, *rest):
         with monkeypatch.context() as patch:
             if name == "step-000003":
-                refuse(patch, tmp_path, "mkdir")
+                refuse(patch, tmp_path / "run" / "checkpoints", "mkdir")
             return save(directory, name, *rest)
 
-    monkeypatch.setattr(debft.runs.checkpoint, "save_checkpoint", full_for_a_while)
+    monkeypatch.setattr(debft.runs.checkpoint, "write_checkpoint", full_for_a_while)
     run = RunDirectory(tmp_path / "run")
     finetune(replace(recipe, runtime=replace(recipe.runtime, save_steps=1)), run.path)
     said = "No space left on device: step 3 has no checkpoint, the newest is step-000002; training goes on"
     assert f"warning: {run.checkpoints}: cannot be written: {said}" in capsys.readouterr().err
     assert sorted(path.name for path in run.checkpoints.glob("step-*")) == ["step-000002", "step-000004"]
     check_same(run, through)
+
+
+def test_every_file_of_a_run_has_the_mode_that_the_umask_leaves(through):
+    modes = {oct(path.stat().st_mode & 0o777) for path in through.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert modes == {oct((through.path / "steps.jsonl").stat().st_mode & 0o777)}
 
 
 def test_disk_need_is_what_the_run_then_has_on_the_disk(through, needs):

@@ -1,6 +1,7 @@
 """result.json: every older format is read, a newer one refused by its version, an added field left alone, a damaged one named."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,19 @@ from debft.errors import InputError
 from debft.runs import result_file
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import command_line
-from debft.runs.result import FORMAT_VERSION, PathsOfRun, RowsOfRun, RunResult, Timing, TrainedRows
+from debft.runs.result import (
+    FORMAT_VERSION,
+    MemoryCut,
+    PathsOfRun,
+    RowsOfRun,
+    RowWarning,
+    RunResult,
+    Timing,
+    TrainedRows,
+    in_percent,
+    possible_range,
+    tokens_after,
+)
 from debft.runs.result_file import UPGRADES, from_json
 from debft.runs.seal import sealed
 from debft.runs.written import WrittenFile
@@ -86,6 +99,52 @@ def test_what_is_read_is_what_was_written():
     assert from_json(newest().to_json(), "result.json") == newest()
 
 
+def test_result_is_laid_out_for_people_and_any_json_reader():
+    """Two spaces a level, letters as they are, and no NaN, which is no JSON."""
+    lines = newest(model="schön").to_json().splitlines()
+    assert lines[:4] == ["{", f'  "format_version": {FORMAT_VERSION},', '  "task": "mnli",', '  "model": "schön",']
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        newest(scores={"validation/accuracy": math.nan}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("count", "examples", "line"),
+    [
+        (2, ["a:1", "a:2"], "2 texts are empty: a:1; a:2"),
+        (3, ["a:1", "a:2"], "2 texts are empty: a:1; a:2; ..."),
+        (0, [], "2 texts are empty"),
+    ],
+)
+def test_warning_is_one_line_that_says_where_there_are_more(count, examples, line):
+    warning = RowWarning(kind="empty", split="train", count=count, of=9, what="2 texts are empty", examples=examples)
+    assert str(warning) == line
+
+
+def test_tokens_at_once_are_the_fewest_that_a_cut_of_that_kind_has_left():
+    cuts = [
+        MemoryCut(during=during, step=1, before=64, after=after)
+        for during, after in (("training", 32), ("training", 16), ("evaluation", 8))
+    ]
+    assert [tokens_after(cuts, "training", asked) for asked in (64, 4)] == [16, 4]
+    assert (tokens_after(cuts, "evaluation", 64), tokens_after([], "training", 64)) == (8, 64)
+
+
+@pytest.mark.parametrize(
+    ("score", "lowest", "highest"),
+    [
+        ("validation/accuracy", 0.0, 100.0),
+        ("validation/matthews_correlation", -100.0, 100.0),
+        ("validation/a/pearson", -100.0, 100.0),
+        ("validation/spearmanr", -100.0, 100.0),
+        ("train/loss", 0.0, math.inf),
+        ("pearson/f1", 0.0, 100.0),
+    ],
+)
+def test_range_of_a_score_is_that_of_its_metric(score, lowest, highest):
+    assert possible_range(score) == (lowest, highest)
+    assert in_percent(score) == (highest == 100.0)
+
+
 def test_result_of_the_oldest_format_is_read_with_every_value():
     read = from_json(OLDEST, "result.json")
     assert (read.format_version, read.model_files, read.data.skipped_rows, read.paths) == (FORMAT_VERSION, None, {}, None)
@@ -152,16 +211,33 @@ def test_damage_is_named_by_its_place(changes, reason):
 
 
 @pytest.mark.parametrize("name", ["../result.json", "/etc/passwd", "a/../../b"])
-def test_files_of_a_model_are_named_within_it(name):
-    written = {name: {"bytes": 1, "sha256": "0" * 64}}
-    with pytest.raises(ValueError, match="model_files: expected names of files in model/, got"):
-        from_json(changed(model_files=written), "result.json")
+@pytest.mark.parametrize(("field", "folder"), [("model_files", "model/"), ("run_files", "the run")])
+def test_files_are_named_within_the_model_or_the_run(name, field, folder):
+    written = {"a/b.json": {"bytes": 1, "sha256": "0" * 64}}
+    assert getattr(from_json(changed(**{field: written}), "result.json"), field)["a/b.json"].bytes == 1
+    written[name] = written["a/b.json"]
+    with pytest.raises(ValueError) as raised:
+        from_json(changed(**{field: written}), "result.json")
+    assert str(raised.value) == f"{field}: expected names of files in {folder}, got {name!r}"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"format_version": NaN}'])
-def test_text_that_is_no_result_is_damage(text):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[1]", "expected an object, got [1]"),
+        ("null", "expected an object, got None"),
+        ("[" * 100_000, "it is nested too deeply"),
+        ('{"format_version": 4, "x": NaN}', "expected JSON, got NaN"),
+        ("{}", "format_version: expected a whole number of at least 1, got None"),
+    ],
+    ids=["empty", "cut", "list", "null", "deep", "NaN", "other"],
+)
+def test_text_that_is_no_result_is_damage(text, reason):
+    with pytest.raises(ValueError) as raised:
         from_json(text, "result.json")
+    assert str(raised.value) == reason
 
 
 def test_number_that_is_too_large_is_damage():

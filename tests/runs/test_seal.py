@@ -1,5 +1,6 @@
 """Seals: every change of a sealed file is noticed, a file of another run is told, an older debft's file is read as it is."""
 
+import hashlib
 import random
 
 import pytest
@@ -48,6 +49,43 @@ def test_every_value_of_a_sealed_object_counts():
     for changed in ({"path": "y"}, {"more": 0}, {"added": None}, {"held_out": {"ids": [1, 2.5, "e"]}}, {"sha256": None}):
         with pytest.raises(BrokenSealError):
             check_seal(sealed(content) | changed)
+
+
+def test_seal_is_the_digest_of_the_json_with_sorted_keys_and_no_spaces():
+    """Written out here: files of every version carry it."""
+    content = {"b": [1, "é"], "a": {"y": None, "x": 2.5}, 3: (4,)}
+    digest = hashlib.sha256(rb'{"3":[4],"a":{"x":2.5,"y":null},"b":[1,"\u00e9"]}').hexdigest()
+    assert list(sealed(content).items())[-1] == ("sha256", digest)
+
+
+def test_first_line_is_the_digest_of_the_number_and_the_lines_below():
+    number = "0123456789abcdef"
+    digest = hashlib.sha256(number.encode() + LINES).hexdigest()
+    expected = f"# run {number}, sha256 of that and the lines below {digest}\n".encode() + LINES
+    assert (sealed_lines(LINES, number), number_of_run(expected)) == (expected, number)
+
+
+def test_broken_seal_tells_both_digests():
+    changed = sealed({"path": "x"}) | {"path": "y"}
+    expected, got = (hashlib.sha256(b'{"path":"%b"}' % path).hexdigest()[:12] for path in (b"x", b"y"))
+    with pytest.raises(BrokenSealError) as raised:
+        check_seal(changed)
+    assert str(raised.value) == f"expected content of sha256 {expected}..., got {got}..."
+
+
+def test_broken_lines_tell_both_digests():
+    number = "0123456789abcdef"
+    content = sealed_lines(LINES, number)
+    expected, got = (hashlib.sha256(number.encode() + lines).hexdigest()[:12] for lines in (LINES, LINES + b"x"))
+    with pytest.raises(BrokenSealError) as raised:
+        check_lines(content + b"x")
+    assert str(raised.value) == f"expected lines of sha256 {expected}..., got {got}..."
+
+
+def test_first_line_that_is_damaged_is_told_as_such():
+    with pytest.raises(BrokenSealError) as raised:
+        check_lines(b"# rum 1\n" + LINES)
+    assert str(raised.value) == "expected the number of the run and a sha256 in the first line, got something else"
 
 
 def test_run_has_a_number_of_its_own_which_it_keeps(tmp_path):

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from debft.runs.storage import (
     append_line,
     disk_errors,
     failing_disk,
+    make_directory,
     remove_directory,
     remove_partial,
     sync,
@@ -91,8 +94,32 @@ def test_error_of_a_library_for_a_full_disk_is_the_same_error(tmp_path, small_fi
     assert content_of(tmp_path) == []
 
 
+def test_error_of_the_disk_says_where_why_and_what_to_do(tmp_path):
+    with pytest.raises(DiskError) as raised, disk_errors(tmp_path / "x", "read"):
+        raise OSError(errno.EIO, "Input/output error")
+    refusal = f"{tmp_path}/x: cannot be read: Input/output error"
+    assert (raised.value.refusal, raised.value.exit_code) == (refusal, 5)
+    assert str(raised.value) == f"{refusal}; make room or mend the disk, then run the same command again"
+    assert isinstance(raised.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("no number"), "no number"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (Exception("(os error 5)"), "Input/output error"),
+    ],
+    ids=str,
+)
+def test_reason_is_the_systems_also_in_the_text_of_a_library(tmp_path, error, reason):
+    with pytest.raises(DiskError) as raised, disk_errors(tmp_path):
+        raise error
+    assert raised.value.refusal == f"{tmp_path}: cannot be written: {reason}"
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
-    for error in (ValueError("no"), InputError("yours"), KeyboardInterrupt()):
+    for error in (ValueError("no"), InputError("yours"), InputError("x (os error 28)"), KeyboardInterrupt("(os error 28)")):
         with pytest.raises(type(error)), disk_errors(tmp_path):
             raise error
 
@@ -133,6 +160,62 @@ def test_directory_that_is_refused_leaves_nothing_half_written(tmp_path, monkeyp
     assert content_of(tmp_path) == []
 
 
+def test_directory_is_synced_with_all_in_it_before_its_rename_and_its_parent_behind_it(tmp_path, monkeypatch):
+    """Else a power cut leaves the name without the files."""
+    done, (fsync, rename) = [], (os.fsync, os.rename)
+
+    def path_of(handle):
+        return Path(f"/proc/self/fd/{handle}").readlink().relative_to(tmp_path).as_posix()
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(path_of(handle)), fsync(handle)))
+    monkeypatch.setattr(os, "rename", lambda a, b: (done.append("rename"), rename(a, b)))
+    with whole_directory(tmp_path / "model") as folder:
+        assert folder == tmp_path / f".model.{os.getpid()}.partial"
+        (folder / "b").mkdir()
+        (folder / "b" / "c").write_text("")
+        done.clear()
+    assert (set(done[:3]), done[3:]) == ({folder.name, f"{folder.name}/b", f"{folder.name}/b/c"}, ["rename", "."])
+
+
+def test_directory_begins_empty_whatever_a_process_of_the_same_number_has_left(tmp_path):
+    (tmp_path / f".model.{os.getpid()}.partial" / "x").mkdir(parents=True)
+    (tmp_path / f".model.{os.getpid()}.old.partial" / "x").mkdir(parents=True)
+    for _ in range(2):
+        with whole_directory(tmp_path / "model") as folder:
+            assert content_of(folder) == []
+    assert content_of(tmp_path) == ["model"]
+
+
+def test_directory_that_cannot_be_moved_aside_stays(tmp_path, monkeypatch):
+    (tmp_path / "model" / "before").mkdir(parents=True)
+    fail(monkeypatch, "rename")
+    with pytest.raises(DiskError, match="No space left"), whole_directory(tmp_path / "model") as folder:
+        (folder / "after").write_text("")
+    assert content_of(tmp_path) == ["model", "model/before"]
+
+
+def test_files_are_written_together_into_a_directory_that_is_made(tmp_path):
+    write_together(tmp_path / "a" / "b", {"one": b"1", "c/two": b"2"})
+    assert content_of(tmp_path / "a") == ["b", "b/c", "b/c/two", "b/one"]
+    assert [(tmp_path / "a" / "b" / name).read_bytes() for name in ("one", "c/two")] == [b"1", b"2"]
+
+
+def test_name_that_is_as_long_as_a_name_may_be_is_written(tmp_path):
+    """The name until then has more in it, and is cut."""
+    write_atomically(tmp_path / ("x" * 255), b"content")
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"content"
+
+
+def test_file_has_a_name_of_its_own_until_it_is_whole(tmp_path, monkeypatch):
+    """It begins with a dot and ends as all do that the next run may remove. Two writers do not meet."""
+    names, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (names.append(Path(a).name), replace(a, b)))
+    for _ in range(2):
+        write_atomically(tmp_path / "result.json", b"1")
+    assert all(re.fullmatch(r"\.result\.json\.[0-9a-f]{16}\.partial", name) for name in names)
+    assert len(set(names)) == 2
+
+
 def test_second_file_that_is_refused_takes_the_first_with_it(tmp_path, monkeypatch):
     fail(monkeypatch, "replace", after=1)
     with pytest.raises(DiskError):
@@ -149,6 +232,37 @@ def test_line_is_appended_whole_or_not_at_all(tmp_path, small_files):
     assert (tmp_path / "log").read_text().splitlines() == [row, row]
 
 
+def test_line_is_written_on_where_the_system_takes_a_part_of_it(tmp_path, monkeypatch):
+    """As over a network, or at a signal."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:3]))
+    append_line(tmp_path / "log", "first é")
+    append_line(tmp_path / "log", "second")
+    assert (tmp_path / "log").read_bytes() == "first é\nsecond\n".encode()
+
+
+def test_line_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
+    append_line(tmp_path / "log", "first")
+    write, files = os.write, len(os.listdir("/proc/self/fd"))
+
+    def half(handle, content):
+        if len(content) < 7:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, content[:3])
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(DiskError) as raised:
+        append_line(tmp_path / "log", "second")
+    assert raised.value.refusal == f"{tmp_path}: cannot be written: No space left on device"
+    assert (tmp_path / "log").read_bytes() == b"first\n"
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_log_of_a_directory_that_is_gone_cannot_be_written(tmp_path):
+    with pytest.raises(DiskError, match=f"^{tmp_path}/none: cannot be written: No such file or directory;"):
+        append_line(tmp_path / "none" / "log", "x")
+
+
 def test_what_a_process_left_half_written_is_removed(tmp_path):
     child = (
         "import os, sys; from pathlib import Path; from debft.runs.storage import whole_directory, write_atomically; import debft.runs.storage\n"
@@ -161,6 +275,37 @@ def test_what_a_process_left_half_written_is_removed(tmp_path):
     assert len(content_of(tmp_path)) == 4
     remove_partial(tmp_path)
     assert content_of(tmp_path) == ["notes.txt"]
+
+
+def test_link_to_a_directory_is_removed_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x").write_text("mine")
+    (tmp_path / f".model.{os.getpid()}.partial").symlink_to(tmp_path / "data")
+    with whole_directory(tmp_path / "model"):
+        pass
+    assert content_of(tmp_path) == ["data", "data/x", "model"]
+
+
+def test_directory_that_is_not_there_needs_no_removal(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    remove_directory(tmp_path / "none")
+    remove_directory(tmp_path / "file")
+    assert content_of(tmp_path) == ["file"]
+
+
+def test_removal_that_is_refused_says_where(tmp_path, monkeypatch):
+    (tmp_path / "step-000001").mkdir()
+    fail(monkeypatch, "rename", errno.EROFS)
+    with pytest.raises(DiskError, match=f"^{tmp_path}: cannot be written: Read-only file system;"):
+        remove_directory(tmp_path / "step-000001")
+    assert content_of(tmp_path) == ["step-000001"]
+
+
+def test_leftovers_that_the_disk_keeps_are_an_error(tmp_path, monkeypatch):
+    (tmp_path / ".x.1.partial").write_text("")
+    fail(monkeypatch, "unlink", errno.EIO)
+    with pytest.raises(DiskError, match=f"^{tmp_path}: cannot be written: Input/output error;"):
+        remove_partial(tmp_path)
 
 
 def test_half_written_file_that_the_disk_keeps_once_is_gone_all_the_same(tmp_path, monkeypatch):
@@ -186,6 +331,18 @@ def test_half_written_files_of_others_stay_where_one_name_is_asked_for(tmp_path)
     assert content_of(tmp_path) == [".b.safetensors.2.partial"]
 
 
+def test_half_written_file_of_a_long_name_is_found_by_that(tmp_path, monkeypatch):
+    name, unlink = "x" * 100, os.unlink
+    fail(monkeypatch, "replace")
+    monkeypatch.setattr(os, "unlink", lambda *_, **__: None)
+    with pytest.raises(DiskError):
+        write_atomically(tmp_path / name, b"1")
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert len(content_of(tmp_path)) == 1
+    remove_partial(tmp_path, name)
+    assert content_of(tmp_path) == []
+
+
 def test_disk_that_fails_is_named_by_its_file_also_below_the_error_of_a_library(tmp_path):
     """transformers raises an OSError without a number where a file cannot be read."""
     for number in (errno.EIO, errno.ENOSPC, errno.EINTR):
@@ -195,6 +352,38 @@ def test_disk_that_fails_is_named_by_its_file_also_below_the_error_of_a_library(
             except OSError:
                 raise OSError("this is no configuration") from None
         assert raised.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "the disk failed: Input/output error"),
+        (RuntimeError("I/O error: (os error 5)"), "the disk failed: Input/output error"),
+        (OSError(errno.ESTALE, "Stale file handle", "/a/b"), "/a/b: the disk failed: Stale file handle"),
+    ],
+    ids=["no name", "library", "name"],
+)
+def test_failure_of_a_disk_is_told_with_the_file_where_it_is_known(error, said):
+    with pytest.raises(DiskError) as raised, failing_disk():
+        raise error
+    assert raised.value.refusal == said
+    assert raised.value.__cause__ is error
+
+
+def test_failure_of_a_disk_is_found_below_the_cause_of_another_error():
+    with pytest.raises(DiskError, match=r"^/a: the disk failed: No space left on device;"), failing_disk():
+        raise OSError("this is no model") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/a")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EACCES, "Permission denied"), OSError("no number"), ValueError("x"), RuntimeError("(os error 13)")],
+    ids=str,
+)
+def test_error_that_is_about_the_question_stays_what_it_is(error):
+    with pytest.raises(type(error)) as raised, failing_disk():
+        raise error
+    assert raised.value is error
 
 
 def test_missing_file_is_no_failure_of_the_disk(tmp_path):
@@ -220,6 +409,32 @@ def test_failing_sync_leaks_no_file_descriptor(tmp_path, monkeypatch):
         os.fstat(opened[-1])
 
 
+def test_file_system_that_cannot_sync_a_directory_is_in_order(tmp_path, monkeypatch):
+    """It answers EINVAL, as some network file systems do."""
+    opened, real = [], os.open
+    monkeypatch.setattr(os, "open", lambda *args, **kwargs: opened.append(real(*args, **kwargs)) or opened[-1])
+    fail(monkeypatch, "fsync", errno.EINVAL)
+    sync(tmp_path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[-1])
+
+
+def test_parents_that_are_made_are_on_the_disk_one_after_another(tmp_path, monkeypatch):
+    """The entry of each is in the directory above it; what was there before is left alone."""
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(Path(f"/proc/self/fd/{handle}").readlink()), fsync(handle)))
+    make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and sorted(synced) == [tmp_path, tmp_path / "a"]
+    synced.clear()
+    make_directory(tmp_path / "a" / "b")
+    assert synced == []
+
+
+def test_log_that_can_be_neither_synced_nor_read_is_an_error(tmp_path):
+    with pytest.raises(DiskError, match=f"^{tmp_path}/log: cannot be read: No such file or directory;"):
+        sync_or_rewrite(tmp_path / "log")
+
+
 def test_log_whose_sync_fails_is_written_anew(tmp_path, monkeypatch, capsys):
     """A second sync would succeed, without what the first one lost."""
     append_line(tmp_path / "log", "1")
@@ -235,7 +450,8 @@ def test_log_whose_sync_fails_is_written_anew(tmp_path, monkeypatch, capsys):
     sync_or_rewrite(tmp_path / "log")
     after = (tmp_path / "log").stat().st_ino
     assert (tmp_path / "log").read_text() == "1\n" and after != before and after in synced
-    assert "log: cannot be synced: Input/output error; writing it anew" in capsys.readouterr().err
+    said = capsys.readouterr().err.replace("\n", "")
+    assert said == f"warning: {tmp_path}/log: cannot be synced: Input/output error; writing it anew"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

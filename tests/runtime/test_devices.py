@@ -10,7 +10,8 @@ from debft.cli import doctor
 from debft.errors import InputError
 from debft.runs.environment import environment
 from debft.runtime import devices
-from debft.runtime.launch import local
+from debft.runtime.launch import local, machines
+from debft.runtime.launch.machines import Asked, Share
 from debft.runtime.memory import peak_memory_bytes
 
 importing = builtins.__import__
@@ -45,9 +46,17 @@ RUN = local.RunOfGroup(stacks=Path("stacks.txt"), what_stays=lambda: "", hang_se
 
 def test_gpus_are_those_of_torch(gpus, monkeypatch):
     gpus(2)
-    assert (devices.visible_gpus(), local.processes_to_start(None), devices.devices_here()) == (2, 2, ["0", "1"])
+    assert (
+        devices.visible_gpus(),
+        machines.share_of(Asked(), max(1, devices.visible_gpus())).processes,
+        devices.devices_here(),
+    ) == (2, 2, ["0", "1"])
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    assert (devices.visible_gpus(), local.processes_to_start(None), devices.devices_here()) == (0, 1, [])
+    assert (
+        devices.visible_gpus(),
+        machines.share_of(Asked(), max(1, devices.visible_gpus())).processes,
+        devices.devices_here(),
+    ) == (0, 1, [])
 
 
 def test_torch_is_asked_wherever_a_device_file_exists(gpus, device_files, monkeypatch):
@@ -71,7 +80,7 @@ def test_devices_that_torch_cannot_use_are_not_given_out(gpus, monkeypatch):
 def test_more_processes_than_gpus_are_refused(gpus):
     gpus(1)
     with pytest.raises(InputError, match="expected at most one per GPU, 1, got 2"):
-        local.start_processes(2, RUN)
+        local.start_processes(Share(processes=2), RUN)
 
 
 def test_idle_gpu_is_said_before_training_and_by_doctor(gpus, device_files, capsys):
@@ -88,7 +97,7 @@ def test_gpu_that_is_hidden_on_purpose_is_not_said(gpus, device_files, monkeypat
 
 def test_processes_on_the_cpu_say_that_a_gpu_lies_idle(gpus, device_files, monkeypatch, capsys):
     monkeypatch.setattr(local, "DEBFT", (sys.executable, "-c", "pass"))
-    assert local.start_processes(2, RUN) == 0
+    assert local.start_processes(Share(processes=2), RUN) == 0
     assert "warning" in capsys.readouterr().err
 
 

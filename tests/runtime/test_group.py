@@ -1,5 +1,10 @@
 """What a process knows of its group: whether it is alone, and whether it is the one that speaks."""
 
+import os
+import signal
+import threading
+from types import SimpleNamespace
+
 import pytest
 
 from debft.runtime.launch import group
@@ -44,3 +49,63 @@ def test_process_of_a_launcher_or_of_debft_is_started_by_another(variables, give
     assert not group.started_by_another()
     variables(**given)
     assert group.started_by_another()
+
+
+def test_process_alone_is_process_0_of_one(variables):
+    variables()
+    assert (group.process_name(), group.group_size()) == ("process 0", 1)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Whether each thread that is started is a daemon. What it does is done here and now."""
+    begun = []
+
+    def thread(target, daemon):
+        begun.append(daemon)
+        return SimpleNamespace(start=target)
+
+    monkeypatch.setattr(group, "threading", SimpleNamespace(Thread=thread))
+    return begun
+
+
+def test_process_without_a_parent_follows_nobody(variables, threads):
+    variables()
+    group.follow_parent()
+    assert threads == []
+
+
+class ParentThatDies:
+    """A parent that lives while it is looked at three times, and the time that is slept between two looks."""
+
+    def __init__(self, monkeypatch, line):
+        self.pids, self.slept, self.killed, self.looked, self.taken = [17, 17, 17, 1], [], [], [], []
+        monkeypatch.setenv(group.PARENT, "17")
+        parts = {"environ": os.environ, "getppid": lambda: self.pids.pop(0), "getpid": lambda: 23}
+        monkeypatch.setattr(group, "os", SimpleNamespace(kill=lambda *sent: self.killed.append(sent), **parts))
+        monkeypatch.setattr(group, "time", SimpleNamespace(sleep=self.slept.append))
+        monkeypatch.setattr(group, "look_at_parent", self.looked.append)
+        monkeypatch.setattr(group, "take_lifeline", lambda parent: self.taken.append(parent) or line)
+
+
+def test_process_ends_as_on_sigterm_when_its_parent_has_died(monkeypatch, threads):
+    parent = ParentThatDies(monkeypatch, line=None)
+    group.follow_parent()
+    assert parent.killed == [(23, signal.SIGTERM)]
+    assert (parent.taken, parent.looked, parent.slept) == ([17], [], [1.0] * 3)
+    assert threads == [True]  # a thread that does not keep the process from ending
+
+
+def test_process_shows_its_parent_life_as_often_as_that_expects_it(monkeypatch, threads):
+    line = SimpleNamespace(between_beats=lambda: 0.4)
+    parent = ParentThatDies(monkeypatch, line)
+    group.follow_parent()
+    assert (parent.looked, parent.slept, parent.killed) == ([line] * 3, [0.4] * 3, [(23, signal.SIGTERM)])
+
+
+def test_parent_is_followed_beside_the_work(monkeypatch):
+    """In a thread of its own."""
+    parent, done, here = ParentThatDies(monkeypatch, line=None), threading.Event(), []
+    monkeypatch.setattr(group.os, "kill", lambda *sent: (here.append(threading.current_thread().daemon), done.set()))
+    group.follow_parent()
+    assert done.wait(240) and here == [True] and parent.pids == []

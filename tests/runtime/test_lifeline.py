@@ -1,10 +1,13 @@
 """Two processes that see of each other that they live: what counts as life, and what does not count as silence."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +16,7 @@ from debft.runtime.launch.lifeline import LIFELINE, SECONDS_TO_START, SECONDS_TO
 
 SECONDS = 240  # until a process counts as hanging, on a slow and busy machine
 HANG = 100.0
+PID = 5_000_000  # of the other end; above every pid of a machine
 
 
 @pytest.fixture
@@ -20,10 +24,10 @@ def ends(monkeypatch):
     """(the parent's end, the child's) of one file, with a clock and a processor time that the test sets."""
     clock = {"now": 0.0, "processor": 0}
     monkeypatch.setattr(lifeline.time, "monotonic", lambda: clock["now"])
-    monkeypatch.setattr(lifeline, "seconds_of_processor", lambda pid: clock["processor"])
+    monkeypatch.setattr(lifeline, "seconds_of_processor", lambda pid: clock["processor"] if pid == PID else None)
     file = new_file()
-    parent = Lifeline(file, Place.PARENT, Place.CHILD, 1, HANG)
-    child = Lifeline(file, Place.CHILD, Place.PARENT, 1, HANG)
+    parent = Lifeline(file, Place.PARENT, Place.CHILD, PID, HANG)
+    child = Lifeline(file, Place.CHILD, Place.PARENT, PID, HANG)
     yield parent, child, clock
     os.close(file)
 
@@ -66,11 +70,12 @@ def test_time_in_which_the_one_that_looks_was_stopped_does_not_count(ends):
     child.beat()
     assert not after(parent, clock, 10.0)
     assert not after(parent, clock, 1000 * HANG, step=1000 * HANG)
+    assert parent.seconds_silent == HANG / 4  # it counts as a quarter at most
 
 
 def test_nothing_is_silent_without_a_limit(ends):
     parent, child, clock = ends
-    parent.seconds = None
+    parent.seconds = math.inf
     child.beat()
     assert not after(parent, clock, 1000 * HANG)
 
@@ -93,6 +98,160 @@ def test_parent_that_lives_is_left_alone(ends):
         parent.beat()
         look_at_parent(child, kill=lambda *_: pytest.fail("killed"))
     assert not parent.get(Place.MISSED)
+
+
+def test_other_end_is_silent_only_once_the_time_has_passed(ends):
+    """Not when it is over just now: the limit itself is still in order."""
+    parent, child, clock = ends
+    child.beat()
+    assert not after(parent, clock, HANG + 10.0)  # the first look sees the beat
+    assert parent.seconds_silent == HANG
+    assert after(parent, clock, 10.0)
+    assert parent.seconds_silent == HANG + 10.0
+
+
+def test_parent_that_does_not_wake_is_killed_ten_seconds_after_it_was_told(ends):
+    parent, child, clock = ends
+    parent.beat()
+    sent = []
+    for _ in range(13):
+        clock["now"] += 10.0
+        look_at_parent(child, kill=lambda *to: sent.append((clock["now"], *to)))
+    # From the first look at 10 s on; 110 s is in order yet, at 120 s it is told to go on, and 10 s later killed.
+    assert sent == [(120.0, PID, signal.SIGCONT), (130.0, PID, signal.SIGKILL)]
+    assert (child.get(Place.MISSED), child.get(Place.CHILD)) == (1, 13)
+
+
+def test_time_to_start_is_no_shorter_than_the_limit(ends):
+    parent, child, _ = ends
+    parent.seconds = 2 * SECONDS_TO_START
+    assert parent.limit() == 2 * SECONDS_TO_START
+    parent.seconds = 7.0
+    assert parent.limit() == SECONDS_TO_START
+    child.beat()
+    assert parent.limit() == 7.0
+
+
+@pytest.mark.parametrize(("seconds", "between"), [(300.0, 1.0), (2.0, 0.4), (math.inf, 1.0)])
+def test_beats_are_a_second_apart_or_five_within_the_limit(ends, seconds, between):
+    parent, _, _ = ends
+    parent.seconds = seconds
+    assert parent.between_beats() == between
+
+
+def test_numbers_stand_beside_each_other_in_the_file(ends):
+    """Each end reads what the other has written, in whatever order."""
+    parent, child, _ = ends
+    values = {place: 10**12 + place for place in Place}
+    for place, value in values.items():
+        parent.put(place, value)
+    assert {place: child.get(place) for place in Place} == values
+    assert os.pread(parent.file, 8, 8) == (10**12 + 1).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_new_file_has_no_name_and_stacks_begin_behind_the_numbers(monkeypatch, in_memory):
+    """Also where a system has no files in memory, as macOS."""
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create")
+    file = new_file()
+    try:
+        assert (os.fstat(file).st_nlink, os.get_inheritable(file)) == (0, False)
+        assert (str(Path(f"/proc/self/fd/{file}").readlink()) == "/memfd:debft-lifeline (deleted)") == in_memory
+        assert os.pread(file, 100, 0) == bytes(lifeline.STACKS)
+        os.write(file, b"stacks \xff")
+        assert lifeline.stacks_in(file) == "stacks \ufffd"
+    finally:
+        os.close(file)
+
+
+def test_processor_time_and_state_are_those_of_the_system(tmp_path, monkeypatch):
+    """Of the line of proc_pid_stat(5): the name may hold what separates its fields, the times are in ticks."""
+    asked = []
+    monkeypatch.setattr(lifeline, "Path", lambda path: asked.append(path) or tmp_path / "stat")
+    (tmp_path / "stat").write_text("17 (a) T (b) S 1 17 17 0 -1 4194560 100 0 0 0 250 31 9 9 20 0 1 0 12345")
+    assert (lifeline.seconds_of_processor(17), lifeline.is_stopped(17)) == (281, False)
+    assert asked == ["/proc/17/stat"] * 2
+
+
+@pytest.mark.parametrize(("state", "stopped"), [("T", True), ("t", True), ("R", False), ("Z", False)])
+def test_stopped_is_what_the_system_calls_so(tmp_path, monkeypatch, state, stopped):
+    """By SIGSTOP, or by a debugger."""
+    monkeypatch.setattr(lifeline, "Path", lambda path: tmp_path / "stat")
+    (tmp_path / "stat").write_text(f"17 (python) {state} 1 17")
+    assert lifeline.is_stopped(17) == stopped
+
+
+@pytest.mark.parametrize("content", [None, b"17 (\xff) R 1"])
+def test_process_that_the_system_does_not_show_has_no_processor_time(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(lifeline, "Path", lambda path: tmp_path / "stat")
+    if content is not None:
+        (tmp_path / "stat").write_bytes(content)
+    assert (lifeline.seconds_of_processor(17), lifeline.is_stopped(17)) == (None, False)
+
+
+@pytest.fixture
+def parents_end(monkeypatch):
+    """The parent's end of a lifeline that this process may take, and the signals for which stacks are asked."""
+    file, asked = new_file(), []
+    monkeypatch.setattr(lifeline, "_to_parent", [])
+    monkeypatch.setattr(lifeline, "faulthandler", SimpleNamespace(register=lambda *given, **named: asked.append((given, named))))
+    monkeypatch.setenv(LIFELINE, f"{file}:7.5")
+    yield Lifeline(file, Place.PARENT, Place.CHILD, os.getpid(), HANG), asked
+    os.close(file)
+
+
+def test_lifeline_of_the_parent_is_taken_and_beats_at_once(parents_end):
+    parent, asked = parents_end
+    line = lifeline.take_lifeline(os.getppid())
+    assert (line.file, line.own, line.other, line.pid, line.seconds) == (parent.file, Place.CHILD, Place.PARENT, os.getppid(), 7.5)
+    assert parent.get(Place.CHILD) == 1
+    assert asked == [((signal.SIGQUIT,), {"file": parent.file, "all_threads": True})]
+
+
+@pytest.mark.parametrize("given", [None, "5", "5:"])
+def test_process_without_a_lifeline_takes_none(monkeypatch, given):
+    monkeypatch.delenv(LIFELINE, raising=False)
+    if given:
+        monkeypatch.setenv(LIFELINE, given)
+    assert lifeline.take_lifeline(os.getppid()) is None
+
+
+def test_parent_is_told_of_a_signal(parents_end):
+    parent, _ = parents_end
+    lifeline.tell_parent(signal.SIGTERM)  # there is none yet
+    assert parent.get(Place.TOLD) == 0
+    lifeline.take_lifeline(os.getppid())
+    lifeline.tell_parent(signal.SIGUSR2)
+    assert parent.get(Place.TOLD) == signal.SIGUSR2
+
+
+def test_cause_is_said_only_where_a_parent_says_it(parents_end, monkeypatch):
+    slept = []
+    monkeypatch.setattr(lifeline, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append))
+    parent, _ = parents_end
+    assert lifeline.cause_is_said(within=7.0) is False and slept == []  # nobody could say it
+    line = lifeline.Lifeline(parent.file, Place.CHILD, Place.PARENT, 1, HANG)
+    lifeline._to_parent.append(line)
+    assert lifeline.cause_is_said() is False and slept == []
+    assert lifeline.cause_is_said(within=0.1) is False and sum(slept) == pytest.approx(0.1, abs=0.021)  # a look
+    parent.put(Place.SAID, 1)
+    assert lifeline.cause_is_said() is True
+
+
+def test_cause_that_is_said_a_little_later_is_waited_for(parents_end, monkeypatch):
+    parent, _ = parents_end
+    lifeline._to_parent.append(lifeline.Lifeline(parent.file, Place.CHILD, Place.PARENT, 1, HANG))
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 3:
+            parent.put(Place.SAID, 1)
+
+    monkeypatch.setattr(lifeline, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=sleep))
+    assert lifeline.cause_is_said(within=7.0) is True
+    assert len(slept) == 3
 
 
 def test_lifeline_of_another_process_is_not_taken(monkeypatch):

@@ -211,6 +211,10 @@ def test_table_fits_the_width_and_breaks_no_number(names, seeds, published, widt
     ("options", "message"),
     [
         (["--seeds", "2", "--num-processes", "2"], "--num-processes: does not go with --seeds"),
+        (
+            ["--seeds", "2", "--num-machines", "2", "--machine-rank", "1", "--main-process-ip", "127.0.0.1"],
+            "--num-machines: does not go with --seeds",
+        ),
         (["--seeds", "2", "--overwrite"], "--overwrite: does not go with --seeds"),
         (["--jobs", "2"], "--jobs: needs --seeds"),
         (["--seeds", "0"], "--seeds"),

@@ -14,7 +14,7 @@ import debft.training.train
 from debft.errors import Interrupted
 from debft.reproduce.labels import _labels_of_sessions
 from debft.runs.directory import RunDirectory
-from debft.training.checkpoints import restore
+from debft.training.resuming import restore
 from debft.training.run import finetune
 
 SHORT = {"train.max_steps": 4, "train.max_train_samples": 32, "train.max_eval_samples": 4}
@@ -78,7 +78,7 @@ def test_checkpoint_of_an_older_debft_has_one_session_that_was_not_recorded(monk
         def __getattr__(self, name):
             return lambda *arguments: {}
 
-    monkeypatch.setattr("debft.training.checkpoints.checkpoint.restore_optimizer", lambda *arguments: None)
+    monkeypatch.setattr("debft.training.resuming.checkpoint.restore_optimizer", lambda *arguments: None)
     saved = SimpleNamespace(step=3, state={"num_tokens": 7}, weights={}, moments={})
     state = restore(saved, Anything(), Anything(), None, Anything())
     assert [(one.from_step, one.to_step, one.environment) for one in state.sessions] == [(0, 3, {})]

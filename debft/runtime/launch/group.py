@@ -13,6 +13,7 @@ from debft.runtime.launch.lifeline import look_at_parent, take_lifeline
 
 PARENT = "DEBFT_PARENT"  # the variable in which a process finds the id of the debft process that started it
 SECONDS_BETWEEN_LOOKS = 1.0
+STAYS_ELSEWHERE = "the machine of process 0 has what was saved: the same commands with --resume go on"
 
 
 def in_a_group() -> bool:
@@ -23,6 +24,11 @@ def in_a_group() -> bool:
 def is_main_process() -> bool:
     """Whether this process writes the files and the lines of the run: process 0 of a group, or the only process."""
     return not in_a_group() or os.environ["RANK"] == "0"
+
+
+def speaks_for_machine() -> bool:
+    """Whether this process says what all processes of its machine would say: it is the first of them, or the only one."""
+    return not in_a_group() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def group_size() -> int:

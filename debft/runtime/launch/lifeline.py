@@ -42,10 +42,10 @@ class Lifeline:
     """One end of such a file.
 
     file: its descriptor; own, other: whose beats are whose; pid: the process at the other end
-    seconds: how long that may show no sign of life; None: it is not looked at
+    seconds: how long that may show no sign of life; infinity: as long as it likes
     """
 
-    def __init__(self, file: int, own: Place, other: Place, pid: int, seconds: float | None) -> None:
+    def __init__(self, file: int, own: Place, other: Place, pid: int, seconds: float) -> None:
         self.file, self.own, self.other, self.pid, self.seconds = file, own, other, pid, seconds
         self.seconds_silent = 0.0
         self._looked = time.monotonic()
@@ -65,12 +65,10 @@ class Lifeline:
 
     def between_beats(self) -> float:
         """Return the seconds from one beat to the next."""
-        return min(SECONDS_BETWEEN_BEATS, (self.seconds or SECONDS_BETWEEN_BEATS) / 5)
+        return min(SECONDS_BETWEEN_BEATS, self.seconds / 5)
 
     def is_silent(self) -> bool:
         """Look at the other end; return whether it has shown no sign of life for too long."""
-        if self.seconds is None:
-            return False
         now, seen = time.monotonic(), (self.get(self.other), seconds_of_processor(self.pid))
         passed = min(now - self._looked, self.seconds / 4)  # a longer time: this process has been stopped itself
         self._looked = now
@@ -80,8 +78,7 @@ class Lifeline:
 
     def limit(self) -> float:
         """Return the seconds after which the other end counts as silent: it takes a while until it gives its first sign."""
-        seconds = float("inf") if self.seconds is None else self.seconds
-        return seconds if self.get(self.other) else max(seconds, SECONDS_TO_START)
+        return self.seconds if self.get(self.other) else max(self.seconds, SECONDS_TO_START)
 
 
 def seconds_of_processor(pid: int) -> float | None:
@@ -106,7 +103,7 @@ def _stat(pid: int) -> list[str]:
 def new_file() -> int:
     """Return the descriptor of a new file that no name leads to, with every number 0."""
     if hasattr(os, "memfd_create"):  # no disk can be full or slow
-        file = os.memfd_create("debft-lifeline", os.MFD_CLOEXEC)
+        file = os.memfd_create("debft-lifeline")
     else:
         import tempfile
 

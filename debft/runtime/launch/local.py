@@ -15,25 +15,16 @@ from pathlib import Path
 from debft.console import say
 from debft.errors import InputError, MachineError
 from debft.runtime.devices import visible_gpus, warn_of_unused_gpus
-from debft.runtime.launch.group import in_a_group
 from debft.runtime.launch.lifeline import Place
+from debft.runtime.launch.machines import Share
 from debft.runtime.launch.started import Started, parent_of, write_stacks
 from debft.runtime.signals import INTERRUPTED, SIGNALS, StopRequest, stop_requested
 
 SECONDS_TO_END = 30.0  # a process that was asked to end has this long before it is killed
 SECONDS_TO_END_ALONE = 5.0  # the same where another one was lost, without which it can do no step
 SECONDS_BETWEEN_LOOKS = 0.05
+FEW = 4  # processes that share any CPU, so that a run of several can be tried everywhere
 DEBFT = (sys.executable, "-m", "debft")
-
-
-def starts_others(num_processes: int | None) -> bool:
-    """Whether this command starts others: a run of several processes is wanted, and no launcher has started them yet."""
-    return not in_a_group() and processes_to_start(num_processes) > 1
-
-
-def processes_to_start(num_processes: int | None) -> int:
-    """Return the number that was asked for, else one process per GPU, else 1."""
-    return num_processes if num_processes is not None else max(1, visible_gpus())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +39,14 @@ class RunOfGroup:
     """How long a process may show no sign of life; None: as long as it likes."""
 
 
-def start_processes(number: int, run: RunOfGroup) -> int:
-    """Run this command `number` times and return the first exit code that is not 0, or 0.
+def start_processes(share: Share, run: RunOfGroup) -> int:
+    """Run this command once for each process of this machine and return the first exit code that is not 0, or 0.
 
-    Raises InputError where there are GPUs, but fewer than processes.
+    Raises InputError where there are GPUs, but fewer than processes, or none, and many more processes than cores.
     """
     gpus = visible_gpus()
-    if gpus and number > gpus:
-        raise InputError(f"--num-processes: expected at most one per GPU, {gpus}, got {number}")
-    variables = _variables_of_group(number, gpus)
+    _check_number(share, gpus, os.cpu_count() or 1)
+    variables = _variables_of_group(share, gpus)
     command = [*DEBFT, *sys.argv[1:]]
     children: list[Started] = []
 
@@ -65,25 +55,35 @@ def start_processes(number: int, run: RunOfGroup) -> int:
             child.send(signal.SIGKILL)
 
     with stop_requested(show=False, at_once=kill_all) as stop, parent_of(children):
-        for rank in range(number):
-            of_rank = {**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        for place, rank in enumerate(share.ranks):
+            of_rank = {**variables, "RANK": str(rank), "LOCAL_RANK": str(place)}
             children.append(Started(command, of_rank, f"process {rank}", run.hang_seconds))
         return _wait(children, stop, run)
 
 
-def _variables_of_group(number: int, gpus: int) -> dict[str, str]:
-    """Return the environment variables by which `number` processes find each other and their devices."""
+def _check_number(share: Share, gpus: int, cores: int) -> None:
+    """Raise InputError where this machine is to start more processes than it can do something for."""
+    most, what = (gpus, "GPU") if gpus else (max(cores, FEW), "core")
+    if share.here > most:
+        limit = f"{most * share.machines} on {share.machines} machines" if share.machines > 1 else f"{most}"
+        limit += f" on this machine of {cores}" if most > cores and not gpus else ""
+        raise InputError(f"--num-processes: expected at most one per {what}, {limit}, got {share.processes}")
+
+
+def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
+    """Return the environment variables by which the processes find each other and their devices."""
     variables = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number),
+        "MASTER_ADDR": share.address,
+        "MASTER_PORT": str(_free_port() if share.port is None else share.port),
+        "WORLD_SIZE": str(share.processes),
+        "LOCAL_WORLD_SIZE": str(share.here),
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of every host without a name
     }
     if not gpus:
         warn_of_unused_gpus()
         # Without it accelerate makes worlds of size 1 that train side by side; one thread pool per process is too many.
         variables["ACCELERATE_USE_CPU"] = "true"
-        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // share.here)))
     return variables
 
 
@@ -143,11 +143,10 @@ def first_failure(codes: Sequence[int | None]) -> int:
 
 def _name_lost(children: Sequence[Started], run: RunOfGroup) -> bool:
     """Print a line for each process that was killed by a signal which stops no run: it could not print one itself."""
-    lost = [child for child in children if (child.code or 0) < 0 and -(child.code or 0) not in SIGNALS]
+    lost = [(child, -code) for child in children if (code := child.code or 0) < 0 and -code not in SIGNALS]
     for child in children if lost else ():
         child.line.put(Place.SAID, 1)  # the others need not say that it is gone
-    for child in lost:
-        number = -(child.code or 0)
+    for child, number in lost:
         name = signal.Signals(number).name + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
         say(f"{child.name}: ended by {name}; {run.what_stays()}")
     return bool(lost)

@@ -1,6 +1,7 @@
 """A process that this one has started: it is followed, paused and ended with this one, and its stacks can be asked for."""
 
 import faulthandler
+import math
 import os
 import signal
 import subprocess
@@ -48,7 +49,7 @@ class Started:
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(self._file,), **streams
         )
-        self.line = Lifeline(self._file, Place.PARENT, Place.CHILD, self.process.pid, seconds)
+        self.line = Lifeline(self._file, Place.PARENT, Place.CHILD, self.process.pid, math.inf if seconds is None else seconds)
         self.line.beat()  # this process runs: the other one need not give it the time to start
 
     def __del__(self) -> None:

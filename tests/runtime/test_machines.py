@@ -1,0 +1,163 @@
+"""Which processes a machine starts, what does not go together, and what a launcher or Slurm says of it."""
+
+import socket
+
+import pytest
+
+from debft.errors import InputError
+from debft.runtime.launch import machines
+from debft.runtime.launch.group import PARENT
+from debft.runtime.launch.interface import interface_to
+from debft.runtime.launch.machines import PORT, Asked, Share, share_of, share_to_start
+from debft.runtime.launch.srun import first_host, join_step, variables_of_step
+
+OF_FOUR = Asked(machines=4, machine=1, address="127.0.0.1", processes=8)
+# What srun sets in the second of four tasks on two nodes, as Slurm 22.05 on Debian 12 did.
+STEP = {
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_NTASKS": "4",
+    "SLURM_STEP_NODELIST": "node[07-08]",
+    "SLURM_JOB_NODELIST": "node[07-09]",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_JOB_ID": "117",
+    "SLURM_STEP_ID": "2",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", PARENT, "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", *STEP):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_processes_are_counted_over_all_machines():
+    share = share_of(OF_FOUR, devices=1)
+    assert (share.processes, share.here, list(share.ranks), share.port) == (8, 2, [2, 3], PORT)
+    assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=8).ranks == range(24, 32)
+    assert share_of(Asked(), devices=2) == Share(processes=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Asked(machine=1), "--machine-rank: expected --num-machines of 2 or more"),
+        (Asked(machines=1, address="127.0.0.1"), "--main-process-ip: expected --num-machines of 2 or more"),
+        (Asked(machines=2, address="127.0.0.1"), "--machine-rank: expected the number of this machine, 0 to 1, got none"),
+        (Asked(machines=2, machine=2, address="127.0.0.1"), "0 to 1, got 2"),
+        (Asked(machines=2, machine=1), "--main-process-ip: expected the address of .*, got none"),
+        (Asked(machines=2, machine=1, address="127.0.0.1", processes=3), "a multiple of the 2 machines, got 3"),
+        (Asked(machines=2, machine=1, address="127.0.0.1", port=70000), "1 to 65535, got 70000"),
+        (Asked(machines=2, machine=1, address="no.such.host.invalid"), "--main-process-ip: .*got no.such.host.invalid"),
+    ],
+)
+def test_machines_that_do_not_go_together_are_refused(asked, words):
+    with pytest.raises(InputError, match=words):
+        share_of(asked, devices=1)
+
+
+def test_machine_0_has_the_address_that_all_are_given(monkeypatch):
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.77", PORT))  # of the documentation, which no machine has
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+    with pytest.raises(InputError, match="an address of this machine, which is number 0, got a-host"):
+        share_of(Asked(machines=2, machine=0, address="a-host"), devices=1)
+
+
+def test_port_that_is_taken_is_refused_by_the_machine_that_would_listen():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        asked = Asked(machines=2, machine=0, address="127.0.0.1", port=port)
+        with pytest.raises(InputError, match=f"--main-process-port: {port} cannot be listened at"):
+            share_of(asked, devices=1)
+        assert share_of(Asked(machines=2, machine=1, address="127.0.0.1", port=port), devices=1).port == port
+
+
+def test_one_process_is_not_started_but_is_the_command_itself(monkeypatch):
+    monkeypatch.setattr(machines, "visible_gpus", lambda: 0)
+    assert share_to_start(Asked()) is None
+    assert share_to_start(Asked(processes=2)) == Share(processes=2)
+
+
+@pytest.mark.parametrize("size", ["1", "2"])
+def test_process_of_a_launcher_starts_no_others(monkeypatch, size):
+    """Not even where torchrun was asked for one process and there are eight GPUs."""
+    monkeypatch.setattr(machines, "visible_gpus", lambda: 8)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert share_to_start(Asked()) is None
+    assert share_to_start(Asked(processes=int(size))) is None
+    with pytest.raises(InputError, match=f"--num-processes: expected {size}, which a launcher has started, got 8"):
+        share_to_start(Asked(processes=8))
+    with pytest.raises(InputError, match="--num-machines: a launcher has started this process"):
+        share_to_start(OF_FOUR)
+    monkeypatch.setenv(PARENT, "1")
+    assert share_to_start(OF_FOUR) is None  # debft's own processes are given the whole command
+
+
+def test_process_that_accelerate_left_alone_is_refused(monkeypatch):
+    """`accelerate launch --cpu --num_processes 2` starts one process, on each machine, and each would train for itself."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    with pytest.raises(InputError, match="expected several processes, got one that knows of no other"):
+        share_to_start(Asked())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu5", "gpu5"),
+        ("a,b", "a"),
+        ("node[01-03,07],gpu5", "node01"),
+        ("n[1,3]", "n1"),
+        ("rack[2-3]-[07,09-11],login", "rack2-07"),
+    ],
+)
+def test_first_host_of_a_list_of_slurm(nodes, first):
+    assert first_host(nodes) == first
+
+
+def test_tasks_of_a_step_find_each_other(monkeypatch, capsys):
+    assert variables_of_step(STEP) == {
+        "RANK": "1",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "node07",
+        "MASTER_PORT": "20119",
+    }
+    given = STEP | {"SLURM_PROCID": "0", "MASTER_ADDR": "10.0.0.7", "RANK": ""}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that they are gone after the test
+    join_step()
+    assert "4, the tasks of step 117.2 of Slurm, nodes 2; they meet at 10.0.0.7:20119" in capsys.readouterr().err
+    assert machines.launcher() == "srun"
+
+
+def test_task_that_sees_its_own_gpu_alone_takes_that_one():
+    assert variables_of_step(STEP | {"CUDA_VISIBLE_DEVICES": "3"})["LOCAL_RANK"] == "0"
+    assert variables_of_step(STEP | {"CUDA_VISIBLE_DEVICES": "0,1"})["LOCAL_RANK"] == "1"
+
+
+def test_step_of_one_task_is_a_plain_run():
+    assert variables_of_step(STEP | {"SLURM_STEP_NUM_TASKS": "1"}) == {}
+
+
+def test_step_without_its_variables_is_refused():
+    with pytest.raises(InputError, match="SLURM_LOCALID: expected it beside SLURM_PROCID"):
+        variables_of_step({name: value for name, value in STEP.items() if name != "SLURM_LOCALID"})
+
+
+def test_script_of_a_job_with_several_tasks_is_told_that_it_runs_alone(monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    join_step()
+    assert "note: the job of Slurm has 4 tasks, and this process was started without srun" in capsys.readouterr().err
+    assert machines.launcher() is None
+
+
+def test_interface_of_a_loopback_is_left_to_gloo():
+    assert interface_to("127.0.0.1") is interface_to("localhost") is None
