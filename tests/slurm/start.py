@@ -60,6 +60,8 @@ def why_not() -> str | None:
     missing = [name for name in PROGRAMS if shutil.which(name, path=path()) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)"
+    if not Path("/sys/fs/cgroup").is_mount():
+        return "slurmd needs /sys/fs/cgroup, which is not mounted"
     return None if os.geteuid() == 0 else "only root can start slurmd"
 
 
