@@ -59,7 +59,7 @@ def states(output, *options):
 
 def test_table_that_is_preempted_and_cut_off_has_the_verdicts_of_this_machine(slurm, tmp_path):
     """Submitted without waiting; both tasks give way to an urgent job, one is told that its time is over; then it is waited for."""
-    steps, output = ("--max-steps", 300), tmp_path / "cluster"
+    steps, output = ("--max-steps", 200), tmp_path / "cluster"
     submitted = processes.run(*TABLE, *steps, *ON_SLURM, "--max-concurrent", 2, "--output", output, "--no-wait", "--json")
     assert submitted.returncode == 0, submitted.stderr
     assert {run["status"] for run in json.loads(submitted.stdout)["runs"]} <= {"queued", "running"}
@@ -71,7 +71,7 @@ def test_table_that_is_preempted_and_cut_off_has_the_verdicts_of_this_machine(sl
     command("sbatch", "--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1")
     wait_until(lambda: [restarts(task) for task in tasks] == [1, 1], "both tasks give way")
     reached = min(run["step"] for run in states(output, *steps).values())
-    assert 3 <= reached < 300
+    assert 3 <= reached < 200
     waiting = processes.Command(*TABLE, *steps, *ON_SLURM, "--output", output, "--json")
     wait_until(lambda: json.loads(next(output.glob("logs/*seed-1-*.json")).read_text())["code"] is None, "the first begins anew")
     wait_until(lambda: logged(output, reached + 20), "a run goes on")
@@ -116,7 +116,7 @@ def test_job_file_of_the_page_goes_on_when_its_time_is_over(slurm, tmp_path):
         "--cpus-per-task=8": "--cpus-per-task=1",
         "#SBATCH --mem=32G\n": "",
         "--time=02:00:00": "--time=30",
-        "debft mnli --model deberta-v3-base": f"{sys.executable} -m debft mnli --data demo --recipe mnli/quick --max-steps 300 "
+        "debft mnli --model deberta-v3-base": f"{sys.executable} -m debft mnli --data demo --recipe mnli/quick --max-steps 200 "
         "--max-train-samples 200 --max-eval-samples 30",
     }
     for stands, small in page.items():
