@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
 
-import debft.console
 import debft.reproduce.process
+import debft.runtime.progress
 
 SECONDS = 240  # until a command counts as hanging, on a slow and busy machine
 PRELOADED = (
@@ -152,7 +152,7 @@ def _be_forked(arguments: Sequence[str], stderr: IO[str], variables: Mapping[str
         for number, file in ((0, null), (1, null), (2, stderr.fileno())):
             os.dup2(file, number)
         _take_signals()
-        debft.console._doing.clear()
+        debft.runtime.progress._doing.clear()
         sys.argv = ["debft", *arguments]
         exec(DEBFT, {"__name__": "__main__"})
     except SystemExit as end:
@@ -197,7 +197,7 @@ def _become(code: str, arguments: list[str], files: Sequence[Path], cwd: str, va
         setattr(sys, name, open(number, mode, encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
     _take_signals()
     sys.argv = ["debft", *arguments]
-    debft.console.SECONDS_OF_SILENCE = SECONDS  # on a busy machine anything lasts; tests compare all that is said
+    debft.runtime.progress.SECONDS_OF_SILENCE = SECONDS  # on a busy machine anything lasts; tests compare all that is said
     exec(code, {"__name__": "__main__"})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, to_dict
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import HubError, InputError
 from debft.models.names import short_name
 from debft.output.pages.records import Cell, Report
@@ -24,6 +24,7 @@ from debft.reproduce.slurm.submissions import refuse_beside_jobs
 from debft.reproduce.slurm.submissions import submit as submit_runs
 from debft.reproduce.slurm.watch import on_slurm
 from debft.runtime.devices import devices_here
+from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4

@@ -8,10 +8,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
-from debft.console import activity, say_field
+from debft.console import say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
+from debft.models.copies import WeightCopies
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
@@ -20,6 +21,7 @@ from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
+from debft.runtime.progress import activity
 from debft.scoring.heads import LabelHead, MultiLabelHead, plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification
@@ -79,6 +81,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         optimizer=optimizer,
         paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
         graphs=graphs,
+        copies=None if precision == "fp32" else WeightCopies(loaded.model, precision),
     )
     return session, state
 
