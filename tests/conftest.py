@@ -114,6 +114,16 @@ def no_network(monkeypatch, request):
 
 
 @pytest.fixture(autouse=True)
+def same_variables():
+    """A test leaves the environment as it was: what joins a group sets variables that the next run would obey."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def no_process_left():
     yield
     processes.end_all()

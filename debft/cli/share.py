@@ -31,10 +31,12 @@ def card(
     import yaml
 
     from debft.output.card.card import model_card
+    from debft.output.card.licences import check_licence
     from debft.output.card.results import eval_results_yaml
     from debft.output.card.subject import subject_of
     from debft.runs.storage import disk_errors, write_atomically
 
+    check_licence(license_name)
     subject = subject_of(run)
     made = model_card(subject, license_name=license_name)
     if output is not None:
@@ -60,11 +62,13 @@ def push(
     as_json: Annotated[bool, typer.Option("--json", help="Print the files as JSON on stdout.")] = False,
 ) -> None:
     """Push a model with its card to the hub, in one commit, without names of this machine."""
+    from debft.output.card.licences import check_licence
     from debft.output.card.push import check_repository, left_out, pushed_files
     from debft.output.card.push import push as push_files
     from debft.output.card.subject import subject_of
 
     check_repository(repo)
+    check_licence(license_name)
     subject = subject_of(run)
     with activity("reading the files"):
         files = pushed_files(subject, repo, license_name)

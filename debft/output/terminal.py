@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from debft.config.recipe import to_dict
-from debft.console import clock, put, say, say_field
+from debft.console import byte_size, clock, put, say, say_field
 from debft.data.sources.own import split_columns
 from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
@@ -190,11 +190,12 @@ def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
 
 def estimate_lines(estimate: "Estimate") -> list[str]:
     """Return the lines that tell time and memory of a run."""
+    copy = f"; {byte_size(estimate.copy_bytes)} of the host for a copy while a checkpoint is written" if estimate.copy_bytes else ""
     return [
         f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and "
         f"{clock(estimate.eval_seconds)} of the model over {estimate.eval_tokens:,} to evaluate, scoring apart",
         f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}",
-        f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far",
+        f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far{copy}",
     ]
 
 

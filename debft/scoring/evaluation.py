@@ -125,10 +125,10 @@ def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, accelerato
         parts.append(num_examples + numbers)
         num_examples += int(numbers.max(initial=-1)) + 1
     example_S = np.concatenate(parts)
-    longest = np.zeros(num_examples, dtype=np.int64)
-    np.maximum.at(longest, example_S, lengths_S)
+    tokens = np.zeros(num_examples, dtype=np.int64)
+    np.add.at(tokens, example_S, lengths_S)
     is_own = np.zeros(num_examples, dtype=bool)
-    is_own[share(np.arange(num_examples), longest, accelerator.process_index, accelerator.num_processes)] = True
+    is_own[share(np.arange(num_examples), tokens, accelerator.process_index, accelerator.num_processes)] = True
     return np.flatnonzero(is_own[example_S])
 
 

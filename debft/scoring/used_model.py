@@ -110,7 +110,8 @@ def _find_files(named: str) -> ModelFiles:
         return find_model(named, from_scratch=False)
     except HubError as error:
         why = error.problems[0].partition(": ")[2].partition("; ")[0]
-        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}") from None
+        hint = "`debft runs` lists the runs that are here"
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {hint}") from None
 
 
 def _task_name(run_or_model: str, trained: str | None, asked: str | None) -> str:

@@ -11,7 +11,7 @@ the weights alone by itself, and so do those behind it.
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -22,6 +22,7 @@ from debft.data.batches import steps_per_epoch
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch, Collator
 from debft.errors import first_line
+from debft.models.copies import WeightCopies
 from debft.runs.result import MemoryCut
 from debft.runtime.memory import give_back_memory, is_out_of_memory
 from debft.training.exchange import sum_gradients
@@ -88,6 +89,7 @@ def optimizer_steps(
     first_step: int = 0,
     loss_fn: LossFn,
     graphs: Graphs | None = None,
+    copies: WeightCopies | None = None,
     pause_after: Callable[[int], bool] = lambda step: True,
     signal: Callable[[], int] = lambda: 0,
     cuts: list[MemoryCut] | None = None,
@@ -96,6 +98,7 @@ def optimizer_steps(
     """Do steps `first_step` (from 0) to `total_steps` of the run, and yield the log of each.
 
     graphs: what does the forward and backward passes on a GPU by CUDA graphs; None: they are done one kernel after another
+    copies: of the weights in half precision, which the passes of a step compute with; None: autocast makes them in each pass
     pause_after: asked once after each step, by its number from 1, whether its log has to come before the next step begins, as it
         does where something is to be done with the weights. The same in all processes.
     signal: gives the number of the signal that told this process to stop, or another one for a reason to settle, 0 where there is
@@ -119,6 +122,7 @@ def optimizer_steps(
         config=config,
         loss_fn=loss_fn,
         graphs=graphs,
+        copies=copies,
         guard=Guard(),
         memory=memory,
         logs=logs,
@@ -172,6 +176,7 @@ class _Run:
     config: TrainConfig
     loss_fn: LossFn
     graphs: Graphs | None
+    copies: WeightCopies | None
     guard: Guard
     memory: Memory
     logs: tuple[str, ...]
@@ -251,7 +256,8 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
             prepared = run.prepare(prepared.step, memory.tokens)
         torch.manual_seed(step_seed(run.config.seed, prepared.step, run.accelerator.process_index))
         try:
-            sums = _backward(run, prepared)
+            with run.copies.in_use() if run.copies else nullcontext():
+                sums = _backward(run, prepared)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -12,6 +12,7 @@ from debft.console import say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
+from debft.models.copies import WeightCopies
 from debft.models.json_files import read_config
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
@@ -80,6 +81,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         optimizer=optimizer,
         paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
         graphs=graphs,
+        copies=None if precision == "fp32" else WeightCopies(loaded.model, precision),
     )
     return session, state
 

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from debft.data.encoding import EncodedSplit
+from debft.models.copies import WeightCopies
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut, PathsOfRun
@@ -78,6 +79,7 @@ class Session:
     optimizer: the optimizer of the model's weights.
     paths: which of several ways to compute the same are taken; result.json records them.
     graphs: what does the forward and backward passes of the steps where they are recorded as CUDA graphs.
+    copies: of the weights, where the steps are in half precision.
     trackers: where the run is logged to beside its own files.
     saving: what writes the checkpoints between the steps; it is busy in the main process alone.
     started: when the session was opened.
@@ -97,6 +99,7 @@ class Session:
     optimizer: torch.optim.Optimizer
     paths: PathsOfRun
     graphs: Graphs | None = None
+    copies: WeightCopies | None = None
     trackers: Trackers = field(default_factory=Trackers)
     saving: Background = field(default_factory=Background)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -115,6 +118,7 @@ class Session:
             loss_fn=self.loss_fn,
             logs=self.logs,
             graphs=self.graphs,
+            copies=self.copies,
             **how,
         )
 

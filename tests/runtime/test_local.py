@@ -68,8 +68,8 @@ class Group:
         assert self.looks < 2000, "it waits for ever"
         self.events.pop(self.looks, lambda: None)()
 
-    def start(self, number=2):
-        return local.start_processes(Share(processes=number), self.run)
+    def start(self, processes=2, **share):
+        return local.start_processes(Share(processes=processes, **share), self.run)
 
     def code(self, rank, code):
         self.children[rank].code = code
@@ -151,6 +151,33 @@ def test_more_processes_than_cores_are_refused_where_they_would_share_a_cpu(grou
     assert group.children == []
     group.at(1, group.end_all)
     assert group.start(4) == 0
+
+
+def test_processes_of_further_machines_are_counted_on_from_the_first(group):
+    """All meet where process 0 is."""
+    group.at(1, group.end_all)
+    assert group.start(6, machines=3, machine=1, address="10.0.0.7", port=29511) == 0
+    assert [child.name for child in group.children] == ["process 2", "process 3"]
+    for place, child in enumerate(group.children):
+        expected = {"RANK": str(2 + place), "LOCAL_RANK": str(place), "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}
+        assert (expected | {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "29511"}).items() <= child.variables.items()
+
+
+def test_more_processes_than_the_gpus_of_all_machines_are_refused(group, monkeypatch):
+    monkeypatch.setattr(local, "visible_gpus", lambda: 2)
+    with pytest.raises(InputError) as raised:
+        group.start(9, machines=3)
+    assert str(raised.value) == "--num-processes: expected at most one per GPU, 6 on 3 machines, got 9"
+
+
+@pytest.mark.parametrize(("given", "level"), [(None, "ERROR"), ("INFO", "INFO")])
+def test_torch_does_not_warn_of_hosts_without_a_name_unless_it_is_asked(group, monkeypatch, given, level):
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    if given:
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", given)
+    group.at(1, group.end_all)
+    group.start()
+    assert group.children[0].variables["TORCH_CPP_LOG_LEVEL"] == level
 
 
 def test_group_ends_when_its_last_process_has(group):

@@ -234,7 +234,7 @@ def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monke
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        HubError, match=r"^runs/mine: no such run or directory; as a model of the hub it is not in the cache, and HF_HUB"
+        HubError, match=r"^runs/mine: no such run or directory; as a model of the hub .* HF_HUB.*; `debft runs` lists the runs"
     ):
         find_used_model("runs/mine", None)
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from test_finetune import lines, tiny_recipe
 from test_sift import Parts, recorded_delta
 
+import debft.training.opening
 import debft.training.train
 from debft.errors import Interrupted, MachineError
 from debft.models.files import ModelFiles
@@ -143,6 +144,21 @@ def test_five_runs_with_deterministic_kernels_have_the_same_bits(recipe_for, dev
     first, *others = (weights(tmp_path / str(number)) for number in range(5))
     for other in others:
         assert [name for name in first if not torch.equal(first[name], other[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    (("cpu", "torch"), *(pytest.param("cuda", backend, marks=pytest.mark.gpu) for backend in ("eager", "torch", "triton"))),
+)
+def test_run_in_bf16_has_the_bits_of_plain_autocast(recipe_for, device, backend, tmp_path, monkeypatch):
+    """With the copies of the weights that are made once a step, and without; on a GPU with triton the steps are recorded."""
+    recipe = recipe_for(device, backend, "bf16", **{"runtime.deterministic": True, "train.max_steps": 4})
+    finetune(recipe, tmp_path / "copies")
+    monkeypatch.setattr(debft.training.opening, "WeightCopies", lambda *_: None)
+    finetune(recipe, tmp_path / "autocast")
+    assert losses(tmp_path / "copies") == losses(tmp_path / "autocast")
+    copies, autocast = weights(tmp_path / "copies"), weights(tmp_path / "autocast")
+    assert [name for name, tensor in copies.items() if not torch.equal(tensor, autocast[name])] == []
 
 
 def sift_gradient(files, device, precision, step_size) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,6 +38,7 @@ from debft.models.attention.masks import (
     cls_masks,
 )
 from debft.models.attention.static import StaticBatch, StaticMasks
+from debft.models.copies import stacked
 
 Module = Any  # a part of transformers' model; torch finds the parts and numbers of a module by name when they are asked for
 
@@ -206,9 +207,7 @@ def _layer(layer: Module, number: int, hidden_TH: torch.Tensor, shared: Pass) ->
     """Return the output (T, H) of one layer."""
     attention, width = layer.attention.self, hidden_TH.shape[1]
     masks = shared.masks.layer(number, attention.num_attention_heads, width, _rates(layer))
-    parts = (attention.query_proj, attention.key_proj, attention.value_proj)
-    weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
-    qkv_T3H = torch.nn.functional.linear(hidden_TH, weight, bias)
+    qkv_T3H = torch.nn.functional.linear(hidden_TH, stacked(attention, "weight"), stacked(attention, "bias"))
     keys, queries = _project(attention, number, shared)
     numbers = masks.attention, attention.num_attention_heads, 1.0 / score_divisor(attention)
     context_TH = shared.backend.attend(qkv_T3H, keys, queries, shared.distances, shared.layout, *numbers)

@@ -77,7 +77,6 @@ def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
         "MASTER_PORT": str(_free_port() if share.port is None else share.port),
         "WORLD_SIZE": str(share.processes),
         "LOCAL_WORLD_SIZE": str(share.here),
-        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of every host without a name
     }
     if not gpus:
         warn_of_unused_gpus()
