@@ -13,6 +13,7 @@ WORKDIR /source
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 RUN python -m pip install --no-cache-dir --constraint constraints.txt build hatchling
 COPY recipes recipes
+COPY .agents/skills/debft .agents/skills/debft
 COPY debft debft
 RUN python -m build --wheel --no-isolation --outdir /wheel
 

@@ -58,6 +58,24 @@ if importlib.util.find_spec("hypothesis"):  # the tests for a GPU do without it
     hypothesis.settings.load_profile("debft")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Of result.json, as scripts read it.
+RESULT_FIELDS = {
+    "format_version",
+    "task",
+    "model",
+    "status",
+    "scores",
+    "published",
+    "num_examples",
+    "num_train_examples",
+    "num_tokens",
+    "steps",
+    "timing",
+    "peak_memory_bytes",
+    "data",
+    "recipe",
+    "environment",
+}
 
 
 def pytest_configure(config):
@@ -93,6 +111,16 @@ def no_network(monkeypatch, request):
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     monkeypatch.setattr(socket, "getaddrinfo", no_names)
+
+
+@pytest.fixture(autouse=True)
+def same_variables():
+    """A test leaves the environment as it was: what joins a group sets variables that the next run would obey."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

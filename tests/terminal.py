@@ -11,6 +11,10 @@ import termios
 from collections.abc import Sequence
 
 from processes import SECONDS
+from rich.console import Console
+
+from debft import console
+from debft.runtime import progress
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 END = "<<end of a command>>"
@@ -64,3 +68,12 @@ def screens(commands: Sequence[tuple[int, Sequence[str]]]) -> list[list[str]]:
 def plain(text: str) -> list[str]:
     """The lines as they stand at last: without escapes, and of a line that was written over the last state."""
     return [line.rpartition("\r")[2].rstrip() for line in ESCAPES.sub("", text).strip("\n").split("\n")]
+
+
+def console_on(monkeypatch, out: io.StringIO | None = None, **options) -> io.StringIO:
+    """Let lines and progress go to `out`, a console with these options, and return it."""
+    out = out or io.StringIO()
+    shown_on = Console(file=out, highlight=False, **options)
+    for module in (console, progress):
+        monkeypatch.setattr(module, "console", shown_on)
+    return out

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -36,7 +37,11 @@ RELEASE = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built without isolation and without the network."""
-    path = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"]))
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def built(source, directory):
+    path = next(WheelBuilder(str(source)).build(directory=str(directory), versions=["standard"]))
     return zipfile.ZipFile(path)
 
 
@@ -240,9 +245,25 @@ def test_container_installs_the_pinned_versions_of_the_wheel():
     arguments = {rest.partition("=")[0] for word, rest in steps if word == "ARG"}
     assert arguments == {"PYTHON", "EXTRAS", "TORCH_INDEX"}
     assert steps[-2:] == [("ENTRYPOINT", '["debft"]'), ("CMD", '["--help"]')]
-    copied = {name for word, rest in steps if word == "COPY" and "--from" not in rest for name in rest.split()[:-1]}
+    copied = {name for name, _ in copied_into_the_builder()}
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert copied == allowed and all((ROOT / name).exists() for name in copied)
+
+
+def copied_into_the_builder():
+    """Return what the container's wheel is built from: (its place in the clone, its place there)."""
+    copies = [rest.split() for word, rest in instructions("Dockerfile") if word == "COPY" and "--from" not in rest]
+    for *names, place in copies:
+        yield from ((name, name if place == "./" else place) for name in names)
+
+
+def test_container_builds_the_wheel_of_the_clone_from_what_it_copies(wheel, tmp_path):
+    for name, place in copied_into_the_builder():
+        source, there = ROOT / name, tmp_path / "source" / place
+        there.parent.mkdir(parents=True, exist_ok=True)
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, there, ignore=unwanted) if source.is_dir() else shutil.copy(source, there)
+    assert sorted(built(tmp_path / "source", tmp_path / "wheel").namelist()) == sorted(wheel.namelist())
 
 
 def test_development_container_sets_itself_up_as_a_clone_does():

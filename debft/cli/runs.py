@@ -10,8 +10,9 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, put
+from debft.console import put
 from debft.errors import InputError, one_of
+from debft.runtime.progress import activity
 
 WIDTH = 100  # columns where stdout is no terminal
 _FORMATS = ("terminal", "csv", "json")

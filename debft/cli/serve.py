@@ -9,9 +9,9 @@ import typer
 from debft.cli.arguments import Attention, Precision, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json
-from debft.console import activity
 from debft.errors import Interrupted
 from debft.runtime.extras import check_extra
+from debft.runtime.progress import activity
 
 HOST, PORT = "127.0.0.1", 8000
 

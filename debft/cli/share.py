@@ -7,7 +7,8 @@ import typer
 
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, put, say, say_field
+from debft.console import put, say, say_field
+from debft.runtime.progress import activity
 
 _Run = Annotated[str, typer.Argument(help="Directory of a complete run.", metavar="RUN", callback=name_or_path)]
 _License = Annotated[
@@ -30,10 +31,12 @@ def card(
     import yaml
 
     from debft.output.card.card import model_card
+    from debft.output.card.licences import check_licence
     from debft.output.card.results import eval_results_yaml
     from debft.output.card.subject import subject_of
     from debft.runs.storage import disk_errors, write_atomically
 
+    check_licence(license_name)
     subject = subject_of(run)
     made = model_card(subject, license_name=license_name)
     if output is not None:
@@ -59,11 +62,13 @@ def push(
     as_json: Annotated[bool, typer.Option("--json", help="Print the files as JSON on stdout.")] = False,
 ) -> None:
     """Push a model with its card to the hub, in one commit, without names of this machine."""
+    from debft.output.card.licences import check_licence
     from debft.output.card.push import check_repository, left_out, pushed_files
     from debft.output.card.push import push as push_files
     from debft.output.card.subject import subject_of
 
     check_repository(repo)
+    check_licence(license_name)
     subject = subject_of(run)
     with activity("reading the files"):
         files = pushed_files(subject, repo, license_name)

@@ -3,6 +3,7 @@
 What knows models and training is imported by the function that needs it: `debft --help` and completion are there at once.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,18 @@ from debft.cli.accelerate_file import Launch
 from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
-from debft.console import activity, put
+from debft.console import put
 from debft.errors import HubError
 from debft.library.options import OF_LAUNCH, options_of
 from debft.library.page import write_page
 from debft.library.resolving import in_words_of_options, options_typed, recipe_to_run
 from debft.runs.directory import RunDirectory
 from debft.runtime.devices import visible_gpus
-from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, is_main_process
+from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, in_a_group, is_main_process
 from debft.runtime.launch.local import RunOfGroup, start_processes
 from debft.runtime.launch.machines import share_to_start
 from debft.runtime.launch.srun import join_step
+from debft.runtime.progress import activity
 from debft.runtime.variables import check_variables
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def fine_tune(
     from debft.training.place import start_of
 
     join_step()
+    if in_a_group():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch warns of hosts without a name; read when it is imported
     start = start_of(resume=resume, restart=restart, overwrite=overwrite)
     goes_on = resume or restart
     resolved, run = recipe_to_run(

@@ -8,8 +8,9 @@ import typer
 from debft.cli.arguments import Attention, Data, DryRun, Encoding, Precision, RunOrModel, Task
 from debft.cli.options import name_or_path
 from debft.cli.stdout import print_json, until_closed
-from debft.console import activity, put, say
+from debft.console import put, say
 from debft.errors import InputError
+from debft.runtime.progress import activity
 
 if TYPE_CHECKING:
     from debft.data.examples import Examples

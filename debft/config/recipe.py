@@ -202,8 +202,8 @@ class RuntimeConfig:
     keep_checkpoints: int = bounded(2, least=1)
     """Newest checkpoints that stay on disk."""
     hang_seconds: float | None = bounded(300.0, above=0)
-    """Seconds for which a process that debft has started, or the one that started it, may show no sign of life, as a stopped one
-    does; then the run ends with exit code 5 and the stacks of all. Null: as long as it likes."""
+    """Seconds for which a process of the run, or the one that started it, may show no sign of life, as a stopped one does; then
+    the run ends with exit code 5, and with the stacks of all that debft has started. Null: as long as it likes."""
     check_leaks: bool = False
     """Whether rows that are scored are also compared with training rows that are nearly the same, before training."""
     report_to: str | None = None

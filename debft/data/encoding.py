@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.encoding_cache import cached_arrays
 from debft.data.examples import Examples
 from debft.data.tokens import WordByWord, framed, ranges, whole_texts
 from debft.data.truncation import cut_to
+from debft.runtime.progress import meter
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

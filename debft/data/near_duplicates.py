@@ -18,10 +18,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.examples import Examples
 from debft.data.same_texts import normalised
 from debft.data.sources.text_columns import UNPARTED
+from debft.runtime.progress import meter
 
 LEAST_SHARED = 0.7
 BANDS, IN_BAND = 32, 5  # 1 - (1 - 0.7 ** 5) ** 32 = 0.997

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
 from debft.data.examples import Examples
 from debft.data.tokens import Tokens, WordByWord, whole_texts
+from debft.runtime.progress import meter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

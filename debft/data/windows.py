@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.answers import GoldAnswers
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
 from debft.data.examples import Examples
 from debft.data.tokens import WordByWord, whole_texts
+from debft.runtime.progress import meter
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

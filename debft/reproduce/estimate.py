@@ -10,12 +10,12 @@ from typing import Any
 
 from debft.config import yaml12
 from debft.config.recipe import Recipe, source_kind, value_at
-from debft.console import meter
 from debft.data.load import load_table, task_for
 from debft.data.rows import check_rows
 from debft.errors import InputError
 from debft.models.names import MODELS
 from debft.reproduce.cost import SIFT_FACTOR, Cost, cost_from
+from debft.runtime.progress import meter
 from debft.tasks import TASKS, QuestionAnswering, Split, Task
 from debft.training.schedule import check_schedule
 

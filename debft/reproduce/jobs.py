@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debft.console import Meter, meter, say
+from debft.console import say
 from debft.errors import InputError, MachineError
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
@@ -15,6 +15,7 @@ from debft.reproduce.process import RunCommand, RunProcess, last_step
 from debft.runs.files import STACKS
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.started import Started, parent_of, write_stacks
+from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25

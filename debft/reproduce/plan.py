@@ -8,13 +8,14 @@ from pathlib import Path
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, with_train
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import DebftError, HubError, InputError, did_you_mean
 from debft.output.text import plural
 from debft.published.load import Column, Row, Table, load_published, recipe_of_cell
 from debft.reproduce.options import RunOptions
 from debft.reproduce.planned_run import PlannedRun, make_run
 from debft.runtime.devices import check_precision
+from debft.runtime.progress import meter
 from debft.training.place import check_writable
 from debft.training.plan import Plan, make_plan
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import Recipe, to_dict
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import HubError, InputError
 from debft.models.names import short_name
 from debft.output.pages.records import Cell, Report
@@ -20,9 +20,11 @@ from debft.reproduce.notes import Failure
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 from debft.reproduce.slurm.options import SlurmOptions
+from debft.reproduce.slurm.submissions import refuse_beside_jobs
 from debft.reproduce.slurm.submissions import submit as submit_runs
 from debft.reproduce.slurm.watch import on_slurm
 from debft.runtime.devices import devices_here
+from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED
 
 EXIT_LOST = 4
@@ -107,6 +109,7 @@ def executor_of(table_plan: TablePlan, logs: Path, *, jobs: int | None, slurm: S
     """Return what makes the runs of a table. jobs: runs at a time on this machine; slurm: None for this machine"""
     if slurm is not None:
         return on_slurm(slurm, logs, len(table_plan.runs))
+    refuse_beside_jobs(logs)
     return local(jobs or default_jobs(table_plan.table.data), logs)
 
 

@@ -16,13 +16,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from debft.console import meter, say
+from debft.console import say
 from debft.data.batches import by_length, halved, micro_batches, share
 from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
 from debft.errors import TooLittleMemoryError, first_line
 from debft.runs.result import MemoryCut, tokens_after
 from debft.runtime.memory import give_back_memory, is_out_of_memory
+from debft.runtime.progress import meter
 from debft.scoring.heads import Assessment
 from debft.scoring.loaded import LoadedModel
 from debft.tasks import Task
@@ -124,10 +125,10 @@ def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, accelerato
         parts.append(num_examples + numbers)
         num_examples += int(numbers.max(initial=-1)) + 1
     example_S = np.concatenate(parts)
-    longest = np.zeros(num_examples, dtype=np.int64)
-    np.maximum.at(longest, example_S, lengths_S)
+    tokens = np.zeros(num_examples, dtype=np.int64)
+    np.add.at(tokens, example_S, lengths_S)
     is_own = np.zeros(num_examples, dtype=bool)
-    is_own[share(np.arange(num_examples), longest, accelerator.process_index, accelerator.num_processes)] = True
+    is_own[share(np.arange(num_examples), tokens, accelerator.process_index, accelerator.num_processes)] = True
     return np.flatnonzero(is_own[example_S])
 
 

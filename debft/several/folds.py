@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from debft.config.recipe import Recipe, with_values
-from debft.console import activity, meter, say
+from debft.console import say
 from debft.data.own_rows import rows_and_folds
 from debft.errors import InputError
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
 from debft.runs.storage import write_atomically
+from debft.runtime.progress import activity, meter
 from debft.several.repeat import Repetition, check_place, common_recipe, exit_code, planned, repeat, show, summarize
 from debft.several.summary import Pooled, Summary
 from debft.tasks import TextClassification

@@ -9,7 +9,7 @@ import yaml
 
 from debft.config.reading import load_recipe
 from debft.config.recipe import Recipe, to_dict, with_train
-from debft.console import activity, clock, say
+from debft.console import clock, say
 from debft.errors import InputError
 from debft.output.layout import print_table
 from debft.output.terminal import estimate_lines
@@ -25,6 +25,7 @@ from debft.runs.result import RunResult
 from debft.runs.storage import write_atomically
 from debft.runtime.devices import devices_here
 from debft.runtime.launch.group import in_a_group
+from debft.runtime.progress import activity
 from debft.runtime.signals import INTERRUPTED
 from debft.several.summary import SUMMARY, RunOfSeveral, StatusOfSeveral, Summary, spread_of, spread_table
 from debft.tasks import Task

@@ -17,7 +17,7 @@ from pathlib import Path
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
-from debft.console import meter, say
+from debft.console import say
 from debft.errors import InputError
 from debft.output.text import counted
 from debft.reproduce.identity import made_key
@@ -28,6 +28,7 @@ from debft.runs.lock import HeldError, locked
 from debft.runs.storage import make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.started import parent_of
+from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
 from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model, plan_trial, rounded, score_of, settings_text

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from debft.console import byte_size, say
+from debft.console import say
 from debft.errors import NotFiniteError
 from debft.runs.storage import DiskError
 from debft.runtime.memory import available_memory_bytes, is_out_of_memory
@@ -74,17 +74,17 @@ class HostCopy:
 
     def __init__(self, parts: list[Tensors]) -> None:
         gpu = next((tensor.device for part in parts for tensor in part.values() if tensor.device.type == "cuda"), None)
-        buffer = torch.empty(_bytes_of(parts), dtype=torch.uint8, pin_memory=gpu is not None)
+        buffer = torch.empty(bytes_of(parts), dtype=torch.uint8, pin_memory=gpu is not None)
         self._parts: list[Tensors] = []
         begin = 0
         for part in parts:
-            copies = {}
+            copies: Tensors = {}
             for name, tensor in part.items():
                 place = buffer[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
                 copies[name] = place.copy_(tensor.detach(), non_blocking=gpu is not None)
                 begin += _aligned(tensor.nbytes)
             self._parts.append(copies)
-        self._arrived = None
+        self._arrived: torch.cuda.Event | None = None
         if gpu is not None:
             self._arrived = torch.cuda.Event()
             self._arrived.record(torch.cuda.current_stream(gpu))
@@ -102,7 +102,7 @@ def host_copy(parts: list[Tensors], beside: int = 0) -> HostCopy | None:
     beside: bytes that the one who uses the copy needs as well
     """
     available = available_memory_bytes()
-    if available is not None and _bytes_of(parts) + beside > MOST_OF_MEMORY * available:
+    if available is not None and bytes_of(parts) + beside > MOST_OF_MEMORY * available:
         return None
     try:
         return HostCopy(parts)
@@ -112,12 +112,8 @@ def host_copy(parts: list[Tensors], beside: int = 0) -> HostCopy | None:
         return None
 
 
-def copied_bytes(parts: list[Tensors]) -> str:
-    """Return how much memory a copy takes, in words."""
-    return byte_size(_bytes_of(parts))
-
-
-def _bytes_of(parts: list[Tensors]) -> int:
+def bytes_of(parts: list[Tensors]) -> int:
+    """Return how much memory a copy of tensors takes."""
     return sum(_aligned(tensor.nbytes) for part in parts for tensor in part.values())
 
 

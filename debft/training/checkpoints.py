@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from debft.console import say
+from debft.console import byte_size, say
 from debft.models.finite import in_words, not_finite
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Snapshot
 from debft.runs.storage import DiskError
-from debft.training.background import HostCopy, copied_bytes, host_copy
+from debft.training.background import HostCopy, bytes_of, host_copy
 from debft.training.guards import StepNotFiniteError
 from debft.training.parallel import broadcast_tensors_from_main, run_on_main
 from debft.training.session import Session, TrainState
@@ -71,14 +71,18 @@ def _begin_to_save(session: Session, state: TrainState) -> None:
     session.saving.finish()
     with _goes_on_without_it(session, state.step):
         snapshot = _snapshot(session, state)
-        parts = [snapshot.weights, snapshot.moments or {}]
-        copy = host_copy(parts, beside=session.vocabulary.bytes_of_table())
+        copy = host_copy([snapshot.weights, snapshot.moments or {}], beside=session.vocabulary.bytes_of_table())
         if copy is not None:
             session.saving.begin(lambda: _write_copy(session, snapshot, copy))
             return
-        what = f"warning: too little memory is free for a copy of weights and optimizer state, {copied_bytes(parts)}"
+        what = f"warning: too little memory is free for a copy of weights and optimizer state, {byte_size(bytes_to_save(session))}"
         session.saving.say_once(f"{what}: training waits while a checkpoint is written")
         _write(session, snapshot)
+
+
+def bytes_to_save(session: Session) -> int:
+    """Return how much memory of the host a checkpoint between the steps takes, once the optimizer has its state."""
+    return bytes_of([session.loaded.model.state_dict(), moments(session)]) + session.vocabulary.bytes_of_table()
 
 
 def _write_copy(session: Session, snapshot: Snapshot, copy: HostCopy) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
-from debft.console import activity, say_field
+from debft.console import say_field
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
@@ -21,6 +21,7 @@ from debft.runs.result import PathsOfRun
 from debft.runtime.accelerator import build_accelerator
 from debft.runtime.devices import gpu_name, micro_batch_tokens
 from debft.runtime.launch.group import is_main_process
+from debft.runtime.progress import activity
 from debft.scoring.heads import LabelHead, MultiLabelHead, plain_loss
 from debft.scoring.loaded import LoadedModel, load_model
 from debft.tasks import TextClassification

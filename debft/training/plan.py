@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from debft.config.recipe import SOURCES, Recipe, with_values
-from debft.console import activity
 from debft.data.examples import Examples, label_in_words
 from debft.data.load import absent_languages, encode_split, load_examples, task_for
 from debft.data.own_rows import OwnRows, own_rows, record_of
@@ -26,6 +25,7 @@ from debft.models.tokens.words import reads_word_by_word
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RowWarning
 from debft.runtime.launch.group import is_main_process
+from debft.runtime.progress import activity
 from debft.runtime.tracker_names import check_installed
 from debft.tasks import TEXT, QuestionAnswering, Task, TextClassification, task_of
 from debft.tasks.rules import check_recipe

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from debft.config.recipe import TrainConfig
-from debft.console import activity, meter
 from debft.data.batches import by_length, epoch_order, micro_batches, steps_per_epoch
 from debft.errors import MachineError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.result import Lengths
 from debft.runtime.devices import device_name
 from debft.runtime.memory import is_out_of_memory, peak_memory_bytes
+from debft.runtime.progress import activity, meter
+from debft.training.checkpoints import bytes_to_save
 from debft.training.choice import evaluation_due
 from debft.training.describe import lengths_of
 from debft.training.disk import check_disk
@@ -65,6 +66,9 @@ class Estimate:
     """Seconds of the model in all evaluations, without those of computing scores from its outputs."""
     peak_memory_bytes: int
     """Largest memory in use during the probe."""
+    copy_bytes: int
+    """Memory of the host that weights and optimizer state are copied to while a checkpoint is written; 0 where none is written
+    between the steps."""
     lengths: dict[str, Lengths]
     """Lengths of the inputs, by split."""
 
@@ -79,6 +83,8 @@ def probe(plan: Plan, run: RunDirectory) -> Estimate:
             session, _ = open_session(plan, run, claim=False)
         check_disk(plan, run, session.loaded, session.vocabulary, 0, len(session.splits[plan.task.train.name]))
         steps = _measure_steps(session)
+        save_steps = plan.recipe.runtime.save_steps
+        copy_bytes = bytes_to_save(session) if save_steps is not None and save_steps < plan.total_steps else 0
         with session.vocabulary.whole(len(steps)):
             batches = _measure_evaluation(session)
     except (MemoryError, RuntimeError) as error:
@@ -99,6 +105,7 @@ def probe(plan: Plan, run: RunDirectory) -> Estimate:
         train_seconds=seconds_for(num_tokens, counted),
         eval_seconds=seconds_for(eval_tokens, batches),
         peak_memory_bytes=peak_memory_bytes(),
+        copy_bytes=copy_bytes,
         lengths={name: lengths_of(split) for name, split in session.splits.items()},
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debft.config.recipe import Recipe
-from debft.console import activity, say
+from debft.console import say
 from debft.errors import InputError, MachineError, TooLittleMemoryError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.holding import hold
@@ -16,6 +16,7 @@ from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
 from debft.runtime.launch.group import STAYS_ELSEWHERE, in_a_group, is_main_process, process_name
 from debft.runtime.memory import circles_kept, is_out_of_memory
+from debft.runtime.progress import activity
 from debft.runtime.signals import Watch, ended_without_life, stop_requested
 from debft.training.describe import describe
 from debft.training.parallel import broadcast_from_main, in_contact, raise_together, run_on_main
@@ -62,7 +63,7 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
                 return _run(checked, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
-            raise MachineError(f"{error.refusal}; {advice}") from error
+            raise MachineError(*([f"{error.refusal}; {advice}"] if error.problems else [])) from error  # one process prints it
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -21,9 +21,10 @@ from typing import Any
 from debft import __version__
 from debft.config.recipe import Recipe, to_dict
 from debft.config.recipe_hash import recipe_hash
-from debft.console import activity, say, say_field
+from debft.console import say, say_field
 from debft.errors import HIDDEN, SECRET_NAME, InputError, first_line, without_secrets
 from debft.runs.storage import make_directory, write_atomically
+from debft.runtime.progress import activity
 from debft.runtime.tracker_names import TRACKERS, tracker_names
 
 PROJECT = "debft"

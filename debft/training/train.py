@@ -2,7 +2,8 @@
 
 from contextlib import closing
 
-from debft.console import Meter, meter, say, say_field
+from debft.console import say, say_field
+from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.training.checkpoints import finish_saving, save_if_possible
 from debft.training.choice import evaluation_due

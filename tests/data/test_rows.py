@@ -14,7 +14,6 @@ from conftest import table_of, write_tsv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debft.data import rows
 from debft.data.load import load_table
 from debft.data.rows import check_rows
 from debft.data.sources import delimited, json_rows, progress
@@ -146,7 +145,7 @@ def test_examples_without_texts_keep_what_is_known_of_them(mnli):
 def test_rows_are_hashed_once(mnli, monkeypatch):
     examples = check_rows(table_of(premise=["a", "b"], hypothesis=["c", "d"], label=[0, 1]), mnli)
     started, sha256 = [], hashlib.sha256
-    monkeypatch.setattr(rows, "hashlib", SimpleNamespace(sha256=lambda content: started.append(1) or sha256(content)))
+    monkeypatch.setattr("debft.data.examples.hashlib", SimpleNamespace(sha256=lambda content: started.append(1) or sha256(content)))
     assert examples.fingerprint() == examples.digest[:16] == examples.without_texts().fingerprint()
     assert started == [1]
 

@@ -1,7 +1,6 @@
 """Every encoder of the tables: tokens, padding, training, the saved model, and the weights of its published checkpoint."""
 
 import json
-import signal
 from functools import partial
 
 import numpy as np
@@ -10,10 +9,10 @@ import torch
 import transformers
 from architectures import ARCHITECTURES, processor, xlnet_spm
 from conftest import dotted, write_mnli
+from interrupting import interrupted_after
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
 
-import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.encoding import encode
@@ -23,7 +22,7 @@ from debft.data.sources import demo
 from debft.data.sources.files import read_table
 from debft.data.sources.table import DataTable
 from debft.data.windows import encode_windows
-from debft.errors import InputError, Interrupted
+from debft.errors import InputError
 from debft.models.build import HEAD_DROPOUT, build_model
 from debft.models.files import ModelFiles
 from debft.models.json_files import read_config
@@ -289,21 +288,12 @@ def test_evaluate_and_predict_give_what_the_run_gave(architecture, runs):
 
 
 @pytest.mark.parametrize("name", ["xlnet", "roberta"])
-def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_path, monkeypatch):
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(name, runs, tmp_path):
     """With the dropout of the published configuration."""
     expected, through = runs(BY_NAME[name])
-    record = debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == 7:
-            signal.raise_signal(signal.SIGTERM)
-
     recipe = recipe_for(BY_NAME[name], tmp_path)
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted):
+    with interrupted_after(7):
         finetune(recipe, tmp_path / "run")
-    monkeypatch.setattr(debft.training.train, "record", record)
     assert finetune(recipe, tmp_path / "run", resume=True).scores == expected.scores
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     for tensor_name, tensor in load_file(through.model / "model.safetensors").items():

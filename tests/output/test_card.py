@@ -258,6 +258,16 @@ def test_dry_run_lists_every_file_and_all_that_is_left_out(run):
     assert content["url"] is None and not content["public"]
 
 
+def test_dry_run_names_what_somebody_put_beside_the_model(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/model/.env").write_text("A=1")
+    (tmp_path / "run/notes.txt").write_text("mine")
+    done = CliRunner().invoke(app, ["push", str(tmp_path / "run"), "--repo", "me/model", "--dry-run", "--json"])
+    content = json.loads(done.stdout)
+    assert content["left_out"]["model/.env"] == content["left_out"]["notes.txt"] == "no run wrote it"
+    assert not {"model/.env", ".env"} & {file["name"] for file in content["files"]}
+
+
 def test_push_is_one_commit_of_the_listed_files(subject, monkeypatch):
     seen = []
     monkeypatch.setattr(pushing, "require_hub", lambda *_: None)
@@ -337,7 +347,27 @@ def test_model_that_is_no_run_has_no_card(run):
 
 def test_card_says_where_a_threshold_was_chosen(subject):
     used = replace(subject.used, settings=subject.used.settings | {"no_answer_threshold": -1.5})
-    assert "`no_answer_threshold` was chosen on the validation rows" in str(model_card(replace(subject, used=used)))
+    said = "the threshold of no answer was chosen on the rows that they are of (-1.5)"
+    assert said in str(model_card(replace(subject, used=used)))
+
+
+def test_card_shows_the_thresholds_of_labels_as_words(subject):
+    used = replace(subject.used, settings=subject.used.settings | {"label_thresholds": {"a|b": 0.25, "c": 0.5}})
+    assert r"the threshold of each label was chosen on the rows that they are of (a\|b 0.25, c 0.5)" in str(
+        model_card(replace(subject, used=used))
+    )
+
+
+def test_card_says_how_many_rows_were_held_out_of_which(subject):
+    assert "| held out | validation 25 % of 40 rows, seed 42 |" in str(model_card(subject))
+
+
+@pytest.mark.parametrize("name", ["Apache 2.0", "MIT", ""])
+@pytest.mark.parametrize("command", [["card"], ["push", "--repo", "me/model", "--dry-run"]])
+def test_licence_that_the_hub_would_refuse_is_refused_before_the_run_is_read(command, name):
+    done = CliRunner().invoke(app, [*command, "no-such-run", "--license", name])
+    assert isinstance(done.exception, InputError)
+    assert done.exception.problems[0].startswith(f"--license {name}: expected a licence as the hub names it")
 
 
 def test_words_of_a_recipe_stay_where_the_user_is_called_so():

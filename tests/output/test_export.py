@@ -5,6 +5,7 @@ The exporter takes many seconds, so here a session stands in for onnxruntime; te
 
 import ast
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -208,6 +209,27 @@ def test_every_example_is_clean_python_and_the_plain_one_has_twenty_lines(tmp_pa
     lines = {line for node in code for line in range(node.lineno, node.end_lineno + 1) if texts[0].splitlines()[line - 1].strip()}
     docstrings = sum(isinstance(node, ast.FunctionDef) for node in code)
     assert len(lines) - docstrings <= 20
+
+
+@pytest.mark.parametrize("columns", [['x"""\nraise SystemExit("run")\n"""'], ["a\\", 'b"$(id)`'], ["Überschrift nr. 2"]])
+def test_name_of_a_column_is_no_code_of_the_example(session, tmp_path, columns):
+    task = replace(ONE, text_keys=tuple(columns))
+    write_beside(tmp_path, loaded_of("deberta-v3", tmp_path, task, LabelHead(task=task, labels=task.labels)), Recipe())
+    scope = load_example(tmp_path / "predict.py")
+    words = {1: '"a text"', 2: '"a text" "its text"'}[len(columns)] if '"' in "".join(columns) else '"a Überschrift nr. 2"'
+    assert scope["__doc__"].splitlines()[0] == f"A model of your own texts, without torch: python predict.py {words}"
+
+
+@pytest.mark.parametrize(("name", "number", "wrong"), [("qnli", 2, ["one"]), ("squad2", 2, []), ("text", 1, ["one", "two"])])
+def test_example_with_another_number_of_texts_says_how_it_is_called(monkeypatch, session, tmp_path, name, number, wrong):
+    task = ONE if number == 1 else TASKS[name]
+    head = (
+        SpanHead(task=task, config=QuestionConfig(), threshold=0.5) if name == "squad2" else LabelHead(task=task, labels=("a", "b"))
+    )
+    write_beside(tmp_path, loaded_of("deberta-v3", tmp_path, task, head), Recipe())
+    monkeypatch.setattr(sys, "argv", ["predict.py", *wrong])
+    with pytest.raises(SystemExit, match=r"python predict\.py \"a "):
+        runpy.run_path(str(tmp_path / "predict.py"), run_name="__main__")
 
 
 def answers(given, numbers):

@@ -157,9 +157,16 @@ def test_error_of_the_server_is_shown(browser, served):
     typed(browser, "#free-text", "a text")
     typed(browser, "#free-labels", "one")
     browser.evaluate("document.querySelector('#labels button').click()")
-    line = "--labels: expected two labels or more to choose from, got 'one'"
+    line = "labels: expected two labels or more to choose from, got 'one'"
     until(browser, f"document.querySelector('#labels .wrong')?.textContent.startsWith({line!r})")
     assert browser.evaluate("document.querySelector('#labels button').disabled") is False
+
+
+def test_error_names_the_field_and_no_line_of_a_request_that_nobody_typed(browser, served):
+    browser.open(served[0], 390, 844)
+    browser.evaluate("document.querySelector('#text-2').value = '\\ud800'")
+    browser.evaluate("document.querySelector('#rows button').click()")
+    until(browser, "document.querySelector('#rows .wrong')?.textContent.startsWith('hypothesis: expected text, got half')")
 
 
 @pytest.mark.parametrize(

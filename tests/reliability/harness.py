@@ -29,7 +29,8 @@ import processes
 from parts import Case, Part
 
 from debft import __version__
-from debft.console import Meter, meter, say
+from debft.console import say
+from debft.runtime.progress import Meter, meter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

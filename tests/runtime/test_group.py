@@ -15,7 +15,7 @@ def variables(monkeypatch):
     """Set the variables of a launcher, and no others."""
 
     def choose(**given):
-        for name in ("RANK", "WORLD_SIZE", group.PARENT):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", group.PARENT):
             monkeypatch.delenv(name, raising=False)
         for name, value in given.items():
             monkeypatch.setenv(name, value)
@@ -41,6 +41,21 @@ def test_group_is_what_the_launcher_says(variables, given, in_a_group, main):
 def test_process_is_named_by_its_rank(variables):
     variables(RANK="3", WORLD_SIZE="4")
     assert (group.process_name(), group.group_size()) == ("process 3", 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "speaks"),
+    [
+        ({}, True),
+        ({"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "WORLD_SIZE": "4"}, True),  # a launcher that starts one on each machine
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "1"}, True),
+    ],
+)
+def test_first_process_of_a_machine_speaks_for_it(variables, given, speaks):
+    variables(**given)
+    assert group.speaks_for_machine() == speaks
 
 
 @pytest.mark.parametrize("given", [{"RANK": "0", "WORLD_SIZE": "1"}, {group.PARENT: "17"}])

@@ -13,6 +13,7 @@ import pytest
 from debft.errors import InputError
 from debft.runtime.launch import local
 from debft.runtime.launch.lifeline import Place
+from debft.runtime.launch.machines import Share
 
 STACKS = Path("runs/stacks.txt")
 
@@ -67,8 +68,8 @@ class Group:
         assert self.looks < 2000, "it waits for ever"
         self.events.pop(self.looks, lambda: None)()
 
-    def start(self, number=2):
-        return local.start_processes(number, self.run)
+    def start(self, processes=2, **share):
+        return local.start_processes(Share(processes=processes, **share), self.run)
 
     def code(self, rank, code):
         self.children[rank].code = code
@@ -141,17 +142,42 @@ def test_processes_without_a_gpu_of_their_own_are_refused(group, monkeypatch):
     assert group.children == []
 
 
-@pytest.mark.parametrize(("asked", "gpus", "number"), [(None, 0, 1), (None, 1, 1), (None, 2, 2), (1, 2, 1), (3, 0, 3)])
-def test_number_of_processes_is_what_was_asked_for_else_one_per_gpu(monkeypatch, asked, gpus, number):
-    monkeypatch.setattr(local, "visible_gpus", lambda: gpus)
-    monkeypatch.delenv("RANK", raising=False)
-    assert (local.processes_to_start(asked), local.starts_others(asked)) == (number, number > 1)
+def test_more_processes_than_cores_are_refused_where_they_would_share_a_cpu(group, monkeypatch):
+    """Four may: that a run of several processes works can be tried on any machine."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(InputError) as raised:
+        group.start(5)
+    assert str(raised.value) == "--num-processes: expected at most one per core, 4 on this machine of 2, got 5"
+    assert group.children == []
+    group.at(1, group.end_all)
+    assert group.start(4) == 0
 
 
-def test_process_of_a_group_starts_no_others(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not local.starts_others(2)
+def test_processes_of_further_machines_are_counted_on_from_the_first(group):
+    """All meet where process 0 is."""
+    group.at(1, group.end_all)
+    assert group.start(6, machines=3, machine=1, address="10.0.0.7", port=29511) == 0
+    assert [child.name for child in group.children] == ["process 2", "process 3"]
+    for place, child in enumerate(group.children):
+        expected = {"RANK": str(2 + place), "LOCAL_RANK": str(place), "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}
+        assert (expected | {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "29511"}).items() <= child.variables.items()
+
+
+def test_more_processes_than_the_gpus_of_all_machines_are_refused(group, monkeypatch):
+    monkeypatch.setattr(local, "visible_gpus", lambda: 2)
+    with pytest.raises(InputError) as raised:
+        group.start(9, machines=3)
+    assert str(raised.value) == "--num-processes: expected at most one per GPU, 6 on 3 machines, got 9"
+
+
+@pytest.mark.parametrize(("given", "level"), [(None, "ERROR"), ("INFO", "INFO")])
+def test_torch_does_not_warn_of_hosts_without_a_name_unless_it_is_asked(group, monkeypatch, given, level):
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    if given:
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", given)
+    group.at(1, group.end_all)
+    group.start()
+    assert group.children[0].variables["TORCH_CPP_LOG_LEVEL"] == level
 
 
 def test_group_ends_when_its_last_process_has(group):

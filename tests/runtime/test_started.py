@@ -1,6 +1,7 @@
 """A started process: what it is given, what it is sent, that it is shown life and paused with its parent, and what its stacks say."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -107,6 +108,7 @@ def test_children_are_shown_life_as_long_as_the_block_lasts(begin):
     children = []
     threads = threading.active_count()
     with parent_of(children):
+        assert threading.enumerate()[-1].daemon  # it keeps nothing from ending
         children.append(begin(seconds=0.05))
         deadline = time.monotonic() + SECONDS
         while children[0].line.get(Place.PARENT) < 3 and time.monotonic() < deadline:
@@ -205,10 +207,19 @@ def no_waiting(monkeypatch):
 
 def test_stacks_are_those_of_this_process_and_of_each_child(begin, tmp_path, no_waiting):
     children = [writes(beating(begin(name=f"process {rank}")), f"Current thread of {rank}\n") for rank in range(2)]
-    write_stacks(children, tmp_path / "new" / "stacks.txt")
-    own, *others = (tmp_path / "new" / "stacks.txt").read_text(encoding="utf-8").split("\n--- ")
-    assert own.startswith(f"--- the process that started them, {os.getpid()}\n")
-    assert "most recent call first" in own and "in write_stacks" in own
+    done = threading.Event()
+
+    def wait_elsewhere():
+        done.wait(SECONDS)
+
+    thread = threading.Thread(target=wait_elsewhere)
+    thread.start()
+    write_stacks(children, tmp_path / "a" / "new" / "stacks.txt")
+    done.set()
+    thread.join()
+    own, *others = (tmp_path / "a" / "new" / "stacks.txt").read_text(encoding="utf-8").split("\n--- ")
+    assert re.match(rf"--- the process that started them, {os.getpid()}\n(Current t|T)hread 0x", own)
+    assert "in write_stacks" in own and "in wait_elsewhere" in own
     pid = children[0].process.pid
     assert others == [f"process {rank}, {pid}, running\nCurrent thread of {rank}\n\n" for rank in range(2)]
     assert [child.process.sent for child in children] == [[ASK_FOR_STACKS, signal.SIGCONT]] * 2
@@ -218,6 +229,7 @@ def test_stacks_are_those_of_this_process_and_of_each_child(begin, tmp_path, no_
 def test_child_that_has_ended_or_not_begun_is_not_asked_for_its_stacks(begin, tmp_path, no_waiting):
     """The question would kill one that has not yet begun to listen."""
     ended, starting = beating(begin(name="process 0")), begin(name="process 1")
+    os.pwrite(ended.line.file, b"Current thread, earlier\n", STACKS)  # they are no longer true
     ended.process.code = 3
     write_stacks([ended, starting], tmp_path / "stacks.txt")
     assert (ended.process.sent, starting.process.sent) == ([], [])

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -155,33 +156,63 @@ def test_windows_of_a_question_go_to_one_process_and_all_to_some():
     assert sorted(np.concatenate(shares).tolist()) == list(range(len(split)))
     questions = [set(split.question_W[share].tolist()) for share in shares]
     assert not (questions[0] & questions[1] or questions[0] & questions[2] or questions[1] & questions[2])
-    assert max(map(len, questions)) - min(map(len, questions)) <= 1
+    tokens = [int(split.lengths()[share].sum()) for share in shares]
+    assert max(tokens) - min(tokens) <= max(np.bincount(split.question_W, split.lengths()))
 
 
 @pytest.mark.parametrize("task", ["mnli", "squad2"])
 def test_processes_put_their_parts_together(task, monkeypatch):
     """Three shares, one after the other; the last of them gathers."""
     loaded, examples, encoded = opened(task, **(WINDOWS if task == "squad2" else {}))
-    parts = []
+    together, _ = scored_by(3, loaded, encoded, monkeypatch)
+    for name, outcome in together.items():
+        assessment = loaded.head.assess(outcome, encoded[name], examples[name])
+        alone = assessed_plainly(loaded, encoded[name], examples[name])
+        assert assessment.scores == alone.scores
+        assert [row["prediction"] for row in assessment.rows] == [row["prediction"] for row in alone.rows]
+
+
+@pytest.mark.parametrize("task_name", ["cola", "squad2"])
+def test_few_examples_are_scored_once_each_by_any_number_of_processes(task_name, monkeypatch):
+    """1 to 17 examples on 1 to 3 processes, some without any: none twice, none left out, and all meet equally often."""
+    options = WINDOWS if task_name == "squad2" else {}
+    loaded, _, _ = opened(task_name, limit=17, **options)
+    recipe = load_recipe(recipe_path("demo"), {"task": task_name, "train.from_scratch": True} | options)
+    (dev,) = present(loaded.task, "demo").evals
+    table = load_table(loaded.task, dev, "demo")
+    for count in range(1, 18):
+        rows = check_rows(table, loaded.task, count)
+        encoded = {dev.name: loaded.head.prepare(loaded.encode(rows, recipe, dev.name, cached=False, show=False))}
+        alone = swept(loaded, encoded, {dev.name: rows})[dev.name].rows
+        assert len({row["id"] for row in alone}) == count
+        for world in (2, 3):
+            together, met = scored_by(world, loaded, encoded, monkeypatch)
+            assert met == [rank for rank in range(world) for _ in range(PARTS)]
+            assessed = loaded.head.assess(together[dev.name], encoded[dev.name], rows)
+            assert [row["prediction"] for row in assessed.rows] == [row["prediction"] for row in alone]
+
+
+def scored_by(world, loaded, encoded, monkeypatch):
+    """(outcomes, which process asked the others when whether to leave) of so many shares, one after the other; the last gathers."""
+    parts, met = [], []
 
     class Waits(Exception):
         pass
 
     def gather(own):
         parts.extend(own)
-        if len(parts) < 3:
+        if len(parts) < world:
             raise Waits
         return parts
 
-    monkeypatch.setattr(evaluation, "gather_object", gather)
-    for rank in range(3):
-        accelerator = SimpleNamespace(process_index=rank, num_processes=3, is_main_process=False, device=torch.device("cpu"))
-        with pytest.raises(Waits) if rank < 2 else nullcontext():
-            together = swept(loaded, encoded, examples, accelerator)
-    for name, assessment in together.items():
-        alone = assessed_plainly(loaded, encoded[name], examples[name])
-        assert assessment.scores == alone.scores
-        assert [row["prediction"] for row in assessment.rows] == [row["prediction"] for row in alone.rows]
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "gather_object", gather)
+        for rank in range(world):
+            place = SimpleNamespace(process_index=rank, num_processes=world, is_main_process=False, device=CPU.device)
+            leave = partial(met.append, rank)
+            with pytest.raises(Waits) if rank < world - 1 else nullcontext():
+                together = predict_splits(loaded, place, encoded, micro_batch_tokens=TOKENS, leave=leave)
+    return together, met
 
 
 class Left(Exception):

@@ -1,20 +1,19 @@
 """Runs with the active vocabulary against the plain run, which trains every row of the embedding table."""
 
 import json
-import signal
 
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
+from interrupting import interrupted_after
 from processes import start_two
 from safetensors.torch import load_file
 
 import debft.models.vocabulary
-import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.sources import demo
-from debft.errors import InputError, Interrupted
+from debft.errors import InputError
 from debft.models.files import ModelFiles
 from debft.models.tokens.tokenizer import build_tokenizer
 from debft.training.optimization import decay_factor
@@ -188,25 +187,12 @@ def test_best_checkpoint_has_the_whole_table(pairs):
     assert_same_weights(load_file(best / "model.safetensors"), load_file(active / "model" / "model.safetensors"), tolerance=0)
 
 
-def interrupt(recipe, output, monkeypatch, after=STOP):
-    record = debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == after:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted):
-        finetune(recipe, output)
-    monkeypatch.setattr(debft.training.train, "record", record)
-
-
 @pytest.mark.parametrize("dialect", ["card", pytest.param("repo", marks=pytest.mark.sweep)])
-def test_interrupted_run_ends_with_the_bits_of_the_uninterrupted_one(pairs, data, tmp_path, monkeypatch, dialect):
+def test_interrupted_run_ends_with_the_bits_of_the_uninterrupted_one(pairs, data, tmp_path, dialect):
     """With decay, at a step where the other run looked at nothing: step 23."""
     recipe = recipe_of(data, dialect)
-    interrupt(recipe, tmp_path / "run", monkeypatch, after=23)
+    with interrupted_after(23):
+        finetune(recipe, tmp_path / "run")
     assert saved_rows(tmp_path / "run", 23)["rows"] < 100
     finetune(recipe, tmp_path / "run", resume=True)
     assert_same_weights(read(tmp_path / "run", 50), read(pairs[dialect][1], 50), tolerance=0)
@@ -214,7 +200,8 @@ def test_interrupted_run_ends_with_the_bits_of_the_uninterrupted_one(pairs, data
 
 def test_run_that_trained_all_rows_goes_on_with_the_active_ones(pairs, data, tmp_path, plain, monkeypatch):
     recipe = recipe_of(data)
-    interrupt(recipe, tmp_path / "run", monkeypatch)
+    with interrupted_after(STOP):
+        finetune(recipe, tmp_path / "run")
     monkeypatch.undo()
     finetune(recipe, tmp_path / "run", resume=True)
     assert saved_rows(tmp_path / "run", 34)["rows"] < 100
@@ -223,7 +210,8 @@ def test_run_that_trained_all_rows_goes_on_with_the_active_ones(pairs, data, tmp
 
 def test_checkpoint_of_other_rows_is_refused_with_what_to_do(data, tmp_path, monkeypatch):
     recipe = recipe_of(data, **{"train.max_steps": 20})
-    interrupt(recipe, tmp_path / "run", monkeypatch)
+    with interrupted_after(STOP):
+        finetune(recipe, tmp_path / "run")
     monkeypatch.setattr(debft.models.vocabulary, "_last_special", lambda *_: 99)
     with pytest.raises(InputError, match=r"--output .*: expected optimizer state of the 1\d\d embedding rows .* give another"):
         finetune(recipe, tmp_path / "run", resume=True)

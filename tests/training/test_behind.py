@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from interrupting import interrupted_after
 from test_finetune import lines, tiny_recipe, weights
 from test_loop import CONFIG, HEAD, collator, files, new_model, replace, split, train, with_dropout  # noqa: F401
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import debft.training.train
-from debft.errors import Interrupted, NotFiniteError
+from debft.errors import NotFiniteError
 from debft.runs.directory import RunDirectory
 from debft.runtime.accelerator import build_accelerator
 from debft.scoring.heads import plain_loss
@@ -193,7 +193,7 @@ def test_one_process_whose_loss_is_not_finite_stops_all(sums):
 
 
 @pytest.mark.parametrize("stop_after", [3, *(pytest.param(step, marks=pytest.mark.sweep) for step in (1, 6, 7, 12))])
-def test_run_that_reads_behind_is_stopped_and_resumed_as_one_that_does_not(tmp_path, tiny_data, behind, monkeypatch, stop_after):
+def test_run_that_reads_behind_is_stopped_and_resumed_as_one_that_does_not(tmp_path, tiny_data, behind, stop_after):
     """Every line of the log is there, and the weights are the same bit for bit, with checkpoints and evaluations in between.
 
     The log of a step comes when the next one has begun, and one more has begun before the signal is looked at.
@@ -202,20 +202,11 @@ def test_run_that_reads_behind_is_stopped_and_resumed_as_one_that_does_not(tmp_p
     at_once, broken = RunDirectory(tmp_path / "at_once"), RunDirectory(tmp_path / "broken")
     expected = finetune(recipe, at_once.path)
     behind()
-    record = debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == stop_after:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted, match=r"interrupted after step \d+ of 14"):
+    with interrupted_after(stop_after, match=r"interrupted after step \d+ of 14"):
         finetune(recipe, broken.path)
     done = lines(broken.path / "steps.jsonl")[-1]["step"]
     assert stop_after <= done <= stop_after + 2
     assert (broken.checkpoints / f"step-{done:06d}").is_dir()
-    monkeypatch.setattr(debft.training.train, "record", record)
     result = finetune(recipe, broken.path, resume=True)
     assert (result.scores, result.num_tokens) == (expected.scores, expected.num_tokens)
     without_time = [[{**log, "seconds": 0} for log in lines(run.path / "steps.jsonl")] for run in (at_once, broken)]

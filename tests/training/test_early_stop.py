@@ -2,12 +2,12 @@
 
 import json
 import re
-import signal
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_mnli
+from interrupting import interrupted_after
 from processes import start_two
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss
@@ -18,7 +18,7 @@ import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import TrainConfig
-from debft.errors import InputError, Interrupted
+from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.scoring.heads.label import cross_entropy
 from debft.scoring.heads.multilabel import cross_entropy_of_sets
@@ -97,20 +97,11 @@ def test_better_evaluation_lets_the_run_wait_anew(data, tmp_path, found, monkeyp
 
 
 @pytest.mark.parametrize("stop_after", [*(pytest.param(step, marks=pytest.mark.sweep) for step in (3, 6)), 8])
-def test_early_end_is_the_same_for_a_run_that_was_interrupted(data, tmp_path, found, monkeypatch, stop_after):
+def test_early_end_is_the_same_for_a_run_that_was_interrupted(data, tmp_path, found, stop_after):
     through, broken = RunDirectory(tmp_path / "through"), RunDirectory(tmp_path / "broken")
     expected = finetune(recipe_of(data), through.path)
-    record = debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == stop_after:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted):
+    with interrupted_after(stop_after):
         finetune(recipe_of(data), broken.path)
-    monkeypatch.setattr(debft.training.train, "record", record)
     result = finetune(recipe_of(data), broken.path, resume=True)
     assert (result.steps, result.scores, result.stopped_early) == (8, expected.scores, expected.stopped_early)
     assert lines(through.path / "evaluations.jsonl") == lines(broken.path / "evaluations.jsonl")

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_mnli, write_model_config
-from processes import SECONDS, Command, start_two
+from conftest import RESULT_FIELDS, write_mnli, write_model_config
+from interrupting import interrupted_after
+from processes import FORKING, SECONDS, Command, start_two
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.training.finish
 import debft.training.run
-import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.data.load import load_table
-from debft.errors import InputError, Interrupted
+from debft.errors import InputError
 from debft.runs.directory import RunDirectory
 from debft.runs.lock import HeldError, locked
 from debft.tasks import TASKS
@@ -77,23 +77,7 @@ def test_run_directory_holds_what_the_contract_says(finished):
 
 def test_result_has_every_field_of_the_contract(finished):
     content = json.loads((finished[1].path / "result.json").read_text())
-    assert set(content) >= {
-        "format_version",
-        "task",
-        "model",
-        "status",
-        "scores",
-        "published",
-        "num_examples",
-        "num_train_examples",
-        "num_tokens",
-        "steps",
-        "timing",
-        "peak_memory_bytes",
-        "data",
-        "recipe",
-        "environment",
-    }
+    assert set(content) >= RESULT_FIELDS
     assert set(content["timing"]) == {"train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second"}
     assert set(content["scores"]) == {"validation_matched/accuracy", "validation_mismatched/accuracy"}
     assert all(0 <= score <= 100 for score in content["scores"].values())
@@ -223,25 +207,16 @@ def weights(run):
 
 
 @pytest.mark.parametrize("stop_after", [pytest.param(3, marks=pytest.mark.sweep), pytest.param(6, marks=pytest.mark.sweep), 7])
-def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, monkeypatch, stop_after):
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, tiny_data, demo_model, stop_after):
     """With dropout, in the middle of an epoch and at its end; the best checkpoint included."""
     recipe = tiny_recipe(
         tiny_data, **{"model": dropout_model(demo_model, tmp_path / "m"), "train.checkpoint": "best", "train.eval_steps": 2}
     )
     through, broken = RunDirectory(tmp_path / "through"), RunDirectory(tmp_path / "broken")
     expected = finetune(recipe, through.path)
-    record = debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == stop_after:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted, match=f"interrupted after step {stop_after} of 14; the same command with") as error:
+    with interrupted_after(stop_after, match=f"interrupted after step {stop_after} of 14; the same command with") as error:
         finetune(recipe, broken.path)
     assert error.value.exit_code == 143
-    monkeypatch.setattr(debft.training.train, "record", record)
     assert broken.result() is None
     result = finetune(recipe, broken.path, resume=True)
     assert result.scores == expected.scores
@@ -378,7 +353,8 @@ def free(lock):
 
 
 def long_run(tiny_data, directory, *more):
-    return Command("mnli", "--recipe", "demo", "--data", tiny_data, "--output", directory, "--num-train-epochs", 500, *more)
+    usual = ["mnli", "--recipe", "demo", "--data", tiny_data, "--num-train-epochs", 500]
+    return Command(*usual, "--output", directory, *more, code=FORKING)
 
 
 def test_signal_to_one_of_two_processes_ends_both_after_a_checkpoint(tmp_path, tiny_data):

@@ -2,18 +2,16 @@
 
 import json
 import random
-import signal
 
 import pytest
 import torch
 from conftest import write_model_config
+from interrupting import interrupted_after
 from processes import start_two
 from safetensors.torch import load_file
 
-import debft.training.train
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.errors import Interrupted
 from debft.training.run import finetune
 
 STEPS = 6
@@ -42,20 +40,12 @@ def lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(data, demo_model, tmp_path, monkeypatch):
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(data, demo_model, tmp_path):
     model = write_model_config(tmp_path / "m", demo_model, hidden_dropout_prob=0.2)
     recipe = recipe_for(data, model, **{"train.from_scratch": True})
-    expected, record = finetune(recipe, tmp_path / "through"), debft.training.train.record
-
-    def record_and_raise_signal(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == STEPS // 2:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(debft.training.train, "record", record_and_raise_signal)
-    with pytest.raises(Interrupted):
+    expected = finetune(recipe, tmp_path / "through")
+    with interrupted_after(STEPS // 2):
         finetune(recipe, tmp_path / "broken")
-    monkeypatch.setattr(debft.training.train, "record", record)
     assert finetune(recipe, tmp_path / "broken", resume=True).scores == expected.scores
     through, broken = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("through", "broken"))
     assert all(torch.equal(through[name], tensor) for name, tensor in broken.items())

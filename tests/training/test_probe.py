@@ -11,6 +11,7 @@ from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import TrainConfig, with_train
 from debft.data.batches import step_examples
+from debft.output.terminal import estimate_lines
 from debft.runs.directory import RunDirectory
 from debft.tasks import TASKS
 from debft.training.plan import make_plan
@@ -75,13 +76,23 @@ def test_tokens_of_evaluations_are_counted_for_each_that_falls_due(changes, time
 
 
 def test_probe_leaves_nothing_behind_and_knows_the_tokens_of_the_run(tmp_path):
-    recipe = recipe_of(write_mnli(tmp_path / "data", train=30, dev=6))
+    recipe = recipe_of(write_mnli(tmp_path / "data", train=30, dev=6), **{"runtime.save_steps": 2})
     estimate = probe(make_plan(recipe), RunDirectory(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     assert (estimate.probed_steps, estimate.device, estimate.precision) == (2, "cpu", "fp32")
     assert estimate.train_seconds > 0 and estimate.eval_seconds > 0 and estimate.peak_memory_bytes > 0
     assert estimate.lengths["train"].longest >= estimate.lengths["train"].p95 >= estimate.lengths["train"].median > 0
     assert estimate.num_tokens == finetune(recipe, tmp_path / "run").num_tokens
+    # Weights and optimizer state, and the few trained rows of the table twice; each tensor begins at a multiple of 64 bytes.
+    saved = sum(path.stat().st_size for path in (tmp_path / "run" / "checkpoints" / "step-000004").glob("*.safetensors"))
+    assert saved == pytest.approx(estimate.copy_bytes, rel=0.1)
+
+
+def test_estimate_counts_no_copy_where_no_checkpoint_is_written_between_the_steps():
+    estimate = dict.fromkeys(("train_seconds", "num_tokens", "eval_seconds", "eval_tokens", "probed_steps", "peak_memory_bytes"), 1)
+    line = lambda copy: estimate_lines(SimpleNamespace(**estimate, device="cpu", precision="fp32", copy_bytes=copy))[-1]  # noqa: E731
+    assert line(0).endswith("GiB at most in these steps")
+    assert line(3 * 2**20).endswith("steps; 3 MiB of the host for a copy while a checkpoint is written")
 
 
 @pytest.mark.sweep

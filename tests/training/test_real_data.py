@@ -4,6 +4,7 @@ import json
 
 import processes
 import pytest
+from conftest import RESULT_FIELDS
 
 from debft.config.reading import load_recipe
 from debft.data.load import task_for
@@ -61,23 +62,7 @@ def test_command_trains_and_evaluates_real_text_and_prints_the_contracts_json(ta
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert set(result) >= {
-        "format_version",
-        "task",
-        "model",
-        "status",
-        "scores",
-        "published",
-        "num_examples",
-        "num_train_examples",
-        "num_tokens",
-        "steps",
-        "timing",
-        "peak_memory_bytes",
-        "data",
-        "recipe",
-        "environment",
-    }
+    assert set(result) >= RESULT_FIELDS
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
     evals = task_for(recipe).evals
     assert set(result["scores"]) >= {f"{split.name}/{metric}" for split in evals for metric in TASKS[task].metrics}

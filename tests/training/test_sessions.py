@@ -1,17 +1,14 @@
 """A run that is resumed with another precision, by more processes or elsewhere is the same run, and says what did which steps."""
 
 import io
-import signal
 from contextlib import redirect_stderr
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import pytest
 from conftest import write_mnli
+from interrupting import interrupted_after
 from test_finetune import tiny_recipe
 
-import debft.training.train
-from debft.errors import Interrupted
 from debft.reproduce.labels import _labels_of_sessions
 from debft.runs.directory import RunDirectory
 from debft.training.resuming import restore
@@ -19,19 +16,6 @@ from debft.training.run import finetune
 
 SHORT = {"train.max_steps": 4, "train.max_train_samples": 32, "train.max_eval_samples": 4}
 CHANGE = "resumed after step 2 with precision bf16, not fp32"
-
-
-def stop_after(step, recipe, path):
-    """Do a run until it is told to stop after this step."""
-    record = debft.training.train.record
-
-    def record_and_stop(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    with patch.object(debft.training.train, "record", record_and_stop), pytest.raises(Interrupted):
-        finetune(recipe, path, resume=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +26,8 @@ def resumed(tmp_path_factory):
     write_mnli(root / "data")
     with redirect_stderr(said):
         for step, recipe in ((1, plain), (2, plain), (4, rounded)):
-            stop_after(step, recipe, root / "run")
+            with interrupted_after(step):
+                finetune(recipe, root / "run", resume=True)
         result = finetune(rounded, root / "run", resume=True)
     return result, root / "run", said.getvalue()
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from conftest import random_texts, table_of, write_mnli, write_model_config
+from interrupting import interrupted_after
 from processes import Command, start_two
 from safetensors.torch import load_file
 from scipy.stats import kstest
@@ -16,7 +18,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import debft.models.vocabulary
 import debft.training.opening
-import debft.training.train
 from debft.config.packaged import published_weight, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import QuestionConfig, Recipe, SiftConfig, TextConfig, TrainConfig
@@ -26,7 +27,7 @@ from debft.data.rows import check_rows
 from debft.data.sources import demo
 from debft.data.sources.demo import questions
 from debft.data.sources.table import DataTable
-from debft.errors import InputError, Interrupted
+from debft.errors import InputError
 from debft.models.attention.use import is_packed, use_attention
 from debft.models.build import build_model
 from debft.models.files import ModelFiles
@@ -477,20 +478,9 @@ def test_saved_model_opens_in_plain_transformers_and_gives_the_same_probabilitie
         assert [row[model.config.id2label[i]] for i in range(3)] == pytest.approx(probabilities, abs=2e-6)  # six digits in the file
 
 
-def test_resumed_run_is_bit_identical(trained, tmp_path, monkeypatch):
-    import signal
-
-    record = debft.training.train.record
-
-    def interrupt_at_5(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == 5:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(debft.training.train, "record", interrupt_at_5)
-    with pytest.raises(Interrupted):
+def test_resumed_run_is_bit_identical(trained, tmp_path):
+    with interrupted_after(5, signal.SIGINT):
         finetune(trained[2], tmp_path / "run")
-    monkeypatch.setattr(debft.training.train, "record", record)
     finetune(trained[2], tmp_path / "run", resume=True)
     ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "run", trained[1]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from debft.console import Meter, meter
 from debft.runtime.launch.group import is_main_process
+from debft.runtime.progress import Meter, meter
 
 BLOCK = 50_000  # lines between two calls of the meter; a shorter file is read before a bar could be seen
 

@@ -76,7 +76,8 @@ def _content(subject: Subject, license_name: str | None, place: str) -> dict[str
         "weights": weights,
         "versions": [(name, result.environment[name]) for name in ("debft", "code", *_TRUSTED) if result.environment.get(name)],
         "limits": _limits(subject),
-        "thresholds": {key: value for key, value in subject.used.settings.items() if "threshold" in key},
+        "processes": f"{(count := result.environment.get('num_processes', 1))} process{'' if count == 1 else 'es'}",
+        "thresholds": _thresholds(subject),
         "licences": data_licences(task.name, task.dataset, demo=result.data.source == "demo"),
         "base_licence": model_licence(subject.base_model),
         "license_name": license_name,
@@ -88,6 +89,17 @@ def _content(subject: Subject, license_name: str | None, place: str) -> dict[str
         "swapped": subject.used.recipe.text.swap_texts,
         "arguments": _arguments(subject),
     }
+
+
+def _thresholds(subject: Subject) -> dict[str, str]:
+    """Return what decides beside the model, by its name in a sentence."""
+    settings = subject.used.settings
+    found = {}
+    if (threshold := settings.get("no_answer_threshold")) is not None:
+        found["the threshold of no answer"] = f"{threshold:g}"
+    if thresholds := settings.get("label_thresholds"):
+        found["the threshold of each label"] = ", ".join(f"{label} {value:g}" for label, value in thresholds.items())
+    return found
 
 
 def _scores(subject: Subject) -> list[dict[str, str]]:

@@ -1,6 +1,9 @@
 """The licences of the data sets and checkpoints that debft names, where their authors state them; of all others nothing is said."""
 
+import re
 from dataclasses import dataclass
+
+from debft.errors import InputError
 
 UNKNOWN = "unknown"
 _HUB = "https://huggingface.co"
@@ -45,16 +48,24 @@ _MODELS = {
 }
 
 
+def check_licence(name: str | None) -> None:
+    """Raise InputError where the hub would refuse the name of a licence: it takes identifiers alone."""
+    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name):
+        raise InputError(f"--license {name}: expected a licence as the hub names it, such as mit, apache-2.0, cc-by-4.0 or other")
+
+
 def data_licences(task: str, dataset: str, *, demo: bool) -> dict[str, Licence]:
     """Return the licences of the rows of a task by data set. dataset: its id on the hub, "" for own data"""
     if demo:
         return {"demo rows of debft": Licence(name="MIT", source="debft's own")}
     if task in _DATA:
         return _DATA[task]
-    return {dataset: _GLUE} if dataset else {"own data": Licence(name=UNKNOWN, source="--license says it")}
+    if dataset == "nyu-mll/glue":
+        return {dataset: _GLUE}
+    return {dataset or "own data": Licence(name=UNKNOWN, source="nowhere that debft knows")}
 
 
 def model_licence(base: str | None) -> Licence:
     """Return the licence of a checkpoint on the hub; None is a model of this machine."""
     name = _MODELS.get(base or "")
-    return Licence(name=name, source=f"{_HUB}/{base}") if name else Licence(name=UNKNOWN, source="--license says it")
+    return Licence(name=name, source=f"{_HUB}/{base}") if name else Licence(name=UNKNOWN, source="nowhere that debft knows")

@@ -16,6 +16,7 @@ from debft.output.card.subject import Subject
 from debft.runs.storage import disk_errors
 from debft.runtime.hub import endpoint, require_hub
 
+NOT_OF_RUN = "no run wrote it"
 LARGE = 32 * 2**20  # bytes of a file that is read in pieces
 # What stays here, and why.
 LEFT_OUT = {
@@ -28,7 +29,7 @@ LEFT_OUT = {
     "evaluations.jsonl": "a log; the scores are in result.json",
     "checkpoints": "they are for --resume alone",
     "trackers": "the logs of trackers",
-    "onnx": "an export; push it by itself if it is wanted",
+    "onnx": "an export; `hf upload OWNER/NAME RUN/onnx onnx` adds it",
 }
 
 
@@ -70,9 +71,10 @@ def pushed_files(subject: Subject, repository: str, license_name: str | None) ->
 
 def left_out(subject: Subject) -> dict[str, str]:
     """Return what of the run's directory is not pushed, each with its reason."""
-    pushed = ("model", "recipe.yaml", "result.json", ".lock")
-    found = sorted(path.name for path in subject.run.path.iterdir() if path.name not in pushed)
-    return {name: LEFT_OUT.get(name, "no run wrote it") for name in found}
+    run, pushed = subject.run, ("model", "recipe.yaml", "result.json", ".lock")
+    found = sorted(path.name for path in run.path.iterdir() if path.name not in pushed)
+    beside = sorted(path.name for path in run.model.iterdir() if path.name not in _model_names(subject))
+    return {name: LEFT_OUT.get(name, NOT_OF_RUN) for name in found} | {f"model/{name}": NOT_OF_RUN for name in beside}
 
 
 def push(repository: str, files: list[PushedFile], *, public: bool, message: str) -> str:
@@ -132,14 +134,18 @@ def _model_files(subject: Subject) -> Iterator[PushedFile]:
 
     A vocabulary is left as it is: its words are no names.
     """
-    recorded = subject.result.model_files
-    names = recorded if recorded is not None else sorted(path.name for path in subject.run.model.iterdir())
-    for name in names:
+    for name in _model_names(subject):
         path = subject.run.model / name
         if not path.resolve().is_relative_to(subject.run.model.resolve()):
             raise InputError(f"{path}: expected a file of the model, got a link to {path.resolve()}, which is not pushed")
         content = _cleaned(path, subject) if path.name in ("config.json", "tokenizer_config.json") else None
         yield PushedFile(name=name, path=path) if content is None else PushedFile(name=name, content=content, cleaned=True)
+
+
+def _model_names(subject: Subject) -> list[str]:
+    """Return the names of the model's files, of an older run that recorded none all that are there."""
+    recorded = subject.result.model_files
+    return list(recorded) if recorded is not None else sorted(path.name for path in subject.run.model.iterdir())
 
 
 def _cleaned(path: Path, subject: Subject) -> bytes | None:

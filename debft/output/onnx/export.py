@@ -17,7 +17,6 @@ import torch
 
 from debft import __version__
 from debft.config.recipe_hash import recipe_hash
-from debft.console import activity
 from debft.data.encoding import EncodedSplit
 from debft.data.examples import Examples
 from debft.errors import InputError
@@ -41,6 +40,7 @@ from debft.output.use import describe_device
 from debft.runs.storage import whole_directory
 from debft.runs.written import files_of
 from debft.runtime.devices import device_name
+from debft.runtime.progress import activity
 from debft.scoring.heads import Head
 from debft.scoring.loaded import load_model
 from debft.scoring.loading import load_used

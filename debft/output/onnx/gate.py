@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.encoding import EncodedSplit
 from debft.data.examples import Examples
+from debft.runtime.progress import meter
 from debft.scoring import spans
 from debft.scoring.heads import Head, LabelHead, MultiLabelHead, SpanHead, probabilities
 from debft.scoring.heads.multilabel import sigmoid

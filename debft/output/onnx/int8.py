@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from debft.console import meter
 from debft.data.examples import Examples
 from debft.output.onnx.gate import Scope, logits_in_batches
+from debft.runtime.progress import meter
 from debft.scoring.heads import Head, SpanHead
 
 ROUNDS = 5  # of each model, by turns, so that a machine that grows slower in between slows both

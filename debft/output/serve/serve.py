@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from debft.console import activity, say, say_field
+from debft.console import say, say_field
 from debft.data.examples import Examples
 from debft.errors import MachineError
 from debft.output.serve.about import about
@@ -17,6 +17,7 @@ from debft.output.serve.page import build_page
 from debft.output.serve.server import Place, answer_until_told
 from debft.output.use import describe_device
 from debft.runtime.memory import is_out_of_memory
+from debft.runtime.progress import activity
 from debft.scoring.inference import label_rows
 from debft.scoring.loading import load_used
 from debft.scoring.predictor import Predictor

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from debft.console import Meter, meter, say
+from debft.console import say
 from debft.errors import MachineError
 from debft.output.text import counted
 from debft.reproduce.jobs import NO_RESULT, Executor, command_of, say_ended, without_result
@@ -17,6 +17,7 @@ from debft.reproduce.slurm.options import SlurmOptions
 from debft.reproduce.slurm.submissions import folder_of, jobs_of, numbers, submissions, submit
 from debft.runs.directory import RunDirectory
 from debft.runtime.launch.slurm import NoAnswerError, QueuedJob, queued_jobs
+from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import INTERRUPTED, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at files

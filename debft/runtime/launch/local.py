@@ -23,6 +23,7 @@ from debft.runtime.signals import INTERRUPTED, SIGNALS, StopRequest, stop_reques
 SECONDS_TO_END = 30.0  # a process that was asked to end has this long before it is killed
 SECONDS_TO_END_ALONE = 5.0  # the same where another one was lost, without which it can do no step
 SECONDS_BETWEEN_LOOKS = 0.05
+FEW = 4  # processes that share any CPU, so that a run of several can be tried everywhere
 DEBFT = (sys.executable, "-m", "debft")
 
 
@@ -41,12 +42,10 @@ class RunOfGroup:
 def start_processes(share: Share, run: RunOfGroup) -> int:
     """Run this command once for each process of this machine and return the first exit code that is not 0, or 0.
 
-    Raises InputError where there are GPUs, but fewer than processes.
+    Raises InputError where there are GPUs, but fewer than processes, or none, and many more processes than cores.
     """
     gpus = visible_gpus()
-    if gpus and share.here > gpus:
-        most = f"{gpus * share.machines} on {share.machines} machines" if share.machines > 1 else f"{gpus}"
-        raise InputError(f"--num-processes: expected at most one per GPU, {most}, got {share.processes}")
+    _check_number(share, gpus, os.cpu_count() or 1)
     variables = _variables_of_group(share, gpus)
     command = [*DEBFT, *sys.argv[1:]]
     children: list[Started] = []
@@ -62,6 +61,15 @@ def start_processes(share: Share, run: RunOfGroup) -> int:
         return _wait(children, stop, run)
 
 
+def _check_number(share: Share, gpus: int, cores: int) -> None:
+    """Raise InputError where this machine is to start more processes than it can do something for."""
+    most, what = (gpus, "GPU") if gpus else (max(cores, FEW), "core")
+    if share.here > most:
+        limit = f"{most * share.machines} on {share.machines} machines" if share.machines > 1 else f"{most}"
+        limit += f" on this machine of {cores}" if most > cores and not gpus else ""
+        raise InputError(f"--num-processes: expected at most one per {what}, {limit}, got {share.processes}")
+
+
 def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
     """Return the environment variables by which the processes find each other and their devices."""
     variables = {
@@ -69,7 +77,6 @@ def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
         "MASTER_PORT": str(_free_port() if share.port is None else share.port),
         "WORLD_SIZE": str(share.processes),
         "LOCAL_WORLD_SIZE": str(share.here),
-        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of every host without a name
     }
     if not gpus:
         warn_of_unused_gpus()

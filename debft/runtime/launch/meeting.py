@@ -9,10 +9,10 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from debft.console import activity
 from debft.errors import DebftError, InputError, MachineError, first_line
 from debft.runtime.launch.group import PARENT, group_size, is_main_process, speaks_for_machine
 from debft.runtime.launch.lifeline import SECONDS_TO_START
+from debft.runtime.progress import activity
 from debft.runtime.variables import LAUNCH
 
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ def _own_stacks() -> str:
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
-        return file.read().decode(errors="replace")
+        return file.read().decode()
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:

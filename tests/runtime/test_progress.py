@@ -1,14 +1,14 @@
 """Progress: a bar on a terminal, a plain line every ten seconds elsewhere."""
 
-import io
 import sys
 from types import SimpleNamespace
 
 import pytest
 import terminal
-from rich.console import Console
+from terminal import console_on
 
-from debft import console as progress
+from debft.console import say
+from debft.runtime import progress
 
 
 @pytest.fixture
@@ -19,14 +19,8 @@ def clock(monkeypatch):
     return now
 
 
-def console(monkeypatch, out: io.StringIO | None = None, **options) -> io.StringIO:
-    out = out or io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=out, highlight=False, **options))
-    return out
-
-
 def test_meter_prints_a_plain_line_every_ten_seconds_where_there_is_no_terminal(clock, monkeypatch):
-    out = console(monkeypatch)
+    out = console_on(monkeypatch)
     with progress.meter("train", 100, "steps", done=50) as meter:
         for _ in range(25):
             clock.seconds += 1
@@ -35,7 +29,7 @@ def test_meter_prints_a_plain_line_every_ten_seconds_where_there_is_no_terminal(
 
 
 def test_meter_draws_a_bar_of_useful_width_with_its_time_left_on_a_terminal(clock, monkeypatch):
-    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
+    out = console_on(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.meter("train", 18_408, "steps") as meter:
         clock.seconds += 60
         meter.advance(9_204, "loss 0.312  lr 1.1e-05  9,480 examples/s")
@@ -47,7 +41,7 @@ def test_meter_draws_a_bar_of_useful_width_with_its_time_left_on_a_terminal(cloc
 
 
 def test_meter_draws_a_bar_in_the_cell_of_a_notebook_a_few_times_a_second(clock, monkeypatch):
-    console(monkeypatch, force_jupyter=True)
+    console_on(monkeypatch, force_jupyter=True)
     drawn = []
     place = SimpleNamespace(update=lambda content, raw: drawn.append(content["text/plain"]))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace())
@@ -62,22 +56,22 @@ def test_meter_draws_a_bar_in_the_cell_of_a_notebook_a_few_times_a_second(clock,
 
 
 def test_force_color_makes_no_terminal_of_a_pipe(clock, monkeypatch):
-    out = console(monkeypatch, force_terminal=True)
+    out = console_on(monkeypatch, force_terminal=True)
     with progress.meter("train", 100, "steps") as meter:
         assert meter.bar is None
-    progress.say("warning: " + "words " * 40)
+    say("warning: " + "words " * 40)
     assert out.getvalue() == "\x1b[33mwarning:\x1b[0m " + "words " * 40 + "\n"
 
 
 def test_activity_is_said_at_once_on_a_terminal_and_leaves_nothing(monkeypatch):
-    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
+    out = console_on(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.activity("loading torch"):
         assert "loading torch" in out.getvalue()
     assert not terminal.plain(out.getvalue())[-1]
 
 
 def test_activity_gives_way_to_a_meter_within_it(monkeypatch):
-    out = console(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
+    out = console_on(monkeypatch, terminal.Screen(), force_terminal=True, width=80)
     with progress.activity("preparing the run"), progress.meter("tokens", 10, "examples"):
         before = out.getvalue().count("preparing")
         assert len(progress._doing) == 1 and progress._doing[0].spinner is not None
@@ -85,7 +79,7 @@ def test_activity_gives_way_to_a_meter_within_it(monkeypatch):
 
 
 def test_activity_is_a_plain_line_elsewhere_once_it_lasts(monkeypatch):
-    out = console(monkeypatch)
+    out = console_on(monkeypatch)
     monkeypatch.setattr(progress, "SECONDS_OF_SILENCE", 0.0)
     with progress.activity("loading torch"):
         progress._doing[-1].timer.join()
@@ -95,33 +89,8 @@ def test_activity_is_a_plain_line_elsewhere_once_it_lasts(monkeypatch):
     assert out.getvalue() == "loading torch ...\n"
 
 
-def test_line_breaks_between_words_and_never_within_a_path_on_a_terminal(monkeypatch):
-    out = console(monkeypatch, terminal.Screen(), width=80)
-    path = "/home/someone/" + "long/" * 20 + "run"
-    progress.say(f"the run of a long name lies in {path} and it has what it takes to be used")
-    progress.say_field("run", "words that take more than the width of the terminal, which is eighty columns, " + path)
-    lines = terminal.plain(out.getvalue())
-    assert path in lines and " " * progress.WIDTH_OF_LABEL + path in lines
-    assert all(len(line) <= 80 or path in line for line in lines)
-
-
-def test_error_is_marked_and_red_on_a_terminal_and_begins_with_its_place_elsewhere(monkeypatch):
-    out = console(monkeypatch, terminal.Screen(), force_terminal=True, color_system="standard", width=80)
-    progress.say_problem("rows.tsv:2: expected a label")
-    assert out.getvalue() == "\x1b[1;31merror:\x1b[0m rows.tsv:2: expected a label\n"
-    out = console(monkeypatch)
-    progress.say_problem("rows.tsv:2: expected a label")
-    assert out.getvalue() == "rows.tsv:2: expected a label\n"
-
-
-def test_no_color_has_no_colours_on_a_terminal():
-    code = "from debft.console import say; say('warning: a word')"
-    assert "\x1b[33m" in terminal.seen([sys.executable, "-c", code])
-    assert terminal.seen([sys.executable, "-c", code], NO_COLOR="1") == "warning: a word\n"
-
-
 def test_meter_that_is_not_shown_counts_without_a_word(clock, monkeypatch):
-    out = console(monkeypatch)
+    out = console_on(monkeypatch)
     with progress.meter("train", 100, "steps", show=False) as meter:
         clock.seconds += 60
         meter.advance(3)

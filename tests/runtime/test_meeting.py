@@ -1,0 +1,179 @@
+"""Processes of a launcher meet, or say who is missing; from then on one that is stopped, killed or cut off ends the others."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+from processes import SECONDS, Command
+
+from debft.errors import InputError
+from debft.runtime.launch import heartbeat, meeting
+from debft.runtime.launch.group import PARENT
+from debft.runtime.launch.heartbeat import STORE, Signs
+
+HANG = 100.0
+MEET = """
+import sys, time
+from debft.errors import DebftError
+from debft.runtime.launch import heartbeat, meeting
+meeting.SECONDS_TO_START = float(sys.argv[1])
+try:
+    with heartbeat.in_touch(meeting.meet(None), 2.0, lambda: "it stays"):
+        print("met", flush=True)
+        time.sleep(float(sys.argv[2]))
+except DebftError as error:
+    print(*error.problems, sep="\\n")
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", PARENT):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def start():
+    """Start the process of a rank, on a machine of its own, where it waits for the others and then for its end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+
+    def start(rank, size=2, patience=SECONDS, stays=SECONDS):
+        of_group = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return Command(patience, stays, code=MEET, **of_group)
+
+    return start
+
+
+def met(*processes):
+    deadline = time.monotonic() + SECONDS
+    while not all("met" in process.texts()[0] for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all("met" in process.texts()[0] for process in processes), [process.texts() for process in processes]
+
+
+SILENT, GONE = "process 1: no sign of life for 2 seconds", "process 0 has not answered for 2 seconds"
+
+
+@pytest.mark.parametrize(
+    ("number", "lost", "line"),
+    [
+        (signal.SIGSTOP, 1, SILENT),
+        pytest.param(signal.SIGKILL, 1, SILENT, marks=pytest.mark.sweep),
+        pytest.param(signal.SIGSTOP, 0, GONE, marks=pytest.mark.sweep),
+        pytest.param(signal.SIGKILL, 0, GONE, marks=pytest.mark.sweep),
+    ],
+)
+def test_process_that_is_stopped_or_killed_ends_the_other(start, lost, line, number):
+    """With exit code 5 and one line, although it would have waited for minutes."""
+    processes = [start(0), start(1)]
+    met(*processes)
+    os.kill(processes[lost].pid, number)
+    _, err = processes[1 - lost].communicate()
+    assert processes[1 - lost].returncode == 5, err
+    assert line in err.splitlines()[-1] and err.strip().endswith("it stays")
+
+
+@pytest.mark.sweep
+def test_processes_that_leave_one_after_the_other_are_not_missed(start):
+    processes = [start(0, stays=1.5), start(1, stays=0.5)]
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+
+
+def test_process_that_does_not_come_is_named_after_the_time(start):
+    process = start(0, size=3, patience=1.0)
+    out, _ = process.communicate()
+    assert process.returncode == 5
+    assert "2 of 3 processes did not come within 1 seconds: 1, 2; start all machines with the same options" in out
+
+
+@pytest.mark.sweep
+def test_process_0_that_is_not_there_is_named_with_its_place(start):
+    process = start(1, patience=1.0)
+    out, _ = process.communicate()
+    assert process.returncode == 5
+    assert "127.0.0.1:" in out and "process 0 did not answer for 1 seconds" in out
+
+
+@pytest.mark.parametrize(("second", "line"), [((1, 3), "expected 2 processes as another one does, got 3"), ((0, 2), "")])
+@pytest.mark.sweep
+def test_processes_that_do_not_belong_together_are_refused(start, second, line):
+    """Another number of processes on one of the machines; a second process 0 finds the port taken."""
+    first = start(0)
+    other = start(*second, patience=5.0)
+    said = [process.communicate() for process in ([other] if second[0] == 0 else [first, other])]
+    assert other.returncode == 2, said
+    assert line in said[0][0] or "cannot be listened at" in said[0][0]
+
+
+@pytest.mark.sweep
+def test_second_process_of_a_number_is_refused(start):
+    processes = [start(0, size=3), start(1, size=3), start(1, size=3)]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2, 2], said
+    assert all("process 1 has come twice" in text for text in said)
+
+
+def test_group_of_one_debft_needs_no_meeting(monkeypatch):
+    """Its parent sees who is there and who lives."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not meeting.started_by_one()
+    monkeypatch.setenv(PARENT, "17")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert meeting.started_by_one()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert not meeting.started_by_one()
+
+
+def test_group_without_the_address_of_process_0_is_refused(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(InputError, match="MASTER_ADDR: expected the address of process 0 beside RANK"):
+        meeting.place()
+
+
+@pytest.fixture
+def signs(monkeypatch):
+    """(signs of processes 1 and 2, a clock that the test sets)."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock["now"])
+    return Signs([1, 2], HANG), clock
+
+
+def test_silence_counts_from_the_last_beat_of_each(signs):
+    signs, clock = signs
+    for number in range(1, 13):
+        clock["now"] += 10.0
+        signs.seen(STORE, str(number).encode())
+        signs.seen(1, str(number).encode())
+        signs.seen(2, b"7")  # stands still
+        silent = signs.silent()
+    assert list(silent) == [2] and silent[2] > HANG
+
+
+def test_time_in_which_this_process_was_stopped_does_not_count(signs):
+    signs, clock = signs
+    signs.silent()
+    clock["now"] += 1000 * HANG
+    assert not signs.silent()
+
+
+@pytest.mark.parametrize(
+    ("rank", "first", "silent", "speaks"),
+    [
+        (0, 0, {1: 1.0}, True),
+        (2, 0, {1: 1.0}, False),  # process 0 says it
+        (1, 0, {0: 1.0}, True),
+        (3, 2, {0: 1.0}, False),  # process 2 does, on the same machine
+        (2, 2, {STORE: 1.0, 3: 1.0}, True),
+        (3, 2, {STORE: 1.0, 2: 1.0}, False),
+        (1, 0, {STORE: 1.0, 0: 1.0}, True),
+    ],
+)
+def test_one_process_of_a_machine_says_who_is_silent(monkeypatch, rank, first, silent, speaks):
+    monkeypatch.setenv("RANK", str(rank))
+    assert heartbeat._speaks(silent, first) is speaks
