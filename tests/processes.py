@@ -23,7 +23,6 @@ PRELOADED = (
     "datasets",
     "scipy.stats",
     "sentencepiece",
-    "sklearn.metrics",
     "torch",
     "transformers.models.auto.modeling_auto",
     "transformers.models.deberta_v2.modeling_deberta_v2",
