@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from debft.data.answers import check_not_empty
 from debft.data.examples import Examples
 from debft.data.ids import id_column, ids_of
-from debft.data.label_names import has_half_surrogate
+from debft.data.label_names import has_half_surrogate, is_blank
 from debft.data.labels import as_array, check_labels, check_variety
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
@@ -64,7 +64,7 @@ def _examples(
         labels=as_array(labels, task) if isinstance(task, TextClassification) else labels,
         ids=[ids[row] for row in kept],
         source=table.path,
-        empty_texts=sum(not text.strip() for pair in texts for text in pair),
+        empty_texts=sum(is_blank(text) for pair in texts for text in pair),
         skipped=problems.skipped(),
         unused=unused_columns(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
