@@ -33,9 +33,10 @@ def wrong_command(error: Any, words: Sequence[str]) -> str:
         meant = f"did you mean {near}?" if near else "`debft text` trains on texts of your own, `debft --help` lists the commands"
         return f"{where}: no such command: {words[0]}; {of_another_program(words) or meant}"
     said = error.format_message()
-    if (extra := _EXTRA.fullmatch(said)) and any("--data" in each.opts for each in context.command.params):
+    if context and (extra := _EXTRA.fullmatch(said)) and any("--data" in each.opts for each in context.command.params):
         return f"{where}: expected options, got {extra[1]}; rows are given with --data {extra[1]}"
-    return f"{where}: {said}"
+    hint = f" {where} --help has an example" if type(error).__name__ == "MissingParameter" else ""
+    return f"{where}: {said}{hint}"
 
 
 def _wrong_value(option: str, problem: dict[str, Any]) -> str:

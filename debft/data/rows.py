@@ -91,9 +91,16 @@ def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, 
     """Return the texts of every row, one or two, whatever they are: what is no text is a problem."""
     for key in task.text_keys:
         column = table.columns[key]
-        for row in [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]:
+        for row in _without_text(column):
             if not isinstance(column[row], str):
                 problems.add(row, f"{key}: expected text, got {shown(column[row])}")
             else:
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+
+
+def _without_text(column: list) -> list[int]:
+    """Return the rows whose cell is no text that can be written."""
+    if set(map(type, column)) == {str}:  # as nearly always, and then most of them are ASCII
+        return [row for row, ascii_ in enumerate(map(str.isascii, column)) if not ascii_ and has_half_surrogate(column[row])]
+    return [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]

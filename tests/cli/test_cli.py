@@ -533,3 +533,15 @@ def test_signal_while_the_command_is_imported_is_said_by_one_process(rank, said)
     )
     assert done.returncode == 128 + signal.SIGUSR1
     assert done.stderr == ("interrupted by SIGUSR1; nothing was changed\n" if said else "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"), [(["push", "run"], "Missing option '--repo'."), (["predict"], "Missing argument 'RUN_OR_MODEL'.")]
+)
+def test_missing_option_or_argument_leads_to_an_example(monkeypatch, capsys, arguments, what):
+    monkeypatch.setattr(sys, "argv", ["debft", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    where, _, rest = line.partition(": ")
+    assert (end.value.code, rest) == (2, f"{what} {where} --help has an example")
