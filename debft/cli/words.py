@@ -10,8 +10,6 @@ from debft.cli.foreign.flags import answer
 from debft.library.options import OPTIONS
 
 IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
-
-
 KINDS = {"int": "a whole number", "float": "a number"}  # by how the parser calls what is wrong, `int_parsing`
 OF_PREDICT = {"--data": "the rows are an argument: debft predict RUN FILE", "--output": "the rows go to stdout: > FILE keeps them"}
 BOUNDS = {"ge": "at least", "le": "at most"}  # by pydantic's names; no option has others
