@@ -6,11 +6,13 @@ from typing import Any
 
 from debft.config.recipe import OwnConfig, Recipe, with_train
 from debft.console import say
+from debft.data.sources import demo
 from debft.data.sources.own import own_task_of_model
 from debft.errors import HubError, InputError, did_you_mean, one_of
 from debft.models.attention.backends import BACKENDS, check_attention
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
+from debft.models.names import MODELS
 from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
@@ -18,6 +20,9 @@ from debft.runtime.devices import device_type
 from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
+
+RUNS_LISTED = "`debft runs` lists the runs that are here"
+MOST_NAMED = 3  # runs that are named where a directory of runs is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,8 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     recipe = recipe_of(run) if run.exists() else None
     if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
         raise InputError(f"{run_or_model}: no such run or model directory")
+    if recipe is None and run_or_model not in (*MODELS, demo.MODEL_NAME):
+        _check_place(run.path)
     files = _find_files(run_or_model) if recipe is None else find_model(str(run.model), from_scratch=False)
     if attention != "auto":
         check_attention(attention, read_config(files.path), device_type())
@@ -104,14 +111,24 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     )
 
 
+def _check_place(path: Path) -> None:
+    """Raise InputError for a file, and for a directory that is neither a run nor a model, such as one that holds runs."""
+    if path.is_file():
+        raise InputError(f"{path}: expected the directory of a run or of a model, got a file")
+    if path.is_dir() and not any((path / name).exists() for name in ("config.json", "model.safetensors", "pytorch_model.bin")):
+        inside = [str(file.parent) for file in sorted(path.glob("*/recipe.yaml"))]
+        more = ", ..." if len(inside) > MOST_NAMED else ""
+        hint = f"it holds {', '.join(inside[:MOST_NAMED])}{more}: give one" if inside else RUNS_LISTED
+        raise InputError(f"{path}: expected a run or a model, found a directory with no recipe.yaml or config.json; {hint}")
+
+
 def _find_files(named: str) -> ModelFiles:
     """Return the files of a model that is no run. Raises HubError where it is no directory, and the hub cannot be asked."""
     try:
         return find_model(named, from_scratch=False)
     except HubError as error:
         why = error.problems[0].partition(": ")[2].partition("; ")[0]
-        hint = "`debft runs` lists the runs that are here"
-        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {hint}") from None
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {RUNS_LISTED}") from None
 
 
 def _task_name(run_or_model: str, trained: str | None, asked: str | None) -> str:
