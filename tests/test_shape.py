@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -84,6 +85,15 @@ def room(module: str) -> int:
 def test_rooms_import_one_way(name):
     for other in imported(name):
         assert room(name) <= room(other), f"{name} imports {other}"
+
+
+def test_pages_for_contributors_name_every_room_in_its_order():
+    root = PACKAGE.parent
+    order = re.search(r"rooms behind it: `([^`]+)`", (root / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert tuple(re.split(r"\s*>\s*", order[1])) == ROOMS[1:]
+    tree = (root / "docs" / "pages" / "contributing.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert {name for name in rooms if f"\n  {name}/ " not in tree} == set()
 
 
 def test_package_has_no_flat_files_beside_its_rooms():

@@ -54,8 +54,8 @@ class WeightCopies:
     """
 
     def __init__(self, model: PreTrainedModel, precision: str) -> None:
-        self.layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
-        self.attentions = [module for module in model.modules() if isinstance(module, DisentangledSelfAttention)]
+        self.layers: list[Any] = [module for module in model.modules() if type(module) is torch.nn.Linear]
+        self.attentions: list[Any] = [module for module in model.modules() if isinstance(module, DisentangledSelfAttention)]
         self.copies = _copies(self.layers, self.attentions, HALF[precision])
         self._in_use = False
         model.register_forward_pre_hook(self._put)
@@ -101,9 +101,10 @@ def _to_stack(attention: Any, name: str) -> Weights:
     return tuple(getattr(part, name) for part in (attention.query_proj, attention.key_proj, attention.value_proj))
 
 
-def _copies(layers: list[torch.nn.Linear], attentions: list[torch.nn.Module], dtype: torch.dtype) -> list[Copy]:
+def _copies(layers: list[Any], attentions: list[Any], dtype: torch.dtype) -> list[Copy]:
     """Return a copy of each weight and bias, and of those that are stacked, which share their memory."""
-    stacks, parts = [], {}
+    stacks: list[Copy] = []
+    parts: dict[torch.nn.Parameter, torch.Tensor] = {}
     for weights in (_to_stack(attention, name) for attention in attentions for name in ("weight", "bias")):
         rounded = torch.cat([weight.detach().to(dtype) for weight in weights])
         stacks.append(Copy(rounded=rounded, weights=weights))

@@ -144,7 +144,7 @@ class ActiveVocabulary:
 
     def bytes_of_table(self) -> int:
         """Return what the whole table takes where `whole_weights` makes one, 0 where the model has it."""
-        return self.cut.base_VE.nbytes if self.left_out() else 0
+        return 0 if self.cut is None or not self.cut.left_out() else self.cut.base_VE.nbytes
 
     def put_whole(self, step: int) -> None:
         """Give the model its whole table for good: the last step is done."""

@@ -67,11 +67,6 @@ def rounded_count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def disk_size(num_bytes: float) -> str:
-    """Return `1.2 GiB` or `345 MiB`."""
-    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.0f} MiB"
-
-
 def short_score(score: str) -> str:
     """Return `matched accuracy` for `validation_matched/accuracy`, `fr accuracy` for `test.fr/accuracy`."""
     split, _, metric = score.partition("/")

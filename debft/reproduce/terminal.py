@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from debft.console import clock, say
+from debft.console import byte_size, clock, say
 from debft.output.layout import print_table
 from debft.output.pages.content import as_printed, difference_text
 from debft.output.pages.records import Cell, Report
 from debft.output.pages.summary import meanings, reference_word
 from debft.output.plain import plain_table
-from debft.output.text import counted, disk_size, rounded_count, score_text, tolerance_text
+from debft.output.text import counted, rounded_count, score_text, tolerance_text
 from debft.reproduce.cost import PROBE_STEPS, Cost, TotalCost, total_cost
 from debft.reproduce.estimate import H100_FLOPS, SHARE_ON_GPU, STEP_SECONDS_ON_GPU, Estimate
 from debft.reproduce.other_runs import other_runs, say_other_runs
@@ -34,7 +34,7 @@ def print_plan(table_plan: TablePlan, missing: Sequence[PlannedRun], damaged: Ma
 def print_costs(table_plan: TablePlan, costs: Sequence[Cost], total: TotalCost, jobs: int) -> None:
     """Print a line per recipe with runs missing, and the sum."""
     probed = total.hours is not None
-    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", *(["time"] if probed else []), left=("recipe",))
+    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "model size", *(["time"] if probed else []), left=("recipe",))
     for cost in costs:
         if cost.missing:
             table.add_row(*_cost_columns(cost), *([duration(cost.seconds)] if probed and cost.seconds is not None else []))
@@ -44,13 +44,13 @@ def print_costs(table_plan: TablePlan, costs: Sequence[Cost], total: TotalCost, 
         time = f", {duration(3600 * total.hours)} on this machine, {at_a_time(jobs)} (probe of {PROBE_STEPS} steps each)"
     say(
         f"in all {counted(total.runs, 'run')} of seeds {', '.join(map(str, table_plan.seeds))}: "
-        f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {disk_size(total.disk_bytes)} of disk{time}"
+        f"{rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, about {byte_size(total.disk_bytes)} of disk{time}"
     )
 
 
 def _cost_columns(cost: Cost) -> list[str]:
     """Return recipe, runs, steps, tokens, FLOPs and the size of the model."""
-    tokens, size = rounded_count(cost.num_tokens), disk_size(cost.disk_bytes)
+    tokens, size = rounded_count(cost.num_tokens), byte_size(cost.disk_bytes)
     return [cost.name, str(cost.missing), f"{cost.steps:,}", tokens, f"{cost.flops:.1e}", size]
 
 
@@ -85,7 +85,7 @@ def print_estimates(estimates: Sequence[Estimate], seeds: Sequence[int], jobs: i
     jobs: runs at a time, each with a GPU of its own; on a CPU 1: several share its cores, and the whole takes as long
     """
     say("estimates: nothing was probed, and the hub is out of reach")
-    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "disk", "here", "H100", left=("recipe",))
+    table = plain_table("recipe", "runs", "steps", "tokens", "FLOPs", "model size", "here", "H100", left=("recipe",))
     for one in estimates:
         table.add_row(*_cost_columns(one.cost), duration(one.seconds_here), duration(one.seconds_h100))
     print_table(table)
@@ -94,7 +94,7 @@ def print_estimates(estimates: Sequence[Estimate], seeds: Sequence[int], jobs: i
     h100 = sum(one.cost.missing * one.seconds_h100 for one in estimates)
     say(
         f"estimate for {counted(total.runs, 'run')} of seeds {', '.join(map(str, seeds))}, from published row counts and packaged "
-        f"sizes: {rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, {disk_size(total.disk_bytes)} of disk"
+        f"sizes: {rounded_count(total.num_tokens)} tokens, {total.flops:.1e} FLOPs, {byte_size(total.disk_bytes)} of disk"
     )
     say(
         f"estimate of time: {duration(here / jobs)} on this machine, {at_a_time(jobs)} (the speed of its products measured, the "

@@ -192,9 +192,10 @@ class RunDirectory:
         try:
             result = from_json(read_file(path).decode(), str(path))
         except ValueError as error:
-            raise InputError(
-                f"{path}: expected the result of a complete run, got something else ({error}); remove {self.path} to run it again"
-            ) from None
+            advice = f"remove {self.path} to run it again"
+            if not self.exists():
+                advice = f"no {RECIPE} is beside it, so if no run of debft wrote it, name the runs and leave this directory out"
+            raise InputError(f"{path}: expected the result of a complete run, got something else ({error}); {advice}") from None
         self._check_same_run(result)
         check_sizes(self.path, result.run_files or {}, result.model_files or {})
         return result

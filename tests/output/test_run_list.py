@@ -165,6 +165,20 @@ def test_wrong_options_are_refused(tmp_path, options, message):
         command([str(tmp_path)], **{"sort": "date", "form": None, "as_json": False} | options)
 
 
+def test_result_of_another_program_is_not_to_be_removed(tmp_path):
+    made(tmp_path / "a")
+    for name in "bc":
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "result.json").write_text('{"accuracy": 0.5}')
+    RunDirectory(tmp_path / "c").create(Recipe(task="rte"))
+    (tmp_path / "c" / "result.json").write_text('{"accuracy": 0.5}')
+    foreign, own = list_runs([str(tmp_path)], "date").damaged
+    assert "remove" not in foreign and "name the runs and leave this directory out" in foreign
+    assert f"remove {tmp_path / 'c'} to run it again" in own
+
+
 def test_place_without_a_run_is_named(tmp_path):
-    with pytest.raises(InputError, match="expected a run directory or one that holds runs"):
+    with pytest.raises(
+        InputError, match=r"expected a run directory or one that holds runs.*; give the directory that --output named"
+    ):
         list_runs([str(tmp_path)], "date")

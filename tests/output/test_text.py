@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from debft.console import byte_size
 from debft.output.plain import plain_table
 from debft.output.terminal import predict_line
-from debft.output.text import Footnotes, counted, disk_size, linked, long_score, rounded_count, score_text, short_score, signed
+from debft.output.text import Footnotes, counted, linked, long_score, rounded_count, score_text, short_score, signed
 
 
 def test_footnote_has_the_number_of_its_first_mention_and_the_same_text_one_number():
@@ -39,7 +40,7 @@ def test_score_is_printed_in_percent_or_in_its_own_unit(score, value, text):
 def test_counts_sizes_and_differences_are_printed_with_their_unit():
     assert [counted(1, "run"), counted(2, "run")] == ["1 run", "2 runs"]
     assert [rounded_count(n) for n in (789, 5_600, 3.4e6, 1.2e9)] == ["789", "5.6 k", "3.4 M", "1.2 G"]
-    assert [disk_size(345 * 2**20), disk_size(1.2 * 2**30)] == ["345 MiB", "1.2 GiB"]
+    assert [byte_size(n) for n in (9, 345 * 2**20, 1.2 * 2**30)] == ["1 KiB", "345 MiB", "1.2 GiB"]
     assert [signed(0.04), signed(-0.31), signed(-0.001)] == ["+0.04", "−0.31", "0.00"]
 
 

@@ -50,7 +50,8 @@ def test_closed_terminal_is_survived(tmp_path):
     """The kernel sends SIGHUP and every further line fails with EIO: the checkpoint is saved all the same."""
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     code = (
-        "import sys, time, pathlib\nfrom debft.console import say; from debft.runtime.progress import meter\nfrom debft.runtime.signals import stop_requested\n"
+        "import sys, time, pathlib\nfrom debft.console import say\nfrom debft.runtime.progress import meter\n"
+        "from debft.runtime.signals import stop_requested\n"
         "with stop_requested(True) as stop, meter('train', 10, 'steps'):\n"
         f"    pathlib.Path({str(ready)!r}).touch()\n    while not stop: time.sleep(0.01)\n"
         f"    say('saving'); time.sleep(0.2); say('saved'); pathlib.Path({str(saved)!r}).touch()\nsys.exit(128 + stop.number)"

@@ -180,7 +180,7 @@ MISTAKES = {
     "no task": (["evaluate", "MODEL"], "expected a run directory, or --task for a model; expected one of mnli, cola"),
     "unknown task": (["evaluate", "MODEL", "--task", "mnl"], "--task: unknown task 'mnl'; did you mean 'mnli'?"),
     "another task": (["evaluate", "RUN", "--task", "rte"], "is a model of mnli; leave --task out"),
-    "nothing there": (["predict", "nowhere", "--task", "mnli"], "--model nowhere: no such directory or alias"),
+    "nothing there": (["predict", "nowhere", "--task", "mnli"], "nowhere: no such run or model directory; `debft runs` lists"),
     "no file": (["predict", "RUN", "nowhere.jsonl"], "nowhere.jsonl: expected a file or a text, found no such file"),
     "empty stdin": (["predict", "RUN"], ", JSONL, or TSV with a header line, got nothing"),
     "column": (["predict", "RUN", "COLUMN"], "expected the columns premise, hypothesis, got premise; 'hypothesis' is missing"),
@@ -226,7 +226,25 @@ def test_damaged_settings_of_a_model_are_one_clear_line(trained, tmp_path, chang
 
 def test_run_directory_that_is_not_there_is_no_question_of_the_hub(tmp_path):
     done = command("evaluate", tmp_path / "nope")
-    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'nope'}: no such run or model directory\n")
+    line = f"{tmp_path / 'nope'}: no such run or model directory; `debft runs` lists the runs that are here\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_word_that_is_no_model_is_not_taken_for_the_option_of_one():
+    with pytest.raises(InputError, match=r"^nice-words: no such run or model directory; `debft runs` lists"):
+        find_used_model("nice-words", None)
+
+
+def test_directory_of_runs_is_told_apart_from_a_run(trained):
+    runs = trained[1].parent
+    with pytest.raises(InputError, match=f"^{runs}: expected a run or a model, found neither; `debft runs {runs}` lists the runs"):
+        find_used_model(str(runs), None)
+
+
+def test_model_without_weights_is_named_as_it_was_typed(demo_model):
+    with pytest.raises(InputError) as error:
+        find_used_model(str(demo_model), "mnli")
+    assert str(error.value).startswith(f"{demo_model}: expected weights") and "--" not in str(error.value)
 
 
 def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monkeypatch):

@@ -60,7 +60,9 @@ def data_licences(task: str, dataset: str, *, demo: bool) -> dict[str, Licence]:
         return {"demo rows of debft": Licence(name="MIT", source="debft's own")}
     if task in _DATA:
         return _DATA[task]
-    return {dataset: _GLUE} if dataset else {"own data": Licence(name=UNKNOWN, source="nowhere that debft knows")}
+    if dataset == "nyu-mll/glue":
+        return {dataset: _GLUE}
+    return {dataset or "own data": Licence(name=UNKNOWN, source="nowhere that debft knows")}
 
 
 def model_licence(base: str | None) -> Licence:

@@ -5,8 +5,7 @@ from typing import Any
 
 from debft.config.differences import SCORE_KEYS
 from debft.config.recipe import SECTIONS, Recipe, value_at
-from debft.console import clock
-from debft.output.text import disk_size
+from debft.console import byte_size, clock
 from debft.runs.result import Lengths, RunResult
 
 MOST_SPLITS = 6  # whose rows are listed one by one
@@ -21,7 +20,7 @@ def cost_facts(result: RunResult) -> list[tuple[str, str]]:
         ("training", f"{clock(timing.train_seconds)}, {timing.examples_per_second:,.0f} examples/s"),
         ("evaluation", clock(timing.eval_seconds)),
         ("tokens trained on", f"{result.num_tokens:,}, {timing.tokens_per_second:,.0f} per second"),
-        ("peak memory", disk_size(result.peak_memory_bytes)),
+        ("peak memory", byte_size(result.peak_memory_bytes)),
     ]
 
 

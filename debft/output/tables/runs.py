@@ -39,6 +39,9 @@ class FinishedRun:
     """Its whole result."""
 
 
+ADVICE = "; give the directory that --output named, or one above it"
+
+
 @dataclass(frozen=True, kw_only=True)
 class GivenRuns:
     """These are the runs in the places that a user gave."""
@@ -80,7 +83,7 @@ def _all_directories(places: Sequence[str]) -> list[Path]:
         if not inside:
             hint = f"; --table {place} shows that table" if place in table_names() else ""
             found = "found no result.json in it" if Path(place).exists() else "which is not there"
-            raise InputError(f"{place}: expected a run directory or one that holds runs, {found}{hint}")
+            raise InputError(f"{place}: expected a run directory or one that holds runs, {found}{hint or ADVICE}")
         for path in inside:
             directories.setdefault(path.resolve(), path)
     return list(directories.values())
