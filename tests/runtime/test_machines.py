@@ -37,10 +37,10 @@ def no_launcher(monkeypatch):
 
 
 def test_processes_are_counted_over_all_machines():
-    share = share_of(OF_FOUR, devices=1)
+    share = share_of(OF_FOUR, devices=lambda: 1)
     assert (share.processes, share.here, list(share.ranks), share.port) == (8, 2, [2, 3], PORT)
-    assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=8).ranks == range(24, 32)
-    assert share_of(Asked(), devices=2) == Share(processes=2)
+    assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=lambda: 8).ranks == range(24, 32)
+    assert share_of(Asked(), devices=lambda: 2) == Share(processes=2)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_processes_are_counted_over_all_machines():
 )
 def test_machines_that_do_not_go_together_are_refused(asked, words):
     with pytest.raises(InputError, match=words):
-        share_of(asked, devices=1)
+        share_of(asked, devices=lambda: pytest.fail("torch was asked for its devices"))
 
 
 def test_machine_0_has_the_address_that_all_are_given(monkeypatch):
     place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.77", PORT))  # of the documentation, which no machine has
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
     with pytest.raises(InputError, match="an address of this machine, which is number 0, got a-host"):
-        share_of(Asked(machines=2, machine=0, address="a-host"), devices=1)
+        share_of(Asked(machines=2, machine=0, address="a-host"), devices=lambda: 1)
 
 
 def test_port_that_is_taken_is_refused_by_the_machine_that_would_listen():
@@ -75,8 +75,8 @@ def test_port_that_is_taken_is_refused_by_the_machine_that_would_listen():
         port = taken.getsockname()[1]
         asked = Asked(machines=2, machine=0, address="127.0.0.1", port=port)
         with pytest.raises(InputError, match=f"--main-process-port: {port} cannot be listened at"):
-            share_of(asked, devices=1)
-        assert share_of(Asked(machines=2, machine=1, address="127.0.0.1", port=port), devices=1).port == port
+            share_of(asked, devices=lambda: 1)
+        assert share_of(Asked(machines=2, machine=1, address="127.0.0.1", port=port), devices=lambda: 1).port == port
 
 
 def test_machine_0_can_listen_at_a_port_that_is_free():
