@@ -1,12 +1,13 @@
 """Processes that debft starts, forked from it in the place of a Python that starts anew: the ranks of a run, the runs of several.
 
-`CODE` runs debft so. At the points of `POINTS` a process says in a file that it is there and waits a moment, so that a test can
-send a signal just then.
+`processes.FORKING` runs debft so. At the points of `POINTS` a process says in a file that it is there and waits a moment, so that a
+test can send a signal just then.
 """
 
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,8 +20,8 @@ from typing import Any
 from debft.console import console
 from debft.runtime import signals
 from debft.runtime.launch import group, lifeline, started
+from debft.runtime.progress import _doing
 
-CODE = "from forked import start\nstart()\n"
 # Variables: a point, `saving:2`; the file that says that it is reached; a directory for the ids of all processes; how long the
 # process waits there, `0.3`, or computes without letting another thread run, `hold 3`.
 POINT, WHERE, PIDS, WAITS = "TEST_POINT", "TEST_REACHED", "TEST_PIDS", "TEST_WAITS"
@@ -40,12 +41,15 @@ POINTS = {
 class Forked:
     """What `subprocess.Popen` is to those who start debft, with the imports of this process."""
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], stderr: Any = None, **_: Any) -> None:
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], stdout: int | None = None, stderr: Any = None, **_: Any
+    ) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                _become(command[command.index("debft") + 1 :], env, stderr)
+                _redirect(stdout, stderr)
+                _become(command[command.index("debft") + 1 :], env)
             finally:
                 os._exit(1)
 
@@ -60,19 +64,29 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def _become(arguments: Sequence[str], variables: Mapping[str, str], stderr: Any) -> None:
+def _redirect(stdout: int | None, stderr: Any) -> None:
+    """Give this process the streams that a new program was to have: none to read, and those that are None as they are."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    if stdout == subprocess.DEVNULL:
+        os.dup2(nothing, 1)
+    if stderr is not None:
+        os.dup2(stderr.fileno(), 2)
+
+
+def _become(arguments: Sequence[str], variables: Mapping[str, str]) -> None:
     """Be `debft ARGUMENTS`, in a session of its own and with the signals as a new program has them."""
     os.setsid()
     for number in (*signals.SIGNALS, signal.SIGTSTP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    if stderr is not None:
-        os.dup2(stderr.fileno(), 2)
     os.environ.clear()
     os.environ.update(variables)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # or it waits for threads that the tokenizer had in the parent alone
     signals.arrived.clear()
     lifeline._to_parent.clear()
     console._lock = threading.RLock()  # a thread of the parent may have held it
+    _doing.clear()
     sys.argv = ["debft", *arguments]
     code = 1
     try:
@@ -87,8 +101,8 @@ def _become(arguments: Sequence[str], variables: Mapping[str, str], stderr: Any)
 
 
 def start() -> None:
-    """Run debft, and fork what it starts."""
-    started.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=None)
+    """Run debft, and fork what it starts. That this starts anew is held by tests in `training`, `several` and `reproduce`."""
+    started.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)
     point, _, number = os.environ.get(POINT, "").partition(":")
     if point:
         _stop_at(point, int(number))

@@ -13,10 +13,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
-import debft.reproduce.process
 import debft.runtime.progress
 
 SECONDS = 240  # until a command counts as hanging, on a slow and busy machine
@@ -25,7 +23,6 @@ PRELOADED = (
     "datasets",
     "scipy.stats",
     "sentencepiece",
-    "sklearn.metrics",
     "torch",
     "transformers.models.auto.modeling_auto",
     "transformers.models.deberta_v2.modeling_deberta_v2",
@@ -39,8 +36,9 @@ PRELOADED = (
     "debft.training.train",
 )
 DEBFT = "from debft.__main__ import main\nmain()\n"
-# The same, but the runs of `--seeds`, `search`, `reproduce` and so on are forked from the command instead of started anew.
-FORKING = f"import processes\nprocesses.fork_runs()\n{DEBFT}"
+# The same, but what the command starts (the ranks of a run, the runs of `--seeds`, `search`, `reproduce`) is forked from it instead
+# of started anew, for which each imports everything again.
+FORKING = "import forked\nforked.start()\n"
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))
@@ -112,54 +110,6 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
     command = Command(*arguments, **options)
     texts = command.communicate()
     return subprocess.CompletedProcess(["debft", *map(str, arguments)], command.returncode, *texts)
-
-
-class _Forked:
-    """A run that a command has forked: what `debft.reproduce.process` asks of a `subprocess.Popen`."""
-
-    def __init__(self, command: Sequence[str], *, stderr: IO[str], env: Mapping[str, str], **_: Any) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be_forked(command[len(debft.reproduce.process.DEBFT) :], stderr, env)
-
-    def poll(self) -> int | None:
-        if self.returncode is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
-            self.returncode = os.waitstatus_to_exitcode(ended[1])
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-
-def fork_runs() -> None:
-    """Let this command fork the runs that it starts. That they start anew is held by the tests of `several` and `reproduce`."""
-    debft.reproduce.process.subprocess = SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL)
-
-
-def _be_forked(arguments: Sequence[str], stderr: IO[str], variables: Mapping[str, str]) -> NoReturn:
-    """Be the run, and end as it does."""
-    code: Any = 1
-    try:
-        os.setsid()
-        os.environ.clear()
-        os.environ.update(variables)
-        null = os.open(os.devnull, os.O_RDWR)
-        for number, file in ((0, null), (1, null), (2, stderr.fileno())):
-            os.dup2(file, number)
-        _take_signals()
-        debft.runtime.progress._doing.clear()
-        sys.argv = ["debft", *arguments]
-        exec(DEBFT, {"__name__": "__main__"})
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def start_two(*arguments: object, folders: Sequence[Path | None] = (None, None), **options: Any) -> list[Command]:

@@ -21,7 +21,7 @@ from debft.cli.completion import with_completion
 from debft.cli.foreign.command import import_command
 from debft.cli.stdout import flush_stdout, write_any_text
 from debft.cli.train import task_command
-from debft.cli.words import of_another_program, unknown_options
+from debft.cli.words import unknown_options, wrong_command
 from debft.console import put, say, say_problem
 from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError, without_secrets
 from debft.library.options import DEFAULT_MODEL
@@ -179,10 +179,7 @@ def _usage(error: Any) -> list[str]:
     if context is not None and getattr(error, "possibilities", None) is not None and error.option_name:
         known = [word for parameter in context.command.get_params(context) for word in (*parameter.opts, *parameter.secondary_opts)]
         return unknown_options(where, error.option_name, known, sys.argv[1:])
-    hint = of_another_program(sys.argv[1:]) if context is not None and context.parent is None else ""
-    if type(error).__name__ == "MissingParameter":
-        hint = f" {where} --help has an example"
-    return [f"{where}: {error.format_message()}{hint}"]
+    return [wrong_command(error, sys.argv[1:])]
 
 
 def _print_problems(error: DebftError) -> None:

@@ -90,7 +90,9 @@ def reproduce(
         list[str] | None, _option("Slurm", "A line of shell that each job begins with, such as 'module load cuda' (repeatable).")
     ] = None,
     no_wait: Annotated[bool, _option("Slurm", "Submit, show the jobs and leave.", "--no-wait")] = False,
-    as_json: Annotated[bool, _option("How", "Print report.json on stdout, and nothing else there.", "--json")] = False,
+    as_json: Annotated[
+        bool, _option("How", "Print report.json on stdout, with --status the runs, and nothing else there.", "--json")
+    ] = False,
 ) -> None:
     """Run the recipe of every cell of a table over several seeds, and judge each cell: reproduced, above, below or undecided."""
     from debft.reproduce.slurm.options import SlurmOptions

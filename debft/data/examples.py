@@ -11,6 +11,7 @@ import numpy as np
 
 from debft.console import say
 from debft.data.answers import GoldAnswers
+from debft.data.label_names import is_blank
 from debft.data.problems import NOTHING_SKIPPED, Skipped
 from debft.tasks import TextClassification
 
@@ -87,7 +88,7 @@ class Examples:
         """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
         texts = [self.texts[row] for row in rows]
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
-        empty = sum(not text.strip() for pair in texts for text in pair)
+        empty = sum(is_blank(text) for pair in texts for text in pair)
         ids, lines = [self.ids[row] for row in rows], [self.lines[row] for row in rows] if self.lines else ()
         chosen = replace(self, texts=texts, labels=labels, ids=ids, lines=lines, empty_texts=empty)
         return replace(chosen, source=source, file=self.file or self.source)

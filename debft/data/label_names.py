@@ -65,6 +65,11 @@ def looks(name: str) -> str:
     return " ".join("".join(character for character in spaced if not _has_no_width(character)).split())
 
 
+def is_blank(text: str) -> bool:
+    """Tell a text of which a reader sees nothing: spaces, and characters without width."""
+    return all(character.isspace() or _has_no_width(character) for character in text)
+
+
 def look_alike(labels: tuple[str, ...]) -> tuple[str, str] | None:
     """Return two names that look the same to a reader, None where there are none."""
     seen: dict[str, str] = {}

@@ -40,12 +40,13 @@ def _classes(column: list, task: TextClassification, problems: Problems) -> list
         names_of = {label: label_name(single(label)) for label in {label for label in column if isinstance(label, str)}}
         column = [names_of[label] if isinstance(label, str) else label_name(single(label)) for label in column]
         by_number = {}
-    counts = Counter(filter(_usable, column))
+    plain = set(map(type, column)) <= {str, int, float}
+    counts = Counter(column if plain else filter(_usable, column))
     names, numbers = (sum(counts[label] for label in lookup) for lookup in (by_name, by_number))
     lookup = by_number if numbers > names else by_name
     allowed = some_of(task.labels)
     expected = allowed if lookup is by_name else f"0 to {len(task.labels) - 1} ({allowed})"
-    labels = [lookup.get(label, -1) if _usable(label) else -1 for label in column]
+    labels = [lookup.get(label, -1) if plain or _usable(label) else -1 for label in column]
     for row in [row for row, label in enumerate(labels) if label == -1]:
         got, advice = _unknown(column[row], given[row], task)
         problems.add(row, f"{task.label_key}: expected {expected}, got {got}{advice}")

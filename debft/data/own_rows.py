@@ -16,6 +16,7 @@ from debft.data.giveaways import giveaway_columns
 from debft.data.label_names import label_name
 from debft.data.problems import NOTHING_SKIPPED
 from debft.data.rows import check_rows
+from debft.data.same_texts import normalised
 from debft.data.sources import demo
 from debft.data.sources.own import own_task
 from debft.data.sources.own_source import Tables, eval_tables, kind_of, tables
@@ -186,8 +187,8 @@ def _parts(whole: Examples, own: OwnConfig, shares: dict[str, float]) -> dict[st
         for name in shares:
             if not len(parts[name]):
                 raise InputError(
-                    f"--{name} {shares[name]:g}: expected rows for {name}, got none of the {len(whole):,} in {whole.source}: no "
-                    "label has rows enough to give one; give a larger share, or rows of their own"
+                    f"--{name} {shares[name]:g}: expected rows for {name}, got none of the {len(whole):,} in {whole.source}: "
+                    f"{_why_none(whole)}; give a larger share, or rows of their own"
                 )
     if own.folds is not None:
         left, fold = parts["train"], own.fold
@@ -197,6 +198,14 @@ def _parts(whole: Examples, own: OwnConfig, shares: dict[str, float]) -> dict[st
         parts["train"] = _chosen(left, fold_N != fold, "train", f"{left.source} without fold {fold} of {own.folds}")
         parts["validation"] = _chosen(left, fold_N == fold, "validation", f"{left.source}, fold {fold} of {own.folds}")
     return parts
+
+
+def _why_none(whole: Examples) -> str:
+    """Return why a share of the rows is no row."""
+    different = len(set(map(normalised, whole.texts)))
+    if different < len(whole):
+        return f"they have {different:,} different text{'s' if different > 1 else ''}, and rows with the same text stay together"
+    return "no label has rows enough to give one"
 
 
 def _folds_of(rows: Examples, folds: int, seed: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from debft.data.examples import Examples, label_in_words
 from debft.data.giveaways import labels_in_texts
+from debft.data.label_names import is_blank
 from debft.data.near_duplicates import near_duplicates
 from debft.data.same_texts import Twins, same_rows
 from debft.data.sources.own import quoted
@@ -54,7 +55,7 @@ def _empty_texts(task: Task, examples: Mapping[str, Examples]) -> Iterable[RowWa
     for split in task.splits:
         if number := examples[split.name].empty_texts:
             rows = examples[split.name]
-            empty = [row for row, texts in enumerate(rows.texts) if not all(text.strip() for text in texts)]
+            empty = [row for row, texts in enumerate(rows.texts) if any(is_blank(text) for text in texts)]
             what = f"{number:,} empty {split.name} text{'s' if number > 1 else ''}, kept"
             yield _warning("empty", split.name, empty, len(rows), what, map(rows.place, empty))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from debft.data.answers import check_not_empty
 from debft.data.examples import Examples
 from debft.data.ids import id_column, ids_of
-from debft.data.label_names import has_half_surrogate
+from debft.data.label_names import has_half_surrogate, is_blank
 from debft.data.labels import as_array, check_labels, check_variety
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
@@ -64,7 +64,7 @@ def _examples(
         labels=as_array(labels, task) if isinstance(task, TextClassification) else labels,
         ids=[ids[row] for row in kept],
         source=table.path,
-        empty_texts=sum(not text.strip() for pair in texts for text in pair),
+        empty_texts=sum(is_blank(text) for pair in texts for text in pair),
         skipped=problems.skipped(),
         unused=unused_columns(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
@@ -91,9 +91,16 @@ def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, 
     """Return the texts of every row, one or two, whatever they are: what is no text is a problem."""
     for key in task.text_keys:
         column = table.columns[key]
-        for row in [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]:
+        for row in _without_text(column):
             if not isinstance(column[row], str):
                 problems.add(row, f"{key}: expected text, got {shown(column[row])}")
             else:
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
     return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+
+
+def _without_text(column: list) -> list[int]:
+    """Return the rows whose cell is no text that can be written."""
+    if set(map(type, column)) == {str}:  # as nearly always, and then most of them are ASCII
+        return [row for row, ascii_ in enumerate(map(str.isascii, column)) if not ascii_ and has_half_surrogate(column[row])]
+    return [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from string import ascii_lowercase, ascii_uppercase
 from unicodedata import normalize
 
 Texts = tuple[str, ...]  # of a row, one or two
 Twins = list[tuple[int, int]]  # the numbers of two rows
 SPACES = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"  # those in ASCII at which `str.split` parts a text
+LOWER = bytes.maketrans(ascii_uppercase.encode(), ascii_lowercase.encode())
 
 
 def normalised(texts: Texts) -> Texts:
@@ -48,5 +50,5 @@ def _rough(texts: Texts) -> int:
     """Return a number for the texts of a row that the same texts have, and few others."""
     joined = "|".join(texts)
     if joined.isascii():
-        return hash(joined.lower().encode().translate(None, SPACES))
+        return hash(joined.encode().translate(LOWER, SPACES))
     return hash("".join(normalize("NFC", joined).casefold().split()).encode("utf-8", "surrogatepass"))

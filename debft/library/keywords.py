@@ -23,7 +23,12 @@ ONLY_TYPED = {
 }
 _NAMES = {option.typed: option.name for option in OPTIONS} | {"--set": "set"}
 _SWITCHES = {option.typed for option in OPTIONS if option.kind is bool}
-_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# A flag at the beginning of a line has all up to the colon as its value, one in a sentence what cannot be a word of the sentence.
+_FIRST = re.compile(r"(--[a-z][a-z-]*) (\S.*?)(?=: )")
+_FLAG = re.compile(
+    r"(?<![\w-])(--[a-z][a-z-]*)"
+    r"(?: ([A-Z][A-Z_,/.]*(?![\w-])|[\w./-]*\d[\w./-]*|classification|regression|multilabel|demo)(?![\w=]))?"
+)
 
 
 def keys_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,9 +54,11 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as an option has it: a path as text, names as `a,b`."""
+    """Return a value as an option has it: a path as text, names as `a,b`, weights of labels as `a=2,b=1`."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={weight}" for name, weight in value.items())
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -83,10 +90,19 @@ def by_keywords(problem: str, places: Mapping[str, str]) -> str:
         before, *others = re.split(rf"{re.escape(path)}(?::(\d+)(?=:))?", problem)
         pairs = zip(others[::2], others[1::2], strict=True)
         problem = before + "".join(f"{name}[{int(line) - 1}]{text}" if line else name + text for line, text in pairs)
-    parts = problem.split("`")  # each second one is a command as it is to be typed
-    return "`".join(part if number % 2 else _FLAG.sub(lambda flag: _keyword(flag[0]), part) for number, part in enumerate(parts))
+    first = _FIRST.match(problem)
+    start, rest = (_keyword(first), problem[first.end() :]) if first else ("", problem)
+    parts = rest.split("`")  # each second one is a command as it is to be typed
+    return start + "`".join(part if number % 2 else _FLAG.sub(_keyword, part) for number, part in enumerate(parts))
 
 
-def _keyword(flag: str) -> str:
+def _keyword(typed: re.Match[str]) -> str:
+    """Write `--validation 0.1` as `validation=0.1`, `--model demo` as `model='demo'`, and `--model DIR` as `model=DIR`."""
+    flag, value = typed.groups()
     name = _NAMES.get(flag, flag)
-    return f"{name}=True" if flag in _SWITCHES else name
+    if flag in _SWITCHES:
+        return f"{name}=True" + (f" {value}" if value else "")
+    if value is None or name == "set":
+        return f"{name} {value}" if value else name
+    is_plain = value.isupper() or re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value)
+    return f"{name}={value if is_plain else repr(value)}"

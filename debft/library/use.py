@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ class Model:
     """The name of its task."""
     columns: tuple[str, ...]
     """The names of the texts of a row."""
-    predictor: "Predictor"
+    predictor: "Predictor" = field(repr=False)  # a notebook shows what a cell ends with, and this is the whole network
     """What encodes rows and runs the model over them."""
 
     def predict(self, rows: Iterable[Any], *, quiet: bool = True) -> list[dict[str, Any]]:
@@ -78,6 +78,7 @@ def evaluate(
     data: Rows | str | PathLike[str] | None = None,
     task: str | None = None,
     max_eval_samples: int | None = None,
+    encoding: str | None = None,
     precision: str = "auto",
     attention: str = "auto",
     quiet: bool = False,
@@ -88,6 +89,7 @@ def evaluate(
     data: a file, a directory, `hub` or `demo`, or rows in memory, which are scored as `rows` (default: as in the run)
     task: the task of a model that is no run and whose config.json names none
     max_eval_samples: rows of each split to use, the first ones
+    encoding: of text files, such as cp1252 (default: UTF-8, or as in the run)
     precision, attention: as of `debft evaluate`
     quiet: whether nothing is printed
 
@@ -104,7 +106,7 @@ def evaluate(
             source = str(file)
         predictor = load_predictor(str(path), task, precision, attention)
         with told_by_keywords({str(file): "data"}):
-            result = scored(predictor, source, max_eval_samples)
+            result = scored(predictor, source, max_eval_samples, encoding)
         return result if is_place else result | {"data": ROWS}
 
 
@@ -116,6 +118,7 @@ def read_table(path: str | PathLike[str], *, encoding: str | None = None) -> lis
 
     Raises InputError for what is no table, and for a row that cannot be read.
     """
+    from debft.data.problems import Problems
     from debft.data.sources.files import read_table as read
 
     with caller_kept(), told_by_keywords():
@@ -123,8 +126,7 @@ def read_table(path: str | PathLike[str], *, encoding: str | None = None) -> lis
         if not file.is_file():
             raise InputError(f"{file}: expected a file, found {'a directory' if file.is_dir() else 'none'}")
         table = read(file, encoding=encoding)
-        if table.unread:
-            raise InputError(*(f"{file}:{line}: {problem}" for line, problem in table.unread))
+        Problems(table).raise_any()
         return [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)]
 
 

@@ -80,6 +80,14 @@ def scientific(value: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def changes_yaml(recipe: Recipe) -> str:
+    """Return what a recipe sets otherwise than its dialect does, as YAML, below a line that says where the rest is."""
+    lines = recipe_yaml(recipe).splitlines()[1:]
+    kept = [line for line in lines if not line.startswith(" ") or "  # default: " in line]
+    named = [line for line, after in zip(kept, [*kept[1:], ""], strict=True) if not line.endswith(":") or after.startswith(" ")]
+    return "\n".join(["# other values are the defaults, see `debft recipes --keys`", *named])
+
+
 def recipe_yaml(recipe: Recipe, name: str | None = None) -> str:
     """Return the recipe as a YAML file that runs as it stands; what differs from the defaults of its dialect says so."""
     usual = of_dialect(recipe.dialect)

@@ -17,7 +17,7 @@ from debft.data.sources.own import split_columns
 from debft.models.settings import SETTINGS
 from debft.output.layout import print_table
 from debft.output.plain import plain_table
-from debft.output.recipes import recipe_yaml
+from debft.output.recipes import changes_yaml
 from debft.output.text import counted, interval_text
 from debft.published.comparison import beside_published, frozen_beside, why_not_compared
 from debft.published.load import PublishedScore
@@ -174,8 +174,8 @@ def plan_dict(plan: "Plan", output: Path, estimate: "Estimate") -> dict[str, Any
 
 
 def print_plan(plan: "Plan", output: Path, estimate: "Estimate") -> None:
-    """Print the recipe, the rows of each split, what the run will take and be compared with, and that nothing was trained."""
-    put(recipe_yaml(plan.recipe))
+    """Print what the recipe sets, the rows of each split, what the run takes and is compared with, and that nothing was trained."""
+    put(changes_yaml(plan.recipe))
     for name, examples in plan.examples.items():
         put(f"{name:<24} {len(examples):>9,} rows   fingerprint {plan.fingerprints[name]}   {examples.source}")
     for name, lengths in estimate.lengths.items():
@@ -192,10 +192,10 @@ def estimate_lines(estimate: "Estimate") -> list[str]:
     """Return the lines that tell time and memory of a run."""
     copy = f"; {byte_size(estimate.copy_bytes)} of the host for a copy while a checkpoint is written" if estimate.copy_bytes else ""
     return [
-        f"time      about {clock(estimate.train_seconds)} of training on {estimate.num_tokens:,} tokens, and "
-        f"{clock(estimate.eval_seconds)} of the model over {estimate.eval_tokens:,} to evaluate, scoring apart",
-        f"          from {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}",
-        f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most so far{copy}",
+        f"time      about {clock(estimate.train_seconds)} to train on {estimate.num_tokens:,} tokens, and "
+        f"{clock(estimate.eval_seconds)} to evaluate {estimate.eval_tokens:,}, without the computation of scores",
+        f"          measured by {counted(estimate.probed_steps, 'step')} on {estimate.device}, {estimate.precision}",
+        f"memory    {estimate.peak_memory_bytes / 2**30:.1f} GiB at most in these steps{copy}",
     ]
 
 

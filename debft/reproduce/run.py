@@ -20,6 +20,7 @@ from debft.reproduce.notes import Failure
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
 from debft.reproduce.slurm.options import SlurmOptions
+from debft.reproduce.slurm.submissions import refuse_beside_jobs
 from debft.reproduce.slurm.submissions import submit as submit_runs
 from debft.reproduce.slurm.watch import on_slurm
 from debft.runtime.devices import devices_here
@@ -108,6 +109,7 @@ def executor_of(table_plan: TablePlan, logs: Path, *, jobs: int | None, slurm: S
     """Return what makes the runs of a table. jobs: runs at a time on this machine; slurm: None for this machine"""
     if slurm is not None:
         return on_slurm(slurm, logs, len(table_plan.runs))
+    refuse_beside_jobs(logs)
     return local(jobs or default_jobs(table_plan.table.data), logs)
 
 

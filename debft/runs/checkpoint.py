@@ -77,11 +77,9 @@ def save_checkpoint(
     logs: Iterable[Path] = (),
 ) -> Path:
     """Write what model, optimizer and logs are at this moment to `directory/name`, as `write_checkpoint` does."""
-    moments = None if optimizer is None else moments_of(model, optimizer)
-    logs = sizes_of(directory, logs)
-    return write_checkpoint(
-        directory, name, Snapshot(step=step, weights=model.state_dict(), moments=moments, state=state, logs=logs)
-    )
+    moments, sizes = None if optimizer is None else moments_of(model, optimizer), sizes_of(directory, logs)
+    snapshot = Snapshot(step=step, weights=model.state_dict(), moments=moments, state=state, logs=sizes)
+    return write_checkpoint(directory, name, snapshot)
 
 
 def write_checkpoint(directory: Path, name: str, snapshot: Snapshot) -> Path:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,7 +45,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _parts(tensors: Mapping[str, torch.Tensor], names: list[str]) -> Iterator[bytes | memoryview]:
     """Yield the header, then the numbers of each tensor."""
-    header, end = {}, 0
+    header: dict[str, dict[str, Any]] = {}
+    end = 0
     for name in names:
         tensor, begin = tensors[name], end
         end += tensor.nbytes

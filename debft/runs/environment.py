@@ -15,7 +15,7 @@ from debft.errors import without_secrets
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers")
 # The installed packages whose versions can move a number of a run.
-MOVING = ("torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "scipy", "scikit-learn")
+MOVING = ("torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "scipy")
 # The rooms and files that only ask for runs, show or judge them; everything else of the package takes part in making them.
 SHOWING = ("cli", "reproduce", "output", "published", "console.py", "__main__.py")
 

@@ -83,7 +83,8 @@ def _may_take(number: int) -> bool:
 
 def _is_own(handler: object) -> bool:
     """Return whether debft's command line has set a handler, and not a program that calls debft."""
-    return getattr(handler, "__module__", "").startswith("debft.")
+    module = getattr(handler, "__module__", None)  # None also of a method in C, such as that of a queue
+    return module is not None and module.startswith("debft.")
 
 
 @contextmanager

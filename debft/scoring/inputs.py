@@ -1,5 +1,6 @@
 """`debft predict` reads texts that were typed, a file or stdin, and checks them before a model is loaded."""
 
+import csv
 import json
 import re
 import sys
@@ -14,9 +15,10 @@ from debft.data.ids import id_column
 from debft.data.rows import check_texts
 from debft.data.sources.benchmark_files import header_for, in_task_columns
 from debft.data.sources.decoding import decoded, encoding_of, not_utf8
-from debft.data.sources.files import read_table, read_text
+from debft.data.sources.files import ending, read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
 from debft.data.sources.nested import with_dotted
+from debft.data.sources.separator import separator_of
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, shown
 from debft.tasks import TEXT, Task
@@ -68,6 +70,8 @@ def _exists(word: str) -> bool:
 
 
 def _no_file(word: object) -> InputError:
+    if _exists(str(word)):
+        return InputError(f"{word}: expected a file, got a pipe or a device; give its content to stdin, < {word}")
     return InputError(f"{word}: expected a file or a text, found no such file; a text that looks like a file goes to stdin")
 
 
@@ -90,9 +94,9 @@ def read_file(path: Path, task: Task, encoding: str | None = None, usual: str | 
     """
     if not path.is_file():
         raise InputError(f"{path}: expected a file, got a directory") if path.is_dir() else _no_file(path)
-    if usual is not None and path.suffix.lower() != ".parquet":
+    if usual is not None and ending(path) != ".parquet":
         encoding = encoding_of(path, path.read_bytes(), encoding, usual)
-    if path.suffix.lower() == ".txt":
+    if ending(path) == ".txt":
         return _read_lines(path, decoded(path, path.read_bytes(), encoding), task)
     return _named(read_table(path, header_for(task), encoding), task)
 
@@ -129,7 +133,7 @@ def _line_of(task: Task) -> str:
 
 
 def _read_lines(path: Path, text: str, task: Task) -> DataTable:
-    """Read JSON or JSONL, which its first characters tell, TSV whose first line is its header, or lines of texts."""
+    """Read JSON or JSONL, which its first characters tell, TSV or CSV whose first line is its header, or lines of texts."""
     if not text.strip("\ufeff\n"):
         raise InputError(f"{path}: expected {_line_of(task)} in each line, JSONL, or TSV with a header line, got nothing")
     if _JSON.match(text):
@@ -138,10 +142,19 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
     fields, keys = first.split("\t"), task.text_keys
     if not text.strip() or _is_header(fields, task) or header_for(task)(fields) is not None:
         return _named(read_text(path, text, ".tsv", header_for(task)), task)
+    if _is_csv(text, task):  # whose lines as a whole would be texts, the header first
+        return _named(read_text(path, text, ".csv", None), task)
     if len(fields) != len(keys) or {*keys} & {*fields}:
         columns = f"a header line with the column{'s' * (len(keys) > 1)} {', '.join(keys)}"
         raise InputError(f"{path}:1: expected {_line_of(task)} in each line, or {columns}, got {shown(first)}")
     return _of_lines(path, text.removesuffix("\n").split("\n"), task)
+
+
+def _is_csv(text: str, task: Task) -> bool:
+    """Tell CSV of several columns, a spreadsheet's too, by a first line that names those of the task's texts."""
+    separator, rest = separator_of(text)
+    fields = next(csv.reader([rest.lstrip("\n").partition("\n")[0]], delimiter=separator), [])
+    return len(fields) > 1 and all(field == field.strip() for field in fields) and _is_header(fields, task)
 
 
 def _is_header(fields: list[str], task: Task) -> bool:
@@ -170,10 +183,11 @@ def _named(table: DataTable, task: Task) -> DataTable:
     """Return the table under the task's names for its columns; `text` is the only text of a task, whatever that is called."""
     nested = any("." in key and key not in table.columns for key in (*task.text_keys, task.label_key))
     table, keys = in_task_columns(with_dotted(table) if nested else table, task), task.text_keys
-    if len(keys) > 1 or keys[0] in table.columns or USUAL_TEXT not in table.columns:
+    usual = next((name for name in table.columns if name.strip().lower() == USUAL_TEXT), None)
+    if len(keys) > 1 or keys[0] in table.columns or usual is None:
         return table
-    columns = {keys[0] if name == USUAL_TEXT else name: column for name, column in table.columns.items()}
-    note = f"{table.path}: its column {USUAL_TEXT} is read; the model was trained on one called {keys[0]}"
+    columns = {keys[0] if name == usual else name: column for name, column in table.columns.items()}
+    note = f"{table.path}: its column {usual} is read; the model was trained on one called {keys[0]}"
     return replace(table, columns=columns, notes=(*table.notes, note))
 
 

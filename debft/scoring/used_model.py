@@ -12,7 +12,7 @@ from debft.errors import HubError, InputError, did_you_mean, one_of
 from debft.models.attention.backends import BACKENDS, check_attention
 from debft.models.files import ModelFiles, find_model
 from debft.models.json_files import read_config
-from debft.models.names import MODELS
+from debft.models.names import MODELS, canonical_name
 from debft.models.outputs import are_numbers, output_names
 from debft.models.settings import USE_ANSWERS, USE_TEXTS, flat_values, read_settings, use_config
 from debft.runs.directory import RunDirectory
@@ -20,9 +20,6 @@ from debft.runtime.devices import device_type
 from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
-
-RUNS_LISTED = "`debft runs` lists the runs that are here"
-MOST_NAMED = 3  # runs that are named where a directory of runs is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +78,7 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
         raise InputError(f"--attention: expected one of {one_of(('auto', *BACKENDS))}, got {attention!r}")
     run = RunDirectory(Path(run_or_model))
     recipe = recipe_of(run) if run.exists() else None
-    if not run.path.exists() and "/" in run_or_model and run.path.parent.is_dir():  # a path, not the name of a model on the hub
-        raise InputError(f"{run_or_model}: no such run or model directory")
-    if recipe is None and run_or_model not in (*MODELS, demo.MODEL_NAME):
-        _check_place(run.path)
-    files = _find_files(run_or_model) if recipe is None else find_model(str(run.model), from_scratch=False)
+    files = files_of_model(run_or_model) if recipe is None else find_model(str(run.model), from_scratch=False)
     if attention != "auto":
         check_attention(attention, read_config(files.path), device_type())
     settings = read_settings(files)
@@ -111,24 +104,33 @@ def find_used_model(run_or_model: str, task_name: str | None, attention: str = "
     )
 
 
-def _check_place(path: Path) -> None:
-    """Raise InputError for a file, and for a directory that is neither a run nor a model, such as one that holds runs."""
-    if path.is_file():
-        raise InputError(f"{path}: expected the directory of a run or of a model, got a file")
-    if path.is_dir() and not any((path / name).exists() for name in ("config.json", "model.safetensors", "pytorch_model.bin")):
-        inside = [str(file.parent) for file in sorted(path.glob("*/recipe.yaml"))]
-        more = ", ..." if len(inside) > MOST_NAMED else ""
-        hint = f"it holds {', '.join(inside[:MOST_NAMED])}{more}: give one" if inside else RUNS_LISTED
-        raise InputError(f"{path}: expected a run or a model, found a directory with no recipe.yaml or config.json; {hint}")
+def _check_there(named: str) -> None:
+    """Raise InputError for a name that is no run, no model and no name of one on the hub."""
+    path = Path(named)
+    is_path = path.parent.is_dir() if "/" in named else canonical_name(named) not in (*MODELS, demo.MODEL_NAME)
+    if not path.exists() and is_path:
+        raise InputError(f"{named}: no such run or model directory; `debft runs` lists the runs that are here")
+    if path.is_file() and canonical_name(named) not in (*MODELS, demo.MODEL_NAME):
+        raise InputError(f"{named}: expected the directory of a run or of a model, got a file")
+    if path.is_dir() and not any((path / name).exists() for name in ("config.json", "recipe.yaml")):
+        raise InputError(f"{named}: expected a run or a model, found neither; `debft runs {named}` lists the runs below it")
 
 
-def _find_files(named: str) -> ModelFiles:
-    """Return the files of a model that is no run. Raises HubError where it is no directory, and the hub cannot be asked."""
+def files_of_model(named: str) -> ModelFiles:
+    """Return the files of a model that is no run.
+
+    Raises HubError where it is no directory, and the hub cannot be asked, and InputError where it cannot be used as it lies there.
+    """
+    _check_there(named)
     try:
         return find_model(named, from_scratch=False)
     except HubError as error:
         why = error.problems[0].partition(": ")[2].partition("; ")[0]
-        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {RUNS_LISTED}") from None
+        hint = "`debft runs` lists the runs that are here"
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {hint}") from None
+    except InputError as error:  # the user did not type --model, and random weights are of no use here
+        lines = (line.removeprefix("--model ").removesuffix(", or --from-scratch for random ones") for line in error.problems)
+        raise InputError(*lines) from error
 
 
 def _task_name(run_or_model: str, trained: str | None, asked: str | None) -> str:

@@ -17,11 +17,10 @@ import numpy as np
 
 from debft.data.examples import Examples
 from debft.errors import InputError, one_of
-from debft.models.files import find_model
 from debft.models.outputs import output_names
 from debft.models.settings import read_settings
 from debft.runs.directory import RunDirectory
-from debft.scoring.used_model import UsedModel, find_used_model
+from debft.scoring.used_model import UsedModel, files_of_model, find_used_model
 from debft.tasks import TEXT, Task, TextClassification
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _task_by_outputs(run_or_model: str) -> str | None:
     """Return the task of a model of another program whose outputs are called as those of inference; None for any other."""
     if RunDirectory(Path(run_or_model)).exists():
         return None
-    files = find_model(run_or_model, from_scratch=False)
+    files = files_of_model(run_or_model)
     if "task" in read_settings(files):
         return None
     names = frozenset(name.lower() for name in output_names(files))

@@ -78,13 +78,13 @@ class HostCopy:
         self._parts: list[Tensors] = []
         begin = 0
         for part in parts:
-            copies = {}
+            copies: Tensors = {}
             for name, tensor in part.items():
                 place = buffer[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
                 copies[name] = place.copy_(tensor.detach(), non_blocking=gpu is not None)
                 begin += _aligned(tensor.nbytes)
             self._parts.append(copies)
-        self._arrived = None
+        self._arrived: torch.cuda.Event | None = None
         if gpu is not None:
             self._arrived = torch.cuda.Event()
             self._arrived.record(torch.cuda.current_stream(gpu))

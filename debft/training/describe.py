@@ -141,7 +141,8 @@ def remarks(plan: Plan) -> list[str]:
     """Return lines on what the data decided: columns, labels and how many rows of each, where the rows come from."""
     task, lines = plan.task, []
     if task.name == "text":
-        lines.append(f"texts {', '.join(map(quoted, task.text_keys))}   label {quoted(task.label_key)}")
+        texts = f"text{'s' * (len(task.text_keys) > 1)}: {', '.join(map(quoted, task.text_keys))}"
+        lines.append(f"columns   {texts}   label: {quoted(task.label_key)}")
         if plan.own is not None and plan.own.held_out is not None and plan.recipe.own.fold is None:
             lines.append(f"split   {_held_out_in_words(plan.own, plan.own.held_out, plan.recipe.own)}")
         if plan.recipe.own.fold is not None:

@@ -141,7 +141,7 @@ def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoin
     if not run.exists():
         run.create(plan.recipe)
         run.write_split(plan.rows_record)
-    elif start == "resume":
+    else:
         run.logs.rewind(state.step, state.evaluated, saved.logs if saved else {})
         _check_log(run, state)
         checkpoint.keep_best(run.checkpoints, state.best_step)

@@ -63,7 +63,7 @@ def _finetune(recipe: Recipe, run: RunDirectory, start: Start, watch: Watch) -> 
                 return _run(checked, run, start, watch)
         except DiskError as error:
             advice = f"make room or mend the disk, then the same command with --output {run.path} --resume goes on"
-            raise MachineError(f"{error.refusal}; {advice}") from error
+            raise MachineError(*([f"{error.refusal}; {advice}"] if error.problems else [])) from error  # one process prints it
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

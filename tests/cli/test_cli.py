@@ -101,7 +101,9 @@ BAD = {
     "output is a file": (["--data", "good", "--output", "recipe.yaml"], "expected a directory that can be written, got"),
     "output below a file": (["--data", "good", "--output", "recipe.yaml/x"], "expected a directory that can be written, got"),
     "data is a file": (["--data", "recipe.yaml"], "expected 'hub', 'demo' or a directory, found a file"),
-    "not a number": (["--seed", "x"], "Invalid value for '--seed'"),
+    "not a number": (["--seed", "x"], "mnli: --seed: expected a whole number, got 'x'"),
+    "no seed": (["--seeds", "0"], "mnli: --seeds: expected a number of at least 1, got '0'"),
+    "rows without their option": (["rows.csv"], "expected options, got rows.csv; rows are given with --data rows.csv"),
 }
 
 
@@ -422,7 +424,35 @@ def test_command_of_another_program_leads_to_its_import(monkeypatch, capsys):
     (line,) = refused(monkeypatch, capsys, "run_glue.py", "--task_name", "rte")
     assert "debft import-command" in line
     (line,) = refused(monkeypatch, capsys, "nli")
-    assert "import-command" not in line
+    assert line.endswith(": no such command: nli; did you mean xnli?")
+    (line,) = refused(monkeypatch, capsys, "fit")
+    assert line.endswith(": no such command: fit; `debft text` trains on texts of your own, `debft --help` lists the commands")
+
+
+def test_option_of_another_command_is_answered_by_where_it_is(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "mnli", "--label-column", "x")
+    assert line.endswith("mnli: no such option: --label-column; it is one of `debft text`")
+    (line,) = refused(monkeypatch, capsys, "predict", "runs/x", "--data", "rows.csv")
+    assert line.endswith("no such option: --data; the rows are an argument: debft predict RUN FILE")
+
+
+def test_number_beyond_its_bounds_is_answered_by_them(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "serve", "runs/x", "--port", "99999")
+    assert line.endswith("serve: --port: expected a number of at most 65535, got '99999'")
+
+
+@pytest.mark.parametrize("typed", [("card", "runs/x", "--output"), ("compare", "runs/x", "runs/y", "--rows")])
+def test_file_that_is_there_is_not_replaced(monkeypatch, capsys, tmp_path, typed):
+    (tmp_path / "README.md").write_text("mine")
+    monkeypatch.setattr(cli, "SIGNALS", ())
+    (line,) = refused(monkeypatch, capsys, *typed, str(tmp_path / "README.md"))
+    assert line.endswith(f"{typed[-1]} {tmp_path}/README.md: is there already; remove it, or choose another name")
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_file_for_a_share_is_told_where_it_goes(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "text", "--validation", "dev.csv")
+    assert "text: --validation: expected a number, got 'dev.csv'; rows of their own go into a directory" in line
 
 
 def test_unknown_option_that_is_near_to_none_leads_to_the_help(monkeypatch, capsys):

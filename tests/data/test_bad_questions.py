@@ -514,7 +514,7 @@ RAW = {
     "empty": ("", "FILE:1: expected JSON, got Expecting value: line 1 column 1 (char 0); is the file cut off?"),
     "latin-1": (
         '{"data":\n"caf\xe9"}',
-        "FILE:2: expected UTF-8 text, got byte 0xe9, which is 'é' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (text, evaluate, predict)",
+        "FILE:2: expected UTF-8 text, got byte 0xe9, which is 'é' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (an option of text, evaluate and predict)",
     ),
 }
 

@@ -127,7 +127,7 @@ def test_null_in_parquet_is_one_exact_line_or_one_row_less(tmp_path, task, colum
 
 MNLI, COLA, STSB = "mnli/train.tsv", "CoLA/train.tsv", "stsb/stsb-en-train.csv"
 COLUMNS = "(premise, hypothesis, label)"
-UTF8 = "expected UTF-8 text, got byte 0x{}, which is {!r} in cp1252; convert the file to UTF-8, or give --encoding cp1252 (text, evaluate, predict)"
+UTF8 = "expected UTF-8 text, got byte 0x{}, which is {!r} in cp1252; convert the file to UTF-8, or give --encoding cp1252 (an option of text, evaluate and predict)"
 OBJECT = "expected one JSON object per line, got"
 CUT = "Unterminated string starting at: line 1 column 32 (char 31)"
 QUOTE = "expected CSV, got ',' expected after '\"'; is a quote left open?"

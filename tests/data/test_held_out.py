@@ -188,6 +188,13 @@ def test_rows_that_cannot_give_a_share_are_one_line(tmp_path):
         own_rows(recipe_for(file))
 
 
+def test_rows_of_one_text_say_why_they_cannot_be_parted(tmp_path):
+    file = write_rows(tmp_path / "a.jsonl", [{"text": "The  same", "label": "ab"[i % 2]} for i in range(40)])
+    why = "they have 1 different text, and rows with the same text stay together"
+    with pytest.raises(InputError, match=f"got none of the 40 in .*: {why}; give a larger share"):
+        own_rows(recipe_for(file))
+
+
 @pytest.mark.parametrize(("validation", "test"), [(0.6, 0.4), (0.5, 0.6)])
 def test_nothing_left_to_train_on_is_one_line(file, validation, test):
     with pytest.raises(InputError, match=r"own\.validation: expected a sum with own\.test below 1, got 1"):

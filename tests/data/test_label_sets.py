@@ -216,7 +216,11 @@ def test_plan_shows_the_rows_of_each_label_and_the_labels_of_a_row(tmp_path):
     for split in ("train", "validation"):
         table_of(tmp_path, [["a", "b"], ["b"], [], ["a", "b", "c"], ["b"]], f"{split}.jsonl")
     plan = make_plan(load_recipe(recipe_path("demo"), {"task": "text", "data": str(tmp_path)}))
-    assert remarks(plan) == ["texts text   label label", "labels   a 2   b 4   c 1", "labels per row   none 1   1 2   2 1   3 1"]
+    assert remarks(plan) == [
+        "columns   text: text   label: label",
+        "labels   a 2   b 4   c 1",
+        "labels per row   none 1   1 2   2 1   3 1",
+    ]
 
 
 def test_eval_rows_of_one_set_are_said(tmp_path):

@@ -216,12 +216,23 @@ UNCLEAR = {
     "no label column": (
         {"text": WORDS, "tone": LABELS},
         {},
-        f"FILE: expected a label column, none is called {COULD}; name it with --label-column (text, tone)",
+        f"FILE: expected a label column, none is called {COULD}; --label-column names it; there are text, tone",
     ),
     "two label columns": (
         {"text": WORDS, "label": LABELS, "Score": [1, 2, 3]},
         {},
-        "FILE: expected a label column, label, Score could each be it; name it with --label-column (text, label, Score)",
+        "FILE: expected a label column, label, Score could each be it; name it with --label-column",
+    ),
+    "texts alone": (
+        {"text": WORDS},
+        {},
+        "FILE: expected a label column beside text, found none; training needs labels, and `debft predict` gives them to texts",
+    ),
+    "no header line": (
+        {"it came two weeks too late": WORDS, "bad": LABELS},
+        {},
+        f"FILE: expected a label column, none is called {COULD}; the first line reads like a row ('it came two weeks too late'): "
+        "put the names of the columns above it",
     ),
     "three texts": (
         {"title": WORDS, "body": WORDS, "label": LABELS, "note": OTHERS},
@@ -777,7 +788,7 @@ def test_score_is_trained_evaluated_and_predicted(tmp_path):
     assert inference.evaluate(predictor, str(data))["scores"] == result.scores
     rows = list(inference.label(predictor, str(data / "validation.csv")))
     assert all(row["scores"] == {"score": pytest.approx(row["prediction"], abs=1e-6)} for row in rows)
-    assert remarks(make_plan(recipe)) == ["texts body   label tone", "scores 0 to 1, mean 0.50"]
+    assert remarks(make_plan(recipe)) == ["columns   text: body   label: tone", "scores 0 to 1, mean 0.50"]
 
 
 def test_whole_numbers_taken_for_labels_say_how_to_make_them_a_score(tmp_path):
@@ -814,7 +825,7 @@ def test_columns_that_are_not_read_are_said(tmp_path):
     for split in ("train", "validation"):
         rows = rows_of(Id=["x1", "x2"], text=["a b", "c d"], lang=["en", "de"], n=[1, 2], label=["p", "n"])
         write(tmp_path / f"{split}.csv", rows)
-    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["texts text   label label", "not read: lang, n"]
+    assert remarks(make_plan(recipe_for(tmp_path)))[:2] == ["columns   text: text   label: label", "not read: lang, n"]
     assert remarks(make_plan(recipe_for(tmp_path, text_columns="text")))[1].startswith("labels")
 
 

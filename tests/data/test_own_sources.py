@@ -174,6 +174,28 @@ def test_split_column_beside_several_files_is_one_line(tmp_path):
     assert message_of(tmp_path, split_column="split") == f"--split-column split: {message}"
 
 
+def test_names_and_endings_may_have_capital_letters(tmp_path):
+    write_rows(tmp_path / "Train.JSONL", 40)
+    write_rows(tmp_path / "TEST.Jsonl", 8)
+    assert sizes(own_rows(recipe_for(tmp_path))) == {"train": 36, "validation": 4, "test": 8}
+    assert (kind_of("texts.PARQUET/x"), len(own_rows(recipe_for(tmp_path / "Train.JSONL")).examples["train"])) == ("dataset", 36)
+
+
+def test_files_of_a_directory_that_no_split_is_called_after_are_named(tmp_path):
+    for name in ("train", "eval", "extra/rows", "text/more"):
+        write_rows(tmp_path / f"{name}.jsonl")
+    (tmp_path / "notes.md").write_text("x")
+    line = f"{tmp_path}: not read: text/more.jsonl, eval.jsonl; the files of splits are called train, validation and test"
+    assert line in own_rows(recipe_for(tmp_path)).examples["train"].notes
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".jsonl.ZIP"])
+def test_packed_file_is_to_be_unpacked(tmp_path, ending):
+    file = tmp_path / f"rows{ending}"
+    file.write_bytes(b"\x1f\x8b")
+    assert message_of(file).endswith(f"got '{file.suffix}'; unpack it first")
+
+
 def test_two_files_of_one_split_are_one_line(tmp_path):
     for name in ("train", "dev", "validation"):
         write_rows(tmp_path / f"{name}.jsonl")

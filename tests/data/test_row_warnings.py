@@ -80,6 +80,11 @@ def test_empty_texts_are_named_by_their_lines():
     assert str(warnings_of(train)["empty"]) == "2 empty train texts, kept: train.tsv:3; train.tsv:5"
 
 
+def test_text_of_which_nothing_is_seen_is_empty():
+    train = table_of(text=["a", "\u200b\u200d", "b", "\ufeff \u2060", "\u0301", "-"], label=["x", "y"] * 3)
+    assert str(warnings_of(train)["empty"]) == "2 empty train texts, kept: train.tsv:3; train.tsv:5"
+
+
 def test_only_the_first_examples_are_shown():
     train = table_of(text=["a"] * 9 + ["b"], label=["x"] * 9 + ["y"])
     warning = warnings_of(train)["duplicate"]

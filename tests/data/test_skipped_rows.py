@@ -33,7 +33,7 @@ def spoilt(tmp_path):
 SAID = [
     "train: 5 of 100 rows skipped: line 3 (expected 3 tab-separated columns (premise, hypothesis, label), got 1), "
     "line 8 (label: expected entailment, neutral, contradiction, got 'maybe'), "
-    "line 11 (expected UTF-8 text, got byte 0xff, which is 'ÿ' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (text, evaluate, predict)), ...",
+    "line 11 (expected UTF-8 text, got byte 0xff, which is 'ÿ' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (an option of text, evaluate and predict)), ...",
     f"validation_matched: 1 of 20 rows skipped: line 2 (label: expected entailment, neutral, contradiction, got '-1'{HIDDEN})",
 ]
 

@@ -100,7 +100,7 @@ def test_windows_encoding_is_named_and_converted_only_where_it_is_given(tmp_path
     ((line, what),) = read_table(path).unread
     assert (line, what) == (
         2,
-        "expected UTF-8 text, got byte 0xf6, which is 'ö' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (text, evaluate, predict)",
+        "expected UTF-8 text, got byte 0xf6, which is 'ö' in cp1252; convert the file to UTF-8, or give --encoding cp1252 (an option of text, evaluate and predict)",
     )
     assert columns_of(path, encoding="cp1252")["Text"] == ("schön – 5 €", "b")
 

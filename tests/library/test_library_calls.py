@@ -18,7 +18,7 @@ import transformers.utils.logging  # so that its logger is there before
 
 import debft
 from debft.library.kept import caller_kept
-from debft.library.keywords import ONLY_TYPED, by_keywords
+from debft.library.keywords import ONLY_TYPED, by_keywords, keys_of
 from debft.library.options import OPTIONS
 from debft.runs.directory import RunDirectory
 
@@ -113,12 +113,40 @@ def test_occupied_directory_is_told_in_the_words_of_a_call(short):
     with pytest.raises(debft.InputError) as raised:
         debft.finetune("rte", output=short[1], **SHORT)
     assert str(raised.value).startswith(
-        f"output {short[1]}: holds a run already; resume=True continues it, restart=True begins it anew, overwrite=True puts"
+        f"output='{short[1]}': holds a run already; resume=True continues it, restart=True begins it anew, overwrite=True puts"
     )
 
 
 def test_command_that_a_line_tells_to_type_keeps_its_flags():
-    assert by_keywords("--data x: gone; `debft text --data FILE` shows it", {}) == "data x: gone; `debft text --data FILE` shows it"
+    line = "--data x: gone; `debft text --data FILE` shows it"
+    assert by_keywords(line, {}) == "data='x': gone; `debft text --data FILE` shows it"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--validation 0.1: expected rows; give a larger share", "validation=0.1: expected rows; give a larger share"),
+        ("--model nope-small: no such directory", "model='nope-small': no such directory"),
+        ("say --problem classification or --problem regression", "say problem='classification' or problem='regression'"),
+        ("name them with --text-columns A or A,B", "name them with text_columns=A or A,B"),
+        ("name it with --label-column; mend it", "name it with label_column; mend it"),
+        ("give --data a file, or --encoding cp1252", "give data a file, or encoding='cp1252'"),
+        ("connect to it, or give --model DIR; else --data demo", "connect to it, or give model=DIR; else data='demo'"),
+        ("mend it, or --skip-bad-rows leaves them out", "mend it, or skip_bad_rows=True leaves them out"),
+        ("--resume 3 runs: no", "resume=True 3 runs: no"),
+        ("--set train.nope: unknown key", "set train.nope: unknown key"),
+    ],
+)
+def test_option_with_its_value_is_told_as_a_keyword(line, told):
+    assert by_keywords(line, {}) == told
+
+
+def test_weights_of_labels_may_be_a_dict():
+    assert keys_of("text", {"class_weight": {"pos": 2, "neg": 0.5}}) == {"train.class_weight": "pos=2,neg=0.5"}
+
+
+def test_shown_model_is_short(short):
+    assert repr(debft.load(short[1])).endswith("task='rte', columns=('sentence1', 'sentence2'))")
 
 
 def test_every_option_is_a_keyword_or_says_why_not():

@@ -206,3 +206,17 @@ def test_pairs_stand_under_the_columns_of_their_task():
 def test_table_that_is_not_there_is_an_input_error(tmp_path):
     with pytest.raises(debft.InputError, match=r"none\.csv: expected a file, found none"):
         debft.read_table(tmp_path / "none.csv")
+
+
+def test_table_in_another_encoding_is_one_line_that_names_the_keyword(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "schön,good\n" * 300, encoding="latin-1")
+    with pytest.raises(debft.InputError) as raised:
+        debft.read_table(tmp_path / "rows.csv")
+    assert len(raised.value.problems) == 1 and "or give encoding='cp1252'" in str(raised.value)
+    assert "(and 299 more: line 3, 4, 5, ...)" in str(raised.value)
+
+
+def test_evaluation_takes_an_encoding(run, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "schön,pos\n", encoding="utf-16-le")
+    evaluated = debft.evaluate(run, data=tmp_path / "rows.csv", encoding="utf-16-le", quiet=True)
+    assert evaluated["num_examples"] == {"rows": 1}

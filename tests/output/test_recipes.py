@@ -9,7 +9,7 @@ from debft.config.packaged import recipe_names, recipe_path
 from debft.config.reading import load_recipe
 from debft.config.recipe import SECTIONS, Recipe, bounded
 from debft.errors import InputError
-from debft.output.recipes import explain_keys, number, recipe_yaml, recipes_list, scientific
+from debft.output.recipes import changes_yaml, explain_keys, number, recipe_yaml, recipes_list, scientific
 
 KEYS = [f"{section}.{f.name}" for section in SECTIONS for f in fields(getattr(Recipe(), section))]
 
@@ -38,6 +38,19 @@ def test_value_that_is_not_the_default_has_the_default_of_its_dialect_behind_it(
     lines = recipe_yaml(load_recipe(recipe_path("mnli/deberta-v3-small-repo"))).splitlines()
     assert "  learning_rate: 4.5e-5  # default: 2e-5" in lines
     assert "  weight_decay: 0.01" in lines  # the repository's own
+
+
+def test_changes_of_a_recipe_are_its_values_beside_the_defaults(tmp_path):
+    recipe = load_recipe(recipe_path("mnli/deberta-v3-small-repo"), {"text.max_seq_length": 64})
+    (tmp_path / "mine.yaml").write_text(changes_yaml(recipe))
+    assert load_recipe(tmp_path / "mine.yaml") == recipe
+    assert len(changes_yaml(recipe).splitlines()) < 20 and "sift" not in changes_yaml(recipe)
+
+
+def test_file_of_another_name_is_no_recipe_and_the_line_says_why(tmp_path):
+    (tmp_path / "mine.txt").write_text("task: mnli\n")
+    with pytest.raises(InputError, match=r"mine\.txt: expected a name ending in \.yaml or \.yml; rename it"):
+        recipe_path(str(tmp_path / "mine.txt"))
 
 
 NUMBERS = {2e-5: "2e-5", 4.5e-5: "4.5e-5", 0.0001: "1e-4", 0.1: "0.1", 3.0: "3", 0.0: "0", 1e-8: "1e-8", True: "true", None: "null"}

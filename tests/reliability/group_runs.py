@@ -9,7 +9,7 @@ from pathlib import Path
 
 import forked
 from conftest import write_mnli
-from processes import Command
+from processes import FORKING, Command
 
 from debft.runs.checkpoint import checkpoints, load_checkpoint
 from debft.runs.directory import RunDirectory
@@ -75,7 +75,7 @@ def start(directory: Path, kind: str, point: str, *more: object, waits: str = "0
         "OMP_NUM_THREADS": "1",
     }
     arguments = ("mnli", "--data", data, "--output", directory / "run", *ONE_RUN, *KINDS[kind], *more)
-    return Started(directory, Command(*arguments, code=forked.CODE, **variables))
+    return Started(directory, Command(*arguments, code=FORKING, **variables))
 
 
 def wait_for(condition: Callable[[], bool], command: Command) -> None:

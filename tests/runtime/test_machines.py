@@ -28,8 +28,11 @@ STEP = {
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", PARENT, "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", *STEP):
-        monkeypatch.delenv(name, raising=False)
+    """What a test or debft itself sets is gone after it."""
+    others = (PARENT, "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", "CUDA_VISIBLE_DEVICES", *STEP)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", *others):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 def test_processes_are_counted_over_all_machines():
@@ -127,11 +130,8 @@ def test_tasks_of_a_step_find_each_other(monkeypatch, capsys):
         "MASTER_ADDR": "node07",
         "MASTER_PORT": "20119",
     }
-    given = STEP | {"SLURM_PROCID": "0", "MASTER_ADDR": "10.0.0.7", "RANK": ""}
-    for name, value in given.items():
-        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
-    for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
-        monkeypatch.setenv(name, "")  # so that they are gone after the test
+    for name, value in (STEP | {"SLURM_PROCID": "0", "MASTER_ADDR": "10.0.0.7"}).items():
+        monkeypatch.setenv(name, value)
     join_step()
     assert "4, the tasks of step 117.2 of Slurm, nodes 2; they meet at 10.0.0.7:20119" in capsys.readouterr().err
     assert machines.launcher() == "srun"

@@ -116,6 +116,18 @@ def test_signals_are_taken_over_from_what_is_known(handled, number, handler):
     assert taken == (not stays)
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_handler_of_a_program_may_be_a_method_in_c(handled, monkeypatch, number):
+    """Such a one is of no module."""
+    monkeypatch.setattr(signals, "arrived", [])
+    method = {}.get
+    handled(number, method)
+    with stop_requested(show=False) as stop:
+        signal.raise_signal(number)
+        assert (bool(stop), signals.arrived) == (number == signal.SIGTERM, [])
+    assert signal.getsignal(number) == method
+
+
 def test_handler_that_is_not_pythons_stays(monkeypatch):
     """Python calls it None, and could not put it back."""
     before, getsignal = signal.getsignal(signal.SIGTERM), signal.getsignal
@@ -286,6 +298,21 @@ def test_watch_leaves_the_signals_as_they_were():
         assert signal.set_wakeup_fd(before) == writing
         os.close(reading)
         os.close(writing)
+
+
+def test_watching_thread_hears_of_a_signal_by_a_pipe(monkeypatch):
+    """Whatever the main thread does; it keeps the process from ending as little as it warns of many signals at once."""
+    heard, woken, set_wakeup_fd = [], [], signal.set_wakeup_fd
+
+    def watch_over(reading, watch, name):
+        heard.extend([os.read(reading, 1), watch, name, threading.current_thread().daemon, os.read(reading, 1)])
+
+    monkeypatch.setattr(signals, "_end_without_life", watch_over)
+    monkeypatch.setattr(signal, "set_wakeup_fd", lambda file, **how: (woken.append(how), set_wakeup_fd(file, **how))[1])
+    with ended_without_life("process 3") as watch, stop_requested(False, watch):
+        signal.raise_signal(signal.SIGTERM)
+    assert heard == [bytes([signal.SIGTERM]), watch, "process 3", True, b""]
+    assert woken[0] == {"warn_on_full_buffer": False}
 
 
 def test_watch_goes_on_while_there_are_signs_of_life():

@@ -68,6 +68,8 @@ FORMS = {
     "lines without a last line end": "\n".join(text for (text,) in TWO),
     "tsv": "review\tid\n" + "".join(f"{text}\t{i}\n" for i, (text,) in enumerate(TWO)),
     "tsv of one column": "review\n" + "".join(f"{text}\n" for (text,) in TWO),
+    "csv": "id,review,label\n" + "".join(f'{i},"{text}",\n' for i, (text,) in enumerate(TWO)),
+    "csv of a spreadsheet": "sep=;\nreview;label\n" + "".join(f'"{text}";\n' for (text,) in TWO),
     "jsonl": "".join(json.dumps({"review": text}) + "\n" for (text,) in TWO),
     "json": json.dumps([{"review": text} for (text,) in TWO], indent=1),
     "json in an object": json.dumps({"rows": [{"review": text} for (text,) in TWO]}),
@@ -92,6 +94,21 @@ def test_column_called_text_is_the_only_text_and_that_is_said(tmp_path, capsys, 
     (tmp_path / f"x.{form}").write_text("\n".join(rows))
     assert examples_to_label([str(tmp_path / f"x.{form}")], REVIEW).texts == TWO
     assert "its column text is read; the model was trained on one called review" in capsys.readouterr().err
+
+
+def test_case_of_the_column_called_text_makes_no_difference(tmp_path):
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"Text": text}) + "\n" for (text,) in TWO))
+    assert examples_to_label([str(tmp_path / "x.jsonl")], REVIEW).texts == TWO
+
+
+def test_line_with_a_comma_that_begins_as_a_column_is_called_is_a_text(monkeypatch):
+    on_stdin(monkeypatch, "review, please\nthanks\n")
+    assert examples_to_label([], REVIEW).texts == [("review, please",), ("thanks",)]
+
+
+def test_device_is_no_file_and_its_content_goes_to_stdin():
+    with pytest.raises(InputError, match=r"^/dev/null: expected a file, got a pipe or a device; give its content to stdin"):
+        examples_to_label(["/dev/null"], REVIEW)
 
 
 def test_own_column_comes_before_the_one_called_text(tmp_path, capsys):

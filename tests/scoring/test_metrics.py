@@ -1,5 +1,8 @@
 """Scores against their formulas, scikit-learn and scipy; the evaluate modules beside them give the same without a network."""
 
+import subprocess
+import sys
+import warnings
 from dataclasses import replace
 
 import evaluate
@@ -89,6 +92,32 @@ def test_binary_score_equals_scikit_learn(name):
         "matthews_correlation": (tp * tn - fp * fn) / ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5,
     }
     assert oracle == pytest.approx(by_formula[name], rel=1e-12)
+
+
+@pytest.mark.parametrize("labels", range(1, 7))
+def test_scores_of_labels_equal_scikit_learn_to_the_last_digit(labels):
+    """Also of few rows, of labels that only one side has, and where one side is constant."""
+    rng = np.random.default_rng(labels)
+    for rows in (1, 2, 5, *rng.integers(1, 400, 6)):
+        references, guesses = rng.integers(0, labels, rows), rng.integers(0, labels, rows)
+        predictions = np.where(rng.random(rows) < 0.7, references, guesses)
+        with warnings.catch_warnings(action="ignore"):  # of a single label
+            oracle = {
+                "accuracy": accuracy_score(references, predictions),
+                "macro_f1": sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0),
+                "matthews_correlation": sklearn.metrics.matthews_corrcoef(references, predictions),
+            }
+            if labels <= 2:
+                oracle["f1"] = sklearn.metrics.f1_score(references, predictions, zero_division=0)
+        assert {name: by_name.compute(name, predictions, references) for name in oracle} == oracle
+
+
+def test_scores_of_labels_load_no_library_that_takes_seconds():
+    names = [name for name in by_name.METRICS if name not in by_name.OF_NUMBERS]
+    lines = "from debft.scoring.metrics import by_name", f"for name in {names}: by_name.compute(name, [0, 1], [1, 1])"
+    show = "import sys; print([name for name in sys.modules if name.split('.')[0] in ('sklearn', 'scipy', 'pandas')])"
+    done = subprocess.run([sys.executable, "-c", "\n".join((*lines, show))], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_f1_is_that_of_the_tasks_label_1_whatever_the_model_calls_its_outputs():

@@ -224,7 +224,7 @@ def test_recipe_without_folds_keeps_its_hash():
 def test_whole_way_of_three_folds(tmp_path, data):
     """Real runs: the out-of-fold predictions are those that each run leaves, and `debft text` of one fold is one of the runs."""
     usual = ["text", "--data", data, "--model", "demo", "--from-scratch", "--max-steps", 3, "--json"]
-    done = processes.run(*usual, "--folds", 3, "--output", tmp_path / "folds")
+    done = processes.run(*usual, "--folds", 3, "--output", tmp_path / "folds", code=processes.FORKING)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     alone = processes.run(*usual, "--folds", 3, "--set", "own.fold=2", "--output", tmp_path / "alone")

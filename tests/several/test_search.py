@@ -449,7 +449,9 @@ def test_schema_of_the_study_is_the_committed_one():
 def test_whole_way_of_a_small_search(tmp_path, recipe):
     """Real runs; the best recipe, run by itself, scores what its trial did."""
     usual = ["--model", "demo", "--from-scratch", "--max-steps", 5, "--json"]
-    done = processes.run("search", "text", "--data", recipe.data, *usual, "--trials", 2, "--output", tmp_path / "study")
+    done = processes.run(
+        "search", "text", "--data", recipe.data, *usual, "--trials", 2, "--output", tmp_path / "study", code=processes.FORKING
+    )
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     again = processes.run("text", "--recipe", tmp_path / "study" / "best.yaml", "--json", "--output", tmp_path / "best")

@@ -3,6 +3,7 @@
 `python tests/slurm/start.py` starts one, says how to reach it, and ends it on Ctrl-C. It needs root, and of Debian slurm-wlm and munge.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -59,6 +60,8 @@ def why_not() -> str | None:
     missing = [name for name in PROGRAMS if shutil.which(name, path=path()) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)"
+    if not Path("/sys/fs/cgroup").is_mount():
+        return "slurmd needs /sys/fs/cgroup, which is not mounted"
     return None if os.geteuid() == 0 else "only root can start slurmd"
 
 
@@ -108,8 +111,19 @@ def _end_jobs(variables: dict[str, str]) -> None:
 def _start(command: Sequence[str], directory: Path, variables: dict[str, str]) -> subprocess.Popen:
     with (directory / f"{command[0]}.out").open("wb") as log:
         return subprocess.Popen(
-            command, env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process where the one that started it is killed. Source: prctl(2), PR_SET_PDEATHSIG is 1."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _wait_for_node(daemons: Sequence[subprocess.Popen], directory: Path, variables: dict[str, str]) -> None:
@@ -138,5 +152,6 @@ if __name__ == "__main__":
     if why := why_not():
         sys.exit(why)
     with tempfile.TemporaryDirectory(prefix="slurm-") as place, running(Path(place)) as found:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         print(f"export SLURM_CONF={found['SLURM_CONF']}   # partitions usual and urgent; Ctrl-C ends it", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

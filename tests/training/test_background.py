@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
+from processes import SECONDS as SECONDS_OF_RUN
+from processes import start_two
 from test_finetune import tiny_recipe
 
 import debft.runs.checkpoint
@@ -183,6 +185,32 @@ def test_evaluation_waits_for_the_write_in_flight(inputs, tmp_path, monkeypatch)
     monkeypatch.setattr(debft.training.evaluations, "predict_splits", note)
     finetune(recipe_of(inputs, **{"train.eval_steps": 3, "train.max_steps": 4}), tmp_path / "run")
     assert order[:2] == ["step-000002", "evaluation"]
+
+
+REFUSED = """
+import debft.runs.checkpoint
+from debft.__main__ import main
+from debft.runs.storage import DiskError
+
+def refuse(directory, name, snapshot):
+    raise DiskError(f"{directory}: cannot be written: No space left on device")
+
+debft.runs.checkpoint.write_checkpoint = refuse
+main()
+"""
+
+
+@pytest.mark.sweep
+def test_first_checkpoint_that_is_refused_ends_both_processes_of_a_run_in_one_line(inputs, tmp_path):
+    """Process 1 hears of it with the figures of a step. Where process 0 is slow it is the last step's, whose own is refused too."""
+    data, model = inputs
+    typed = ("mnli", "--data", data, "--model", model, "--from-scratch", "--recipe", "demo", "--max-steps", 400, "--save-steps", 2)
+    pair = start_two(*typed, "--output", tmp_path / "run", "--train-batch-size", 4, code=REFUSED)
+    said = [process.communicate(SECONDS_OF_RUN)[1] for process in pair]
+    assert [process.returncode for process in pair] == [5, 5], said
+    assert said[0].splitlines()[-1].startswith(f"{tmp_path / 'run' / 'checkpoints'}: cannot be written: No space left")
+    assert "cannot be written" not in said[1] and "Traceback" not in said[0] + said[1]
+    assert len((tmp_path / "run" / "steps.jsonl").read_text().splitlines()) < 400
 
 
 def disk_error():

@@ -91,8 +91,8 @@ def test_probe_leaves_nothing_behind_and_knows_the_tokens_of_the_run(tmp_path):
 def test_estimate_counts_no_copy_where_no_checkpoint_is_written_between_the_steps():
     estimate = dict.fromkeys(("train_seconds", "num_tokens", "eval_seconds", "eval_tokens", "probed_steps", "peak_memory_bytes"), 1)
     line = lambda copy: estimate_lines(SimpleNamespace(**estimate, device="cpu", precision="fp32", copy_bytes=copy))[-1]  # noqa: E731
-    assert line(0).endswith("GiB at most so far")
-    assert line(3 * 2**20).endswith("so far; 3 MiB of the host for a copy while a checkpoint is written")
+    assert line(0).endswith("GiB at most in these steps")
+    assert line(3 * 2**20).endswith("steps; 3 MiB of the host for a copy while a checkpoint is written")
 
 
 @pytest.mark.sweep

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from debft.data.sources.benchmark_files import header_for, in_task_columns, rename
-from debft.data.sources.files import SUFFIXES, read_table
+from debft.data.sources.files import SUFFIXES, ending, files_called, read_table
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, one_of
 from debft.tasks import BenchmarkFiles, Split, Task
@@ -32,7 +32,7 @@ def _expected(task: Task, split: Split, directory: Path) -> str:
     own = "".join(f" or {path}" for path in shipped)
     endings = ", ".join(SUFFIXES[1:])
     name = split.name if task.in_root else f"{task.name}/{split.name}"
-    files = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES) if task.in_root else []
+    files = sorted(path.name for path in directory.iterdir() if ending(path) in SUFFIXES) if task.in_root else []
     listed = f"{one_of(files[:FILES_SHOWN])}{', ...' if len(files) > FILES_SHOWN else ''}" if files else "none"
     return f"--data {directory}: expected {name}.tsv (or {endings}){own}, found {listed}{_advice(task, split, directory)}"
 
@@ -75,7 +75,7 @@ def find(task: Task, split: Split, directory: Path) -> tuple[Path, BenchmarkFile
         what = "a file; `debft text` takes one" if directory.exists() else "no such directory"
         raise InputError(f"--data {directory}: expected 'hub', 'demo' or a directory, found {what}")
     bases = (directory / task.name, directory) if task.in_root else (directory / task.name,)
-    hub_schema = [path for base in bases for suffix in SUFFIXES if (path := base / f"{split.name}{suffix}").is_file()]
+    hub_schema = [path for base in bases for path in files_called(base, split.name)]
     if len(hub_schema) > 1:
         raise InputError(f"--data {directory}: expected one file for {split.name}, got {hub_schema[0]} and {hub_schema[1]}")
     if hub_schema:

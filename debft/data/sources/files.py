@@ -13,7 +13,21 @@ from debft.errors import InputError, first_line, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 BYTES_OF_A_CELL = 64  # at least: a text of Python's, and its place in a list
+COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
+
+
+def ending(path: Path) -> str:
+    """Return the ending of a file as SUFFIXES has it; some programs write `.CSV`."""
+    return path.suffix.lower()
+
+
+def files_called(directory: Path, name: str) -> list[Path]:
+    """Return the files of a directory with this name and one of SUFFIXES, in their order; letters may be small or capital."""
+    if not directory.is_dir():
+        return []
+    files = [path for path in directory.iterdir() if path.stem.lower() == name.lower() and ending(path) in SUFFIXES]
+    return sorted((path for path in files if path.is_file()), key=lambda path: (SUFFIXES.index(ending(path)), path.name))
 
 
 def read_table(path: Path, header: Header | None = None, encoding: str | None = None) -> DataTable:
@@ -23,13 +37,13 @@ def read_table(path: Path, header: Header | None = None, encoding: str | None = 
     encoding: as in `decoded`
     Raises InputError, with the line where there is one, for a file that is no table at all.
     """
-    if path.suffix == ".parquet":
+    if ending(path) == ".parquet":
         if encoding is not None:
             raise InputError(f"--encoding {encoding}: is for text files, {path} is none; leave it out")
         return _parquet(path)
-    if path.suffix.lower() in SPREADSHEETS:
+    if ending(path) in (*SPREADSHEETS, *COMPRESSED):
         raise _unreadable(path, path.suffix)
-    return read_text(path, decoded(path, path.read_bytes(), encoding), path.suffix, header)
+    return read_text(path, decoded(path, path.read_bytes(), encoding), ending(path), header)
 
 
 def read_text(path: Path, text: str, suffix: str, header: Header | None = None) -> DataTable:
@@ -48,7 +62,8 @@ def read_text(path: Path, text: str, suffix: str, header: Header | None = None) 
 
 def _unreadable(path: Path, suffix: str) -> InputError:
     """Return the error for a file of another form."""
-    advice = "; save the sheet as CSV" if suffix.lower() in SPREADSHEETS else ""
+    kind = suffix.lower()
+    advice = "; save the sheet as CSV" if kind in SPREADSHEETS else "; unpack it first" if kind in COMPRESSED else ""
     return InputError(f"{path}: expected a file ending in {one_of(SUFFIXES)}, got '{suffix}'{advice}")
 
 

@@ -22,6 +22,7 @@ MOST_CLASSES = 20  # up to so many different whole numbers are labels
 MOST_COUNTED = 50  # and up to so many, where they are counted from 0 or 1 without a gap and recur; for others the user is asked
 COLUMNS_SHOWN = 12
 LONGEST_EXAMPLE = 30  # characters
+WORDS_OF_A_ROW = 5  # a column with a name of so many words is none: the file has no header line
 ANY_SCORE = (-math.inf, math.inf)
 CLASSIFICATION, REGRESSION, MULTILABEL = ("accuracy", "macro_f1"), ("pearson", "spearmanr"), ("micro_f1", "macro_f1")
 
@@ -138,10 +139,20 @@ def _label_column(config: OwnConfig, table: DataTable) -> str:
     if config.label_column is not None:
         return _existing(table, config.label_column, "--label-column")
     candidates = [name for name in table.columns if name.strip().lower() in LABEL_COLUMNS]
-    if len(candidates) != 1:
-        what = f"{_names(candidates)} could each be it" if candidates else f"none is called {one_of(LABEL_COLUMNS)}"
-        raise InputError(f"{table.path}: expected a label column, {what}; name it with --label-column ({_columns(table)})")
-    return candidates[0]
+    if len(candidates) == 1:
+        return candidates[0]
+    where = f"{table.path}: expected a label column"
+    if candidates:
+        raise InputError(f"{where}, {_names(candidates)} could each be it; name it with --label-column")
+    if len(table.columns) == 1:
+        raise InputError(
+            f"{where} beside {_columns(table)}, found none; training needs labels, and `debft predict` gives them to texts"
+        )
+    row = next((name for name in table.columns if len(name.split()) >= WORDS_OF_A_ROW), None)
+    advice = f"--label-column names it; there are {_columns(table)}"
+    if row is not None:
+        advice = f"the first line reads like a row ({shown(row)}): put the names of the columns above it"
+    raise InputError(f"{where}, none is called {one_of(LABEL_COLUMNS)}; {advice}")
 
 
 def _text_columns(config: OwnConfig, table: DataTable, label_key: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from debft.config.recipe import OwnConfig
-from debft.data.sources.files import SUFFIXES, read_table
+from debft.data.sources.files import SUFFIXES, ending, files_called, read_table
 from debft.data.sources.hub_own import own_tables
 from debft.data.sources.nested import with_dotted
 from debft.data.sources.split_names import COLUMNS, SPLITS
@@ -25,7 +25,7 @@ def kind_of(source: str) -> str:
         return "file"
     if path.is_dir():
         return "dataset" if _is_clone(path) else "directory"
-    if _HUB_ID.fullmatch(source) and path.suffix not in SUFFIXES:
+    if _HUB_ID.fullmatch(source) and ending(path) not in SUFFIXES:
         return "dataset"
     if re.fullmatch(r"[\w-]+", source):
         raise InputError(
@@ -50,6 +50,8 @@ def tables(source: str, own: OwnConfig, limit: int | None = None, eval_limit: in
     else:
         files = {"train": Path(source)} if kind == "file" else files_in(Path(source))
         found = {split: with_dotted(read_table(path, encoding=own.encoding)) for split, path in files.items()}
+        if kind == "directory":
+            found["train"] = found["train"].noting(*found["train"].notes, *_not_read(Path(source), files))
     return by_column(found, own.split_column)
 
 
@@ -79,8 +81,7 @@ def _files_of_splits(directory: Path) -> dict[str, Path]:
     """Return the files called as splits are, in the directory or in `text` below. Raises InputError where two could be one."""
     found = {}
     for split, names in SPLITS.items():
-        bases = (directory / "text", directory)
-        files = [path for base in bases for name in names for suffix in SUFFIXES if (path := base / f"{name}{suffix}").is_file()]
+        files = [path for base in _bases(directory) for name in names for path in files_called(base, name)]
         if len(files) > 1:
             raise InputError(f"--data {directory}: expected one file for {split}, got {files[0]} and {files[1]}")
         if files:
@@ -88,9 +89,24 @@ def _files_of_splits(directory: Path) -> dict[str, Path]:
     return found
 
 
+def _bases(directory: Path) -> tuple[Path, Path]:
+    """Return the directories in which the files of the splits may be."""
+    return directory / "text", directory
+
+
+def _not_read(directory: Path, files: dict[str, Path]) -> list[str]:
+    """Return the line about files of rows that are called as no split is, where there are such. files: those that are read"""
+    there = (path for base in _bases(directory) if base.is_dir() for path in sorted(base.iterdir()))
+    others = [str(path.relative_to(directory)) for path in there if ending(path) in SUFFIXES and path not in files.values()]
+    if not others:
+        return []
+    listed = f"{one_of(others[:FILES_SHOWN])}{', ...' if len(others) > FILES_SHOWN else ''}"
+    return [f"{directory}: not read: {listed}; the files of splits are called train, validation and test"]
+
+
 def _nothing_called(directory: Path, split: str) -> str:
     """Return the error line for a split that has no file."""
-    names = sorted(path.name for path in directory.iterdir() if path.suffix in SUFFIXES)
+    names = sorted(path.name for path in directory.iterdir() if ending(path) in SUFFIXES)
     listed = f"{one_of(names[:FILES_SHOWN])}{', ...' if len(names) > FILES_SHOWN else ''}" if names else "none"
     advice = f"; for one file give --data {directory / names[0]}" if names else ""
     return f"--data {directory}: expected {split}.tsv (or {', '.join(SUFFIXES[1:])}), found {listed}{advice}"
@@ -144,7 +160,7 @@ def _rows_of_splits(table: DataTable, column: str, *, required: bool) -> dict[st
 
 def _is_clone(directory: Path) -> bool:
     """Tell a data set as the hub keeps it, by a card that begins with YAML, where no file is called as the training split is."""
-    if any((base / f"train{suffix}").is_file() for base in (directory, directory / "text") for suffix in SUFFIXES):
+    if any(files_called(base, "train") for base in _bases(directory)):
         return False
     card = directory / "README.md"
     return card.is_file() and card.read_bytes().startswith(b"---")

@@ -6,6 +6,7 @@ no job that nobody knows.
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from debft.errors import InputError
 from debft.output.text import counted
 from debft.reproduce.jobs import command_of
 from debft.reproduce.planned_run import PlannedRun
-from debft.reproduce.slurm.options import SlurmOptions
+from debft.reproduce.slurm.options import VARIABLES, SlurmOptions
 from debft.reproduce.slurm.task import RunTask
 from debft.runs.lock import locked
 from debft.runs.storage import make_directory, write_atomically
@@ -101,6 +102,23 @@ def submit(runs: Sequence[PlannedRun], options: SlurmOptions, logs: Path) -> Non
             _submit(left, options, logs, known)
 
 
+def refuse_beside_jobs(logs: Path) -> None:
+    """Raise InputError where a job has runs of this directory to do, which this machine would do as well."""
+    known = submissions(logs)
+    if not known or shutil.which("squeue") is None:
+        return
+    try:
+        live = [job for job in jobs_of(known, queued_jobs()).values() if not job.ended]
+    except NoAnswerError as error:
+        say(f"warning: Slurm does not answer: {error}; whether jobs work on these runs as well is not known")
+        return
+    if live:
+        raise InputError(
+            f"--executor local: expected no jobs of Slurm for these runs, got {numbers(live)}; wait with --executor slurm, "
+            "or end them with scancel"
+        )
+
+
 def numbers(jobs: Sequence[QueuedJob]) -> str:
     """Return the numbers of jobs, each array once, as `job 12, 15`."""
     return f"job {', '.join(dict.fromkeys(job.id.partition('_')[0] for job in jobs))}"
@@ -117,6 +135,8 @@ def _submit(runs: Sequence[PlannedRun], options: SlurmOptions, logs: Path, known
         _write(logs, known)
         raise
     _write(logs, [*known, replace(submission, job=number)])
+    if options.gpus_per_task is None and not any(name in environ for name in VARIABLES["gpus_per_task"]):
+        say("no --gpus-per-task was given: a run gets what the partition gives unasked, often no GPU")
     say(f"{counted(len(runs), 'run')} submitted: job {number}   logs {logs}   ends with: scancel {number}")
 
 

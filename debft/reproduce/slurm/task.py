@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -62,7 +63,7 @@ class RunTask:
         sys.exit(failure.code)
 
 
-def _noting(told: list[int]) -> "signal._HANDLER":
+def _noting(told: list[int]) -> Callable[[int, FrameType | None], None]:
     def note(number: int, _frame: FrameType | None) -> None:
         told.append(number)
 
