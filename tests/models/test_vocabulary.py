@@ -158,6 +158,25 @@ def test_row_without_gradient_is_left_by_adamw_with_the_decay_alone(bias_correct
     torch.testing.assert_close(model.table.weight[untouched].double(), before[untouched].double() * factor, rtol=3e-6, atol=0)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_weights_that_a_thread_makes_whole_have_the_bits_of_those_within_the_block(device, weight_decay):
+    """Also where there is no decay and the block shares memory with the table that the run began with."""
+    config = TrainConfig(learning_rate=1e-2, weight_decay=weight_decay, max_steps=STEPS)
+    model = Tiny()
+    vocabulary = cut(model, decay=lambda first, last: decay_factor(config, STEPS, first, last))
+    model.to(require(device))
+    model.table.weight.data *= 2
+    copy = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+    with vocabulary.whole(17):
+        expected = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+    model.table.weight.data *= 3  # a step goes on
+    got = vocabulary.whole_weights(copy, 17)
+    assert got.keys() == expected.keys() and all(torch.equal(got[name], expected[name]) for name in got)
+    assert vocabulary.bytes_of_table() == expected["table.weight"].nbytes
+    assert vocabulary.whole_weights(expected, 17) is expected
+
+
 def test_decay_of_the_other_rows_is_the_float64_product_rounded_once_whenever_it_is_looked_at():
     config = TrainConfig(learning_rate=1e-2, weight_decay=0.1, warmup_steps=10, max_steps=STEPS)
     model = Tiny()

@@ -247,6 +247,7 @@ def test_number_that_is_too_large_is_damage():
 
 @pytest.mark.parametrize("content", [b"\xff", b"{}", b'{"format_version": 3}'])
 def test_damaged_file_is_one_line_with_what_to_do(tmp_path, content):
+    (tmp_path / "recipe.yaml").touch()  # a run of debft
     (tmp_path / "result.json").write_bytes(content)
     with pytest.raises(
         InputError, match=r"result\.json: expected the result of a complete run, got something else \(.*; remove"

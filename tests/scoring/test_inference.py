@@ -235,16 +235,17 @@ def test_word_that_is_no_model_is_not_taken_for_the_option_of_one():
         find_used_model("nice-words", None)
 
 
-def test_directory_of_runs_is_told_apart_from_a_run(trained):
-    runs = trained[1].parent
-    with pytest.raises(InputError, match=f"^{runs}: expected a run or a model, found neither; `debft runs {runs}` lists the runs"):
-        find_used_model(str(runs), None)
-
-
 def test_model_without_weights_is_named_as_it_was_typed(demo_model):
     with pytest.raises(InputError) as error:
         find_used_model(str(demo_model), "mnli")
     assert str(error.value).startswith(f"{demo_model}: expected weights") and "--" not in str(error.value)
+
+
+def test_file_is_no_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match=r"^rows.csv: expected the directory of a run or of a model, got a file$"):
+        find_used_model("rows.csv", None)
 
 
 def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monkeypatch):

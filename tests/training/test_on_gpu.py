@@ -5,13 +5,13 @@ where there is none. What a test has measured goes into the report of `--junitxm
 """
 
 import gc
-import signal
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import write_model_config
+from interrupting import interrupted_after
 from on_device import DEVICES, require, require_kernels
 from safetensors.torch import load_file
 from test_finetune import lines, tiny_recipe
@@ -19,7 +19,7 @@ from test_sift import Parts, recorded_delta
 
 import debft.training.opening
 import debft.training.train
-from debft.errors import Interrupted, MachineError
+from debft.errors import MachineError
 from debft.models.files import ModelFiles
 from debft.runs.directory import RunDirectory
 from debft.training.run import finetune
@@ -99,29 +99,20 @@ def test_loss_scaling_of_fp16_goes_on_after_an_overflow(recipe_for, tmp_path, mo
     assert half == pytest.approx(single, abs=SAME_LOSS["fp16"])
 
 
-def stopped_and_resumed(recipe, path, monkeypatch) -> None:
+def stopped_and_resumed(recipe, path) -> None:
     """Run the recipe into `path`, stopped by a signal after step 3 and resumed."""
-    record = debft.training.train.record
-
-    def record_and_stop(session, state, log, progress):
-        record(session, state, log, progress)
-        if log.step == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(debft.training.train, "record", record_and_stop)
-        with pytest.raises(Interrupted):
-            finetune(recipe, path)
+    with interrupted_after(3):
+        finetune(recipe, path)
     finetune(recipe, path, resume=True)
 
 
 @pytest.mark.parametrize(("device", "backend", "precision"), CPU_AND_GPU)
 @pytest.mark.parametrize("deterministic", (True, False))
-def test_resumed_run_is_the_same(recipe_for, device, backend, precision, deterministic, tmp_path, monkeypatch, record_property):
+def test_resumed_run_is_the_same(recipe_for, device, backend, precision, deterministic, tmp_path, record_property):
     """Bit for bit on a CPU and with deterministic kernels; else to the rounding that two whole runs differ by as well."""
     recipe = recipe_for(device, backend, precision, **{"runtime.deterministic": deterministic})
     finetune(recipe, tmp_path / "whole")
-    stopped_and_resumed(recipe, tmp_path / "broken", monkeypatch)
+    stopped_and_resumed(recipe, tmp_path / "broken")
     whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     differing = [name for name, tensor in whole.items() if not torch.equal(tensor, broken[name])]
     farthest = max(float((tensor - broken[name]).abs().max()) for name, tensor in whole.items())
