@@ -135,7 +135,8 @@ def report_lost_rank(what_stays: Callable[[], str]) -> Iterator[None]:
             raise
         if is_ending() or cause_is_said(within=SECONDS_TO_SAY_WHY):
             raise MachineError from None
-        reason = re.sub(r"^\[[^\]]*\] ", "", text.splitlines()[0])  # without the place in gloo's source
+        reason = re.sub(r"^\[[^\]]*\] ", "", text.splitlines()[0])  # without the place in gloo's source, and its advice
+        reason = reason.partition(". This is typically caused by")[0]
         raise MachineError(f"another process of the run was lost ({reason}); {what_stays()}") from None
 
 
