@@ -78,7 +78,10 @@ def trained(session, world, monkeypatch):
     return [log.loss for log in logs], {name: tensor.clone() for name, tensor in session.loaded.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = {"stsb with SiFT"}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.sweep] if kind in SLOW else []) for kind in KINDS])
 def test_losses_and_weights_are_those_of_one_process(kind, tmp_path, monkeypatch):
     """With dropout, whose masks are a function of seed, step and example; SiFT draws its noise by them as well."""
     task, changes = KINDS[kind]
