@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all test-reliability bench docs check format clean
+.PHONY: setup demo test test-all test-reliability coverage mutants bench docs check format clean
 
 setup: $(READY)
 
@@ -34,6 +34,24 @@ test-all: setup
 JOBS ?= 2
 test-reliability: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run.py $(PART) --jobs $(JOBS) $(if $(MINUTES),--minutes $(MINUTES))
+
+# The branches of what saves a run and ends it, by the tests of these modules within one process: fails under 100 %.
+COVERED := tests/runs/test_checkpoint.py tests/runs/test_checkpoint_words.py tests/runs/test_digested.py tests/runs/test_result.py \
+  tests/runs/test_seal.py tests/runs/test_storage.py tests/runtime/test_group.py tests/runtime/test_lifeline.py \
+  tests/runtime/test_local.py tests/runtime/test_machines.py tests/runtime/test_started.py tests/runtime/test_stop_requests.py \
+  tests/training/test_resuming.py tests/training/test_saving.py
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+coverage: setup
+	$(PIP) coverage
+	@mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -q -p no:xdist -k 'not kill_at_any_moment' $(COVERED)
+	$(BIN)/python -m coverage report
+
+# Which of mutmut's changes to the same modules no test notices; MODULES=debft/runs/seal.py takes half a minute, all half an hour.
+mutants: setup
+	$(PIP) mutmut
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py --jobs $(JOBS) $(MODULES)
 
 # About 20 minutes on two cores with 20 GiB of memory and nothing beside it; ROWS=mnli-xsmall takes four. DATA has the benchmarks' files.
 DATA ?= ../shared/data

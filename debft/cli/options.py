@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,12 @@ def name_or_path(parameter: typer.CallbackParam, value: Any) -> Any:
             typed = next((word for word in parameter.opts if word.startswith("--")), parameter.metavar or parameter.name)
             raise InputError(f"{typed}: expected a name or path, got '{text}'")
     return value
+
+
+def check_new(option: str, path: str | None) -> None:
+    """Raise InputError for a file that is there already: nobody asked to replace it. option: the one that names the file"""
+    if path is not None and Path(path).exists():
+        raise InputError(f"{option} {path}: is there already; remove it, or choose another name")
 
 
 def command_with(options: Sequence[Option], do: Callable[..., None]) -> Callable[..., None]:

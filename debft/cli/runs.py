@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debft.cli.options import name_or_path
+from debft.cli.options import check_new, name_or_path
 from debft.cli.stdout import print_json, until_closed
 from debft.console import put
 from debft.errors import InputError, one_of
@@ -64,6 +64,7 @@ def compare(
     from debft.output.comparison_lines import printed
     from debft.runs.storage import write_atomically
 
+    check_new("--rows", rows)
     with activity("comparing the predictions"):
         comparison = compare_runs(runs)
     if rows is not None:

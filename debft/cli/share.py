@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from debft.cli.options import name_or_path
+from debft.cli.options import check_new, name_or_path
 from debft.cli.stdout import print_json, until_closed
 from debft.console import put, say, say_field
 from debft.runtime.progress import activity
@@ -36,6 +36,7 @@ def card(
     from debft.output.card.subject import subject_of
     from debft.runs.storage import disk_errors, write_atomically
 
+    check_new("--output", output)
     check_licence(license_name)
     subject = subject_of(run)
     made = model_card(subject, license_name=license_name)

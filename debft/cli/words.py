@@ -10,10 +10,9 @@ from debft.cli.foreign.flags import answer
 from debft.library.options import OPTIONS
 
 IMPORT = "`debft import-command 'python run_glue.py ...'` makes a recipe of such a command as it stands"
-
-
 KINDS = {"int": "a whole number", "float": "a number"}  # by how the parser calls what is wrong, `int_parsing`
 OF_PREDICT = {"--data": "the rows are an argument: debft predict RUN FILE", "--output": "the rows go to stdout: > FILE keeps them"}
+BOUNDS = {"ge": "at least", "le": "at most"}  # by pydantic's names; no option has others
 SHARES = ("--validation", "--test")
 _EXTRA = re.compile(r"Got unexpected extra argument\(?s?\)? \((.*)\)")
 
@@ -40,8 +39,8 @@ def wrong_command(error: Any, words: Sequence[str]) -> str:
 
 def _wrong_value(option: str, problem: dict[str, Any]) -> str:
     """Return `--max-steps: expected a whole number, got 'five'`. problem: as pydantic has it"""
-    least = problem.get("ctx", {}).get("ge")
-    expected = KINDS.get(problem["type"].partition("_")[0]) or (f"a number of at least {least}" if least is not None else None)
+    bounds = [f"{word} {problem['ctx'][bound]}" for bound, word in BOUNDS.items() if bound in problem.get("ctx", {})]
+    expected = KINDS.get(problem["type"].partition("_")[0]) or (f"a number of {' and '.join(bounds)}" if bounds else None)
     if expected is None:
         return f"{option}: {problem['msg']}"
     advice = "; rows of their own go into a directory, as train.csv and validation.csv, which --data names"

@@ -28,6 +28,8 @@ def recipe_path(name: str, task: str | None = None, where: str = "--recipe ") ->
     for full in (name if task is None or "/" in name else f"{task}/{name}", name):
         if (path := RECIPES_DIR / f"{full}.yaml").is_file():
             return path
+    if Path(name).is_file():
+        raise InputError(f"{where}{name}: expected a name ending in .yaml or .yml; rename it if it holds a recipe")
     raise InputError(f"{where}{name}: no such recipe; {_near(name, task)}`debft recipes` lists them")
 
 

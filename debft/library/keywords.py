@@ -54,9 +54,11 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as an option has it: a path as text, names as `a,b`."""
+    """Return a value as an option has it: a path as text, names as `a,b`, weights of labels as `a=2,b=1`."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={weight}" for name, weight in value.items())
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 

@@ -21,6 +21,9 @@ from debft.scoring.rows import TrainedOn
 from debft.tasks import TASKS, TEXT, Task, TextClassification, task_of
 from debft.tasks.rules import check_lengths
 
+RUNS_LISTED = "`debft runs` lists the runs that are here"
+MOST_NAMED = 3  # runs that are named where a directory of runs is given
+
 
 @dataclass(frozen=True, kw_only=True)
 class UsedModel:
@@ -109,9 +112,14 @@ def _check_there(named: str) -> None:
     path = Path(named)
     is_path = path.parent.is_dir() if "/" in named else canonical_name(named) not in (*MODELS, demo.MODEL_NAME)
     if not path.exists() and is_path:
-        raise InputError(f"{named}: no such run or model directory; `debft runs` lists the runs that are here")
+        raise InputError(f"{named}: no such run or model directory; {RUNS_LISTED}")
+    if path.is_file():
+        raise InputError(f"{named}: expected the directory of a run or of a model, got a file")
     if path.is_dir() and not any((path / name).exists() for name in ("config.json", "recipe.yaml")):
-        raise InputError(f"{named}: expected a run or a model, found neither; `debft runs {named}` lists the runs below it")
+        inside = [str(file.parent) for file in sorted(path.glob("*/recipe.yaml"))]
+        more = ", ..." if len(inside) > MOST_NAMED else ""
+        hint = f"it holds {', '.join(inside[:MOST_NAMED])}{more}: give one" if inside else RUNS_LISTED
+        raise InputError(f"{named}: expected a run or a model, found a directory with no recipe.yaml or config.json; {hint}")
 
 
 def files_of_model(named: str) -> ModelFiles:
@@ -124,8 +132,7 @@ def files_of_model(named: str) -> ModelFiles:
         return find_model(named, from_scratch=False)
     except HubError as error:
         why = error.problems[0].partition(": ")[2].partition("; ")[0]
-        hint = "`debft runs` lists the runs that are here"
-        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {hint}") from None
+        raise HubError(f"{named}: no such run or directory; as a model of the hub it is {why}; {RUNS_LISTED}") from None
     except InputError as error:  # the user did not type --model, and random weights are of no use here
         lines = (line.removeprefix("--model ").removesuffix(", or --from-scratch for random ones") for line in error.problems)
         raise InputError(*lines) from error

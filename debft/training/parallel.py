@@ -112,9 +112,9 @@ def in_contact(hang_seconds: float | None, what_stays: Callable[[], str]) -> Ite
             yield
         return
     store = meet(hang_seconds)
-    if is_main_process() and launcher() == "torchrun":
+    if is_main_process() and (by := launcher()) in ("torchrun", "accelerate launch"):
         machines = os.environ.get("GROUP_WORLD_SIZE", "1")
-        say_field("processes", f"{group_size()}, started by torchrun, machines {machines}; they meet at {place()}")
+        say_field("processes", f"{group_size()}, started by {by}, machines {machines}; they meet at {place()}")
     join_processes()
     with in_touch(store, hang_seconds, what_stays), report_lost_rank(what_stays):
         yield

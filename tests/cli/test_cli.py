@@ -436,6 +436,20 @@ def test_option_of_another_command_is_answered_by_where_it_is(monkeypatch, capsy
     assert line.endswith("no such option: --data; the rows are an argument: debft predict RUN FILE")
 
 
+def test_number_beyond_its_bounds_is_answered_by_them(monkeypatch, capsys):
+    (line,) = refused(monkeypatch, capsys, "serve", "runs/x", "--port", "99999")
+    assert line.endswith("serve: --port: expected a number of at most 65535, got '99999'")
+
+
+@pytest.mark.parametrize("typed", [("card", "runs/x", "--output"), ("compare", "runs/x", "runs/y", "--rows")])
+def test_file_that_is_there_is_not_replaced(monkeypatch, capsys, tmp_path, typed):
+    (tmp_path / "README.md").write_text("mine")
+    monkeypatch.setattr(cli, "SIGNALS", ())
+    (line,) = refused(monkeypatch, capsys, *typed, str(tmp_path / "README.md"))
+    assert line.endswith(f"{typed[-1]} {tmp_path}/README.md: is there already; remove it, or choose another name")
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 def test_file_for_a_share_is_told_where_it_goes(monkeypatch, capsys):
     (line,) = refused(monkeypatch, capsys, "text", "--validation", "dev.csv")
     assert "text: --validation: expected a number, got 'dev.csv'; rows of their own go into a directory" in line

@@ -121,3 +121,19 @@ def test_name_of_the_directory_here_is_a_path(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, _, err = command(monkeypatch, capsys, "evaluate", ".")
     assert code == 2 and "expected a name or path" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--num-machines", 2, "--main-process-ip", "127.0.0.1"), "--machine-rank: expected the number of this machine"),
+        (("--machine-rank", 1), "--machine-rank: expected --num-machines of 2 or more"),
+        (("--num-machines", 2, "--machine-rank", 1), "--main-process-ip: expected the address"),
+        (("--num-machines", 0), "--num-machines"),
+        (("--accelerate-config", "none.yaml"), "none.yaml: cannot be read"),
+    ],
+)
+def test_machines_that_do_not_go_together_are_one_line(monkeypatch, capsys, tmp_path, options, line):
+    code, out, err = command(monkeypatch, capsys, "mnli", "--data", "demo", "--output", tmp_path / "run", *options)
+    assert (code, out) == (2, "")
+    assert line in err.splitlines()[-1] and len(err.splitlines()) <= 2, err

@@ -18,7 +18,7 @@ import transformers.utils.logging  # so that its logger is there before
 
 import debft
 from debft.library.kept import caller_kept
-from debft.library.keywords import ONLY_TYPED, by_keywords
+from debft.library.keywords import ONLY_TYPED, by_keywords, keys_of
 from debft.library.options import OPTIONS
 from debft.runs.directory import RunDirectory
 
@@ -139,6 +139,10 @@ def test_command_that_a_line_tells_to_type_keeps_its_flags():
 )
 def test_option_with_its_value_is_told_as_a_keyword(line, told):
     assert by_keywords(line, {}) == told
+
+
+def test_weights_of_labels_may_be_a_dict():
+    assert keys_of("text", {"class_weight": {"pos": 2, "neg": 0.5}}) == {"train.class_weight": "pos=2,neg=0.5"}
 
 
 def test_shown_model_is_short(short):

@@ -47,6 +47,12 @@ def test_changes_of_a_recipe_are_its_values_beside_the_defaults(tmp_path):
     assert len(changes_yaml(recipe).splitlines()) < 20 and "sift" not in changes_yaml(recipe)
 
 
+def test_file_of_another_name_is_no_recipe_and_the_line_says_why(tmp_path):
+    (tmp_path / "mine.txt").write_text("task: mnli\n")
+    with pytest.raises(InputError, match=r"mine\.txt: expected a name ending in \.yaml or \.yml; rename it"):
+        recipe_path(str(tmp_path / "mine.txt"))
+
+
 NUMBERS = {2e-5: "2e-5", 4.5e-5: "4.5e-5", 0.0001: "1e-4", 0.1: "0.1", 3.0: "3", 0.0: "0", 1e-8: "1e-8", True: "true", None: "null"}
 
 

@@ -87,6 +87,7 @@ def no_time(monkeypatch):
     """Nothing is waited for."""
     monkeypatch.setattr(waiting, "SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(waiting, "LEAST_BETWEEN_QUESTIONS", 0)
+    monkeypatch.setattr(waiting, "MOST_BETWEEN_QUESTIONS", 0)
     monkeypatch.setattr(waiting, "SECONDS_TO_APPEAR", -1)
 
 

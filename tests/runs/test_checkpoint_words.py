@@ -20,6 +20,7 @@ from debft.runs.checkpoint import (
     moments_of,
     newest_whole,
     restore_optimizer,
+    save_checkpoint,
     sizes_of,
     write_checkpoint,
 )
@@ -189,6 +190,12 @@ def test_state_begins_with_its_format_and_its_step(tmp_path):
     assert load_checkpoint(path).state == {"waited": 2}
 
 
+def test_checkpoint_without_an_optimizer_has_no_file_for_its_state(tmp_path):
+    path = save_checkpoint(tmp_path, "best-000005", 5, torch.nn.Linear(2, 2), None, {})
+    assert names(path) == ["manifest.json", "model.safetensors", "state.json"]
+    assert load_checkpoint(path).moments == {}
+
+
 def test_whole_checkpoint_of_the_step_stays_and_a_damaged_one_is_replaced(tmp_path):
     first = save(tmp_path, 5, run=RUN, waited=1)
     assert save(tmp_path, 5, run=RUN, waited=2) == first
@@ -209,7 +216,9 @@ def test_half_written_checkpoints_go_with_the_old_ones_of_their_kind(tmp_path):
         save(tmp_path, step, "best-")
     for name in (".step-000004.1.partial", ".best-000004.1.partial"):
         (tmp_path / name / "x").mkdir(parents=True)
+    (tmp_path / ".step-000005.1.partial").write_text("")
     keep_newest(tmp_path, 1)
+    (tmp_path / ".step-000005.1.partial").unlink()  # a file, which no checkpoint is, is no error
     assert names(tmp_path) == [".best-000004.1.partial", "best-000001", "best-000002", "best-000003", "step-000003"]
     keep_newest(tmp_path, 2, "best-", last=2)
     assert names(tmp_path) == ["best-000001", "best-000002", "step-000003"]

@@ -73,6 +73,11 @@ def test_broken_seal_tells_both_digests():
     assert str(raised.value) == f"expected content of sha256 {expected}..., got {got}..."
 
 
+def test_seal_that_is_gone_is_told_as_none():
+    with pytest.raises(BrokenSealError, match=r"^expected content of sha256 none, got [0-9a-f]{12}\.\.\.$"):
+        check_seal({"path": "x"})
+
+
 def test_broken_lines_tell_both_digests():
     number = "0123456789abcdef"
     content = sealed_lines(LINES, number)

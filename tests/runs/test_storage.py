@@ -186,6 +186,25 @@ def test_directory_begins_empty_whatever_a_process_of_the_same_number_has_left(t
     assert content_of(tmp_path) == ["model"]
 
 
+def test_directory_before_that_the_disk_keeps_is_no_error(tmp_path, monkeypatch):
+    """The new one has the name; what is left of the old one is removed when the next run takes the lock."""
+    (tmp_path / "model" / "before").mkdir(parents=True)
+    fail(monkeypatch, "rmdir", errno.EIO)
+    with whole_directory(tmp_path / "model") as folder:
+        (folder / "after").write_text("")
+    old = f".model.{os.getpid()}.old.partial"
+    assert content_of(tmp_path) == sorted([old, f"{old}/before", "model", "model/after"])
+
+
+def test_directory_that_is_refused_says_where(tmp_path, monkeypatch):
+    fail(monkeypatch, "mkdir")
+    with (
+        pytest.raises(DiskError, match=f"^{tmp_path}: cannot be written: No space left on device;"),
+        whole_directory(tmp_path / "x"),
+    ):
+        pass
+
+
 def test_directory_that_cannot_be_moved_aside_stays(tmp_path, monkeypatch):
     (tmp_path / "model" / "before").mkdir(parents=True)
     fail(monkeypatch, "rename")
@@ -454,11 +473,12 @@ def test_log_whose_sync_fails_is_written_anew(tmp_path, monkeypatch, capsys):
     assert said == f"warning: {tmp_path}/log: cannot be synced: Input/output error; writing it anew"
 
 
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)])
 def test_written_file_has_the_mode_that_the_user_gives_files(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         write_atomically(tmp_path / "x", b"content")
+        append_line(tmp_path / "log", "a line")
     finally:
         os.umask(before)
-    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("x", "log")] == [mode, mode]

@@ -48,13 +48,13 @@ def test_gpus_are_those_of_torch(gpus, monkeypatch):
     gpus(2)
     assert (
         devices.visible_gpus(),
-        machines.share_of(Asked(), max(1, devices.visible_gpus())).processes,
+        machines.share_of(Asked(), lambda: max(1, devices.visible_gpus())).processes,
         devices.devices_here(),
     ) == (2, 2, ["0", "1"])
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     assert (
         devices.visible_gpus(),
-        machines.share_of(Asked(), max(1, devices.visible_gpus())).processes,
+        machines.share_of(Asked(), lambda: max(1, devices.visible_gpus())).processes,
         devices.devices_here(),
     ) == (0, 1, [])
 

@@ -1,5 +1,6 @@
 """Which processes a machine starts, what does not go together, and what a launcher or Slurm says of it."""
 
+import os
 import socket
 
 import pytest
@@ -36,10 +37,10 @@ def no_launcher(monkeypatch):
 
 
 def test_processes_are_counted_over_all_machines():
-    share = share_of(OF_FOUR, devices=1)
+    share = share_of(OF_FOUR, devices=lambda: 1)
     assert (share.processes, share.here, list(share.ranks), share.port) == (8, 2, [2, 3], PORT)
-    assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=8).ranks == range(24, 32)
-    assert share_of(Asked(), devices=2) == Share(processes=2)
+    assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=lambda: 8).ranks == range(24, 32)
+    assert share_of(Asked(), devices=lambda: 2) == Share(processes=2)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +58,14 @@ def test_processes_are_counted_over_all_machines():
 )
 def test_machines_that_do_not_go_together_are_refused(asked, words):
     with pytest.raises(InputError, match=words):
-        share_of(asked, devices=1)
+        share_of(asked, devices=lambda: pytest.fail("torch was asked for its devices"))
 
 
 def test_machine_0_has_the_address_that_all_are_given(monkeypatch):
     place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.77", PORT))  # of the documentation, which no machine has
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
     with pytest.raises(InputError, match="an address of this machine, which is number 0, got a-host"):
-        share_of(Asked(machines=2, machine=0, address="a-host"), devices=1)
+        share_of(Asked(machines=2, machine=0, address="a-host"), devices=lambda: 1)
 
 
 def test_port_that_is_taken_is_refused_by_the_machine_that_would_listen():
@@ -74,8 +75,16 @@ def test_port_that_is_taken_is_refused_by_the_machine_that_would_listen():
         port = taken.getsockname()[1]
         asked = Asked(machines=2, machine=0, address="127.0.0.1", port=port)
         with pytest.raises(InputError, match=f"--main-process-port: {port} cannot be listened at"):
-            share_of(asked, devices=1)
-        assert share_of(Asked(machines=2, machine=1, address="127.0.0.1", port=port), devices=1).port == port
+            share_of(asked, devices=lambda: 1)
+        assert share_of(Asked(machines=2, machine=1, address="127.0.0.1", port=port), devices=lambda: 1).port == port
+
+
+def test_machine_0_can_listen_at_a_port_that_is_free():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    asked = Asked(machines=2, machine=0, address="127.0.0.1", port=port)
+    assert share_of(asked, devices=1) == Share(processes=2, machines=2, machine=0, address="127.0.0.1", port=port)
 
 
 def test_one_process_is_not_started_but_is_the_command_itself(monkeypatch):
@@ -135,6 +144,44 @@ def test_tasks_of_a_step_find_each_other(monkeypatch, capsys):
     join_step()
     assert "4, the tasks of step 117.2 of Slurm, nodes 2; they meet at 10.0.0.7:20119" in capsys.readouterr().err
     assert machines.launcher() == "srun"
+
+
+def joined(monkeypatch, capsys, **variables):
+    """(what is said, the variables of torch.distributed) where Slurm and others have set these variables."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")  # so that they are as before after the test
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    join_step()
+    return capsys.readouterr().err, {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS")}
+
+
+NOTHING = ("", {"RANK": None, "WORLD_SIZE": None, "OMP_NUM_THREADS": None})
+
+
+def test_task_that_is_not_the_first_joins_in_silence(monkeypatch, capsys):
+    said, variables = joined(monkeypatch, capsys, **STEP, SLURM_CPUS_PER_TASK="6")
+    assert (said, variables) == ("", {"RANK": "1", "WORLD_SIZE": "4", "OMP_NUM_THREADS": "6"})
+
+
+def test_process_that_slurm_has_not_started_is_left_alone(monkeypatch, capsys):
+    assert joined(monkeypatch, capsys, SLURM_JOB_ID="117") == NOTHING
+
+
+@pytest.mark.parametrize("variables", [{"SLURM_PROCID": "0"}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}])
+def test_script_of_a_job_of_one_task_is_a_plain_run(monkeypatch, capsys, variables):
+    assert joined(monkeypatch, capsys, **variables) == NOTHING
+
+
+def test_step_of_one_task_sets_no_variables(monkeypatch, capsys):
+    assert joined(monkeypatch, capsys, **(STEP | {"SLURM_STEP_NUM_TASKS": "1"})) == NOTHING
+
+
+def test_launcher_within_a_job_goes_before_slurm(monkeypatch, capsys):
+    said, variables = joined(monkeypatch, capsys, **STEP, RANK="3")
+    assert (said, variables["RANK"], variables["WORLD_SIZE"]) == ("", "3", None)
+    assert joined(monkeypatch, capsys, **STEP, **{PARENT: "17"}) == NOTHING
 
 
 def test_task_that_sees_its_own_gpu_alone_takes_that_one():

@@ -18,8 +18,10 @@ from sealing import seal_recipe
 from debft.cli import use
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.config.recipe import Recipe
 from debft.errors import HubError, InputError
 from debft.output.terminal import predict_line
+from debft.runs.directory import RunDirectory
 from debft.scoring import formats, inference, loading
 from debft.scoring.used_model import find_used_model
 from debft.training.run import finetune
@@ -235,16 +237,25 @@ def test_word_that_is_no_model_is_not_taken_for_the_option_of_one():
         find_used_model("nice-words", None)
 
 
-def test_directory_of_runs_is_told_apart_from_a_run(trained):
-    runs = trained[1].parent
-    with pytest.raises(InputError, match=f"^{runs}: expected a run or a model, found neither; `debft runs {runs}` lists the runs"):
-        find_used_model(str(runs), None)
-
-
 def test_model_without_weights_is_named_as_it_was_typed(demo_model):
     with pytest.raises(InputError) as error:
         find_used_model(str(demo_model), "mnli")
     assert str(error.value).startswith(f"{demo_model}: expected weights") and "--" not in str(error.value)
+
+
+def test_place_that_is_no_run_is_told_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("seed-42", "seed-43"):
+        RunDirectory(Path("seeds") / name).create(Recipe(task="rte"))
+    Path("empty").mkdir()
+    Path("rows.csv").write_text("text,label\n")
+    for named, line in (
+        ("seeds", "seeds: expected a run or a model, found .*; it holds seeds/seed-42, seeds/seed-43: give one"),
+        ("empty", "empty: expected a run or a model, found .*; `debft runs` lists"),
+        ("rows.csv", "rows.csv: expected the directory of a run or of a model, got a file"),
+    ):
+        with pytest.raises(InputError, match=f"^{line}"):
+            find_used_model(named, None)
 
 
 def test_run_that_is_not_there_is_not_only_looked_for_on_the_hub(tmp_path, monkeypatch):

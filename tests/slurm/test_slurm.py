@@ -70,11 +70,12 @@ def test_table_that_is_preempted_and_cut_off_has_the_verdicts_of_this_machine(sl
 
     command("sbatch", "--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1")
     wait_until(lambda: [restarts(task) for task in tasks] == [1, 1], "both tasks give way")
-    reached = min(run["step"] for run in states(output, *steps).values())
-    assert 3 <= reached < 200
     waiting = processes.Command(*TABLE, *steps, *ON_SLURM, "--output", output, "--json")
-    wait_until(lambda: json.loads(next(output.glob("logs/*seed-1-*.json")).read_text())["code"] is None, "the first begins anew")
-    wait_until(lambda: logged(output, reached + 20), "a run goes on")
+    log = next(output.glob("logs/*seed-1-*.log"))
+    wait_until(lambda: "resuming after step" in log.read_text(), "the first begins anew")
+    saved = int(re.search(r"resuming after step (\d+)", log.read_text())[1])
+    assert 3 <= saved < 190
+    wait_until(lambda: any("seed-1-" in run.name for run in logged(output, saved + 5)), "the first goes on")
     command("scancel", "--signal=USR2", tasks[0])
     wait_until(lambda: waiting.poll() is not None, "the table is done")
     report, said = waiting.communicate()

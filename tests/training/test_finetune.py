@@ -288,9 +288,9 @@ def command_anew(*arguments):
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
 
 
-@pytest.mark.parametrize("started", ["as by torchrun", pytest.param("by debft", marks=pytest.mark.sweep)])
-def test_two_processes_equal_one(tmp_path, tiny_data, started):
-    """Same losses and weights as one process; 100 rows in steps of 33 leave 16 and 17 to each, and one has none of the last."""
+@pytest.mark.parametrize(("started", "number"), [("as by torchrun", 2), pytest.param("by debft", 3, marks=pytest.mark.sweep)])
+def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
+    """Same losses and weights as one process; of the last step, which has one row of the 100, some have none."""
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
     command = (
@@ -309,12 +309,12 @@ def test_two_processes_equal_one(tmp_path, tiny_data, started):
         "--set",
         "runtime.micro_batch_tokens=200",
     )
-    processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", 2)]
+    processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", number)]
     said = [process.communicate() for process in processes]
     out, err = said[0]
     assert not any(process.returncode for process in processes), err
     result = json.loads(out)
-    assert result["environment"]["num_processes"] == 2
+    assert result["environment"]["num_processes"] == number
     one, two = (lines(tmp_path / name / "steps.jsonl") for name in ("one", "two"))
     assert [log["loss"] for log in two] == pytest.approx([log["loss"] for log in one], rel=1e-5)
     assert [log["learning_rate"] for log in two] == [log["learning_rate"] for log in one]  # trap 4: warm-up per update

@@ -130,7 +130,7 @@ def test_second_machine_without_the_checkpoint_goes_on_from_that_of_the_first(tm
     assert not (second / "run").exists()
     sessions = run.result().sessions
     assert [(one.from_step, one.environment["num_processes"]) for one in sessions] == [(0, 1), (5, 2)]
-    for name, tensor in weights(run).items():  # as test_two_processes_equal_one: another order of sums
+    for name, tensor in weights(run).items():  # as test_several_processes_equal_one: another order of sums
         assert tensor.sub(alone[name]).abs().max() < 1e-4, name
 
 

@@ -198,6 +198,39 @@ def test_loss_scale_goes_on_where_the_run_is_in_fp16():
     assert scaler.loaded == [scale]
 
 
+def test_other_processes_take_what_process_0_has_read_and_compare_all_of_it(monkeypatch):
+    """They read no file."""
+    saved, compared, sent = checkpoint_of(7, num_tokens=900), [], []
+
+    def send(own):
+        assert own == {}
+        sent.append([saved.weights, saved.moments][len(sent)])
+        return sent[-1]
+
+    monkeypatch.setattr(
+        resuming, "broadcast_from_main", lambda own: (saved.step, saved.state) if own is None else pytest.fail("read")
+    )
+    monkeypatch.setattr(resuming, "broadcast_tensors_from_main", send)
+    monkeypatch.setattr(resuming, "check_same_on_all_ranks", lambda facts: compared.append(facts()))
+    model, optimizer = built()
+    state = resuming.restore(None, SimpleNamespace(scaler=None), model, optimizer, Vocabulary())
+    assert (state.step, state.num_tokens) == (7, 900)
+    assert torch.equal(model.bias, 2 * saved.weights["bias"])
+    assert compared == [
+        {
+            "step of the checkpoint": "7",
+            "weights of the checkpoint": resuming._digest({name: 2 * tensor for name, tensor in saved.weights.items()}),
+            "optimizer state of the checkpoint": resuming._digest({name: 2 * tensor for name, tensor in saved.moments.items()}),
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", ["cuts", "sessions"])
+def test_state_of_another_form_is_told_by_its_place(name):
+    with pytest.raises(ValueError, match=f"^{name}: expected a list, got 'x'$"):
+        resuming.restore(checkpoint_of(**{name: "x"}), SimpleNamespace(scaler=None), *built(), Vocabulary())
+
+
 def test_digest_is_of_the_names_and_the_numbers_whatever_their_order():
     tensors = {"b": torch.tensor([[1.0, 2.0]]).t(), "a": torch.tensor(3, dtype=torch.int16)}
     content = b"a" + tensors["a"].numpy().tobytes() + b"b" + tensors["b"].numpy().tobytes()
@@ -291,7 +324,7 @@ def test_run_goes_on_with_the_logs_of_its_checkpoint(run, capsys):
     for step in range(1, 8):
         run.logs.append("steps.jsonl", {"step": step, "num_tokens": 10})
         run.logs.append("evaluations.jsonl", {"step": step, "scores": {}})
-    save(run, 5, best_step=4)
+    save(run, 5)
     for step in (4, 6):
         save_checkpoint(run.checkpoints, f"best-{step:06d}", step, built()[0], None, {})
     state = TrainState(step=5, evaluated=4, best_step=4, num_tokens=50)

@@ -1,5 +1,6 @@
 """A session saves its steps and its best weights: what a checkpoint holds, and what becomes of one that the disk refuses."""
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -186,13 +187,54 @@ def test_last_checkpoint_is_there_when_the_call_returns(one):
 
 
 def test_checkpoint_between_the_steps_is_of_the_weights_at_its_step(one, capsys):
+    """And of the optimizer's state, whatever becomes of both while it is written."""
     session, state = one
-    before = session.loaded.model.bias.detach().clone()
+    model, moments = session.loaded.model, session.optimizer.state[session.loaded.model.bias]
+    before = (model.bias.detach().clone(), moments["exp_avg"].clone())
     saving.save_if_possible(session, state, training=True)
-    session.loaded.model.bias.data.zero_()
+    model.bias.data.zero_()
+    moments["exp_avg"].zero_()
     saving.finish_saving(session)
-    assert torch.equal(load_newest(session.run.checkpoints).weights["bias"], before) and not torch.equal(before, torch.zeros(2))
-    assert (said(capsys), session.waits) == ("", [1])
+    saved = load_newest(session.run.checkpoints)
+    assert torch.equal(saved.weights["bias"], before[0]) and torch.equal(saved.moments["bias/exp_avg"], before[1])
+    assert len(saved.moments) == 6 and (said(capsys), session.waits) == ("", [1])
+
+
+def test_training_goes_on_without_a_checkpoint_that_had_no_copy_either(one, refuse, monkeypatch, capsys):
+    session, state = one
+    saving.save(session, state)
+    monkeypatch.setattr(saving, "host_copy", lambda parts, beside: None)
+    refuse("write_checkpoint")
+    state.step = 6
+    saving.save_if_possible(session, state, training=True)
+    assert said(capsys).endswith(f"warning: {FULL}: step 6 has no checkpoint, the newest is step-000005; training goes on")
+
+
+def test_best_weights_are_saved_whole_as_they_are_at_their_step(one):
+    session, state = one
+    state.best_step, steps = 5, []
+
+    @contextmanager
+    def whole(step):
+        steps.append(step)
+        with torch.no_grad():
+            session.loaded.model.bias.fill_(7.0)
+        yield
+
+    session.vocabulary = vocabulary_that(whole=whole)
+    saving.save_best(session, state, {})
+    best = load_checkpoint(session.run.checkpoints / "best-000005")
+    assert steps == [5] and torch.equal(best.weights["bias"], torch.full((2,), 7.0))
+
+
+def test_best_weights_of_other_processes_are_those_that_process_0_sends(one, monkeypatch):
+    """They read no file."""
+    session, state = one
+    sent = {"weight": torch.full((2, 3), 3.0), "bias": torch.full((2,), 4.0)}
+    monkeypatch.setattr(saving, "run_on_main", lambda action: None)
+    monkeypatch.setattr(saving, "broadcast_tensors_from_main", lambda own: sent if own == {} else pytest.fail("it has read some"))
+    saving.load_best(session, state)
+    assert torch.equal(session.loaded.model.bias, sent["bias"])
 
 
 def test_only_checkpoint_that_the_disk_refuses_ends_the_run(one, refuse):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from debft.cli.options import name_or_path
+from debft.cli.options import check_new, name_or_path
 from debft.cli.stdout import print_json
 from debft.console import put, say
 from debft.errors import InputError
@@ -38,8 +38,7 @@ def import_command(
     from debft.config.recipe_hash import recipe_hash
     from debft.runs.storage import write_atomically
 
-    if output and Path(output).exists():
-        raise InputError(f"--output {output}: is there already; remove it, or choose another name")
+    check_new("--output", output)
     text, where = _text(command)
     recipe, yaml_text, notes = imported_recipe(text, where, gpus)
     for kind, lines in _by_kind(notes):

@@ -6,6 +6,7 @@ The words are those of accelerate's launcher: `--num-processes` counts the proce
 import errno
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from debft.errors import InputError
@@ -68,7 +69,9 @@ def launcher() -> str | None:
     """Return which launcher has started this process and says who the others are; None where none or debft itself has."""
     if PARENT in os.environ or "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
-    return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "srun" if "SLURM_PROCID" in os.environ else "a launcher"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "accelerate launch" if "ACCELERATE_MIXED_PRECISION" in os.environ else "torchrun"
+    return "srun" if "SLURM_PROCID" in os.environ else "a launcher"
 
 
 def share_to_start(asked: Asked) -> Share | None:
@@ -82,34 +85,35 @@ def share_to_start(asked: Asked) -> Share | None:
         _check_launched(asked, by)
         return None
     _check_left_alone()
-    share = share_of(asked, max(1, visible_gpus()))
+    share = share_of(asked, lambda: max(1, visible_gpus()))
     return share if share.processes > 1 else None
 
 
-def share_of(asked: Asked, devices: int) -> Share:
-    """Return the share of this machine. devices: the number of processes that suits a machine where none was asked for.
+def share_of(asked: Asked, devices: Callable[[], int]) -> Share:
+    """Return the share of this machine.
 
+    devices: gives the number of processes that suits a machine; as it may have to import torch, all else is checked before
     Raises InputError that names what is missing, or does not go together.
     """
     if (asked.machines or 1) == 1:
         if others := [name for name in asked.typed() if name != "--num-machines"]:
             raise InputError(f"{others[0]}: expected --num-machines of 2 or more beside it; leave it out for one machine")
-        return Share(processes=devices if asked.processes is None else asked.processes)
+        return Share(processes=devices() if asked.processes is None else asked.processes)
     machines, machine, address = asked.machines or 1, asked.machine, asked.address
     if machine is None or not 0 <= machine < machines:
         got = "none" if machine is None else machine
         raise InputError(f"--machine-rank: expected the number of this machine, 0 to {machines - 1}, got {got}; 0 holds the run")
     if address is None:
         raise InputError(f"--main-process-ip: expected the address of {WHERE}, got none; all machines are given the same")
-    processes = devices * machines if asked.processes is None else asked.processes
-    if processes % machines:
+    if (asked.processes or 0) % machines:
         raise InputError(
-            f"--num-processes: expected a multiple of the {machines} machines, got {processes}; it counts those of all machines"
+            f"--num-processes: expected a multiple of the {machines} machines, got {asked.processes}; it counts those of all"
         )
     port = PORT if asked.port is None else asked.port
     if not 0 < port < 2**16:
         raise InputError(f"--main-process-port: expected 1 to 65535, got {port}")
     _check_address(address, port, serves=machine == 0)
+    processes = devices() * machines if asked.processes is None else asked.processes
     return Share(processes=processes, machines=machines, machine=machine, address=address, port=port)
 
 
