@@ -84,7 +84,7 @@ def test_machine_0_can_listen_at_a_port_that_is_free():
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     asked = Asked(machines=2, machine=0, address="127.0.0.1", port=port)
-    assert share_of(asked, devices=1) == Share(processes=2, machines=2, machine=0, address="127.0.0.1", port=port)
+    assert share_of(asked, devices=lambda: 1) == Share(processes=2, machines=2, machine=0, address="127.0.0.1", port=port)
 
 
 def test_one_process_is_not_started_but_is_the_command_itself(monkeypatch):

@@ -379,6 +379,7 @@ def test_steps_of_a_session_are_those_of_its_plan_from_the_one_that_is_asked_for
         loss_fn="loss",
         logs=("kl",),
         graphs="graphs",
+        copies="copies",
         **parts,
     )
     assert session.steps(first_step=3) == "steps" and session.is_main
