@@ -20,9 +20,10 @@ from debft.errors import DebftError
 from debft.runtime.launch import heartbeat, meeting
 meeting.SECONDS_TO_START = float(sys.argv[1])
 try:
-    with heartbeat.in_touch(meeting.meet(None), 2.0, lambda: "it stays"):
-        print("met", flush=True)
-        time.sleep(float(sys.argv[2]))
+    for _ in range(int(sys.argv[3])):
+        with heartbeat.in_touch(meeting.meet(None), 2.0, lambda: "it stays"):
+            print("met", flush=True)
+            time.sleep(float(sys.argv[2]))
 except DebftError as error:
     print(*error.problems, sep="\\n")
     sys.exit(error.exit_code)
@@ -42,9 +43,9 @@ def start():
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
 
-    def start(rank, size=2, patience=SECONDS, stays=SECONDS):
+    def start(rank, size=2, patience=SECONDS, stays=SECONDS, times=1):
         of_group = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        return Command(patience, stays, code=MEET, **of_group)
+        return Command(patience, stays, times, code=MEET, **of_group)
 
     return start
 
@@ -80,7 +81,8 @@ def test_process_that_is_stopped_or_killed_ends_the_other(start, lost, line, num
 
 @pytest.mark.sweep
 def test_processes_that_leave_one_after_the_other_are_not_missed(start):
-    processes = [start(0, stays=1.5), start(1, stays=0.5)]
+    """Nor do they come twice where a program of Python trains twice."""
+    processes = [start(0, stays=1.0, times=2), start(1, stays=0.5, times=2)]
     said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
 

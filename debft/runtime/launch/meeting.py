@@ -22,6 +22,8 @@ SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_HEAR = 2.0  # process 0 stays so long after it told of a failure: with it ends the store
 SECONDS_FOR_MAIN = 10.0  # the others wait so much longer than process 0, which knows who is missing
 EXPECTED, WRONG, MET = "expected", "wrong", "met"
+_meetings: list[float] = []  # an entry for each that this process has begun: a program may train several times
+_held: list["Store"] = []  # until this process ends: another one may be in the next meeting already
 SAME_COMMANDS = "start all machines with the same options, but --machine-rank"
 
 
@@ -38,10 +40,12 @@ def meet(hang_seconds: float | None) -> "Store":
     """
     seconds = max(SECONDS_TO_START, hang_seconds or 0.0)
     where, show = place(), speaks_for_machine()
+    _meetings.append(seconds)
     what = f"waiting at {where} for {group_size()} processes, at most {seconds:.0f} seconds"
     try:
         with activity(what, show=show):
             store = open_store(seconds, serves=is_main_process() and not _agent_serves())
+            _held.append(store)
             return _meet(store, seconds)
     except DebftError as error:
         if not show:
@@ -72,7 +76,7 @@ def open_store(seconds: float, serves: bool) -> "Store":
         raise MachineError(
             f"{place()}: process 0 did not answer for {seconds:.0f} seconds; see that its machine is started, and reached from here"
         ) from None
-    return PrefixStore(f"debft/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return PrefixStore(f"debft/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{len(_meetings)}", store)
 
 
 def _agent_serves() -> bool:
