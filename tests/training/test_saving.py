@@ -390,5 +390,6 @@ def test_steps_of_a_session_are_those_of_its_plan_from_the_one_that_is_asked_for
         "loss_fn": "loss",
         "logs": ("kl",),
         "graphs": "graphs",
+        "copies": "copies",
     }
     assert called == [((session.accelerator, "model", "optimizer", "rows", "recipe"), named | {"first_step": 3})]
