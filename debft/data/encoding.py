@@ -81,6 +81,11 @@ class EncodedSplit:
         start = self.ends_S[index - 1] if index else 0
         return self.ids_T[start : self.ends_S[index]], self.types_T[start : self.ends_S[index]]
 
+    @property
+    def num_cut(self) -> int:
+        """Return how many examples are not read whole."""
+        return self.truncated
+
     def remarks(self) -> list[str]:
         """Return lines that a reader should know before training."""
         if not self.truncated:

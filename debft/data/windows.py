@@ -46,6 +46,11 @@ class EncodedWindows(EncodedSplit):
         for first, end in zip([0, *changes], [*changes, len(self.question_W)], strict=True):
             yield int(self.question_W[first]), range(first, end)
 
+    @property
+    def num_cut(self) -> int:
+        """Return how many questions are not read whole; contexts always are."""
+        return self.cut_questions
+
     def remarks(self) -> list[str]:
         lines = []
         if self.truncated:

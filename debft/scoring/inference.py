@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from debft.console import say
 from debft.data.examples import Examples, say_notes, say_skipped
 from debft.runtime.devices import device_name
 from debft.scoring.evaluation import scores_of
@@ -58,6 +59,7 @@ def assess(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, 
     """Score rows that have labels, and predict them. examples: by a name that the progress bar shows, as in the outcome."""
     head = predictor.loaded.head
     splits = {name: head.prepare(predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
+    _say_cut(predictor, sum(split.num_cut for split in splits.values()), sum(len(rows) for rows in examples.values()))
     outcomes = predictor.outcomes(splits)
     return {name: head.assess(outcomes[name], split, examples[name]) for name, split in splits.items()}
 
@@ -75,8 +77,18 @@ def label(predictor: Predictor, file: str, encoding: str | None = None) -> Itera
 
 
 def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, Any]]:
-    """Label each row, the first ones while the others wait."""
-    at_once = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU
+    """Label each row, the first ones while the others wait. Behind the last one a line says how many were cut."""
+    at_once, num_cut = ROWS_ON_CPU if predictor.accelerator.device.type == "cpu" else ROWS_ON_GPU, 0
     for start in range(0, len(examples), at_once):
         part = examples.part(start, start + at_once)
-        yield from predict(predictor, {"rows": part})["rows"]
+        split = predictor.encode(part, "rows", cached=False)
+        num_cut += split.num_cut
+        yield from predictor.loaded.head.predict(predictor.outcomes({"rows": split})["rows"], part)
+    _say_cut(predictor, num_cut, len(examples))
+
+
+def _say_cut(predictor: Predictor, num_cut: int, num_rows: int) -> None:
+    """Say how many rows the model has not read whole, where there are such."""
+    if num_cut:
+        longest = predictor.recipe.text.max_seq_length
+        say(f"warning: {num_cut:,} of {num_rows:,} rows are longer than the {longest} tokens that the model was trained on: cut")

@@ -198,7 +198,7 @@ def test_runs_of_two_tasks_and_single_runs_are_refused(tmp_path):
     first, second = made(tmp_path / "a", {1}), made(tmp_path / "b", {1}, task="qnli")
     with pytest.raises(InputError, match="expected runs of one task, got runs of rte, qnli"):
         compare([first, second])
-    with pytest.raises(InputError, match="expected at least two complete runs, found 1"):
+    with pytest.raises(InputError, match="expected at least two different complete runs, found 1"):
         compare([first])
 
 

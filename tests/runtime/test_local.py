@@ -170,16 +170,6 @@ def test_more_processes_than_the_gpus_of_all_machines_are_refused(group, monkeyp
     assert str(raised.value) == "--num-processes: expected at most one per GPU, 4 on 2 machines, got 6"
 
 
-@pytest.mark.parametrize(("given", "level"), [(None, "ERROR"), ("INFO", "INFO")])
-def test_torch_does_not_warn_of_hosts_without_a_name_unless_it_is_asked(group, monkeypatch, given, level):
-    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
-    if given:
-        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", given)
-    group.at(1, group.end_all)
-    group.start()
-    assert group.children[0].variables["TORCH_CPP_LOG_LEVEL"] == level
-
-
 def test_group_ends_when_its_last_process_has(group):
     group.at(1, lambda: group.code(0, 0))
     group.at(20, lambda: group.code(1, 0))

@@ -109,6 +109,22 @@ def test_process_of_a_launcher_starts_no_others(monkeypatch, size):
     assert share_to_start(OF_FOUR) is None  # debft's own processes are given the whole command
 
 
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "none"}, "torchrun"),
+        ({"TORCHELASTIC_RUN_ID": "none", "ACCELERATE_MIXED_PRECISION": "no"}, "accelerate launch"),
+        ({"SLURM_PROCID": "0"}, "srun"),
+        ({}, "a launcher"),
+        ({"TORCHELASTIC_RUN_ID": "none", PARENT: "17"}, None),
+    ],
+)
+def test_launcher_is_told_by_its_variables(monkeypatch, variables, name):
+    for variable, value in {"RANK": "0", "WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(variable, value)
+    assert machines.launcher() == name
+
+
 def test_process_that_accelerate_left_alone_is_refused(monkeypatch):
     """`accelerate launch --cpu --num_processes 2` starts one process, on each machine, and each would train for itself."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

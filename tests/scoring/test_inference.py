@@ -21,6 +21,7 @@ from debft.config.reading import load_recipe
 from debft.errors import HubError, InputError
 from debft.output.terminal import predict_line
 from debft.scoring import formats, inference, loading
+from debft.scoring.inputs import examples_to_label
 from debft.scoring.used_model import find_used_model
 from debft.training.run import finetune
 
@@ -51,6 +52,20 @@ def test_last_line_of_a_run_works_as_it_is_typed(trained):
     done = command(*shlex.split(predict_line(result, run))[1:])
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
     assert json.loads(done.stdout)["prediction"] in ("entailment", "neutral", "contradiction")
+
+
+def test_rows_that_are_cut_are_counted(trained, tmp_path, capsys):
+    short, long = {"premise": "a fox", "hypothesis": "an owl"}, {"premise": "fox " * 300, "hypothesis": "an owl"}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in (short, long, short)))
+    predictor = loading.load_predictor(str(trained[1]), None, "auto")
+    capsys.readouterr()
+    assert len(list(inference.label(predictor, str(file)))) == 3
+    longest = predictor.recipe.text.max_seq_length
+    line = f"warning: 1 of 3 rows are longer than the {longest} tokens that the model was trained on: cut\n"
+    assert line in capsys.readouterr().err
+    list(inference.label_rows(predictor, examples_to_label([str(file)], predictor.loaded.task, None, None).part(0, 1)))
+    assert "cut" not in capsys.readouterr().err
 
 
 def test_evaluate_prints_json_alone(trained):

@@ -9,6 +9,7 @@ import torch
 
 import debft.training.checkpoints as saving
 from debft.config.recipe import Recipe
+from debft.console import byte_size
 from debft.errors import InputError
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
@@ -283,7 +284,7 @@ def test_checkpoint_is_written_at_once_where_there_is_no_memory_for_a_copy(one, 
     assert names(session) == ["step-000005", "step-000006"]
     (weights, moments), beside = asked[0]
     assert (sorted(weights), len(moments), beside) == (["bias", "weight"], 6, 77)
-    size = saving.copied_bytes([weights, moments])
+    size = byte_size(saving.bytes_to_save(session))
     assert said(capsys) == (
         f"warning: too little memory is free for a copy of weights and optimizer state, {size}: training waits while a checkpoint "
         "is written"
@@ -378,6 +379,7 @@ def test_steps_of_a_session_are_those_of_its_plan_from_the_one_that_is_asked_for
         loss_fn="loss",
         logs=("kl",),
         graphs="graphs",
+        copies="copies",
         **parts,
     )
     assert session.steps(first_step=3) == "steps" and session.is_main
@@ -388,5 +390,6 @@ def test_steps_of_a_session_are_those_of_its_plan_from_the_one_that_is_asked_for
         "loss_fn": "loss",
         "logs": ("kl",),
         "graphs": "graphs",
+        "copies": "copies",
     }
     assert called == [((session.accelerator, "model", "optimizer", "rows", "recipe"), named | {"first_step": 3})]
