@@ -17,7 +17,7 @@ from speed_rows import config_of, make_shape
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.runs.directory import RunDirectory
+from debft.runs.logs import Logs
 from debft.training.run import finetune
 
 PROFILED, SHOWN = 4, 25  # steps; rows of the profile
@@ -84,13 +84,13 @@ def main() -> None:
         overrides = {"model": str(model), "data": str(folder), "train.from_scratch": True, "train.max_steps": 10**6}
         overrides |= {"train.eval_steps": None, "runtime.save_steps": None, "runtime.precision": options.precision}
         overrides |= {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options.set)}
-        watched, append = Watched(options.warm_up, options.steps), RunDirectory.append
+        watched, append = Watched(options.warm_up, options.steps), Logs.append
 
-        def append_and_see(run: RunDirectory, name: str, row: dict) -> None:
-            append(run, name, row)
+        def append_and_see(logs: Logs, name: str, row: dict) -> None:
+            append(logs, name, row)
             watched.see(name, row)
 
-        RunDirectory.append = append_and_see  # type: ignore[method-assign]
+        Logs.append = append_and_see  # type: ignore[method-assign]
         finetune(load_recipe(recipe_path(options.recipe), overrides), Path(directory) / "run")
 
 

@@ -17,6 +17,7 @@ TESTS = {
     "recorded steps, vocabulary, loop, evaluation": (
         "tests/training/test_graphs.py",
         "tests/models/test_vocabulary.py",
+        "tests/training/test_background.py",
         "tests/training/test_behind.py",
         "tests/scoring/test_evaluation.py",
     ),

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from debft.data.encoding import EncodedSplit
 from debft.data.packing import Collator
-from debft.runs.directory import RunDirectory
+from debft.runs.logs import Logs
 from debft.training.run import finetune
 
 
@@ -32,12 +32,12 @@ def contend(turns: Turns, job: Job) -> None:
 
 def run_debft(turns: Turns, job: Job) -> None:
     counts, measured = _counted_batches(), "evaluations.jsonl" if job.row.kind == "evaluate" else "steps.jsonl"
-    append, begun = RunDirectory.append, False
+    append, begun = Logs.append, False
     started = 0.0
 
-    def append_and_wait(run: RunDirectory, name: str, row: dict) -> None:
+    def append_and_wait(logs: Logs, name: str, row: dict) -> None:
         nonlocal begun, started
-        append(run, name, row)
+        append(logs, name, row)
         seconds = turns.now() - started if started else 0.0
         if name == measured and not begun:  # the first one warms up
             begun = True
@@ -49,7 +49,7 @@ def run_debft(turns: Turns, job: Job) -> None:
         counts.clear()
         started = turns.now()
 
-    RunDirectory.append = append_and_wait
+    Logs.append = append_and_wait
     finetune(job.recipe(), job.out)
 
 

@@ -22,12 +22,12 @@ RUN = """
 import os, sys, time
 import torch
 wall, processor = time.perf_counter(), time.process_time()
-from debft.runs.directory import RunDirectory
+from debft.runs.logs import Logs
 def append(self, name, row):
     if name == "steps.jsonl":
         print(f"{time.perf_counter() - wall:.1f} s, {time.process_time() - processor:.1f} s of processors", flush=True)
         os._exit(0)
-RunDirectory.append = append
+Logs.append = append
 from debft.cli.main import main
 main()
 """

@@ -703,7 +703,7 @@ def test_run_shows_columns_labels_lengths_and_truncation_before_it_trains(classi
     result, _, data, log = classified
     before = log[: log.index("training from step 1")]
     assert f"data       {data}: 90 train, 30 validation rows" in before
-    assert 'texts "title, short", body   label tone' in before
+    assert 'columns    texts: "title, short", body   label: tone' in before
     assert "labels     Bad 30   good 30   so-so 30" in before
     lengths = [line for line in before if line.startswith("lengths ")]
     assert [line.split()[1] for line in lengths] == ["train:", "validation:"]
