@@ -108,9 +108,7 @@ def compare(places: Sequence[str]) -> ComparisonOfRuns:
         raise InputError(*found.damaged.values())
     runs = list(found.finished)
     if len(runs) < 2:
-        raise InputError(
-            f"{', '.join(places)}: expected at least two different complete runs, found {len(runs)}; name them"
-        )
+        raise InputError(f"{', '.join(places)}: expected at least two different complete runs, found {len(runs)}; name them")
     if len(tasks := dict.fromkeys(run.task for run in runs)) > 1:
         raise InputError(f"{', '.join(places)}: expected runs of one task, got runs of {', '.join(tasks)}; leave the others out")
     groups = _grouped(runs)
