@@ -14,6 +14,7 @@ from debft.console import say, say_field
 from debft.errors import InputError, first_line, one_of
 from debft.models.files import ModelFiles
 from debft.models.finite import in_words, not_finite
+from debft.models.first_deberta import fit_for_half_precision
 from debft.models.json_files import load_config
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
@@ -61,7 +62,7 @@ def build_model(
         if not quiet:
             say_field("weights", f"random, float32{_order(labels, task)}")
         with _refusals_explained(files):
-            return auto.from_config(config, **OPTIONS)
+            return fit_for_half_precision(auto.from_config(config, **OPTIONS))
     with _refusals_explained(files):
         if files.checkpoint is not None:
             model = auto.from_config(config, **OPTIONS)
@@ -82,7 +83,7 @@ def build_model(
         stored = f"of {files.checkpoint}, F32" if files.checkpoint else ", ".join(stored_dtypes(files.path)) or "pytorch_model.bin"
         say_field("weights", f"{stored} -> float32; head {head}{_order(labels, task)}")
     _check_finite(files, model)
-    return in_own_memory(model)
+    return fit_for_half_precision(in_own_memory(model))
 
 
 def _take_weights(model: PreTrainedModel, path: Path) -> dict[str, Any]:

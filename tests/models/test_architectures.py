@@ -159,6 +159,29 @@ def test_longest_input_is_what_the_model_can_take(architecture, files, mnli):
                 model(input_ids=torch.full((1, longest + 1), 9))
 
 
+def logits_and_gradients(model, batch):
+    model.zero_grad()
+    logits = model(**batch).logits
+    logits.float().square().sum().backward()
+    return logits.detach().float(), {
+        name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
+    }
+
+
+def test_every_encoder_computes_in_bf16(files, mnli):
+    """On a GPU `auto` is bf16. Its rounding, 2**-9 of each number, moves logits this small by some hundredths of their size."""
+    model = fresh(files, mnli).eval()
+    batch = {"input_ids": torch.arange(10, 34).view(2, 12), "attention_mask": torch.ones(2, 12, dtype=torch.int64)}
+    batch["attention_mask"][1, 8:] = 0
+    plain, gradients = logits_and_gradients(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, rounded_gradients = logits_and_gradients(model, batch)
+    assert (rounded - plain).norm() < 0.1 * plain.norm() and not torch.equal(rounded, plain)
+    assert rounded_gradients.keys() == gradients.keys()
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in rounded_gradients.values())
+    assert torch.equal(logits_and_gradients(model, batch)[0], plain)
+
+
 @pytest.mark.parametrize("kind", HEAD_DROPOUT)
 def test_head_dropout_is_set_in_the_module_before_the_classifier(kind, tmp_path, mnli):
     architecture = next(a for a in ARCHITECTURES if a.config["model_type"] == kind)

@@ -22,8 +22,6 @@ from debft.scoring.heads import plain_loss
 from debft.training.loop import optimizer_steps
 from debft.training.optimization import build_optimizer
 
-# The first DeBERTa's code in transformers masks with float32's lowest number, which is none of bfloat16's.
-IN_BF16 = [architecture for architecture in ARCHITECTURES if architecture.name != "deberta"]
 KINDS = [(attention, sift) for attention in ("eager", "torch") for sift in ("plain", "SiFT")]
 
 
@@ -114,7 +112,7 @@ def pass_of(parts, copies=None):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("architecture", IN_BF16, ids=lambda architecture: architecture.name)
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 def test_every_encoder_gives_the_same_bits(architecture, tmp_path):
     parts = Parts(ModelFiles(name="m", path=architecture.write(tmp_path / "m")), "mnli")
     expected = pass_of(parts)
