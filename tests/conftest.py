@@ -138,6 +138,23 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="module")
+def rows_made_once():
+    """The demo's rows, which every plan reads."""
+    from debft.data.sources.demo import pairs
+
+    made, rows = {}, pairs.rows
+
+    def once(task, split):
+        if (task.name, split.name) not in made:
+            made[task.name, split.name] = rows(task, split)
+        return made[task.name, split.name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "rows", once)
+        yield
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A headless browser, for all tests of a module."""
     program = find()

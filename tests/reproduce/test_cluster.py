@@ -11,7 +11,6 @@ from fake_runs import start_fake
 from typer.testing import CliRunner
 
 from debft.cli.main import app
-from debft.data.sources.demo import pairs
 from debft.errors import InputError, MachineError
 from debft.reproduce.jobs import command_of, run_all
 from debft.reproduce.notes import Note, read_note, write_note
@@ -26,23 +25,9 @@ from debft.reproduce.status import status
 from debft.runtime.launch import slurm
 from debft.runtime.launch.slurm import NoAnswerError, QueuedJob
 
+pytestmark = pytest.mark.usefixtures("rows_made_once")
 TINY = RunOptions(max_steps=3, max_train_samples=96, max_eval_samples=30)
 NAME = "debft-out-1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rows_made_once():
-    """The demo's rows, which every plan reads."""
-    made, rows = {}, pairs.rows
-
-    def once(task, split):
-        if (task.name, split.name) not in made:
-            made[task.name, split.name] = rows(task, split)
-        return made[task.name, split.name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs, "rows", once)
-        yield
 
 
 @pytest.fixture(scope="module")

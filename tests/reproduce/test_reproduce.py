@@ -27,7 +27,6 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
 from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
-from debft.data.sources.demo import pairs
 from debft.errors import InputError
 from debft.models.files import find_model
 from debft.models.size import count_parameters
@@ -47,22 +46,8 @@ from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, moving_versions
 from debft.tasks import TASKS
 
+pytestmark = pytest.mark.usefixtures("rows_made_once")
 TINY = RunOptions(max_steps=3, max_train_samples=96, max_eval_samples=30)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rows_made_once():
-    """The demo's rows, which every plan reads."""
-    made, rows = {}, pairs.rows
-
-    def once(task, split):
-        if (task.name, split.name) not in made:
-            made[task.name, split.name] = rows(task, split)
-        return made[task.name, split.name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs, "rows", once)
-        yield
 
 
 @pytest.fixture(scope="module")
