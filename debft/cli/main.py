@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from debft import __version__
-from debft.cli import export, look, runs, search, serve, share, tables, use
+from debft.cli import export, look, reproduce, runs, search, serve, share, tables, use
 from debft.cli.completion import with_completion
 from debft.cli.foreign.command import import_command
 from debft.cli.stdout import flush_stdout, write_any_text
@@ -41,7 +41,7 @@ COMMANDS = (
     ("Use", export.export, "debft export runs/mnli-demo/seed-42 --onnx --int8"),
     ("Use", share.card, "debft card runs/mnli-demo/seed-42 --output README.md"),
     ("Use", share.push, "debft push runs/mnli-demo/seed-42 --repo me/mnli --dry-run"),
-    ("Use", tables.reproduce, "debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check"),
+    ("Use", reproduce.COMMAND, "debft reproduce deberta-v3 --row DeBERTa-v3-xsmall --check"),
     ("Look", runs.runs, "debft runs runs --sort score"),
     ("Look", runs.compare, "debft compare runs/text-a/seed-42 runs/text-b/seed-42"),
     ("Look", tables.tables, "debft tables runs --table deberta-v3 --format markdown"),

@@ -40,13 +40,19 @@ def check_new(option: str, path: str | None) -> None:
         raise InputError(f"{option} {path}: is there already; remove it, or choose another name")
 
 
-def command_with(options: Sequence[Option], do: Callable[..., None]) -> Callable[..., None]:
-    """Make a command with these options for Typer. It calls `do` with the typed keys of the recipe and with the other options."""
+def command_with(options: Sequence[Option], do: Callable[..., None], *arguments: inspect.Parameter) -> Callable[..., None]:
+    """Make a command with these options for Typer, which has the name and the first line of `do`.
+
+    It calls `do` with the typed keys of the recipe and with all else that may be typed.
+    arguments: what is typed without a flag, as Typer takes it
+    """
+    others = [*(argument.name for argument in arguments), *(option.name for option in options if not option.key)]
 
     def command(**typed: Any) -> None:
         keys = {option.key: typed[option.name] for option in options if option.key and typed[option.name] is not None}
-        do(keys, **{option.name: typed[option.name] for option in options if not option.key})
+        do(keys, **{name: typed[name] for name in others})
 
-    signature = inspect.Signature([parameter_of(option) for option in options])
+    signature = inspect.Signature([*arguments, *(parameter_of(option) for option in options)])
+    command.__name__, command.__doc__ = do.__name__, do.__doc__
     command.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` asks a function for, Typer through it
     return command

@@ -63,8 +63,8 @@ def _of_recipe(key: str, panel: str, text: str, *, flag: str = "", only_for: str
     return Option(name=name, key=key, kind=kind, flag=flag, panel=panel, help=text, only_for=only_for, is_path=is_path)
 
 
-def _of_command(name: str, kind: Any, panel: str, text: str, *, flag: str = "", **more: Any) -> Option:
-    """Make an option that sets no key of the recipe."""
+def of_command(name: str, kind: Any, panel: str, text: str, *, flag: str = "", **more: Any) -> Option:
+    """Make an option that sets no key of the recipe. flag: where it is not `--` and the name; more: further fields of it"""
     flag = flag or f"--{name.replace('_', '-')}"
     return Option(name=name, key=None, kind=kind, flag=flag, panel=panel, help=text, **more)
 
@@ -89,7 +89,7 @@ OPTIONS = (
         f"Alias, hub id or directory of the model (default: the recipe's, else {DEFAULT_MODEL}, or demo for --data demo).",
         is_path=True,
     ),
-    _of_command(
+    of_command(
         "recipe", str, RUN, "Name or YAML file of the recipe (default: the published one of this model and task).", is_path=True
     ),
     _of_recipe(
@@ -98,32 +98,32 @@ OPTIONS = (
         "Where the rows are: hub, demo or a directory (default: hub); for text a file, a directory or a hub id.",
         is_path=True,
     ),
-    _of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
-    _of_command(
+    of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
+    of_command(
         "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
     ),
-    _of_command("restart", bool, RUN, "Begin the run in --output anew, once all is checked; type no option again.", default=False),
-    _of_command("overwrite", bool, RUN, "Put another run in the place of that in --output, once all is checked.", default=False),
-    _of_command(
+    of_command("restart", bool, RUN, "Begin the run in --output anew, once all is checked; type no option again.", default=False),
+    of_command("overwrite", bool, RUN, "Put another run in the place of that in --output, once all is checked.", default=False),
+    of_command(
         "dry_run",
         bool,
         RUN,
         "Check everything, show the plan, time and memory by 10 steps in memory; write nothing.",
         default=False,
     ),
-    _of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
-    _of_command(
+    of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
+    of_command(
         "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
     ),
-    _of_command(
+    of_command(
         "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1
     ),
-    _of_command("num_processes", int, RUN, "Processes of the run, over all machines (default: one per GPU).", least=1),
-    _of_command("num_machines", int, RUN, "Machines of the run, each of which is given the same command (default: 1).", least=1),
-    _of_command("machine_rank", int, RUN, "Number of this machine; 0 holds the run.", least=0),
-    _of_command("main_process_ip", str, RUN, "Address of machine 0, at which the others reach it."),
-    _of_command("main_process_port", int, RUN, "Port of machine 0 (default: 29500).", least=1),
-    _of_command(
+    of_command("num_processes", int, RUN, "Processes of the run, over all machines (default: one per GPU).", least=1),
+    of_command("num_machines", int, RUN, "Machines of the run, each of which is given the same command (default: 1).", least=1),
+    of_command("machine_rank", int, RUN, "Number of this machine; 0 holds the run.", least=0),
+    of_command("main_process_ip", str, RUN, "Address of machine 0, at which the others reach it."),
+    of_command("main_process_port", int, RUN, "Port of machine 0 (default: 29500).", least=1),
+    of_command(
         "accelerate_config",
         str,
         RUN,
@@ -161,7 +161,7 @@ OPTIONS = (
         only_for="text",
     ),
     _of_recipe("init_from", SCORE, "Start from the weights of this run; RUN@STEP: of its checkpoint.", is_path=True),
-    _of_command(
+    of_command(
         "sift",
         bool,
         SCORE,
@@ -196,7 +196,7 @@ OPTIONS = (
         flag="--language",
         only_for="xnli",
     ),
-    _of_command(
+    of_command(
         "assignments",
         list[str],
         SCORE,
