@@ -21,6 +21,15 @@ ONLY_TYPED = {
     "as_json": "the result is returned; print(result.to_json())",
     "assignments": "give set={'train.adam_epsilon': 1e-6}",
 }
+# What others call some of the keywords, and no spelling comes near.
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "eval": "validation",
+    "dev": "validation",
+    "overrides": "set",
+}
 _NAMES = {option.typed: option.name for option in OPTIONS} | {"--set": "set"}
 _SWITCHES = {option.typed for option in OPTIONS if option.kind is bool}
 # A flag at the beginning of a line has all up to the colon as its value, one in a sentence what cannot be a word of the sentence.
@@ -49,7 +58,7 @@ def keys_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _unknown(name: str, known: Sequence[str]) -> str:
     if name in ONLY_TYPED:
         return f"{name}: is an option of the command line alone; {ONLY_TYPED[name]}"
-    near = did_you_mean(name, known)
+    near = f"; did you mean '{OTHER_NAMES[name]}'?" if name in OTHER_NAMES else did_you_mean(name, known)
     return f"{name}: no such keyword{near if near.startswith('; did') else '; the options of `debft TASK --help` are the keywords'}"
 
 

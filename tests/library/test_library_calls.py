@@ -89,6 +89,7 @@ def test_call_says_what_it_does_on_stderr_alone(short, capfd):
     ("given", "line"),
     [
         ({"learning_rat": 1}, "learning_rat: no such keyword; did you mean 'learning_rate'?"),
+        ({"lr": 1}, "lr: no such keyword; did you mean 'learning_rate'?"),
         ({"learning_rate": -1.0}, "learning_rate: expected a number above 0, got -1.0"),
         ({"seeds": 3}, "seeds: is an option of the command line alone; call finetune once for each seed, with seed=1, seed=2, ..."),
         ({"train_language": "fr"}, "train_language: no such keyword; the options"),
