@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from debft.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
@@ -23,17 +24,21 @@ def rate_factors(model: "PreTrainedModel", decay: float) -> dict[str, float]:
     What all layers share, such as DeBERTa's embeddings of relative positions, has the factor of the embeddings. Raises InputError
     for a model without numbered layers, unless the decay is 1.
     """
-    names = [name for name, _ in model.named_parameters()]
-    if decay == 1.0:
-        return dict.fromkeys(names, 1.0)
-    inside = f"{model.base_model_prefix}."
-    layer_of = {name: int(match[1]) for name in names if name.startswith(inside) and (match := LAYER.search(name))}
-    if not layer_of:
+    depth = depths(model)
+    top = max(depth.values())  # the depth of the head
+    if decay != 1.0 and not top:
         kind = model.config.model_type
         raise InputError(f"train.layerwise_lr_decay: expected a model with numbered layers, {kind} has none; leave it out")
-    top = max(layer_of.values()) + 3  # the depth of the head
-    depth = {
+    return {name: decay ** (top - depth[name]) for name in depth}
+
+
+def depths(model: "torch.nn.Module") -> dict[str, int]:
+    """Return the depth of each weight, by its name; 0 of all where the model has no numbered layers."""
+    names = [name for name, _ in model.named_parameters()]
+    inside = f"{getattr(model, 'base_model_prefix', '')}."
+    layer_of = {name: int(match[1]) for name in names if name.startswith(inside) and (match := LAYER.search(name))}
+    top = max(layer_of.values()) + 3 if layer_of else 0
+    return {
         name: layer_of[name] + 1 if name in layer_of else 0 if name.startswith(inside) and not ADDED.search(name) else top
         for name in names
     }
-    return {name: decay ** (top - depth[name]) for name in names}

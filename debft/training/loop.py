@@ -25,7 +25,7 @@ from debft.errors import first_line
 from debft.models.copies import WeightCopies
 from debft.runs.result import MemoryCut
 from debft.runtime.memory import give_back_memory, is_out_of_memory
-from debft.training.exchange import sum_gradients
+from debft.training.exchange import Exchange
 from debft.training.figures import Figures, FiguresOnDevice, gathered
 from debft.training.graphs import Graphs
 from debft.training.guards import Guard, check_finite
@@ -123,6 +123,7 @@ def optimizer_steps(
         loss_fn=loss_fn,
         graphs=graphs,
         copies=copies,
+        exchange=Exchange(model, accelerator.num_processes),
         guard=Guard(),
         memory=memory,
         logs=logs,
@@ -177,6 +178,7 @@ class _Run:
     loss_fn: LossFn
     graphs: Graphs | None
     copies: WeightCopies | None
+    exchange: Exchange
     guard: Guard
     memory: Memory
     logs: tuple[str, ...]
@@ -249,8 +251,7 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
     weights and random numbers; the other processes wait. Where one sequence is too much, the sums are not a number, so that no
     process updates its weights.
     """
-    optimizer, memory = plain_optimizer(run.optimizer), run.memory
-    sums = None
+    memory, sums = run.memory, None
     while sums is None and memory.tokens:
         if prepared.tokens != memory.tokens:  # also where it was made while the step before it was cut
             prepared = run.prepare(prepared.step, memory.tokens)
@@ -269,8 +270,7 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
             give_back_memory()
     if sums is None:
         sums = dict.fromkeys(("loss", *run.logs), torch.full((), math.nan, device=run.accelerator.device))
-    if run.accelerator.num_processes > 1:
-        sum_gradients(optimizer)
+    run.exchange.finish()
     return prepared, sums
 
 
@@ -291,7 +291,8 @@ def _backward(run: _Run, prepared: Prepared) -> dict[str, torch.Tensor]:
             told = run.graphs.backward(batch, factor)
         else:
             loss, parts = run.loss_fn(run.model, batch)
-            accelerator.backward(loss * factor)
+            with run.exchange.sending(final=batch is prepared.batches[-1]):
+                accelerator.backward(loss * factor)
             told = {"loss": loss.detach(), **parts}
         for name, value in told.items():
             part = value * prepared.weight

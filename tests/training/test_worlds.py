@@ -15,7 +15,7 @@ import debft.training.loop
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
 from debft.runs.directory import RunDirectory
-from debft.training.exchange import sum_gradients
+from debft.training.exchange import Exchange
 from debft.training.opening import open_session
 from debft.training.optimization import plain_optimizer
 from debft.training.plan import make_plan
@@ -116,8 +116,13 @@ def test_bytes_of_a_step_are_those_of_the_trained_gradients(active, tmp_path, mo
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     sent = []
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda numbers: sent.append(numbers.numel() * numbers.element_size()))
-    sum_gradients(plain_optimizer(session.optimizer))
+
+    def all_reduce(numbers, async_op):
+        sent.append(numbers.numel() * numbers.element_size())
+        return SimpleNamespace(wait=lambda: None)
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    Exchange(model, 2).finish()
     others = sum(parameter.numel() for parameter in model.parameters()) - table.numel()
     rows = len(np.unique(session.splits["train"].ids_T)) if active else model.config.vocab_size
     assert abs(sum(sent) / 4 - others - rows * table.shape[1]) <= 4 * table.shape[1]  # [PAD], [CLS] and their like
