@@ -20,13 +20,13 @@ QUEUED = 4  # chunks of windows that may wait for the search: it holds their log
 
 
 class Collector(Protocol):
-    """A collector takes the outputs of a split's sequences in any order; the processes of a run then put theirs together."""
+    """A collector takes the outputs of a split's sequences in any order; process 0 then puts those of all processes together."""
 
     def add(self, sequences_B: np.ndarray, outputs_B: np.ndarray) -> None:
         """Take the outputs of some sequences: `outputs_B` is an array of B rows, as the head's `outputs` returns them."""
 
     def collected(self) -> Any:
-        """Return what this process has collected, once nothing is added any more; it is sent to the other processes."""
+        """Return what this process has collected, once nothing is added any more; it is sent to process 0."""
 
     def merged(self, parts: list[Any]) -> Any:
         """Return what all processes have collected: what the head's `assess` takes."""

@@ -45,7 +45,9 @@ def predict_splits(
     leave: Callable[[], None] = lambda: None,
     show: bool = True,
 ) -> dict[str, Any]:
-    """Return what the head's `assess` and `predict` take of each split, on every process. No random numbers are drawn.
+    """Return what the head's `assess` and `predict` take of each split in process 0, {} in the others.
+
+    No random numbers are drawn.
 
     A batch holds sequences of about the same length from any of the splits.
 
@@ -77,16 +79,25 @@ def predict_splits(
                     collectors[k].add(batch[split_B == k] - begins_K[k], outputs_B[split_B == k])
                 progress.advance(len(batch) * accelerator.num_processes, note)
         collected = [] if fitting.problem else [collector.collected() for collector in collectors]
-    parts = gather_object([(collected, fitting.tokens, fitting.problem)])
-    _agree(parts, tokens, cuts, step, show=accelerator.is_main_process)
-    return {name: collectors[k].merged([part[k] for part, _, _ in parts]) for k, name in enumerate(splits)}
+    _agree(gather_object([(fitting.tokens, fitting.problem)]), tokens, cuts, step, show=accelerator.is_main_process)
+    parts = _sent_to_main(collected, accelerator)
+    return {name: collectors[k].merged([part[k] for part in parts]) for k, name in enumerate(splits) if parts}
 
 
-def _agree(parts: list[tuple[Any, int, str]], before: int, cuts: list[MemoryCut], step: int, *, show: bool) -> None:
-    """Take over the lowest limit of all processes. parts: of each its outcome, its limit, and what it lacks the memory for"""
-    if problem := next((problem for _, _, problem in parts if problem), None):
+def _sent_to_main(collected: list[Any], accelerator: Accelerator) -> list[list[Any]]:
+    """Return what every process has collected, by rank, in process 0, which computes the scores; none in the others."""
+    if accelerator.num_processes == 1:
+        return [collected]
+    parts: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.gather_object(collected, parts if accelerator.is_main_process else None)
+    return parts if accelerator.is_main_process else []
+
+
+def _agree(parts: list[tuple[int, str]], before: int, cuts: list[MemoryCut], step: int, *, show: bool) -> None:
+    """Take over the lowest limit of all processes. parts: of each its limit, and what it lacks the memory for"""
+    if problem := next((problem for _, problem in parts if problem), None):
         raise TooLittleMemoryError(*([problem] if show else []))
-    after = min(tokens for _, tokens, _ in parts)
+    after = min(tokens for tokens, _ in parts)
     if after < before:
         cuts.append(MemoryCut(during="evaluation", step=step, before=before, after=after))
         if show:

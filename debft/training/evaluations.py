@@ -1,6 +1,12 @@
-"""A run is evaluated when the recipe asks while it trains, and at its end."""
+"""A run is evaluated when the recipe asks while it trains, and at its end.
+
+All processes run the model. Process 0 alone computes the scores, and tells them to the others, whose decisions follow from them.
+"""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from debft.console import say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
@@ -11,7 +17,7 @@ from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
 from debft.training.checkpoints import check_weights, finish_saving, load_best, save_best, save_if_possible
 from debft.training.choice import ends_early, in_words, patience_in_words
-from debft.training.parallel import broadcast_from_main
+from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_agreed
 
@@ -47,8 +53,8 @@ def evaluate_and_log(session: Session, state: TrainState, stop: StopRequest, spl
 def _keep_if_best(
     session: Session, state: TrainState, stop: StopRequest, scores: dict[str, float], losses: dict[str, float]
 ) -> None:
-    """Keep the weights if no evaluation before was better; the score of process 0 decides for all."""
-    score = broadcast_from_main(session.plan.task.selection_score(scores | losses, session.plan.recipe.train.metric))
+    """Keep the weights if no evaluation before was better. All processes have the same scores, and so decide the same."""
+    score = session.plan.task.selection_score(scores | losses, session.plan.recipe.train.metric)
     if state.best_score is not None and score <= state.best_score:
         state.waited += 1
         return
@@ -88,7 +94,10 @@ def final_evaluation(session: Session, state: TrainState, stop: StopRequest) -> 
 def _assess(
     session: Session, state: TrainState, stop: StopRequest, splits: tuple[Split, ...], *, saving: bool = True
 ) -> dict[str, Assessment]:
-    """Return scores and predictions by split; where a process was told to stop, leave with a checkpoint if `saving`."""
+    """Return scores and predictions by split, in other processes than 0 the scores and what was chosen alone.
+
+    Where a process was told to stop, leave with a checkpoint if `saving`.
+    """
 
     def should_stop() -> bool:
         stop.watch.alive()
@@ -109,10 +118,19 @@ def _assess(
         should_stop=should_stop,
         leave=leave_together,
     )
+    stop.watch.alive(SECONDS_TO_SAVE)  # in which process 0 scores and the others wait
+    assessed = run_on_main(lambda: _scored(session, stop, outcomes))
+    told = broadcast_from_main({name: replace(one, rows=[], files={}) for name, one in (assessed or {}).items()})
+    stop.watch.alive()
+    return told if assessed is None else assessed
+
+
+def _scored(session: Session, stop: StopRequest, outcomes: Mapping[str, Any]) -> dict[str, Assessment]:
+    """Return scores and predictions of the splits with these outcomes."""
     assessed, head = {}, session.loaded.head
-    for name, split in encoded.items():
+    for name, outcome in outcomes.items():
         stop.watch.alive()
-        assessed[name] = head.assess(outcomes[name], split, session.plan.examples[name])
+        assessed[name] = head.assess(outcome, session.splits[name], session.plan.examples[name])
         if name in session.plan.task.selection:  # the splits behind it are scored with what was chosen here
             head = head.with_chosen(assessed[name].settings)
     return assessed

@@ -1,8 +1,8 @@
 """The gradients of several processes are summed, once for each step, and travel while the rest of the backward pass computes.
 
-They travel in buckets, each as soon as its gradients are final. Unlike in DistributedDataParallel a process whose memory is not enough for its part
-can then do that part again while the others wait: what it has sent stays sent. A gradient moves into its bucket and stays there, so that
-no second copy of all gradients lies in the memory.
+They travel in buckets, each as soon as its gradients are final. Unlike in DistributedDataParallel a process whose memory is not
+enough for its part can then do that part again while the others wait: what it has sent stays sent. A gradient moves into its
+bucket and stays there, so that no second copy of all gradients lies in the memory.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import torch
 
 from debft.training.layer_rates import depths
 
-NUMBERS_AT_ONCE = 2**21  # gradients in one bucket, 8 MiB: large enough for the wire, and little is left to send behind the last layer
+NUMBERS_AT_ONCE = 2**21  # gradients in one bucket, 8 MiB: large enough for the wire, small beside what is sent behind the pass
 ALIGNED = 16  # numbers between which a gradient begins in its bucket, so that a GPU's kernels can read several at once
 
 

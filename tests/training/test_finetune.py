@@ -288,6 +288,20 @@ def command_anew(*arguments):
 TINY = ("--num-train-epochs", 2, "--train-batch-size", 16, "--set", "runtime.micro_batch_tokens=200", "--from-scratch")
 
 
+# Each process ends with a line that says how often it has computed the scores of a split.
+COUNTING = """
+import sys
+from debft.__main__ import main
+from debft.scoring.heads import LabelHead
+assess, called = LabelHead.assess, []
+LabelHead.assess = lambda *arguments: (called.append(1), assess(*arguments))[1]
+try:
+    main()
+finally:
+    print("splits scored:", len(called), file=sys.stderr)
+"""
+
+
 @pytest.mark.parametrize(("started", "number"), [("as by torchrun", 2), pytest.param("by debft", 3, marks=pytest.mark.sweep)])
 def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
     """Same losses and weights as one process; of the last step, which has one row of the 100, some have none."""
@@ -309,7 +323,9 @@ def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
         "--set",
         "runtime.micro_batch_tokens=200",
     )
-    processes = start_two(*command) if started == "as by torchrun" else [Command(*command, "--num-processes", number)]
+    processes = (
+        start_two(*command, code=COUNTING) if started == "as by torchrun" else [Command(*command, "--num-processes", number)]
+    )
     said = [process.communicate() for process in processes]
     out, err = said[0]
     assert not any(process.returncode for process in processes), err
@@ -321,6 +337,9 @@ def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
     for name, tensor in weights(RunDirectory(tmp_path / "one")).items():
         torch.testing.assert_close(weights(RunDirectory(tmp_path / "two"))[name], tensor, rtol=1e-4, atol=1e-6)
     assert result["scores"] == json.loads((tmp_path / "one" / "result.json").read_text())["scores"]
+    if started == "as by torchrun":  # process 0 alone scores, once for each split and evaluation
+        counts = [int(err.rpartition("splits scored: ")[2]) for _, err in said]
+        assert counts[0] > 0 and counts[1] == 0
 
 
 @pytest.mark.parametrize(
