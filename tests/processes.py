@@ -114,11 +114,16 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
 
 def start_two(*arguments: object, folders: Sequence[Path | None] = (None, None), **options: Any) -> list[Command]:
     """Two processes of one run as torchrun starts them on two machines, each in a folder of its own."""
+    return start_group(*arguments, folders=folders, **options)
+
+
+def start_group(*arguments: object, folders: Sequence[Path | None], **options: Any) -> list[Command]:
+    """As many processes of one run as there are folders."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     group = {
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(len(folders)),
         "LOCAL_WORLD_SIZE": "1",
         "LOCAL_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
