@@ -88,6 +88,7 @@ def search(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int 
         write_study(record, directory)
         _finish(record, running, directory)
     codes = [failure.code for failure in running.failures.values() if failure.code != 3 or record.best is None]
+    codes += running.interrupted_by
     return record.as_dict(), 128 + signal_number if signal_number else worst_code(codes)
 
 

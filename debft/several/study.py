@@ -73,6 +73,8 @@ class Search:
     """The ids of those that were told to stop."""
     failures: dict[str, Failure] = field(default_factory=dict)
     """Why trials have no result, by the id of the run."""
+    interrupted_by: list[int] = field(default_factory=list)
+    """The exit codes of trials that a signal to them alone ended; the same command goes on with these."""
 
     def place(self, number: int) -> Path:
         """Return the directory of a trial."""
@@ -143,7 +145,10 @@ class Search:
             drop_checkpoints(run)
             checks = checks_of(run, self.base)
             say(f"{line}  stopped after {max(checks)}/{CHECKS}, below the median there")
-        elif failure.code not in INTERRUPTED:  # an interrupted one goes on with the same command
+        elif failure.code in INTERRUPTED:
+            self.interrupted_by.append(failure.code)
+            say(f"{line}  interrupted; the same command goes on with it")
+        else:
             self.failures[run.id] = failure
             self.study.tell(trial.number, state=State.FAIL)
             say(f"{line}  failed with exit code {failure.code}: {failure.error}")

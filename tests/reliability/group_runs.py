@@ -22,6 +22,14 @@ ONE_RUN = (
 )
 # The options of each kind of command beside `mnli`; the last runs start processes of their own.
 KINDS: dict[str, tuple[object, ...]] = {"one": (), "two": ("--num-processes", 2), "seeds": ("--seeds", 2, "--jobs", 2)}
+# Commands that make several runs, two at a time, each a process of its own. A search chooses the batch size and the evaluations.
+_EACH = ("--max-steps", STEPS, "--set", f"runtime.save_steps={SAVE_STEPS}", "--set", "runtime.micro_batch_tokens=200")
+_OF_TABLE = ("--set", f"train.eval_steps={EVAL_STEPS}", "--set", "train.train_batch_size=8")
+SEVERAL: dict[str, tuple[object, ...]] = {
+    "seeds": ("mnli", *ONE_RUN, *KINDS["seeds"]),
+    "reproduce": ("reproduce", "demo", "--row", "MNLI", "--row", "MNLI+SiFT", "--seeds", 1, "--jobs", 2, *_EACH, *_OF_TABLE),
+    "search": ("search", "mnli", "--recipe", "demo", "--trials", 2, "--jobs", 2, *_EACH),
+}
 
 
 @dataclass
@@ -65,8 +73,13 @@ class Started:
 
 def start(directory: Path, kind: str, point: str, *more: object, waits: str = "0.3") -> Started:
     """Start a command of that kind, whose main process waits at the point."""
+    return start_command(directory, ("mnli", *ONE_RUN, *KINDS[kind], *more), point, waits)
+
+
+def start_command(directory: Path, words: Sequence[object], point: str, waits: str = "0.3") -> Started:
+    """Start a command on rows of its own, whose main process, or one of its runs, waits at the point; at none where it is ""."""
     data = write_mnli(directory / "data", train=60, dev=12)
-    (directory / "pids").mkdir()
+    (directory / "pids").mkdir(exist_ok=True)
     variables = {
         forked.POINT: point,
         forked.WHERE: str(directory / "reached"),
@@ -74,8 +87,7 @@ def start(directory: Path, kind: str, point: str, *more: object, waits: str = "0
         forked.WAITS: waits,
         "OMP_NUM_THREADS": "1",
     }
-    arguments = ("mnli", "--data", data, "--output", directory / "run", *ONE_RUN, *KINDS[kind], *more)
-    return Started(directory, Command(*arguments, code=FORKING, **variables))
+    return Started(directory, Command(*words, "--data", data, "--output", directory / "run", code=FORKING, **variables))
 
 
 def wait_for(condition: Callable[[], bool], command: Command) -> None:

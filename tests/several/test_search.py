@@ -32,7 +32,7 @@ from debft.several.trials import CHECKS, plan_trial, score_of
 
 # Stands in for `python -m debft`: it scores 90 less the distance of the learning rate from 3e-5 in powers of ten, evaluates after each
 # fifth and leaves what a run leaves. A trial of number BAD or more scores 10 and waits until it is told to stop; one of number FAILS
-# ends with exit code 3; with PAUSE every one waits after its first evaluation.
+# ends with exit code CODE, else 3; with PAUSE every one waits after its first evaluation.
 FAKE = """
 import json, math, os, signal, sys, time
 from pathlib import Path
@@ -47,7 +47,7 @@ recipe = resolve("text", {}, recipe=given("--recipe"), assignments=[arguments[i 
 run = RunDirectory(Path(given("--output")))
 number = int(run.path.name.rpartition("-")[2])
 if number == int(os.environ.get("FAILS", -1)):
-    print("not finite", file=sys.stderr); sys.exit(3)
+    print("not finite", file=sys.stderr); sys.exit(int(os.environ.get("CODE", 3)))
 def leave(signal_number, _):
     run.checkpoints.mkdir(exist_ok=True)
     (run.checkpoints / "told").write_text("")
@@ -272,6 +272,19 @@ def test_failing_trial_is_named_and_the_search_goes_on(tmp_path, recipe, fingerp
     assert [trial["state"] for trial in content["trials"]] == ["failed", "complete"]
     assert content["trials"][0]["error"] == "not finite"
     assert "failed with exit code 3: not finite" in capfd.readouterr().err
+
+
+def test_trial_that_a_signal_ended_alone_is_named_and_goes_on_with_the_same_command(
+    tmp_path, recipe, fingerprints, monkeypatch, capfd
+):
+    with monkeypatch.context() as patch:
+        fake_debft(patch, fingerprints, FAILS="0", CODE="143")
+        content, code = run(recipe, tmp_path, 2)
+    assert (code, [trial["state"] for trial in content["trials"]]) == (143, ["running", "complete"])
+    assert "interrupted; the same command goes on with it" in capfd.readouterr().err
+    fake_debft(monkeypatch, fingerprints)
+    content, code = run(recipe, tmp_path, 2)
+    assert (code, [trial["state"] for trial in content["trials"]]) == (0, ["complete"] * 2)
 
 
 def test_search_without_a_complete_trial_says_so_and_ends_with_its_code(tmp_path, recipe, fingerprints, monkeypatch, capfd):
