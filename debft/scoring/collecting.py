@@ -16,6 +16,7 @@ from debft.data.windows import EncodedWindows
 from debft.scoring import spans
 from debft.scoring.spans import BestSpans, Windows
 
+LARGEST_LOGIT = float(np.finfo(np.float32).max) / 8  # of a span: the sums and differences of two such are finite too
 QUEUED = 4  # chunks of windows that may wait for the search: it holds their logits, and what the model adds is held up for more
 
 
@@ -52,6 +53,7 @@ class LogitsCollector:
         assert np.array_equal(np.sort(sequences_S), np.arange(len(self.split))), "a sequence was left out"
         logits_SC = np.empty_like(outputs_SC)
         logits_SC[sequences_S] = outputs_SC
+        logits_SC[~np.isfinite(logits_SC)] = np.nan  # which the highest of several windows is as well
         return self.split.pooled(logits_SC)
 
 
@@ -73,7 +75,7 @@ class SpanCollector:
         self.ready: list[int] = []  # the windows among these whose question has all of its windows
         self.queue: deque[Future[BestSpans]] = deque()
         self.found: list[BestSpans] = []
-        self.finite = True
+        self.not_finite: list[int] = []  # the questions of windows whose logits are not finite
 
     def add(self, sequences_B: np.ndarray, outputs_B: np.ndarray) -> None:
         for window, row_L2 in zip(sequences_B.tolist(), outputs_B, strict=True):
@@ -86,17 +88,17 @@ class SpanCollector:
         if len(self.ready) >= spans.CHUNK:
             self._search_ready()
 
-    def collected(self) -> tuple[bool, BestSpans]:
-        """Return whether all logits were finite, and the best spans of the questions if so."""
+    def collected(self) -> tuple[list[int], BestSpans]:
+        """Return the questions whose logits were not finite, and the best spans of the questions, if there are none such."""
         self._search_ready()
         self._wait(0)
         assert not self.logits, "a window was left out"
-        return self.finite, spans.merged(self.found)
+        return self.not_finite, spans.merged(self.found)
 
-    def merged(self, parts: list[tuple[bool, BestSpans]]) -> BestSpans | None:
-        """Return the best spans of all questions; None where logits were NaN or infinite."""
-        if not all(finite for finite, _ in parts):
-            return None
+    def merged(self, parts: list[tuple[list[int], BestSpans]]) -> BestSpans | np.ndarray:
+        """Return the best spans of all questions; where some have logits that are not finite, the numbers of these, int64."""
+        if not_finite := [question for questions, _ in parts for question in questions]:
+            return np.unique(not_finite)
         best = spans.merged([best for _, best in parts])
         assert np.array_equal(best.question_Q, np.flatnonzero(np.bincount(self.split.question_W))), "a question was left out"
         return best
@@ -108,8 +110,11 @@ class SpanCollector:
         """Search the questions that are ready, here or on the executor."""
         numbers, self.ready = sorted(self.ready), []
         logits = [self.logits.pop(window) for window in numbers]
-        self.finite = self.finite and all(np.isfinite(one_L2).all() for one_L2 in logits)
-        if not self.finite:  # nothing can be ranked
+        finite = [np.abs(one_L2).max() <= LARGEST_LOGIT for one_L2 in logits]
+        self.not_finite += [
+            int(self.split.question_W[one]) for one, is_finite in zip(numbers, finite, strict=True) if not is_finite
+        ]
+        if self.not_finite:  # nothing can be ranked
             numbers, logits = [], []
         logits_T2 = np.concatenate([np.empty((0, 2), dtype=np.float32), *logits])
         windows = self._windows(np.array(numbers, dtype=np.int64))

@@ -61,13 +61,15 @@ def assess(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, 
     splits = {name: head.prepare(predictor.encode(rows, name, cached=True)) for name, rows in examples.items()}
     _say_cut(predictor, sum(split.num_cut for split in splits.values()), sum(len(rows) for rows in examples.values()))
     outcomes = predictor.outcomes(splits)
-    return {name: head.assess(outcomes[name], split, examples[name]) for name, split in splits.items()}
+    with predictor.named():
+        return {name: head.assess(outcomes[name], split, examples[name]) for name, split in splits.items()}
 
 
 def predict(predictor: Predictor, examples: Mapping[str, Examples]) -> dict[str, list[dict[str, Any]]]:
     """Predict rows without labels. examples: by a name that the progress bar shows, as in the outcome."""
     outcomes = predictor.outcomes({name: predictor.encode(rows, name, cached=False) for name, rows in examples.items()})
-    return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
+    with predictor.named():
+        return {name: predictor.loaded.head.predict(outcomes[name], rows) for name, rows in examples.items()}
 
 
 def label(predictor: Predictor, file: str, encoding: str | None = None) -> Iterator[dict[str, Any]]:
@@ -83,7 +85,10 @@ def label_rows(predictor: Predictor, examples: Examples) -> Iterator[dict[str, A
         part = examples.part(start, start + at_once)
         split = predictor.encode(part, "rows", cached=False)
         num_cut += split.num_cut
-        yield from predictor.loaded.head.predict(predictor.outcomes({"rows": split})["rows"], part)
+        outcome = predictor.outcomes({"rows": split})["rows"]
+        with predictor.named():
+            rows = predictor.loaded.head.predict(outcome, part)
+        yield from rows
     _say_cut(predictor, num_cut, len(examples))
 
 

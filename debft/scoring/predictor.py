@@ -1,14 +1,17 @@
 """A predictor is a fine-tuned model with all it takes to use it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from debft.config.recipe import Recipe
 from debft.data.encoding import EncodedSplit
 from debft.data.examples import Examples
+from debft.errors import NotFiniteError
 from debft.runs.result import MemoryCut
 from debft.scoring.evaluation import predict_splits
+from debft.scoring.heads import LogitsNotFiniteError
 from debft.scoring.loaded import LoadedModel
 from debft.scoring.rows import TrainedOn
 
@@ -63,6 +66,17 @@ class Predictor:
             leave=self._leave_unwanted,
             show=self.show,
         )
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Score or predict within the block. Raises NotFiniteError, with the model's name, where logits are not finite."""
+        try:
+            yield
+        except LogitsNotFiniteError as error:
+            advice = f"they are too large for {self.precision}: give --precision fp32 or bf16"
+            if self.precision != "fp16":
+                advice = "its weights are finite, but too large: train it again with a lower --learning-rate"
+            raise NotFiniteError(f"{self.loaded.files.path}: {error.problems[0]}; {advice}") from error
 
     def _leave_unwanted(self) -> None:
         if self.unwanted():

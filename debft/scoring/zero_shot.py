@@ -134,6 +134,7 @@ def pairs(examples: Examples, labels: Labels) -> Examples:
 
 def label_freely(predictor: "Predictor", examples: Examples, labels: Labels) -> Iterator[dict[str, Any]]:
     """Label each text, the first ones while the others wait: id, prediction and the probability of each label."""
+    from debft.scoring.heads.head import check_finite
     from debft.scoring.heads.label import LabelHead
 
     head = predictor.loaded.head
@@ -144,6 +145,8 @@ def label_freely(predictor: "Predictor", examples: Examples, labels: Labels) -> 
         part = examples.part(start, start + at_once)
         encoded = predictor.encode(pairs(part, labels), "pairs", cached=False)
         logits_NLC = predictor.outcomes({"pairs": encoded})["pairs"].reshape(len(part), len(labels.names), -1)
+        with predictor.named():
+            check_finite(logits_NLC, part.ids)
         probability_NL = probabilities_of(logits_NLC, head.labels, several=labels.several)
         for identity, probability_L in zip(part.ids, probability_NL.tolist(), strict=True):
             chosen = [name for name, p in zip(labels.names, probability_L, strict=True) if p >= AT_LEAST]
@@ -158,10 +161,8 @@ def probabilities_of(logits_NLC: np.ndarray, outputs: tuple[str, ...], *, severa
     One label of a text: the softmax of the entailment logits over the labels. Several: for each label that of entailment
     against contradiction, neutral left out. outputs: the names of the C outputs of the model
     """
-    from debft.scoring.heads.head import check_finite
     from debft.scoring.heads.label import probabilities
 
-    check_finite(bool(np.isfinite(logits_NLC).all()))
     names = [name.lower() for name in outputs]
     entailed_NL = logits_NLC[..., names.index(ENTAILMENT)]
     if not several:

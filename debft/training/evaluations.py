@@ -11,12 +11,13 @@ from typing import Any
 from debft.console import say, say_field
 from debft.runtime.signals import SECONDS_TO_SAVE, StopRequest
 from debft.scoring.evaluation import predict_splits, scores_of
-from debft.scoring.heads import Assessment
+from debft.scoring.heads import Assessment, LogitsNotFiniteError
 from debft.tasks import Split, Task
 from debft.tasks.task import LOSS
 from debft.tasks.titles import score_title
 from debft.training.checkpoints import check_weights, finish_saving, load_best, save_best, save_if_possible
 from debft.training.choice import ends_early, in_words, patience_in_words
+from debft.training.guards import EvaluationNotFiniteError
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 from debft.training.stopping import leave, stop_agreed
@@ -119,18 +120,21 @@ def _assess(
         leave=leave_together,
     )
     stop.watch.alive(SECONDS_TO_SAVE)  # in which process 0 scores and the others wait
-    assessed = run_on_main(lambda: _scored(session, stop, outcomes))
+    assessed = run_on_main(lambda: _scored(session, stop, outcomes, state.step))
     told = broadcast_from_main({name: replace(one, rows=[], files={}) for name, one in (assessed or {}).items()})
     stop.watch.alive()
     return told if assessed is None else assessed
 
 
-def _scored(session: Session, stop: StopRequest, outcomes: Mapping[str, Any]) -> dict[str, Assessment]:
+def _scored(session: Session, stop: StopRequest, outcomes: Mapping[str, Any], step: int) -> dict[str, Assessment]:
     """Return scores and predictions of the splits with these outcomes."""
     assessed, head = {}, session.loaded.head
     for name, outcome in outcomes.items():
         stop.watch.alive()
-        assessed[name] = head.assess(outcome, session.splits[name], session.plan.examples[name])
+        try:
+            assessed[name] = head.assess(outcome, session.splits[name], session.plan.examples[name])
+        except LogitsNotFiniteError as error:
+            raise EvaluationNotFiniteError(step, name, error) from error
         if name in session.plan.task.selection:  # the splits behind it are scored with what was chosen here
             head = head.with_chosen(assessed[name].settings)
     return assessed

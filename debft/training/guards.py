@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from debft.errors import NotFiniteError
+from debft.scoring.heads import LogitsNotFiniteError
 from debft.training.figures import FiguresOnDevice
 
 SMALLEST_LOSS_SCALE = 2.0**-14  # fp16: where the scaler halves further, the gradient itself is not finite
@@ -28,6 +29,21 @@ class StepNotFiniteError(NotFiniteError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Let it be sent from one process to the others, as it was made."""
         return type(self), (self.step, self.what, self.value, self.sequences)
+
+
+class EvaluationNotFiniteError(NotFiniteError):
+    """The logits of rows are not finite in an evaluation, though the weights are: there is nothing to score.
+
+    step: the number of the last step, from 1; split: the name of the split; ids: of these rows; error: what was found in them
+    """
+
+    def __init__(self, step: int, split: str, error: LogitsNotFiniteError) -> None:
+        self.step, self.split, self.ids, self.error = step, split, error.ids, error
+        super().__init__(f"the evaluation after step {step:,}: {split}: {error.problems[0]}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be sent from process 0, which scores, to the others."""
+        return type(self), (self.step, self.split, self.error)
 
 
 class Guard:

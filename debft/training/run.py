@@ -98,7 +98,7 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
         with activity("loading torch", show=show):
             from debft.training.evaluations import final_evaluation
             from debft.training.finish import write_result
-            from debft.training.guards import StepNotFiniteError
+            from debft.training.guards import EvaluationNotFiniteError, StepNotFiniteError
             from debft.training.opening import open_session
             from debft.training.stopped import after_stop
             from debft.training.trackers import Trackers
@@ -111,7 +111,7 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
         try:
             train(session, state, stop)
             assessed = final_evaluation(session, state, stop)
-        except (StepNotFiniteError, TooLittleMemoryError) as error:
+        except (StepNotFiniteError, EvaluationNotFiniteError, TooLittleMemoryError) as error:
             raise after_stop(session, state, error) from error
         with activity("saving the model", show=show):
             result = write_result(session, state, assessed, stop)  # a signal does not keep a finished run from being written

@@ -13,14 +13,16 @@ from debft.runs.files import NOT_FINITE
 from debft.runs.storage import DiskError
 from debft.runtime.memory import is_out_of_memory
 from debft.training.checkpoints import moments, save
-from debft.training.guards import StepNotFiniteError
+from debft.training.guards import EvaluationNotFiniteError, StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
 
 MOST_SHOWN = 3  # rows of a step in one line
 
 
-def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | TooLittleMemoryError) -> DebftError:
+def after_stop(
+    session: Session, state: TrainState, error: StepNotFiniteError | EvaluationNotFiniteError | TooLittleMemoryError
+) -> DebftError:
     """Save the weights as they were before the step that failed, and return the error with what was saved and how to go on.
 
     Every process gets here, with the same step.
@@ -32,11 +34,27 @@ def after_stop(session: Session, state: TrainState, error: StepNotFiniteError | 
         if not session.plan.recipe.runtime.checkpoint_activations:
             advice += ", or with --set runtime.checkpoint_activations=true, which takes less"
         return TooLittleMemoryError(*(f"{line}; {_way_on(session, saved, advice)}" for line in error.problems))
+    if isinstance(error, EvaluationNotFiniteError):
+        return _after_evaluation(session, error)
     broken, words = _not_finite_now(session, state)
     saved = "" if broken else _saved(session, state)
     saved = saved or _newest(session)
-    run_on_main(lambda: session.run.write_not_finite(_record(session, error, broken, saved)))
+    value, rows = None if error.value is None else str(error.value), _rows(session, error)
+    content = _content(session, error.step, error.what, value, rows, saved) | {"tensors_not_finite": broken}
+    run_on_main(lambda: session.run.write_not_finite(content))
     return NotFiniteError(*([_line(session, error, words, saved)] if session.is_main else []))
+
+
+def _after_evaluation(session: Session, error: EvaluationNotFiniteError) -> NotFiniteError:
+    """Return the error of an evaluation with how to go on: from before its step, whose weights give no scores and are not saved."""
+    saved, path = _newest(session), session.run.path
+    rows = [{"id": identity} for identity in error.ids]
+    run_on_main(lambda: session.run.write_not_finite(_content(session, error.step, f"logits of {error.split}", None, rows, saved)))
+    change = f"with a change such as --learning-rate {session.plan.recipe.train.learning_rate / 2:g}"
+    way_on = _way_on(session, saved, change)
+    if saved and int(saved.rpartition("-")[2]) == error.step:  # the last step, which is saved before it is evaluated
+        way_on = f"the same command with --output {path} --overwrite begins again {change}"
+    return NotFiniteError(*([f"{error.problems[0]}; all rows are in {path / NOT_FINITE}; {way_on}"] if session.is_main else []))
 
 
 def _saved(session: Session, state: TrainState) -> str:
@@ -89,15 +107,15 @@ def _way_on(session: Session, saved: str, advice: str) -> str:
     return f"{what}: the same command with --output {path} --resume {'goes on' if saved else 'begins again'} {advice}"
 
 
-def _record(session: Session, error: StepNotFiniteError, broken: dict[str, int], saved: str) -> dict[str, Any]:
-    """Return the content of not-finite.json."""
+def _content(session: Session, step: int, what: str, value: str | None, rows: list[dict[str, Any]], saved: str) -> dict[str, Any]:
+    """Return the content of not-finite.json, where no tensor is broken."""
     return {
-        "step": error.step,
-        "what": error.what,
-        "value": None if error.value is None else str(error.value),
+        "step": step,
+        "what": what,
+        "value": value,
         "precision": session.precision,
-        "rows": _rows(session, error),
-        "tensors_not_finite": broken,
+        "rows": rows,
+        "tensors_not_finite": {},
         "checkpoint": saved or None,
     }
 

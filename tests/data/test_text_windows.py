@@ -144,6 +144,13 @@ def test_outputs_of_the_windows_of_a_row_become_one(pooling, expected):
     assert split.row_labels.tolist() == [1, 0]
 
 
+def test_row_of_a_window_whose_outputs_are_not_finite_has_none():
+    """Of minus infinity and a number the highest is that number."""
+    collector = LogitsCollector(split_of([0, 0, 1], [1, 0], "max"))
+    collector.add(np.arange(3), np.array([[-np.inf, 5.0], [3.0, 1.0], [5.0, -1.0]], dtype=np.float32))
+    assert np.isfinite(collector.merged([collector.collected()])).all(axis=1).tolist() == [False, True]
+
+
 def test_output_that_is_not_finite_is_not_pooled_away():
     outputs = np.array([[np.nan], [1.0], [2.0]], dtype=np.float32)
     for pooling in ("mean", "max"):

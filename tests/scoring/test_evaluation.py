@@ -373,13 +373,15 @@ def test_error_of_the_search_is_raised_where_the_model_runs(many_windows, monkey
     assert not threads_of_pools()
 
 
-def test_logits_of_one_window_that_are_not_finite_are_noticed_by_all(many_windows):
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])  # the last is finite, and the sum of a start and an end is not
+def test_logits_of_one_window_that_are_not_finite_are_noticed_by_all(many_windows, value):
     split, logits = many_windows
     collector = collecting.SpanCollector(split, left=False, max_answer_length=30, n_best_size=20, executor=None)
     for window, one in enumerate(logits):
-        collector.add(np.array([window]), np.full_like(one, np.nan)[None] if window == 5 else one[None])
-    finite, _ = collector.collected()
-    assert not finite and collector.merged([(True, None), (finite, None)]) is None
+        collector.add(np.array([window]), np.full_like(one, value)[None] if window == 5 else one[None])
+    not_finite, _ = collector.collected()
+    merged = collector.merged([([], None), (not_finite, None), ([], None)])
+    assert merged.tolist() == [split.question_W[5]]
 
 
 @pytest.fixture

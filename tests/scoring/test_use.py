@@ -1,6 +1,7 @@
 """A trained model, used: what a run scored is what evaluate and predict give, bit for bit, for every task in both dialects."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from sealing import seal_result
 from debft.config.dialects import DIALECTS
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
+from debft.errors import NotFiniteError
 from debft.models.build import build_model
 from debft.models.files import find_model
 from debft.runs import checkpoint
@@ -56,6 +58,7 @@ REST = [(task, dialect) for task in TASKS for dialect in DIALECTS if (task, dial
 
 @pytest.mark.parametrize(("task", "dialect"), [*USED, *(pytest.param(*case, marks=pytest.mark.sweep) for case in REST)])
 def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
+    """And no score where weights are finite, and so large that the logits are not."""
     recipe = short_recipe(task, dialect)
     result = finetune(recipe, tmp_path)
     predictor = loading.load_predictor(str(tmp_path / "model"), None, "auto")
@@ -68,6 +71,13 @@ def test_run_evaluate_and_predict_give_the_same(task, dialect, tmp_path):
     predicted = inference.predict(predictor, {split: examples[split] for split in result.num_examples})
     for split, rows in predicted.items():
         assert rows == [{key: value for key, value in row.items() if key != "label"} for row in rows_of(tmp_path, split)]
+    by_run.loaded.model.get_parameter("deberta.encoder.layer.0.intermediate.dense.weight").data.fill_(1e38)
+    named = re.escape(f"{tmp_path / 'model'}: ")
+    for use in (lambda: inference.evaluate(by_run, None, 24), lambda: inference.predict(by_run, examples)):
+        with pytest.raises(
+            NotFiniteError, match=f"{named}.*rows.*expected finite logits, got NaN or infinity; its weights are finite"
+        ):
+            use()
 
 
 def test_single_row_is_cut_as_in_its_split(tmp_path):

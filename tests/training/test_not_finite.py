@@ -76,6 +76,35 @@ def test_stop_names_step_rows_and_the_finite_checkpoint(inputs, after_three, who
     assert f"--learning-rate {LOWER:g}" in line and f"--init-from {run.path}@3" in line
 
 
+@pytest.mark.parametrize("at", [3, 6])
+def test_evaluation_whose_logits_overflow_stops_with_rows_and_a_way_on(inputs, whole, tmp_path, monkeypatch, at):
+    """The weights stay finite, and their products do not."""
+    record = debft.training.train.record
+
+    def then_large(session, state, log, progress):
+        record(session, state, log, progress)
+        if log.step == at:
+            session.loaded.model.get_parameter("deberta.encoder.layer.0.intermediate.dense.weight").data.fill_(1e38)
+
+    run, recipe = RunDirectory(tmp_path / "run"), recipe_of(inputs, **{"train.eval_steps": 3})
+    with monkeypatch.context() as patch, pytest.raises(NotFiniteError) as raised:
+        patch.setattr(debft.training.train, "record", then_large)
+        finetune(recipe, run.path)
+    (line,) = raised.value.problems
+    ids = [str(row["id"]) for row in lines(whole.path / "predictions" / "validation_matched.jsonl")]
+    assert raised.value.exit_code == 3 and not (run.path / "result.json").exists()
+    assert f"the evaluation after step {at}: validation_matched: {len(ids)} of {len(ids)} rows ('{ids[0]}', " in line
+    content = json.loads((run.path / "not-finite.json").read_text())
+    assert (content["step"], [row["id"] for row in content["rows"]]) == (at, ids)
+    if at == 6:  # the weights that give no scores are those of the checkpoint
+        assert f"--output {run.path} --overwrite begins again with a change such as --learning-rate {LOWER:g}" in line
+        return
+    assert f"step-000002 is whole and finite: the same command with --output {run.path} --resume goes on" in line
+    finetune(recipe, run.path, resume=True)
+    again = weights(run)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights(whole).items())
+
+
 def test_weights_that_are_kept_are_those_before_the_step(after_three, whole, inputs, tmp_path):
     """The very run goes on where its machine erred once: with the same bits as one that met nothing."""
     shutil.copytree(after_three[0].path, tmp_path / "run")

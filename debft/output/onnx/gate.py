@@ -81,7 +81,8 @@ def answers_of_run(
     outcomes, head = predictor.outcomes(splits), predictor.loaded.head
     answered = {}
     for name, split in splits.items():
-        assessment = head.assess(outcomes[name], split, examples[name])
+        with predictor.named():
+            assessment = head.assess(outcomes[name], split, examples[name])
         if isinstance(head, SpanHead):
             given = [(row["prediction"], row["start"], row["end"]) for row in assessment.rows]
             contexts = [context for _, context in examples[name].texts]

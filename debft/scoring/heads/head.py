@@ -21,7 +21,7 @@ from debft.scoring.metrics import by_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PACKED_INPUTS = ("input_ids", "lengths", "token_type_ids", "seeds", "static")
-NOT_FINITE = "expected finite logits, got NaN or infinity; train with a lower --learning-rate"
+MOST_NAMED = 3  # rows in one line
 DIGITS = 10  # decimals of a score in percent: 30.35, not 30.349999999999998
 
 
@@ -41,6 +41,23 @@ class Assessment:
     files: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     loss: float | None = None
+
+
+class LogitsNotFiniteError(NotFiniteError):
+    """A model gives rows logits that are NaN or infinite, or too large to be added up: there is nothing to score or to predict.
+
+    Its weights are finite, so that their products are too large for the precision, or other numbers on the way.
+    """
+
+    def __init__(self, ids: Sequence[Any], num_rows: int) -> None:
+        """ids: of the rows, not empty; num_rows: how many there are in all"""
+        self.ids, self.num_rows = [str(one) for one in ids], num_rows
+        named = ", ".join(map(repr, ids[:MOST_NAMED])) + (", ..." if len(ids) > MOST_NAMED else "")
+        super().__init__(f"{len(ids):,} of {num_rows:,} rows ({named}): expected finite logits, got NaN or infinity")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be sent from one process to the others, as it was made."""
+        return type(self), (self.ids, self.num_rows)
 
 
 class Head(Protocol):
@@ -68,13 +85,13 @@ class Head(Protocol):
         """Return the head with what an assessment chose, or what a model's config.json has of that. `settings`: as it has them"""
 
     def assess(self, outcome: Any, split: EncodedSplit, examples: Examples) -> Assessment:
-        """Score and predict labelled examples. Raises NotFiniteError for NaN and infinity, whose argmax means nothing.
+        """Score and predict labelled examples. Raises LogitsNotFiniteError for NaN and infinity, whose argmax means nothing.
 
         outcome: what the collector has of the whole split
         """
 
     def predict(self, outcome: Any, examples: Examples) -> list[dict[str, Any]]:
-        """Return the predictions of unlabelled examples, one row each. Raises NotFiniteError as `assess`."""
+        """Return the predictions of unlabelled examples, one row each. Raises LogitsNotFiniteError as `assess`."""
 
 
 def plain_loss(head: Head) -> Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
@@ -112,10 +129,11 @@ def summed(
     return loss_B @ batch["weights"].to(loss_B.dtype)
 
 
-def check_finite(are_finite: bool) -> None:
-    """Raise NotFiniteError unless the logits of a split are."""
-    if not are_finite:
-        raise NotFiniteError(NOT_FINITE)
+def check_finite(logits_NC: np.ndarray, ids: Sequence[Any]) -> None:
+    """Raise LogitsNotFiniteError unless all logits are finite. ids: of the N rows"""
+    if not np.isfinite(logits_NC).all():
+        bad_N = ~np.isfinite(logits_NC).reshape(len(ids), -1).all(axis=1)
+        raise LogitsNotFiniteError([ids[row] for row in np.flatnonzero(bad_N)], len(ids))
 
 
 def scores_in_percent(names: tuple[str, ...], predictions_N: np.ndarray, references_N: np.ndarray) -> dict[str, float]:

@@ -59,7 +59,7 @@ class LabelHead:
 
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, C) logits by the task's order of labels: F1 is that of the task's label 1 whatever the outputs are called."""
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         logits_NC, labels_N = outcome, split.row_labels
         of_task_C = np.array([self.task.labels.index(label) for label in self.labels])
         scores = scores_in_percent(self.task.metrics, of_task_C[logits_NC.argmax(axis=1)], of_task_C[labels_N])
@@ -67,7 +67,7 @@ class LabelHead:
         return Assessment(scores=scores, rows=rows, loss=cross_entropy(logits_NC, labels_N))
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         return self._rows(outcome, examples, None)
 
     def _rows(self, logits_NC: np.ndarray, examples: Examples, labels: list[str] | None) -> list[dict[str, Any]]:

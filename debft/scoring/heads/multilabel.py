@@ -78,7 +78,7 @@ class MultiLabelHead:
 
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, C) logits at the thresholds, and at 0.5: the difference is what their choice gave."""
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         probability_NC, label_NC = sigmoid(outcome), split.row_labels.astype(np.int64)
         thresholds = self.thresholds or tuple(best_thresholds(label_NC, probability_NC).tolist())
         names = (*self.task.metrics, *EXTRA)
@@ -93,7 +93,7 @@ class MultiLabelHead:
         )
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         probability_NC = sigmoid(outcome)
         predicted_NC = probability_NC >= np.array(self.thresholds or DEFAULT_THRESHOLD)
         return self._rows(probability_NC, predicted_NC, examples, None)

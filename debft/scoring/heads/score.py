@@ -52,14 +52,14 @@ class ScoreHead:
 
     def assess(self, outcome: np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score (N, 1) outputs."""
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         scores_N = outcome[:, 0]
         scores = scores_in_percent(self.task.metrics, scores_N, split.row_labels)
         loss = float(np.mean((scores_N.astype(np.float64) - split.row_labels) ** 2))
         return Assessment(scores=scores, rows=self._rows(scores_N, examples, split.row_labels.tolist()), loss=loss)
 
     def predict(self, outcome: np.ndarray, examples: Examples) -> list[dict[str, Any]]:
-        check_finite(bool(np.isfinite(outcome).all()))
+        check_finite(outcome, examples.ids)
         return self._rows(outcome[:, 0], examples, None)
 
     def _rows(self, scores_N: np.ndarray, examples: Examples, labels: list[float] | None) -> list[dict[str, Any]]:

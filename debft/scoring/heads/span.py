@@ -16,11 +16,10 @@ from debft.data.encoding import EncodedSplit
 from debft.data.examples import Examples
 from debft.data.packing import Batch
 from debft.data.windows import EncodedWindows
-from debft.errors import NotFiniteError
 from debft.models.settings import NO_ANSWER_THRESHOLD
 from debft.scoring import spans
 from debft.scoring.collecting import SpanCollector
-from debft.scoring.heads.head import NOT_FINITE, Assessment, at_least_float32, model_inputs
+from debft.scoring.heads.head import Assessment, LogitsNotFiniteError, at_least_float32, model_inputs
 from debft.scoring.metrics import squad
 from debft.scoring.spans import BestSpans, DecodedAnswer
 from debft.tasks import QuestionAnswering
@@ -70,7 +69,7 @@ class SpanHead:
     def with_chosen(self, settings: Mapping[str, Any]) -> "SpanHead":
         return replace(self, threshold=settings.get(NO_ANSWER_THRESHOLD, 0.0))
 
-    def assess(self, outcome: BestSpans | None, split: EncodedSplit, examples: Examples) -> Assessment:
+    def assess(self, outcome: BestSpans | np.ndarray, split: EncodedSplit, examples: Examples) -> Assessment:
         """Score the answers by the official metrics, and write them as the official scorer reads them."""
         answers = self._answers(outcome, examples)
         gold = [tuple(text for text, _ in pairs) for pairs in examples.gold_answers]
@@ -93,14 +92,14 @@ class SpanHead:
             settings=settings,
         )
 
-    def predict(self, outcome: BestSpans | None, examples: Examples) -> list[dict[str, Any]]:
+    def predict(self, outcome: BestSpans | np.ndarray, examples: Examples) -> list[dict[str, Any]]:
         answers = self._answers(outcome, examples)
         return self._rows(answers, self._texts(answers, self.threshold or 0.0), examples)
 
-    def _answers(self, outcome: BestSpans | None, examples: Examples) -> list[DecodedAnswer]:
-        """Return the answer of each question. outcome: the best spans, None where logits were not finite."""
-        if outcome is None:
-            raise NotFiniteError(NOT_FINITE)
+    def _answers(self, outcome: BestSpans | np.ndarray, examples: Examples) -> list[DecodedAnswer]:
+        """Return the answer of each question. outcome: the best spans, or the numbers of questions whose logits are not finite."""
+        if isinstance(outcome, np.ndarray):
+            raise LogitsNotFiniteError([examples.ids[question] for question in outcome.tolist()], len(examples))
         return spans.answers(outcome, [context for _, context in examples.texts], with_null=self.task.unanswerable)
 
     def _texts(self, answers: list[DecodedAnswer], threshold: float) -> list[str]:
