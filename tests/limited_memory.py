@@ -4,10 +4,23 @@ from functools import partial
 
 import torch
 
+from debft.data.packing import Collator
 from debft.training.loop import optimizer_steps
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 PLACE = "debft.training.session.optimizer_steps"  # what a Limited takes the place of
+
+
+def limit_evaluations(patch, rows: int, error: BaseException = GPU) -> None:
+    """Let evaluations and predictions have memory for `rows` sequences at once, and no more. patch: what has a `setattr`"""
+    collated = Collator.__call__
+
+    def within_limit(collator, split, indices):
+        if torch.is_inference_mode_enabled() and len(indices) > rows:
+            raise error
+        return collated(collator, split, indices)
+
+    patch.setattr(Collator, "__call__", within_limit)
 
 
 class Limited:

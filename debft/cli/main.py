@@ -29,6 +29,7 @@ from debft.runs.storage import failing_disk
 from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.launch.lifeline import cause_is_said
+from debft.runtime.memory import too_little_memory
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
 
@@ -135,7 +136,7 @@ def main() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
             signal.signal(number, _interrupt)
     try:
-        with failing_disk():
+        with failing_disk(), too_little_memory():
             code = app(standalone_mode=False) or 0
         if code == 130 and _interrupting:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
             _leave_interrupted()

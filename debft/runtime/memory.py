@@ -2,10 +2,13 @@
 
 import gc
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from debft.errors import MachineError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -82,9 +85,21 @@ def _numbers(path: Path) -> dict[str, int]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error of Python or torch says that there is not enough memory, of a GPU or of this machine."""
-    import torch
+    torch = sys.modules.get("torch")  # where it is not imported, the error is none of its own
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in NO_MEMORY)
 
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in NO_MEMORY)
+
+@contextmanager
+def too_little_memory() -> Iterator[None]:
+    """Raise MachineError, with a line, where the memory is not enough within the block, and nothing smaller is tried there."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        line = f"the memory is not enough: {first_line(error)}; use a machine with more, or give fewer rows or a smaller model"
+        raise MachineError(line) from error
 
 
 def give_back_memory() -> None:

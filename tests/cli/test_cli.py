@@ -511,8 +511,14 @@ def test_interrupted_command_says_what_is_true_of_it(monkeypatch, capsys, comman
 
 def test_command_whose_processes_were_interrupted_has_said_so_already(monkeypatch, capsys):
     """It ends with 130, as typer does where Ctrl-C has interrupted the command itself."""
+    assert ended_with(lambda **_: 130, monkeypatch) == 130
+    assert "interrupted" not in capsys.readouterr().err
+
+
+def ended_with(app, monkeypatch):
+    """The exit code of a command that does this."""
     monkeypatch.setattr("sys.argv", ["debft", "mnli"])
-    monkeypatch.setattr(cli, "app", lambda **_: 130)
+    monkeypatch.setattr(cli, "app", app)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         with pytest.raises(SystemExit) as ended:
@@ -521,8 +527,20 @@ def test_command_whose_processes_were_interrupted_has_said_so_already(monkeypatc
         cli._ending.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert ended.value.code == 130
-    assert "interrupted" not in capsys.readouterr().err
+    return ended.value.code
+
+
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+
+
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "MemoryError"), (RuntimeError(NO_MEMORY), NO_MEMORY)])
+def test_too_little_memory_anywhere_is_one_line_and_exit_code_5(monkeypatch, capsys, error, said):
+    def app(**_):
+        raise error
+
+    assert ended_with(app, monkeypatch) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"the memory is not enough: {said}; use a machine with more")
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
-from limited_memory import GPU, PLACE, Limited
+from limited_memory import GPU, PLACE, Limited, limit_evaluations
 from parts import Case, Part
-from runs_of_numbers import KINDS, STEPS, name_of, steps, undisturbed
+from runs_of_numbers import KINDS, STEPS, TASKS, name_of, steps, undisturbed
 
 from debft.errors import TooLittleMemoryError
 from debft.runs.directory import RunDirectory
+from debft.scoring import inference
+from debft.scoring.loading import load_predictor
 from debft.training.run import finetune
 
 CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12")
@@ -59,6 +62,30 @@ def too_little(directory: Path, *, of: str, sift: bool, after: int) -> str:
     return f"ended in step {after + 1}, went on with the same bits"
 
 
+def evaluated(directory: Path, *, of: str, error: str, rows: int) -> str:
+    """Evaluate while training, and use the model, where the memory is enough for so many sequences: the same scores and predictions."""
+    recipe, whole = undisturbed(directory.parent, of, sift=False)
+    run, expected = RunDirectory(directory / "run"), whole.result()
+    with pytest.MonkeyPatch.context() as patch:
+        limit_evaluations(patch, rows, ERRORS[error])
+        result = finetune(recipe, run.path)
+        predictor = load_predictor(str(run.path), None, "auto")
+        used = inference.evaluate(predictor, None, 6)["scores"]
+        limit_evaluations(patch, 0)
+        lines = []
+        for what in (lambda: finetune(recipe, directory / "none"), lambda: inference.evaluate(predictor, None, 6)):
+            try:
+                what()
+            except TooLittleMemoryError as ended:
+                lines += ended.problems
+    for scores in (result.scores, used):
+        different = [name for name, score in expected.scores.items() if abs(score - scores[name]) > SCORE]
+        assert not different, f"scores differ: {', '.join(different)}"
+    assert {cut.during for cut in result.memory_cuts} == {"evaluation"}, f"cuts: {result.memory_cuts}"
+    assert len(lines) == 2 and all("one sequence of" in line for line in lines), f"said of one sequence: {lines}"
+    return f"cut {len(result.memory_cuts)} times, the same scores"
+
+
 def cases() -> Iterator[Case]:
     for of, sift in KINDS:
         for after in PASSES:
@@ -68,6 +95,9 @@ def cases() -> Iterator[Case]:
                     how = {"of": of, "sift": sift, "error": error, "backward": backward, "after": after, "rows": rows}
                     yield Case(name=name, run=partial(halved, **how))
             yield Case(name=f"{name_of(of, sift)}-too-little-after-{after}", run=partial(too_little, of=of, sift=sift, after=after))
+    for of, error, rows in product(TASKS, ERRORS, (1, 3)):
+        how = {"of": of, "error": error, "rows": rows}
+        yield Case(name=f"{name_of(of, sift=False)}-{error}-evaluation-rows-{rows}", run=partial(evaluated, **how))
 
 
 PART = Part(

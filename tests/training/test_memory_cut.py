@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_mnli, write_model_config
-from limited_memory import GPU, PLACE, Limited
+from limited_memory import GPU, PLACE, Limited, limit_evaluations
 from processes import start_two
 from test_finetune import lines, tiny_recipe, weights
 
 from debft.data.batches import halved, micro_batches, tokens_of
-from debft.data.packing import Collator
 from debft.errors import TooLittleMemoryError
 from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut
 from debft.runtime.memory import is_out_of_memory
+from debft.scoring import inference
+from debft.scoring.loading import load_predictor
+from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 CPU = RuntimeError(
@@ -141,43 +143,45 @@ def test_every_halving_cuts_the_largest_batch_and_ends_at_one_sequence(packed):
 def test_evaluation_is_cut_as_well_and_scores_the_same(inputs, tmp_path, monkeypatch, capsys):
     recipe = recipe_of(inputs, **{"train.eval_steps": 2})
     expected = finetune(recipe, tmp_path / "whole")
-    collated = Collator.__call__
-
-    def small(collator, split, indices):
-        if torch.is_inference_mode_enabled() and len(indices) > 3:
-            raise GPU
-        return collated(collator, split, indices)
-
-    monkeypatch.setattr(Collator, "__call__", small)
+    limit_evaluations(monkeypatch, 3)
     result = finetune(recipe, tmp_path / "cut")
     assert result.scores == expected.scores
     assert {(cut.during, cut.step) for cut in result.memory_cuts} == {("evaluation", 2)}
     assert capsys.readouterr().err.count("the memory is not enough to evaluate") == 1
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    predictor = load_predictor(str(tmp_path / "cut"), None, "auto")
+    assert inference.evaluate(predictor, None)["scores"] == expected.scores and predictor.cuts
+    limit_evaluations(monkeypatch, 0)
+    rows = make_plan(recipe).examples["validation_matched"]
+    for use in (lambda: inference.evaluate(predictor, None), lambda: list(inference.label_rows(predictor, rows))):
+        with pytest.raises(TooLittleMemoryError, match=r"one sequence of \d+ tokens \(CUDA out of memory"):
+            use()
 
 
 def test_evaluation_whose_single_sequence_is_too_much_ends_with_the_checkpoint_of_the_last_step(inputs, tmp_path, monkeypatch):
-    collated = Collator.__call__
-
-    def none(collator, split, indices):
-        if torch.is_inference_mode_enabled():
-            raise GPU
-        return collated(collator, split, indices)
-
-    monkeypatch.setattr(Collator, "__call__", none)
+    limit_evaluations(monkeypatch, 0)
     with pytest.raises(TooLittleMemoryError, match=r"one sequence of \d+ tokens .*step-000006 is whole"):
         finetune(recipe_of(inputs), tmp_path / "run")
 
 
 TESTS = str(Path(__file__).parents[1])
 TWO = """
-import os, debft.training.session
-from limited_memory import Limited
+import os, pytest
+from limited_memory import PLACE, Limited, limit_evaluations
 if os.environ["RANK"] == "1":
-    debft.training.session.optimizer_steps = Limited({rows}, after=2)
+    {limit}
 from debft.__main__ import main
 main()
 """
+
+
+def said_by_two(typed, output, limit, code):
+    """What two processes say, of which the second has little memory; both end with that code."""
+    pair = start_two(*typed, "--output", output, code=TWO.format(limit=limit), PYTHONPATH=TESTS)
+    said = [one.communicate()[1] for one in pair]
+    assert [one.returncode for one in pair] == [code, code], said
+    assert "Traceback" not in said[0] + said[1]
+    return said
 
 
 @pytest.mark.sweep
@@ -188,11 +192,23 @@ def test_second_process_without_the_memory_cuts_both_and_the_losses_stay(inputs,
     typed += ("--set", "runtime.micro_batch_tokens=200", "--save-steps", 2)
     finetune(recipe_of(inputs, **{"runtime.micro_batch_tokens": 200}), tmp_path / "alone")
     for rows, code in ((3, 0), (0, 5)):
-        pair = start_two(*typed, "--output", tmp_path / str(rows), code=TWO.format(rows=rows), PYTHONPATH=TESTS)
-        said = [one.communicate()[1] for one in pair]
-        assert [one.returncode for one in pair] == [code, code], said
-        assert "Traceback" not in said[0] + said[1]
+        limit = f"pytest.MonkeyPatch().setattr(PLACE, Limited({rows}, after=2))"
+        said = said_by_two(typed, tmp_path / str(rows), limit, code)
     assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "alone"), abs=SAME)
     result = RunDirectory(tmp_path / "3").result()
     assert [cut.before for cut in result.memory_cuts][:1] == [200] and {cut.step for cut in result.memory_cuts} == {3}
     assert "in another process; " in said[0] and "step-000002 is whole" in said[0]
+
+
+@pytest.mark.sweep
+def test_second_process_without_the_memory_for_an_evaluation_cuts_both_and_the_scores_stay(inputs, tmp_path):
+    data, model = inputs
+    typed = ("mnli", "--recipe", "demo", "--model", model, "--data", data, "--train-batch-size", 16, "--max-steps", 4)
+    typed += ("--set", "runtime.micro_batch_tokens=200", "--eval-steps", 2)
+    said_by_two(typed, tmp_path / "whole", "pass", 0)
+    for rows, code in ((2, 0), (0, 5)):
+        said = said_by_two(typed, tmp_path / str(rows), f"limit_evaluations(pytest.MonkeyPatch(), {rows})", code)
+    whole, cut = (RunDirectory(tmp_path / name).result() for name in ("whole", "2"))
+    assert cut.scores == whole.scores and cut.model_files == whole.model_files
+    assert {(one.during, one.step) for one in cut.memory_cuts} == {("evaluation", 2)}
+    assert "the memory is not enough for one sequence of" in said[0] and "step-000002 is whole" in said[0]
