@@ -161,6 +161,10 @@ def other_program(words: list[str], stdin: str, directory: Path) -> subprocess.C
             return nothing
         case ["." | "source", ".venv/bin/activate"] | [("git" | "docker" | "cd"), *_]:
             return nothing
+        case ["hf", "jobs", "run", *rest]:
+            return hub_command("jobs", "run", "--dry-run", *rest, directory=directory)
+        case ["hf", *_]:
+            return nothing
         case ["python", script, *_] if script.endswith(".py") and (ROOT / script).is_file():
             return nothing
     if words[0] == "python":
@@ -169,4 +173,15 @@ def other_program(words: list[str], stdin: str, directory: Path) -> subprocess.C
         return nothing  # jq, curl: not on every machine
     return subprocess.run(
         words, cwd=directory, input=stdin, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+
+
+def hub_command(*words: str, directory: Path) -> subprocess.CompletedProcess:
+    """Run the hub's command, `hf`, of the installed huggingface_hub; a job is shown by `--dry-run`, for which no network is needed."""
+    return subprocess.run(
+        [sys.executable, "-c", "from huggingface_hub.cli.hf import main; main()", *words],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_TOKEN": "hf_none", "COLUMNS": "200"},
     )

@@ -1,5 +1,7 @@
 """A Slurm of one machine, in a directory of its own: munged, slurmctld and slurmd, with nothing of the system changed.
 
+It can show that machine as several nodes, each with GPUs that are not there, for which a job is scheduled as on a cluster.
+
 `python tests/slurm/start.py` starts one, says how to reach it, and ends it on Ctrl-C. It needs root, and of Debian slurm-wlm and munge.
 """
 
@@ -19,23 +21,23 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun")
 SBIN = "/usr/sbin"  # where Debian has the daemons, which is not in every PATH
 CPUS = 2
+GPUS, CORES = 8, 64  # of each of several nodes; neither is there
 SECONDS = 30.0  # until the node takes jobs
 # cred_expire and the intervals: a job that was requeued would wait for two minutes. Jobs of `urgent` take the place of others.
 CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={directory}/munge.socket,cred_expire=5
 StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool
+SlurmdSpoolDir={directory}/spool-%n
 SlurmctldPidFile={directory}/slurmctld.pid
-SlurmdPidFile={directory}/slurmd.pid
+SlurmdPidFile={directory}/slurmd-%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
-SlurmdLogFile={directory}/slurmd.log
+SlurmdLogFile={directory}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -49,9 +51,11 @@ MpiDefault=none
 PropagateResourceLimits=NONE
 ReturnToService=2
 KillWait=30
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=usual Nodes={host} Default=YES MaxTime=60 PriorityTier=1 State=UP
-PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
+SlurmdParameters=config_overrides
+GresTypes=gpu
+{nodes}
+PartitionName=usual Nodes=ALL Default=YES MaxTime=60 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
 """
 
 
@@ -71,13 +75,9 @@ def path() -> str:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[dict[str, str]]:
+def running(directory: Path, nodes: int = 1) -> Iterator[dict[str, str]]:
     """Within the block a Slurm takes jobs; it gives the variables by which its commands find it."""
-    config = directory / "slurm.conf"
-    host = socket.gethostname().partition(".")[0]
-    config.write_text(CONFIG.format(host=host, directory=directory, ports=_free_ports(), cpus=min(CPUS, os.cpu_count() or 1)))
-    (directory / "state").mkdir()
-    (directory / "spool").mkdir()
+    config, names = directory / "slurm.conf", _configure(directory, nodes)
     key = directory / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
@@ -87,10 +87,10 @@ def running(directory: Path) -> Iterator[dict[str, str]]:
     daemons = [
         _start([*munged, *(f"--{name}={directory / file}" for name, file in files.items())], directory, variables),
         _start(["slurmctld", "-D", "-i"], directory, variables),
-        _start(["slurmd", "-D", "-N", host], directory, variables),
+        *(_start(["slurmd", "-D", "-N", name], directory, variables) for name in names),
     ]
     try:
-        _wait_for_node(daemons, directory, variables)
+        _wait_for_nodes(daemons, directory, variables)
         yield variables
     finally:
         subprocess.run(["scancel", "--me", "--full"], env=os.environ | variables, capture_output=True)
@@ -98,6 +98,26 @@ def running(directory: Path) -> Iterator[dict[str, str]]:
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             daemon.wait()
+
+
+def _configure(directory: Path, nodes: int) -> list[str]:
+    """Write what the daemons read and make their directories; return the names of the nodes."""
+    host = socket.gethostname().partition(".")[0]
+    port, *ports = _free_ports(1 + nodes)
+    names = [host] if nodes == 1 else [f"node{number}" for number in range(nodes)]
+    has = f"CPUs={min(CPUS, os.cpu_count() or 1)}" if nodes == 1 else f"CPUs={CORES} RealMemory=500000 Gres=gpu:{GPUS}"
+    lines = [
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} {has} State=UNKNOWN"
+        for name, own in zip(names, ports, strict=True)
+    ]
+    text = CONFIG.format(host=host, directory=directory, port=port, nodes="\n".join(lines))
+    (directory / "slurm.conf").write_text(text)
+    (directory / "gres.conf").write_text(f"Name=gpu File={directory}/gpu[0-{GPUS - 1}]\n" if nodes > 1 else "")
+    for number in range(GPUS):
+        (directory / f"gpu{number}").touch()
+    for name in ("state", *(f"spool-{name}" for name in names)):
+        (directory / name).mkdir()
+    return names
 
 
 def _end_jobs(variables: dict[str, str]) -> None:
@@ -126,7 +146,7 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _wait_for_node(daemons: Sequence[subprocess.Popen], directory: Path, variables: dict[str, str]) -> None:
+def _wait_for_nodes(daemons: Sequence[subprocess.Popen], directory: Path, variables: dict[str, str]) -> None:
     deadline = time.monotonic() + SECONDS
     asked = ["sinfo", "--noheader", "--partition=usual", "--format=%T"]
     while subprocess.run(asked, env=os.environ | variables, capture_output=True, text=True).stdout.strip() != "idle":
@@ -138,8 +158,8 @@ def _wait_for_node(daemons: Sequence[subprocess.Popen], directory: Path, variabl
         time.sleep(0.2)
 
 
-def _free_ports() -> list[int]:
-    sockets = [socket.socket() for _ in range(2)]
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
     ports = [one.getsockname()[1] for one in sockets]
