@@ -152,7 +152,7 @@ def print_checked() -> None:
 
 
 def pairs_that_pay(shape: str, rows: int, mean: float) -> int:
-    """Return how many pairs a step needs to be done faster by eight GPUs than by one, in powers of two; gradients travel behind it."""
+    """Return from how many pairs a step is done faster by eight GPUs than by one, in powers of two; gradients travel behind it."""
     device, pairs = h100(), 1
     while True:
         work = work_of(shape, pairs * mean, active_rows=rows)

@@ -109,27 +109,48 @@ def test_job_that_is_killed_or_cancelled_is_not_waited_for(slurm, tmp_path):
     assert list(tmp_path.glob("*/seed-2-*/checkpoints/step-*")), "the one that was cancelled has saved its state"
 
 
-def test_job_file_of_the_page_goes_on_when_its_time_is_over(slurm, tmp_path):
-    """As it stands, but with a small run, which Slurm tells that its time is over."""
-    (text,) = [block.text for block in pages.blocks(pages.PAGES["slurm.md"]) if block.title == "mnli.sbatch"]
-    page = {
-        "#SBATCH --gpus-per-node=1\n": "",
-        "--cpus-per-task=8": "--cpus-per-task=1",
-        "#SBATCH --mem=32G\n": "",
-        "--time=02:00:00": "--time=30",
-        "debft mnli --model deberta-v3-base": f"{sys.executable} -m debft mnli --data demo --recipe mnli/quick --max-steps 200 "
-        "--max-train-samples 200 --max-eval-samples 30",
-    }
-    for stands, small in page.items():
+SMALL = (
+    f"{sys.executable} -m debft mnli --data demo --recipe mnli/quick --max-steps 200 --max-train-samples 200 --max-eval-samples 30"
+)
+ONE_GPU = {
+    "#SBATCH --gpus-per-node=1\n": "",
+    "--cpus-per-task=8": "--cpus-per-task=1",
+    "#SBATCH --mem=32G\n": "",
+    "--time=02:00:00": "--time=30",
+    "debft mnli --model deberta-v3-base": SMALL,
+}
+FOUR_NODES = {
+    "--ntasks-per-node=8": "--ntasks-per-node=1",
+    "--cpus-per-task=8": "--cpus-per-task=1",
+    "--time=02:00:00": "--time=30",
+    "debft mnli --model deberta-v3-large": SMALL,
+}
+
+
+def job_file(page, name, changes):
+    """A job file of a page with a small run in place of its own."""
+    (text,) = [block.text for block in pages.blocks(pages.PAGES[page]) if block.title == name]
+    for stands, small in changes.items():
         assert text.count(stands) == 1
         text = text.replace(stands, small)
-    (tmp_path / "mnli.sbatch").write_text(text)
-    job = command("sbatch", "--parsable", f"--chdir={tmp_path}", str(tmp_path / "mnli.sbatch")).strip()
-    wait_until(lambda: logged(tmp_path, 3), "the run begins")
+    return text
+
+
+def check_goes_on(text, directory, processes):
+    """Submit a job file, let Slurm tell it that its time is over, and see it begun anew and done."""
+    (directory / "mnli.sbatch").write_text(text)
+    job = command("sbatch", "--parsable", f"--chdir={directory}", str(directory / "mnli.sbatch")).strip()
+    wait_until(lambda: logged(directory, 3), "the run begins")
     command("scancel", "--signal=USR1", job)
-    wait_until(lambda: (tmp_path / "runs" / "mnli" / "result.json").is_file(), "the run is done")
+    wait_until(lambda: (directory / "runs" / "mnli" / "result.json").is_file(), "the run is done")
     assert restarts(job) == 1
-    assert len(json.loads((tmp_path / "runs" / "mnli" / "result.json").read_text())["sessions"]) == 2
+    result = json.loads((directory / "runs" / "mnli" / "result.json").read_text())
+    assert (len(result["sessions"]), result["environment"]["num_processes"]) == (2, processes)
+
+
+def test_job_file_of_the_page_goes_on_when_its_time_is_over(slurm, tmp_path):
+    """As it stands, but with a small run, which Slurm tells that its time is over."""
+    check_goes_on(job_file("slurm.md", "mnli.sbatch", ONE_GPU), tmp_path, processes=1)
 
 
 def test_interrupt_ends_the_waiting_and_not_the_jobs(slurm, tmp_path):
@@ -151,3 +172,19 @@ def test_what_sbatch_refuses_is_one_line_and_leaves_no_record(slurm, tmp_path):
     assert done.returncode == 2
     assert "sbatch: expected the job to be accepted, got 'invalid partition specified: nowhere" in done.stderr.splitlines()[-1]
     assert {run["status"] for run in states(tmp_path).values()} == {"not run"}
+
+
+@pytest.fixture(scope="module")
+def four_nodes(tmp_path_factory):
+    """A Slurm of four nodes with eight GPUs each, as far as it knows: all are this machine, and have no GPU."""
+    with start.running(tmp_path_factory.mktemp("four"), nodes=4) as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in (variables | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}).items():  # their names lead nowhere
+            patch.setenv(name, value)
+        yield
+
+
+def test_job_file_of_four_nodes_is_scheduled_as_it_stands_and_goes_on(four_nodes, tmp_path):
+    (tmp_path / "whole.sbatch").write_text(job_file("machines.md", "mnli-4-nodes.sbatch", {}))
+    asked = subprocess.run(["sbatch", "--test-only", tmp_path / "whole.sbatch"], capture_output=True, text=True)
+    assert asked.returncode == 0 and "256 processors on nodes node[0-3]" in asked.stderr, asked.stderr
+    check_goes_on(job_file("machines.md", "mnli-4-nodes.sbatch", FOUR_NODES), tmp_path, processes=4)
