@@ -1,6 +1,6 @@
 """Strong scaling: the same steps on one and two processes, beside what `scaling_model.py` computes; then its figures for GPUs.
 
-    python benchmarks/scaling.py --data ../shared/data [--rounds 4] [--steps 4] [--mbit 1000,200]
+    python benchmarks/scaling.py --data ../shared/data [--rounds 4] [--steps 4] [--batch 64] [--mbit 1000,200] [--without NAME]
     python benchmarks/scaling.py --data ../shared/data --rounds 0        # the computed tables alone, in seconds
 
 DIR has mnli/ and tokenizer/deberta-v3/spm.model. Every round does the first steps of one run, the shape of deberta-v3-xsmall with
@@ -25,10 +25,6 @@ from speed_rows import config_of, make_shape, product_parameters
 from debft.data.batches import share, step_examples
 
 SHAPE, BATCH = "deberta-v3-xsmall", 64
-ALONE = Setting(name="1 process, 1 thread")
-BESIDE = Setting(name="2 runs of half the step beside each other", batch=BATCH // 2, beside=2)
-TWO = Setting(name="2 processes of 1 thread", processes=2)
-WAYS = (ALONE, Setting(name="1 process, 2 threads", threads=2), BESIDE, TWO)
 
 # Measured on one H100, bf16, attention triton, recorded as CUDA graphs. Source: "On a GPU" in RESULTS.md.
 # Shape, real tokens of a step, ms; the first two give the constants of the model, the third checks it.
@@ -56,20 +52,35 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4, help="of a run in a round, behind those that settle")
+    parser.add_argument("--batch", type=int, default=BATCH, help="pairs of a step that is measured")
     parser.add_argument("--mbit", default="1000,200", help="rates of the links between two hosts; none: an empty word")
+    parser.add_argument(
+        "--without", help="leave out the ways with this in their name: two threads crawl on a machine that others use"
+    )
     options = parser.parse_args()
     lengths, rows = read(options.data)
     if options.rounds:
         rates = [int(rate) for rate in options.mbit.split(",") if rate]
-        hosts = [Setting(name=f"2 hosts, {rate:,} Mbit/s", processes=2, mbit=rate) for rate in rates]
+        settings = [one for one in ways(options.batch, rates) if options.without is None or options.without not in one.name]
         with tempfile.TemporaryDirectory() as directory:
             vocabulary = options.data / "tokenizer" / "deberta-v3" / "spm.model"
             shape = make_shape(Path(directory) / "model", config_of(SHAPE), vocabulary, dropout=True)
             place = Place(Path(directory), options.data.resolve(), shape, options.steps)
-            measured = in_turn(place, [*WAYS, *hosts], options.rounds)
+            measured = in_turn(place, settings, options.rounds)
         print_measured(measured, lengths, rows)
     print_checked()
     print_computed(lengths, rows)
+
+
+def ways(batch: int, rates: Sequence[int]) -> list[Setting]:
+    """Return the ways to do a step: the first is what others are compared with, the one beside itself what the model is made of."""
+    return [
+        Setting(name="1 process, 1 thread", batch=batch),
+        Setting(name="1 process, 2 threads", threads=2, batch=batch),
+        Setting(name="2 runs of half the step beside each other", batch=batch // 2, beside=2),
+        Setting(name="2 processes of 1 thread", processes=2, batch=batch),
+        *(Setting(name=f"2 hosts, {rate:,} Mbit/s", processes=2, batch=batch, mbit=rate) for rate in rates),
+    ]
 
 
 def in_turn(place: Place, settings: Sequence[Setting], rounds: int) -> dict[Setting, list[Taken]]:
@@ -90,21 +101,22 @@ def print_measured(measured: dict[Setting, list[Taken]], lengths: np.ndarray, ro
 
     Its throughput is that of two runs which know nothing of each other, its bandwidth that of the wire alone.
     """
-    tokens = BATCH * float(lengths.mean())
+    alone, beside = next(iter(measured)), next(setting for setting in measured if setting.beside == 2)
+    tokens = alone.batch * float(lengths.mean())
     _, sent = gradient_bytes(SHAPE, rows)
     seconds = {setting: tokens * seconds_a_token(taken) for setting, taken in measured.items()}
-    both_busy = Device(flops=FLOP_A_PARAMETER * product_parameters(CONFIGS[SHAPE]) / seconds_a_token(measured[BESIDE]))
+    both_busy = Device(flops=FLOP_A_PARAMETER * product_parameters(CONFIGS[SHAPE]) / seconds_a_token(measured[beside]))
     work = work_of(SHAPE, tokens, active_rows=rows)
-    uneven = imbalance(lengths, BATCH, 2)
+    uneven = imbalance(lengths, alone.batch, 2)
     each = f"{tokens:,.0f} tokens, {sent / 1e6:,.0f} MB of gradients, {both_busy.flops / 1e9:.1f} GFLOP/s a core"
-    print(f"\na step of {BATCH} pairs, {each}")
+    print(f"\na step of {alone.batch} pairs, {each}")
     print("| | ms a step | spread | times one core | computed | off by | of it compute, uneven shares, gradients, latency |")
     print("|---|---:|---:|---:|---:|---:|---|")
     for setting, taken in measured.items():
         each = tokens * np.array([one.seconds / one.tokens for one in taken])
         spread = (np.quantile(each, 0.75) - np.quantile(each, 0.25)) / median(each)
         whole = seconds[setting] / 2 if setting.beside == 2 else seconds[setting]  # two of them do a step together
-        line = f"| {setting.name} | {1e3 * whole:,.0f} | {spread:.0%} | {seconds[ALONE] / whole:.2f} |"
+        line = f"| {setting.name} | {1e3 * whole:,.0f} | {spread:.0%} | {seconds[alone] / whole:.2f} |"
         if setting.processes == 2:
             bandwidth, latency = wire(sent, setting.mbit)
             link = Link(name=setting.name, bytes=bandwidth, latency_seconds=latency / 2)
@@ -193,7 +205,7 @@ def cells(works: Sequence[Work], gpus: int, link: Link | None, lengths: np.ndarr
             for overlapped in (False, True)
         ]
         milliseconds = " / ".join(dict.fromkeys(f"{1e3 * seconds:,.0f}" for seconds in both))
-        yield milliseconds if gpus == 1 else f"{milliseconds} ({alone / both[-1]:.2g} x)"
+        yield milliseconds if gpus == 1 else f"{milliseconds} ({alone / both[-1]:.2f} x)"
 
 
 if __name__ == "__main__":

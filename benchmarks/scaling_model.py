@@ -10,7 +10,7 @@ from speed_rows import product_parameters
 
 FLOP_A_PARAMETER = 6  # of a real token, forward and backward
 BACKWARD = 2 / 3  # of a pass; what gradients can travel behind
-MESSAGE = 2**25  # bytes of one sum of gradients; as debft/training/exchange.py cuts them
+MESSAGE = 2**25  # bytes of one sum of gradients
 ADAM_BYTES = 28  # for a trained parameter: weight, gradient and two averages are read, all but the gradient written, in float32
 
 
@@ -43,13 +43,15 @@ class Link:
 class Work:
     """A step of the whole run.
 
-    flop: of its real tokens. layers: of the model. parameters: that are trained; gradient_bytes: that travel.
+    flop: of its real tokens. layers: of the model. parameters: that are trained.
+    gradient_bytes: that travel; last_bytes: of them those of the embeddings, which are there when the backward pass is done.
     """
 
     flop: float
     layers: int
     parameters: float
     gradient_bytes: float
+    last_bytes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +77,12 @@ def work_of(shape: str, tokens: float, *, active_rows: int | None = None) -> Wor
     config = CONFIGS[shape]
     rows = config["vocab_size"] if active_rows is None else active_rows
     products = product_parameters(config)
-    trained = products + rows * config["hidden_size"]
+    embeddings = rows * config["hidden_size"]
+    trained = products + embeddings
     flop = FLOP_A_PARAMETER * products * tokens
-    return Work(flop=flop, layers=config["num_hidden_layers"], parameters=trained, gradient_bytes=4 * trained)
+    return Work(
+        flop=flop, layers=config["num_hidden_layers"], parameters=trained, gradient_bytes=4 * trained, last_bytes=4 * embeddings
+    )
 
 
 def step(
@@ -96,7 +101,7 @@ def step(
     link: between the processes, of which there is none for one.
     padding: share of the computed tokens that are none; imbalance: of the process with the most tokens, above the mean.
     graphs: the kernels of a step are started at once, not one by one.
-    overlapped: a message travels while the gradients behind it are computed; else they travel once all are there.
+    overlapped: what has its gradients travels while others are computed; else all travel once all are there.
     """
     compute = work.flop / processes / device.flops
     padded = compute * padding / (1 - padding)
@@ -108,9 +113,10 @@ def step(
     if link is not None and processes > 1:
         messages = -(-work.gradient_bytes // MESSAGE)
         on_the_wire = 2 * (processes - 1) / processes * work.gradient_bytes / link.bytes
+        last = on_the_wire * max(work.last_bytes / work.gradient_bytes, 1 / messages)  # has nothing to hide behind
         latency = messages * 2 * (processes - 1) * link.latency_seconds
         hidden = BACKWARD * (busy + launch) if overlapped else 0.0
-        exchange = max(on_the_wire / messages, on_the_wire - hidden)  # the last message has nothing to hide behind
+        exchange = max(last, on_the_wire - hidden) if overlapped else on_the_wire
     return Step(
         compute=compute,
         padding=padded,

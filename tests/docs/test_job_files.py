@@ -70,10 +70,10 @@ def test_rented_job_keeps_the_run_and_pushes_only_what_is_complete(tmp_path, end
     text = FILES["job/mnli.sh"].replace("/tmp/work", f"{tmp_path}/work").replace("sleep 300", "sleep 0.1")
     variables = {"HF_TOKEN": "hf_none", "BUCKET": "me/runs", "REPO": "me/mnli", "MINUTES": "50"}
     does = {"DO_debft": f"[ $1 = push ] || {{ /bin/sleep 1; exit {ends}; }}"}
-    code, calls, said = run_file(tmp_path, text, "pip", "hf", "debft", **variables, **does)
+    code, calls, said = run_file(tmp_path, text, "python", "hf", "debft", **variables, **does)
     assert code == ends, said
     first, second, *others = calls
-    assert first == "pip install --quiet /job/debft-*.whl[gpu,report]"
+    assert first == "python -m pip install --quiet /job/debft-*.whl[gpu,report]"
     assert second == "hf buckets sync hf://buckets/me/runs/mnli runs/mnli"
     keeps = "hf buckets sync --delete runs/mnli hf://buckets/me/runs/mnli"
     trains = [call for call in others if call.startswith("debft mnli ")]
@@ -86,7 +86,7 @@ def test_rented_job_keeps_the_run_and_pushes_only_what_is_complete(tmp_path, end
 @pytest.mark.parametrize("name", ["HF_TOKEN", "BUCKET", "REPO", "MINUTES"])
 def test_rented_job_without_one_of_its_variables_does_nothing(tmp_path, name):
     variables = dict.fromkeys({"HF_TOKEN", "BUCKET", "REPO", "MINUTES"} - {name}, "1")
-    code, calls, said = run_file(tmp_path, FILES["job/mnli.sh"], "pip", "hf", "debft", **variables)
+    code, calls, said = run_file(tmp_path, FILES["job/mnli.sh"], "python", "hf", "debft", **variables)
     assert code != 0 and calls == [] and f"{name}: unbound variable" in said
 
 
