@@ -1,24 +1,25 @@
 """Strong scaling: the same steps on one and two processes, beside what `scaling_model.py` computes; then its figures for GPUs.
 
-    python benchmarks/scaling.py --data ../shared/data [--rounds 4] [--steps 4] [--batch 64] [--mbit 1000,200] [--without NAME]
+    python benchmarks/scaling.py --data ../shared/data [--rounds 12] [--batch 64] [--mbit 1000,200] [--without NAME]
     python benchmarks/scaling.py --data ../shared/data --rounds 0        # the computed tables alone, in seconds
 
-DIR has mnli/ and tokenizer/deberta-v3/spm.model. Every round does the first steps of one run, the shape of deberta-v3-xsmall with
-random weights, once in each way; every other round in the opposite order. The links between two hosts are made of network
-namespaces, which takes root.
+DIR has mnli/ and tokenizer/deberta-v3/spm.model. All ways train at once, the shape of deberta-v3-xsmall with random weights,
+and take turns: one does a step while the others stand still, every other round in the opposite order. The link between two hosts is
+one of network namespaces, which takes root.
 """
 
 import argparse
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from balance import SEED, STEPS, gradient_bytes, read
 from scaling_model import ADAM_BYTES, FLOP_A_PARAMETER, Device, Link, Work, step, work_of
-from scaling_runs import Place, Setting, Taken, seconds_a_token, wire
+from scaling_runs import Place, Taken, Training, Way, limit, seconds_a_token, two_hosts, wire
 from shapes import CONFIGS
 from speed_rows import config_of, make_shape, product_parameters
 
@@ -50,8 +51,7 @@ def main() -> None:
     """Measure in rounds, print the table beside the model, then the computed ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4, help="of a run in a round, behind those that settle")
+    parser.add_argument("--rounds", type=int, default=12, help="steps of each way")
     parser.add_argument("--batch", type=int, default=BATCH, help="pairs of a step that is measured")
     parser.add_argument("--mbit", default="1000,200", help="rates of the links between two hosts; none: an empty word")
     parser.add_argument(
@@ -60,71 +60,90 @@ def main() -> None:
     options = parser.parse_args()
     lengths, rows = read(options.data)
     if options.rounds:
-        rates = [int(rate) for rate in options.mbit.split(",") if rate]
-        settings = [one for one in ways(options.batch, rates) if options.without is None or options.without not in one.name]
-        with tempfile.TemporaryDirectory() as directory:
+        rates = tuple(int(rate) for rate in options.mbit.split(",") if rate)
+        chosen = [way for way in ways(options.batch, rates) if options.without is None or options.without not in way.name]
+        with tempfile.TemporaryDirectory() as directory, ExitStack() as held:
             vocabulary = options.data / "tokenizer" / "deberta-v3" / "spm.model"
             shape = make_shape(Path(directory) / "model", config_of(SHAPE), vocabulary, dropout=True)
-            place = Place(Path(directory), options.data.resolve(), shape, options.steps)
-            measured = in_turn(place, settings, options.rounds)
-        print_measured(measured, lengths, rows)
+            place = Place(directory=Path(directory), data=options.data.resolve(), shape=shape)
+            hosts = held.enter_context(two_hosts()) if rates else ()
+            _, sent = gradient_bytes(SHAPE, rows)
+            measured = in_turn(place, chosen, hosts, options.rounds)
+            wires = {None: wire(sent)}
+            for mbit in rates:
+                limit(hosts, mbit)
+                wires[mbit] = wire(sent, hosts)
+        print_measured(measured, wires, lengths, rows)
     print_checked()
     print_computed(lengths, rows)
 
 
-def ways(batch: int, rates: Sequence[int]) -> list[Setting]:
+def ways(batch: int, rates: tuple[int, ...]) -> list[Way]:
     """Return the ways to do a step: the first is what others are compared with, the one beside itself what the model is made of."""
     return [
-        Setting(name="1 process, 1 thread", batch=batch),
-        Setting(name="1 process, 2 threads", threads=2, batch=batch),
-        Setting(name="2 runs of half the step beside each other", batch=batch // 2, beside=2),
-        Setting(name="2 processes of 1 thread", processes=2, batch=batch),
-        *(Setting(name=f"2 hosts, {rate:,} Mbit/s", processes=2, batch=batch, mbit=rate) for rate in rates),
+        Way(name="1 process, 1 thread", batch=batch),
+        Way(name="1 process, 2 threads", threads=2, batch=batch),
+        Way(name="2 runs of half the step beside each other", batch=batch // 2, beside=2),
+        Way(name="2 processes of 1 thread", processes=2, batch=batch),
+        *([Way(name="2 hosts", processes=2, batch=batch, mbits=rates)] if rates else []),
     ]
 
 
-def in_turn(place: Place, settings: Sequence[Setting], rounds: int) -> dict[Setting, list[Taken]]:
-    """Return what the steps took in each way, over all rounds."""
-    measured: dict[Setting, list[Taken]] = {setting: [] for setting in settings}
-    for number in range(rounds):
-        for setting in settings if number % 2 == 0 else settings[::-1]:
-            measured[setting] += (taken := place.measure(setting))
-            print(
-                f"round {number + 1}, load {os.getloadavg()[0]:.1f}: {setting.name} {1e3 * seconds_a_token(taken):.3f} ms a token",
-                flush=True,
-            )
+def in_turn(place: Place, chosen: Sequence[Way], hosts: Sequence[str], rounds: int) -> dict[tuple[Way, int | None], list[Taken]]:
+    """Return what the steps took in each way and at each rate of the link, one after another in every round."""
+    with ExitStack() as held:
+        trainings = []
+        for number, way in enumerate(chosen):
+            trainings.append(training := Training(way, place, number, hosts if way.mbits else ()))
+            held.callback(training.end)
+            print(f"load {os.getloadavg()[0]:.1f}: {way.name}: begun", flush=True)
+        turns = [(training, mbit) for training in trainings for mbit in training.way.mbits or (None,)]
+        measured: dict[tuple[Way, int | None], list[Taken]] = {(training.way, mbit): [] for training, mbit in turns}
+        for number in range(rounds):
+            for training, mbit in turns if number % 2 == 0 else turns[::-1]:
+                if mbit:
+                    limit(hosts, mbit)
+                measured[training.way, mbit].append(training.step())
+            seconds = ", ".join(f"{taken[-1].seconds:.1f}" for taken in measured.values())
+            print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}: {seconds} s", flush=True)
     return measured
 
 
-def print_measured(measured: dict[Setting, list[Taken]], lengths: np.ndarray, rows: int) -> None:
+def print_measured(
+    measured: dict[tuple[Way, int | None], list[Taken]],
+    wires: dict[int | None, tuple[float, float]],
+    lengths: np.ndarray,
+    rows: int,
+) -> None:
     """Print what a step took in each way, by how much that is faster than one core, and for several processes what the model says.
 
     Its throughput is that of two runs which know nothing of each other, its bandwidth that of the wire alone.
     """
-    alone, beside = next(iter(measured)), next(setting for setting in measured if setting.beside == 2)
+    alone, beside = next(iter(measured))[0], next(way for way, _ in measured if way.beside == 2)
     tokens = alone.batch * float(lengths.mean())
     _, sent = gradient_bytes(SHAPE, rows)
-    seconds = {setting: tokens * seconds_a_token(taken) for setting, taken in measured.items()}
-    both_busy = Device(flops=FLOP_A_PARAMETER * product_parameters(CONFIGS[SHAPE]) / seconds_a_token(measured[beside]))
-    work = work_of(SHAPE, tokens, active_rows=rows)
-    uneven = imbalance(lengths, alone.batch, 2)
+    seconds = {key: tokens * seconds_a_token(taken) for key, taken in measured.items()}
+    flop = FLOP_A_PARAMETER * product_parameters(CONFIGS[SHAPE])
+    both_busy = Device(flops=flop / seconds_a_token(measured[beside, None]))
+    work, uneven = work_of(SHAPE, tokens, active_rows=rows), imbalance(lengths, alone.batch, 2)
     each = f"{tokens:,.0f} tokens, {sent / 1e6:,.0f} MB of gradients, {both_busy.flops / 1e9:.1f} GFLOP/s a core"
     print(f"\na step of {alone.batch} pairs, {each}")
-    print("| | ms a step | spread | times one core | computed | off by | of it compute, uneven shares, gradients, latency |")
+    print("| | s a step | spread | times one core | computed | off by | of it compute, uneven shares, gradients, latency |")
     print("|---|---:|---:|---:|---:|---:|---|")
-    for setting, taken in measured.items():
-        each = tokens * np.array([one.seconds / one.tokens for one in taken])
-        spread = (np.quantile(each, 0.75) - np.quantile(each, 0.25)) / median(each)
-        whole = seconds[setting] / 2 if setting.beside == 2 else seconds[setting]  # two of them do a step together
-        line = f"| {setting.name} | {1e3 * whole:,.0f} | {spread:.0%} | {seconds[alone] / whole:.2f} |"
-        if setting.processes == 2:
-            bandwidth, latency = wire(sent, setting.mbit)
-            link = Link(name=setting.name, bytes=bandwidth, latency_seconds=latency / 2)
+    for (way, mbit), taken in measured.items():
+        one = np.array([one.seconds / one.tokens for one in taken])
+        spread = (np.quantile(one, 0.75) - np.quantile(one, 0.25)) / median(one)
+        whole = seconds[way, mbit] / way.beside  # several beside each other do a step together
+        name = f"{way.name}, {mbit:,} Mbit/s" if mbit else way.name
+        line = f"| {name} | {whole:.2f} | {spread:.0%} | {seconds[alone, None] / whole:.2f} |"
+        if way.processes == 2:
+            bandwidth, latency = wires[mbit]
+            link = Link(name=name, bytes=bandwidth, latency_seconds=latency / 2)
             computed = step(work, both_busy, link, 2, imbalance=uneven)
             hidden = step(work, both_busy, link, 2, imbalance=uneven, overlapped=True)
             parts = (computed.compute, computed.imbalance, computed.exchange, computed.latency)
-            line += f" {1e3 * computed.total:,.0f} ({1e3 * hidden.total:,.0f} overlapped) | {computed.total / whole - 1:+.0%} |"
-            line += f" {', '.join(f'{1e3 * part:,.0f}' for part in parts)} at {bandwidth / 1e6:,.0f} MB/s |"
+            line += f" {computed.total:.2f} ({hidden.total:.2f} overlapped) | {computed.total / whole - 1:+.0%} |"
+            line += f" {', '.join(f'{part:.2f}' for part in parts)} at {bandwidth / 1e6:,.0f} MB/s |"
         else:
             line += " - | - | - |"
         print(line, flush=True)

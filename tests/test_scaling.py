@@ -1,6 +1,5 @@
 """benchmarks/scaling.py: the cost model in numbers that a hand can follow, and the constants that it takes from measured steps."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -69,13 +68,3 @@ def test_sizes_are_those_of_the_models(model):
     """The bytes of gradients are within 3 % of what benchmarks/balance.py counts: biases and norms are left out."""
     for shape, counted in (("deberta-v3-xsmall", 117e6), ("deberta-v3-base", 405e6), ("deberta-v3-large", 1296e6)):
         assert model.work_of(shape, 1, active_rows=19_681).gradient_bytes == pytest.approx(counted, rel=0.03)
-
-
-def test_steps_that_settle_are_left_out(scaling, tmp_path):
-    import scaling_runs
-
-    lines = [{"step": number, "seconds": float(number), "num_tokens": 10} for number in (1, 2, 3, 4)]
-    (tmp_path / "steps.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    taken = scaling_runs.steps_of(tmp_path)
-    assert [one.seconds for one in taken] == [3.0, 4.0]
-    assert scaling_runs.seconds_a_token(taken) == pytest.approx(0.35)
