@@ -69,3 +69,11 @@ def test_sizes_are_those_of_the_models(model):
     """The bytes of gradients are within 3 % of what benchmarks/balance.py counts: biases and norms are left out."""
     for shape, counted in (("deberta-v3-xsmall", 117e6), ("deberta-v3-base", 405e6), ("deberta-v3-large", 1296e6)):
         assert model.work_of(shape, 1, active_rows=19_681).gradient_bytes == pytest.approx(counted, rel=0.03)
+
+
+def test_page_has_the_tables_that_the_program_computes(scaling, shared, capsys):
+    scaling.print_computed(*scaling.read(shared))
+    page = (BENCHMARKS.parent / "docs" / "pages" / "scaling.md").read_text(encoding="utf-8")
+    rows = [line for line in capsys.readouterr().out.splitlines() if "GPU" in line and line.startswith("|")]
+    assert len(rows) == 2 * len(scaling.LAYOUTS)
+    assert [row for row in rows if row not in page] == []
