@@ -10,6 +10,8 @@ one of network namespaces, which takes root.
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -59,6 +61,7 @@ def main() -> None:
         "--without", help="leave out the ways with this in their name: two threads crawl on a machine that others use"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and with it what was started
     lengths, rows = read(options.data)
     if options.rounds:
         rates = tuple(int(rate) for rate in options.mbit.split(",") if rate)

@@ -117,6 +117,7 @@ class Training:
             stderr=(place.directory / f"{output.name}-{rank}.log").open("w"),
             env=os.environ | {name: str(value) for name, value in variables.items()},
             cwd=place.directory,
+            start_new_session=True,  # Linux shares a busy machine out by sessions: within one, two processes would get half each
         )
 
     def _send(self, number: int) -> None:
