@@ -5,6 +5,7 @@ import re
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60  # characters
@@ -30,6 +31,17 @@ class DebftError(Exception):
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(without_secrets(problem) for problem in problems)
         super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be sent to another process of the run, whatever it is made from."""
+        return _as_it_was, (type(self), vars(self))
+
+
+def _as_it_was(kind: type[DebftError], fields: dict[str, Any]) -> DebftError:
+    error = kind.__new__(kind)
+    vars(error).update(fields)
+    error.args = ("\n".join(error.problems),)
+    return error
 
 
 class InputError(DebftError):

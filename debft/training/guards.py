@@ -1,7 +1,6 @@
 """A step that would only destroy the weights ends the run before it touches them."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,24 +25,16 @@ class StepNotFiniteError(NotFiniteError):
         self.step, self.what, self.value, self.sequences = step, what, value, sequences
         super().__init__(f"step {step}: expected a finite {what}{'' if value is None else f', got {value}'}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Let it be sent from one process to the others, as it was made."""
-        return type(self), (self.step, self.what, self.value, self.sequences)
-
 
 class EvaluationNotFiniteError(NotFiniteError):
     """The logits of rows are not finite in an evaluation, though the weights are: there is nothing to score.
 
-    step: the number of the last step, from 1; split: the name of the split; ids: of these rows; error: what was found in them
+    step: the number of the last step, from 1; split: the name of the split; ids: of these rows
     """
 
     def __init__(self, step: int, split: str, error: LogitsNotFiniteError) -> None:
-        self.step, self.split, self.ids, self.error = step, split, error.ids, error
+        self.step, self.split, self.ids = step, split, error.ids
         super().__init__(f"the evaluation after step {step:,}: {split}: {error.problems[0]}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Let it be sent from process 0, which scores, to the others."""
-        return type(self), (self.step, self.split, self.error)
 
 
 class Guard:

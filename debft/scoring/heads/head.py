@@ -51,13 +51,9 @@ class LogitsNotFiniteError(NotFiniteError):
 
     def __init__(self, ids: Sequence[Any], num_rows: int) -> None:
         """ids: of the rows, not empty; num_rows: how many there are in all"""
-        self.ids, self.num_rows = [str(one) for one in ids], num_rows
+        self.ids = [str(one) for one in ids]
         named = ", ".join(map(repr, ids[:MOST_NAMED])) + (", ..." if len(ids) > MOST_NAMED else "")
         super().__init__(f"{len(ids):,} of {num_rows:,} rows ({named}): expected finite logits, got NaN or infinity")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Let it be sent from one process to the others, as it was made."""
-        return type(self), (self.ids, self.num_rows)
 
 
 class Head(Protocol):
