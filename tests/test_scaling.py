@@ -1,5 +1,6 @@
 """benchmarks/scaling.py: the cost model in numbers that a hand can follow, and the constants that it takes from measured steps."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,12 @@ def test_sizes_are_those_of_the_models(model):
 def test_page_has_the_tables_that_the_program_computes(scaling, shared, capsys):
     scaling.print_computed(*scaling.read(shared))
     page = (BENCHMARKS.parent / "docs" / "pages" / "scaling.md").read_text(encoding="utf-8")
-    rows = [line for line in capsys.readouterr().out.splitlines() if "GPU" in line and line.startswith("|")]
-    assert len(rows) == 2 * len(scaling.LAYOUTS)
-    assert [row for row in rows if row not in page] == []
+    computed, shown = (
+        [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| \d+ GPU", line)]
+        for text in (capsys.readouterr().out, page)
+    )
+    assert [row[0] for row in shown] == [row[0] for row in computed] and len(computed) == 2 * len(scaling.LAYOUTS)
+    for row, other in zip(shown, computed, strict=True):
+        for cell, of_program in zip(row[1:], other[1:], strict=True):
+            milliseconds = [float(text.partition(" (")[0].rpartition("/ ")[2].replace(",", "")) for text in (cell, of_program)]
+            assert milliseconds[0] == pytest.approx(milliseconds[1], rel=0.02, abs=1.01), (row[0], cell)  # printed in whole ones
