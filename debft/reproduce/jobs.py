@@ -150,6 +150,11 @@ def run_in_order(runs: Sequence[PlannedRun], executor: Executor) -> tuple[dict[s
     return failures, 0
 
 
+def signal_that_ended(number: int, runs: Sequence[PlannedRun]) -> int:
+    """Return the number of a signal that left some of the runs undone, 0 where it came while the last one became complete."""
+    return number if any(run.is_missing() for run in runs) else 0
+
+
 def ready(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Return the runs that can start: they start from no other one, or that one is complete."""
     return [run for run in runs if run.starts_from is None or _is_complete(run.starts_from)]

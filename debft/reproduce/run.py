@@ -15,7 +15,7 @@ from debft.reproduce import terminal
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
 from debft.reproduce.estimate import Estimate, can_be_estimated, estimate, measure_this_machine, needed_from_hub
-from debft.reproduce.jobs import Executor, default_jobs, local, ready, run_in_order, threads_of_a_job
+from debft.reproduce.jobs import Executor, default_jobs, local, ready, run_in_order, signal_that_ended, threads_of_a_job
 from debft.reproduce.notes import Failure
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
@@ -140,6 +140,7 @@ def reproduce(table_plan: TablePlan, output: Path, *, executor: Executor, check:
         costs = _costs(table_plan)
         terminal.print_costs(table_plan, costs, total_cost(costs, executor.at_a_time), executor.at_a_time)
         failures, signal_number = run_in_order(missing, executor)
+        signal_number = signal_that_ended(signal_number, missing)
     failures |= {name: Failure(code=2, error=damage) for name, damage in damaged.items()}
     report = _write(table_plan, failures, command, output / "report")
     if signal_number:

@@ -19,7 +19,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import value_at
 from debft.console import say
 from debft.errors import InputError
-from debft.reproduce.jobs import Executor
+from debft.reproduce.jobs import Executor, signal_that_ended
 from debft.reproduce.options import RunOptions
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.planned_run import PlannedRun, make_run
@@ -84,6 +84,7 @@ def search(
     missing = [trial.run for trial in all_trials if trial.run.is_missing()]
     say(f"{len(missing)} trials to run, of {len(all_trials)}, with {options.max_train_samples:,} training rows each")
     failures, signal_number = executor.run_all(missing)
+    signal_number = signal_that_ended(signal_number, missing)
     content = {
         recipe_plan.name: _record(recipe_plan, grid, of_recipe, output / "search", options, whole=not signal_number)
         for recipe_plan, grid, of_recipe in searches

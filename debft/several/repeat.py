@@ -15,7 +15,7 @@ from debft.output.layout import print_table
 from debft.output.terminal import estimate_lines
 from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
-from debft.reproduce.jobs import default_jobs, run_all
+from debft.reproduce.jobs import default_jobs, run_all, signal_that_ended
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.run import worst_code
@@ -132,6 +132,7 @@ def repeat(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Failure]
         write_atomically(common_recipe(directory, repetition.over), content.encode())
         at_once = _at_once(repetition, missing, jobs)
         failures, signal_number = run_all(missing, at_once, devices_here(), directory / "logs", what=f"{repetition.over}s")
+        signal_number = signal_that_ended(signal_number, missing)
     return failures | {name: Failure(code=2, error=damage) for name, damage in damaged.items()}, signal_number
 
 

@@ -84,6 +84,8 @@ def search(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int 
         at_once = jobs or default_jobs(plan.recipe.data)
         say(f"{counted(trials, 'trial')}, {running.asked()} there already, {at_a_time(at_once)}   {directory}")
         signal_number = run_trials(running, trials, at_once)
+        if running.asked() >= trials and not running.interrupted_by:
+            signal_number = 0  # it came while the last trial ended
         record = record_of(running)
         write_study(record, directory)
         _finish(record, running, directory)

@@ -36,7 +36,7 @@ from debft.reproduce.collect import collect, curve
 from debft.reproduce.cost import cost_of, total_cost
 from debft.reproduce.estimate import FACTS, H100, estimate
 from debft.reproduce.identity import made_key, run_key
-from debft.reproduce.jobs import local, run_all
+from debft.reproduce.jobs import local, run_all, signal_that_ended
 from debft.reproduce.options import RunOptions
 from debft.reproduce.other_runs import other_runs
 from debft.reproduce.plan import make_table_plan
@@ -262,6 +262,12 @@ def test_signal_lets_the_running_ones_save_and_starts_no_more(tmp_path, fake_deb
     assert [failure.code for failure in failures.values()] == [128 + number]
     report = collect(plan, failures, command="", directory=tmp_path / "report")
     assert [entry.status for entry in report.runs] == ["interrupted", "not run", "not run"]
+
+
+def test_signal_that_came_while_the_last_run_ended_has_ended_nothing(two_fake_runs, tmp_path):
+    """As for a single run, whose result is written all the same."""
+    assert signal_that_ended(signal.SIGTERM, plan_of(two_fake_runs).runs) == 0
+    assert signal_that_ended(signal.SIGTERM, plan_of(tmp_path).runs) == signal.SIGTERM
 
 
 @pytest.mark.parametrize(
