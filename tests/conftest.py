@@ -176,6 +176,14 @@ def demo_model() -> Path:
     return demo.model_directory()
 
 
+@pytest.fixture(scope="session")
+def inputs(demo_model, tmp_path_factory) -> tuple[Path, Path]:
+    """A directory with 48 training rows of MNLI and that of a model still smaller than the demo's. Not to be changed."""
+    root = tmp_path_factory.mktemp("inputs")
+    write_model_config(root / "m", demo_model, hidden_size=32, intermediate_size=48, pooler_hidden_size=32)
+    return write_mnli(root / "data", train=48), root / "m"
+
+
 @pytest.fixture
 def tiny_data(tmp_path) -> Path:
     """A directory in the hub's schema with 100 training rows and 2 x 20 dev rows."""

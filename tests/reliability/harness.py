@@ -203,7 +203,9 @@ def row_of(log: Log) -> list[str]:
     when = f"{datetime.now(UTC):%Y-%m-%d}, {__version__}, `{log.code}`"
     count = len(list(log.part.cases()))
     command = f"`{COMMAND} PART={log.part.name}`"
-    return [log.part.name, f"{held:,}", f"{failed:,}", f"{count:,}", "0", log.part.claim, command, when]
+    said = [row["words"] for row in log.rows.values() if row["held"]]
+    claim = f"{log.part.claim}; {log.part.figure(said)}" if log.part.figure and said else log.part.claim
+    return [log.part.name, f"{held:,}", f"{failed:,}", f"{count:,}", "0", claim, command, when]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

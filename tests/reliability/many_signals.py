@@ -1,11 +1,12 @@
 """Signals, one to three within 100 ms, to the parent, its processes or all of them, at every point of a run."""
 
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from group_runs import KINDS, ONE_RUN, busy, lives, runs_in, send, start, what_is_left
@@ -78,7 +79,7 @@ def at_point(directory: Path, kind: str, point: str, to: str, sent: signal.Signa
     said = [line for line in err.splitlines() if "interrupted" in line]
     assert kind == "seeds" or len(said) == (code != 0), f"said {len(said)} times\n{err}"
     assert took < SECONDS_TO_LEAVE * busy(), f"{took:.1f} s until the end\n{err}"
-    return f"exit code {code} after {took:.1f} s, {', '.join(left) or 'nothing begun'}"
+    return f"exit code {code} {after(took)}, {', '.join(left) or 'nothing begun'}"
 
 
 def while_starting(directory: Path, kind: str, sent: signal.Signals, seconds: float) -> str:
@@ -104,7 +105,22 @@ def while_starting(directory: Path, kind: str, sent: signal.Signals, seconds: fl
     assert not [pid for pid in children if lives(pid)]
     left = [what_is_left(one) for one in runs_in(directory / "run")]
     assert took < SECONDS_TO_LEAVE * busy(), f"{took:.1f} s until the end\n{err}"
-    return f"exit code {code} after {took:.1f} s, {', '.join(left) or 'nothing begun'}"
+    return f"exit code {code} {after(took)}, {', '.join(left) or 'nothing begun'}"
+
+
+def after(seconds: float) -> str:
+    """Say after how many seconds a command had ended, and where other work on the machine made it slower."""
+    return f"after {seconds:.1f} s" + (f" on a machine {busy():.1f} times as busy" if busy() > 1.0 else "")
+
+
+def slowest(said: Sequence[str]) -> str:
+    """Return the longest time of those that ran on an idle machine, and of the others, in the words of `after`."""
+    found = [re.search(r"after ([\d.]+) s( on a machine [\d.]+ times as busy)?", words) for words in said]
+    parts = []
+    for name, is_busy in (("an idle machine", False), ("a busy one", True)):
+        seconds = [float(one[1]) for one in found if one and bool(one[2]) is is_busy]
+        parts += [f"{max(seconds):.1f} s on {name}"] if seconds else []
+    return f"the slowest took {' and '.join(parts)}"
 
 
 def children_of(pid: int) -> list[int]:
@@ -118,4 +134,5 @@ PART = Part(
     claim="every one left with its checkpoint and exit code within 10 s, and said so once; 0 processes left",
     cases=cases,
     few=6,
+    figure=slowest,
 )

@@ -5,7 +5,7 @@ a log, so that an interrupted run goes on, and prints one table. The suite runs 
 directory is on the path of modules, so a part is not named as a module of Python's own is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,14 @@ class Part:
 
     claim: what is true when every case holds, in the words of the table: "0 runs lost, 0 bits changed"
     cases: every case of the full run, made anew at each call; `few` of them, spread over the list, run in the suite
+    figure: takes what the cases that held say of themselves, and returns what the table adds to the claim; None adds nothing
     """
 
     name: str
     claim: str
     cases: Callable[[], Iterable[Case]]
     few: int
+    figure: Callable[[Sequence[str]], str] | None = None
 
     def few_cases(self) -> list[Case]:
         """Return the cases that the suite runs: the first one, and others at equal distances."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from group_runs import SEVERAL, busy, runs_in, send, start_command, what_is_left
-from many_signals import SECONDS_TO_LEAVE, TO
+from many_signals import SECONDS_TO_LEAVE, TO, after, slowest
 from parts import Case, Part
 from small_runs import made_once, without_times
 
@@ -55,7 +55,7 @@ def stopped(directory: Path, *, kind: str, point: str, to: str, sent: signal.Sig
     code, err = start_command(directory, SEVERAL[kind], "").ended()
     assert code == 0, f"going on: exit code {code}\n{err}"
     assert not (different := _difference(expected / "run", running.output)), f"{different}, left {left}"
-    return f"exit code {128 + sent if not complete else 0} after {took:.1f} s, {', '.join(left) or 'nothing begun'}, went on"
+    return f"exit code {0 if complete else 128 + sent} {after(took)}, {', '.join(left) or 'nothing begun'}, went on"
 
 
 def _through(directory: Path, *, kind: str) -> None:
@@ -91,4 +91,5 @@ PART = Part(
     claim="each run of a table, a search or seeds left with its checkpoint, and went on with 0 bits changed; 0 processes left",
     cases=cases,
     few=4,
+    figure=slowest,
 )

@@ -2,8 +2,10 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import many_signals
 import pytest
 from harness import HEADER, Log, find_parts, row_of, run_cases, table, with_rows
 from parts import Case, Part
@@ -95,6 +97,19 @@ def test_what_held_with_other_code_counts_on():
     text, count = before(text, "20", "b")
     assert count == "1,003"
     assert before(text, "5", "c")[1] == "1,023"
+
+
+def test_figure_of_a_part_is_in_its_row(tmp_path, capsys):
+    part = replace(part_of(held, fails), figure=lambda said: f"{len(said)} said it")
+    assert "0 lost; 1 said it" in row_of(log_of(tmp_path, part))
+
+
+def test_slowest_end_is_told_apart_by_how_busy_the_machine_was(monkeypatch):
+    said = []
+    for busy, seconds in ((1.0, 0.4), (1.0, 2.5), (9.0, 7.0)):
+        monkeypatch.setattr(many_signals, "busy", lambda busy=busy: busy)
+        said.append(f"exit code 143 {many_signals.after(seconds)}, step 3 saved")
+    assert many_signals.slowest(said) == "the slowest took 2.5 s on an idle machine and 7.0 s on a busy one"
 
 
 def test_every_part_has_names_of_its_own_and_few_cases():

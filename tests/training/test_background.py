@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import write_mnli, write_model_config
 from processes import SECONDS as SECONDS_OF_RUN
 from processes import start_two
 from test_finetune import tiny_recipe
@@ -25,13 +24,6 @@ from debft.training.background import Background, HostCopy, host_copy
 from debft.training.run import finetune
 
 SECONDS = 60.0  # after which a thread that waits for another one gives up, and the test fails
-
-
-@pytest.fixture(scope="module")
-def inputs(demo_model, tmp_path_factory):
-    root = tmp_path_factory.mktemp("inputs")
-    write_model_config(root / "m", demo_model, hidden_size=32, intermediate_size=48, pooler_hidden_size=32)
-    return write_mnli(root / "data", train=48), root / "m"
 
 
 def recipe_of(inputs, **changes):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_mnli, write_model_config
 from poisoned import PLACE, Poisoned
 from safetensors.torch import load_file, save_file
 from test_finetune import lines, tiny_recipe, weights
@@ -25,13 +24,6 @@ from debft.training.plan import make_plan
 from debft.training.run import finetune
 
 RATE, LOWER = 1e-3, 5e-4
-
-
-@pytest.fixture(scope="module")
-def inputs(demo_model, tmp_path_factory):
-    root = tmp_path_factory.mktemp("inputs")
-    write_model_config(root / "m", demo_model, hidden_size=32, intermediate_size=48, pooler_hidden_size=32)
-    return write_mnli(root / "data", train=48), root / "m"
 
 
 def recipe_of(inputs, **changes):
