@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all test-reliability coverage mutants bench docs check format clean
+.PHONY: setup demo test test-all test-reliability coverage mutants fuzz bench docs check format clean
 
 setup: $(READY)
 
@@ -34,6 +34,12 @@ test-all: setup
 JOBS ?= 2
 test-reliability: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run.py $(PART) --jobs $(JOBS) $(if $(MINUTES),--minutes $(MINUTES))
+
+# Bytes that a reader answers with a traceback are kept in build/fuzz, and what was tried there for the next time.
+SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python -m pip install --quiet "atheris>=3"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/guided.py -max_total_time=$(SECONDS)
 
 # The branches of what saves a run and ends it, by the tests of these modules within one process: fails under 100 %.
 COVERED := tests/runs/test_checkpoint.py tests/runs/test_checkpoint_words.py tests/runs/test_digested.py tests/runs/test_result.py \

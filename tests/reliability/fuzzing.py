@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
+import fuzzed_bytes
 import fuzzed_data
 import fuzzed_models
 import hypothesis
@@ -121,6 +122,11 @@ def try_run(change: Callable[[Path], None], directory: Path) -> None:
         debft(*words, cwd=directory).check()
 
 
+def try_bytes(example: tuple[str, bytes], directory: Path) -> None:
+    """Bytes from outside, given to what reads them."""
+    fuzzed_bytes.read_bytes(*example, directory)
+
+
 @cache
 def material() -> Path:
     """Return a directory with right rows, a recipe, a run and its model, made once by each process."""
@@ -147,6 +153,7 @@ def kinds() -> dict[str, tuple[st.SearchStrategy, Callable]]:
         "data": (fuzzed_data.files(), try_data),
         "models": (fuzzed_models.changes(), try_model),
         "runs": (fuzzed_models.changes(), try_run),
+        "bytes": (fuzzed_bytes.examples(), try_bytes),
     }
 
 
@@ -183,5 +190,5 @@ PART = Part(
     name="fuzzing",
     claim=f"0 tracebacks, exit codes {', '.join(map(str, CODES))} alone, {EXAMPLES} inputs a case",
     cases=cases,
-    few=5,
+    few=6,
 )
