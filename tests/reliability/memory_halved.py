@@ -37,8 +37,10 @@ def halved(directory: Path, *, of: str, sift: bool, error: str, backward: bool, 
     assert not different, f"scores differ: {', '.join(different)}"
     assert device.failed, "no pass failed"
     assert result.memory_cuts, "no cut is recorded"
-    assert {cut.step for cut in result.memory_cuts} <= {after + 1}, f"cut again after it was kept: {result.memory_cuts}"
-    return f"cut {len(result.memory_cuts)} times in step {after + 1}, losses within {farthest:.0e}"
+    # The first step that is too large: of 25 windows the fourth step of each epoch has one, for which there is memory.
+    first = next(line["step"] for line in expected[after:] if line["num_examples"] > rows)
+    assert {cut.step for cut in result.memory_cuts} <= {first}, f"cut again after it was kept: {result.memory_cuts}"
+    return f"cut {len(result.memory_cuts)} times in step {first}, losses within {farthest:.0e}"
 
 
 def too_little(directory: Path, *, of: str, sift: bool, after: int) -> str:
