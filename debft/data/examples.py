@@ -13,6 +13,7 @@ from debft.console import say
 from debft.data.answers import GoldAnswers
 from debft.data.label_names import is_blank
 from debft.data.problems import NOTHING_SKIPPED, Skipped
+from debft.data.stored import chosen
 from debft.tasks import TextClassification
 
 HASHED = 1000  # examples that are hashed at a time
@@ -86,12 +87,12 @@ class Examples:
 
     def chosen(self, rows: Sequence[int] | np.ndarray, source: str) -> "Examples":
         """Return the examples of these rows alone, with the ids that they have among all. source: what stands for them."""
-        texts = [self.texts[row] for row in rows]
+        texts = chosen(self.texts, rows)
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
         empty = sum(is_blank(text) for pair in texts for text in pair)
-        ids, lines = [self.ids[row] for row in rows], [self.lines[row] for row in rows] if self.lines else ()
-        chosen = replace(self, texts=texts, labels=labels, ids=ids, lines=lines, empty_texts=empty)
-        return replace(chosen, source=source, file=self.file or self.source)
+        ids, lines = chosen(self.ids, rows), chosen(self.lines, rows) if self.lines else ()
+        some = replace(self, texts=texts, labels=labels, ids=ids, lines=lines, empty_texts=empty)
+        return replace(some, source=source, file=self.file or self.source)
 
     def fingerprint(self) -> str:
         """Return a hex digest of texts and labels in their order, and of the names of own labels."""
@@ -103,11 +104,11 @@ class Examples:
         if self.hashed is not None:
             return self.hashed
         digest = hashlib.sha256("\x1e".join(self.label_names).encode("utf-8", "surrogatepass"))
-        labels: np.ndarray | list = self.labels
-        if isinstance(labels, np.ndarray) and (labels.dtype == np.int64 or labels.ndim == 2):
-            labels = labels.tolist()  # of sets as well: numpy leaves numbers out of a long row's text
         for start in range(0, len(self), HASHED):
-            columns = [*zip(*self.texts[start : start + HASHED], strict=True), list(map(str, labels[start : start + HASHED]))]
+            labels: np.ndarray | list = self.labels[start : start + HASHED]
+            if isinstance(labels, np.ndarray) and (labels.dtype == np.int64 or labels.ndim == 2):
+                labels = labels.tolist()  # of sets as well: numpy leaves numbers out of a long row's text
+            columns = [*zip(*self.texts[start : start + HASHED], strict=True), list(map(str, labels))]
             cells = [""] * (len(columns) * len(columns[-1]))
             for place, column in enumerate(columns):
                 cells[place :: len(columns)] = column

@@ -1,6 +1,7 @@
 """A row of the user's own data may have several labels, or none: a set of them, in whichever way files write it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,15 @@ def names_in(value: Any, separator: str | None) -> Names | None:
     return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
 
 
-def sets_of(column: list, separator: str | None) -> list[Names | None]:
+def sets_of(column: Sequence, separator: str | None) -> list[Names | None]:
     """Return what `names_in` makes of every cell; a text that recurs is read once."""
     of_texts = {text: names_in(text, separator) for text in {value for value in column if isinstance(value, str)}}
-    return [of_texts[value] if isinstance(value, str) else names_in(value, separator) for value in column]
+    known: dict[Names | None, Names | None] = {}  # equal sets are one object
+    read = (of_texts[value] if isinstance(value, str) else names_in(value, separator) for value in column)
+    return [known.setdefault(names, names) for names in read]
 
 
-def has_sets(column: list) -> bool:
+def has_sets(column: Sequence) -> bool:
     """Tell whether the labels of a column are lists, some of several labels: no cell holds a label that is in no list."""
     most = 0
     for value in column:
@@ -117,12 +120,14 @@ def _parts(name: str, sign: str) -> Names:
     return parts if all(parts) else (name,)
 
 
-def check_sets(column: list, task: TextClassification, problems: Problems) -> list[tuple[int, ...]]:
+def check_sets(column: Sequence, task: TextClassification, problems: Problems) -> list[tuple[int, ...]]:
     """Return the labels of every row by their numbers, rising; what is no set of the task's labels is a problem."""
     numbers = {label: i for i, label in enumerate(task.labels)}
     if task.numbered:  # of another program's model that names no labels
         numbers |= {str(i): i for i in range(len(task.labels))}
-    labels, expected = [], some_of(task.labels)
+    labels: list[tuple[int, ...]] = []
+    sets: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones are one object
+    expected = some_of(task.labels)
     for row, names in enumerate(sets_of(column, task.label_separator)):
         unknown = next((name for name in names or () if name not in numbers), None)
         if names is None:
@@ -131,8 +136,8 @@ def check_sets(column: list, task: TextClassification, problems: Problems) -> li
             alike = next((label for label in task.labels if looks(label) == looks(unknown)), None)
             same = f"{unknown!a}, which looks like {alike!a}; write them the same"
             problems.add(row, f"{task.label_key}: expected any of {expected}, got {same if alike else shown(unknown) + UNSEEN}")
-        known = {numbers[name] for name in names or () if name in numbers}
-        labels.append(tuple(sorted(known)))
+        known = tuple(sorted({numbers[name] for name in names or () if name in numbers}))
+        labels.append(sets.setdefault(known, known))
     return labels
 
 

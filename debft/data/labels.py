@@ -1,7 +1,9 @@
 """The labels of rows are checked: classes by their names or numbers, scores, sets of labels, and the answers to questions."""
 
 import math
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from debft.tasks import QuestionAnswering, Task, TextClassification
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
-def check_labels(table: DataTable, task: Task, problems: Problems) -> list:
+def check_labels(table: DataTable, task: Task, problems: Problems) -> Sequence:
     """Return what every row is labelled with, as the kind of task has it."""
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
@@ -31,7 +33,7 @@ def check_labels(table: DataTable, task: Task, problems: Problems) -> list:
     return _classes(column, task, problems)
 
 
-def _classes(column: list, task: TextClassification, problems: Problems) -> list[int]:
+def _classes(column: Sequence, task: TextClassification, problems: Problems) -> list[int]:
     """Return labels as integers, from names or the hub's integers; 1.0 is 1, as pandas writes it. A mix of both is refused."""
     by_name: dict[object, int] = {name: i for i, name in enumerate(task.labels)}
     by_number = {form: i for i in range(len(task.labels)) for form in (i, str(i), f"{i}.0")}
@@ -66,11 +68,11 @@ def _unknown(label: object, given: object, task: TextClassification) -> tuple[st
     return (shown(given), UNSEEN) if alike is None else (ascii(label), f", which looks like {alike!a}; write them the same")
 
 
-def _scores(column: list, task: TextClassification, value_range: tuple[float, float], problems: Problems) -> list[float]:
+def _scores(column: Sequence, task: TextClassification, value_range: tuple[float, float], problems: Problems) -> Sequence[float]:
     """Return the scores of the rows; one that is no number, or out of the task's range, is a problem."""
     lowest, highest = value_range
     expected = "expected a number" if lowest == -math.inf else f"expected a number from {lowest:g} to {highest:g}"
-    scores = []
+    scores = array("d")
     for row, given in enumerate(column):
         label = given if task.numbered else single(given)
         try:
@@ -89,21 +91,21 @@ def _usable(label: object) -> bool:
     return isinstance(label, (str, int, float)) and not isinstance(label, bool)
 
 
-def as_array(labels: list, task: TextClassification) -> np.ndarray:
+def as_array(labels: Sequence, task: TextClassification) -> np.ndarray:
     """Return the labels of rows as `Examples` hold those of texts."""
     if task.multilabel:
         return multi_hot(labels, len(task.labels))
     return np.array(labels, dtype=np.float32 if task.is_regression else np.int64)
 
 
-def check_variety(table: DataTable, task: TextClassification, labels: list, skipped: Skipped, limit: int | None) -> None:
+def check_variety(table: DataTable, task: TextClassification, labels: Sequence, skipped: Skipped, limit: int | None) -> None:
     """Raise InputError for training rows that are all labelled alike: the model would learn to ignore the text.
 
     limit: only the first so many are trained on
     """
-    if len(set(labels[:limit])) > 1:
+    if any(label != labels[0] for label in labels[:limit]):
         return
-    if len(set(labels)) > 1:
+    if any(label != labels[0] for label in labels):
         differs = next(row for row, label in enumerate(labels, start=1) if label != labels[0])
         raise InputError(
             f"--max-train-samples {limit}: expected at least two {'scores' if task.is_regression else 'labels'} in the rows that "

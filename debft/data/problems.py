@@ -1,5 +1,7 @@
 """Bad rows of a table end the command, or they are left out and counted."""
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from debft.data.sources.table import DataTable
@@ -65,14 +67,16 @@ class Problems:
         num_rows = len(self.table) + len(self.table.unread)
         return Skipped(rows=tuple(self.in_file_order()), num_rows=num_rows, places=self.table.places)
 
-    def settle(self, skip: bool) -> list[int]:
+    def settle(self, skip: bool) -> Sequence[int]:
         """Return the rows to keep: with `skip` those without a problem, else all.
 
         Raises InputError where no row is left, and without `skip` for any bad row.
         """
         if not skip:
             self.raise_any()
-        kept = [row for row in range(len(self.table)) if row not in self.by_row]
+        kept: range | array = range(len(self.table))
+        if self.by_row:
+            kept = array("q", (row for row in kept if row not in self.by_row))
         if not kept:
             skipped = self.skipped()
             raise InputError(f"{self.table.path}: expected rows, got none{f'; {skipped}' if skipped else ''}")

@@ -63,19 +63,19 @@ def _empty_texts(task: Task, examples: Mapping[str, Examples]) -> Iterable[RowWa
 def _leaks(task: Task, evals: Mapping[str, Examples], train: Examples, leaks: Mapping[str, Twins]) -> Iterable[RowWarning]:
     for split, leaked in leaks.items():
         rows = evals[split]
-        if leaked:
+        if len(leaked):
             what = f"{_some(leaked, rows, split)} in {task.train.name} as well"
             if isinstance(task, TextClassification):
-                other = sum(not np.array_equal(rows.labels[row], train.labels[twin]) for row, twin in leaked)
+                other = int(_differ(rows.label_array[leaked[:, 0]], train.label_array[leaked[:, 1]]).sum())
                 what += f", {other:,} of them with another {'score' if task.is_regression else 'label'}" if other else ""
             yield _warning("leak", split, leaked, len(rows), what, _in_words(rows, train, leaked))
 
 
 def _near(name: str, evals: Mapping[str, Examples], train: Examples, leaks: Mapping[str, Twins]) -> Iterable[RowWarning]:
     for split, found in near_duplicates(train, evals).items():
-        rows, same = evals[split], {row for row, _ in leaks[split]}
-        alike = [(row, twin) for row, twin in found.twins if row not in same]
-        if alike or found.unsure:
+        rows, same = evals[split], set(leaks[split][:, 0].tolist())
+        alike = np.array([pair for pair in found.twins if pair[0] not in same], dtype=np.int64).reshape(-1, 2)
+        if len(alike) or found.unsure:
             what = f"{_some(alike, rows, split)} nearly the same as one of {name}"
             if found.unsure:
                 what += f" ({found.unsure:,} others resemble so many that not all of those were compared)"
@@ -83,7 +83,7 @@ def _near(name: str, evals: Mapping[str, Examples], train: Examples, leaks: Mapp
 
 
 def _repetitions(name: str, train: Examples, repeated: Twins) -> Iterable[RowWarning]:
-    if repeated:
+    if len(repeated):
         what = f"{_some(repeated, train, name)} the same as an earlier one"
         yield _warning("duplicate", name, repeated, len(train), what, _in_words(train, train, repeated))
 
@@ -92,15 +92,19 @@ def _two_labels(task: Task, train: Examples, repeated: Twins) -> Iterable[RowWar
     """Warn of texts with two labels: the first row of the text, and the first one with another label."""
     if not isinstance(task, TextClassification):
         return
-    torn: dict[int, int] = {}
-    for row, first in repeated:
-        if first not in torn and not np.array_equal(train.labels[row], train.labels[first]):
-            torn[first] = row
-    if torn:
+    other = repeated[_differ(train.label_array[repeated[:, 0]], train.label_array[repeated[:, 1]])]
+    _, places = np.unique(other[:, 1], return_index=True)
+    if torn := [(first, row) for row, first in other[np.sort(places)].tolist()]:
         labels = "scores" if task.is_regression else "labels"
         what = f"{len(torn):,} text{'s have' if len(torn) > 1 else ' has'} two {labels} in {task.train.name}"
-        both = (", ".join(_labelled(train, row, task) for row in pair) for pair in torn.items())
+        both = (", ".join(_labelled(train, row, task) for row in pair) for pair in torn)
         yield _warning("two_labels", task.train.name, torn, len(train), what, both)
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Tell which rows have other labels, of labels or sets of them, (M,)."""
+    differ = one != other
+    return differ.any(axis=1) if differ.ndim == 2 else differ
 
 
 def _labelled(train: Examples, row: int, task: TextClassification) -> str:
@@ -141,7 +145,7 @@ def _some(odd: Sized, rows: Examples, split: str) -> str:
 
 def _in_words(rows: Examples, others: Examples, twins: Twins) -> Iterable[str]:
     """Give for each pair the places of both; the second one without its file where that is the same."""
-    for row, twin in twins:
+    for row, twin in twins[:SHOWN].tolist():
         place, other = rows.place(row), others.place(twin)
         file = place.partition(":")[0]
         yield f"{place} and {other.removeprefix(f'{file}:').strip()}"

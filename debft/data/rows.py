@@ -1,6 +1,6 @@
 """Rows become examples, or an error of one line that says which row is wrong and how."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from debft.data.answers import check_not_empty
 from debft.data.examples import Examples
@@ -9,6 +9,7 @@ from debft.data.label_names import has_half_surrogate, is_blank
 from debft.data.labels import as_array, check_labels, check_variety
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
+from debft.data.stored import chosen, rows_of
 from debft.errors import InputError, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
@@ -26,7 +27,7 @@ def check_rows(table: DataTable, task: Task, limit: int | None = None, *, train:
     ids = ids_of(table, problems)
     kept = problems.settle(skip)
     if train and isinstance(task, TextClassification):
-        check_variety(table, task, [labels[row] for row in kept], problems.skipped(), limit)
+        check_variety(table, task, chosen(labels, kept), problems.skipped(), limit)
     return _examples(table, task, problems, kept[:limit], texts, labels, ids)
 
 
@@ -37,7 +38,7 @@ def check_texts(table: DataTable, task: Task) -> Examples:
     if isinstance(task, QuestionAnswering):
         check_not_empty(table, task, problems)
     ids = ids_of(table, problems)
-    labels = [() if isinstance(task, QuestionAnswering) or task.multilabel else 0] * len(texts)
+    labels: list = [() if isinstance(task, QuestionAnswering) or task.multilabel else 0] * len(texts)
     return _examples(table, task, problems, problems.settle(skip=False), texts, labels, ids)
 
 
@@ -56,20 +57,26 @@ def _start(table: DataTable, needed: tuple[str, ...], skip: bool = False) -> Pro
 
 
 def _examples(
-    table: DataTable, task: Task, problems: Problems, kept: list[int], texts: list, labels: list, ids: list[str]
+    table: DataTable,
+    task: Task,
+    problems: Problems,
+    kept: Sequence[int],
+    texts: Sequence[tuple[str, ...]],
+    labels: Sequence,
+    ids: Sequence[str],
 ) -> Examples:
-    texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
+    texts, labels = chosen(texts, kept), chosen(labels, kept)
     return Examples(
         texts=texts,
-        labels=as_array(labels, task) if isinstance(task, TextClassification) else labels,
-        ids=[ids[row] for row in kept],
+        labels=as_array(labels, task) if isinstance(task, TextClassification) else list(labels),
+        ids=chosen(ids, kept),
         source=table.path,
         empty_texts=sum(is_blank(text) for pair in texts for text in pair),
         skipped=problems.skipped(),
         unused=unused_columns(table, (*task.text_keys, task.label_key)),
         label_names=task.labels if isinstance(task, TextClassification) and not task.numbered else (),
         notes=(*table.notes, *_note_on_commas(table, task)),
-        lines=[table.lines[row] for row in kept],
+        lines=chosen(table.lines, kept),
         places=table.places,
     )
 
@@ -87,7 +94,7 @@ def _note_on_commas(table: DataTable, task: Task) -> Iterator[str]:
         yield f"{task.label_key}: decimal commas read as points: {first} is {first.replace(',', '.')}"
 
 
-def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, ...]]:
+def _texts(table: DataTable, task: Task, problems: Problems) -> Sequence[tuple[str, ...]]:
     """Return the texts of every row, one or two, whatever they are: what is no text is a problem."""
     for key in task.text_keys:
         column = table.columns[key]
@@ -96,11 +103,11 @@ def _texts(table: DataTable, task: Task, problems: Problems) -> list[tuple[str, 
                 problems.add(row, f"{key}: expected text, got {shown(column[row])}")
             else:
                 problems.add(row, f"{key}: expected text, got half of a surrogate pair; the file was not written as UTF-8")
-    return list(zip(*(table.columns[key] for key in task.text_keys), strict=True))
+    return rows_of([table.columns[key] for key in task.text_keys])
 
 
-def _without_text(column: list) -> list[int]:
+def _without_text(column: Sequence) -> list[int]:
     """Return the rows whose cell is no text that can be written."""
     if set(map(type, column)) == {str}:  # as nearly always, and then most of them are ASCII
-        return [row for row, ascii_ in enumerate(map(str.isascii, column)) if not ascii_ and has_half_surrogate(column[row])]
+        return [row for row, text in enumerate(column) if not text.isascii() and has_half_surrogate(text)]
     return [row for row, text in enumerate(column) if not isinstance(text, str) or has_half_surrogate(text)]

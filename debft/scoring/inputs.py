@@ -125,7 +125,8 @@ def is_one_row(content: dict[str, Any], task: Task) -> bool:
 
 def _of_json(path: Path, text: str, task: Task) -> DataTable:
     begins_with_object = text.lstrip()[:1] == "{"
-    return _named(read_text(path, *(_one_object(text, task) if begins_with_object else (text, ".json"))), task)
+    text, suffix = _one_object(text, task) if begins_with_object else (text, ".json")
+    return _named(read_text(path, [text], suffix), task)
 
 
 def _line_of(task: Task) -> str:
@@ -141,9 +142,9 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
     first = text.partition("\n")[0]
     fields, keys = first.split("\t"), task.text_keys
     if not text.strip() or _is_header(fields, task) or header_for(task)(fields) is not None:
-        return _named(read_text(path, text, ".tsv", header_for(task)), task)
+        return _named(read_text(path, [text], ".tsv", header_for(task)), task)
     if _is_csv(text, task):  # whose lines as a whole would be texts, the header first
-        return _named(read_text(path, text, ".csv", None), task)
+        return _named(read_text(path, [text], ".csv", None), task)
     if len(fields) != len(keys) or {*keys} & {*fields}:
         columns = f"a header line with the column{'s' * (len(keys) > 1)} {', '.join(keys)}"
         raise InputError(f"{path}:1: expected {_line_of(task)} in each line, or {columns}, got {shown(first)}")

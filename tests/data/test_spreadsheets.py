@@ -65,7 +65,7 @@ def test_separator_is_what_the_rows_agree_on(tmp_path, text, names):
 def test_first_line_that_names_the_separator_is_read_and_keeps_its_place(tmp_path, first):
     path = write_csv(tmp_path / "a.csv", separator="|", before=first)
     assert columns_of(path) == EXPECTED
-    assert read_table(path).lines == [3, 4, 6]
+    assert list(read_table(path).lines) == [3, 4, 6]
     assert read_table(path).notes == ("a.csv: columns parted by '|'",)
 
 

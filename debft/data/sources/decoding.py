@@ -1,13 +1,18 @@
 """The bytes of a file become text."""
 
+import codecs
+import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from debft.console import say
 from debft.errors import InputError
 
 # Byte order marks of what Windows and spreadsheets call Unicode; UTF-8 begins with none of them. The longer ones come first.
 _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+BYTES_AT_ONCE = 2**23  # of a file that is read in blocks
 # What `surrogateescape` makes of a byte that is not UTF-8; no text that was decoded strictly has it.
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
@@ -18,20 +23,62 @@ def decoded(path: Path, raw: bytes, encoding: str | None = None) -> str:
     encoding: what the file is in; None: UTF-8, unless it begins with the mark of UTF-16 or UTF-32
     Bytes that are not UTF-8 are escaped. Raises InputError where the file is not in the encoding that it says or that is given.
     """
-    marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
-    if encoding is not None:
-        text = _in_encoding(path, raw, encoding)
-    elif marked is None:
-        text = raw.decode("utf-8", "surrogateescape")
-    else:
+    return "".join(decoded_blocks(path, io.BytesIO(raw), encoding, len(raw) + 1))
+
+
+def decoded_blocks(path: Path, file: BinaryIO, encoding: str | None = None, at_once: int = BYTES_AT_ONCE) -> Iterator[str]:
+    """Give the text that `decoded` returns in blocks of whole lines, at least one; the last line may lack its end.
+
+    file: at its beginning; at_once: bytes that are read at a time
+    """
+    raw, text, is_first = file.read(at_once), "", True
+    decode = _Decoder(path, raw, encoding)
+    while raw or is_first:
+        more = file.read(at_once)
+        text += decode(raw, final=not more)
+        raw = more
+        end = text.rfind("\n") + 1 if more else len(text)
+        if end or not more:
+            yield _cleaned(path, text[:end], is_first, is_last=not more)
+            text, is_first = text[end:], False
+
+
+class _Decoder:
+    """Bytes become text a block at a time. begin: the first ones, which tell the encoding"""
+
+    def __init__(self, path: Path, begin: bytes, encoding: str | None) -> None:
+        self.path, self.given = path, encoding
+        self.marked = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), None)
+        self.num_lines = 0  # of the bytes before
+        given = encoding if encoding is not None else self.marked
+        name, errors = (given, "strict") if given is not None else ("utf-8", "surrogateescape")
         try:
-            text = raw.decode(marked)
+            "".encode(name)  # rot13, `undefined` and a name with a NUL are no encodings of texts
+            self.decoder = codecs.getincrementaldecoder(name)(errors)
+        except (LookupError, AttributeError, ValueError):
+            raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
+
+    def __call__(self, raw: bytes, final: bool) -> str:
+        """Decode the next bytes. Raises InputError for those that the encoding does not have."""
+        try:
+            text = self.decoder.decode(raw, final)
         except UnicodeDecodeError as error:
+            if self.given is None:
+                advice = f"as its byte order mark says, got {error.reason}; convert it to UTF-8"
+                raise InputError(f"{self.path}: expected {str(self.marked).upper()}, {advice}") from None
+            line = self.num_lines + error.object.count(b"\n", 0, error.start) + 1
             raise InputError(
-                f"{path}: expected {marked.upper()}, as its byte order mark says, got {error.reason}; convert it to UTF-8"
+                f"{self.path}:{line}: expected text in {self.given}, as --encoding says, got byte "
+                f"0x{error.object[error.start]:02x}; give another one"
             ) from None
-    text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\n\ufeff", "\n")
-    if "\r" in text and "\n" not in text:
+        self.num_lines += raw.count(b"\n")
+        return text
+
+
+def _cleaned(path: Path, text: str, is_first: bool, is_last: bool) -> str:
+    """Return a block of lines without byte order marks at their beginnings and without \\r at their ends."""
+    text = (text.lstrip("\ufeff") if is_first else text.removeprefix("\ufeff")).replace("\r\n", "\n").replace("\n\ufeff", "\n")
+    if is_first and is_last and "\r" in text and "\n" not in text:
         raise InputError(f"{path}: expected lines that end in \\n, got \\r alone; convert the line ends")
     return text
 
@@ -52,19 +99,6 @@ def encoding_of(path: Path, raw: bytes, given: str | None, usual: str | None) ->
         return None
     say(f"{path}: not UTF-8; read as {usual}, as the rows of the run were (--encoding says otherwise)")
     return usual
-
-
-def _in_encoding(path: Path, raw: bytes, encoding: str) -> str:
-    """Decode the file by the encoding that was given. Raises InputError for an unknown one, and for bytes that it does not have."""
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: expected text in {encoding}, as --encoding says, got byte 0x{raw[error.start]:02x}; give another one"
-        ) from None
-    except (LookupError, AttributeError, ValueError):  # rot13, `undefined` and a name with a NUL are no encodings of texts
-        raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
 
 
 def not_utf8(text: str) -> str | None:

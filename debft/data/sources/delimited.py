@@ -6,15 +6,18 @@ and without NA guessing: a leading quote must not swallow rows, and `None`, `N/A
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 from debft.data.sources.decoding import not_utf8
 from debft.data.sources.progress import BLOCK, reading
 from debft.data.sources.separator import NAMES, decimal_columns, separator_of
-from debft.data.sources.table import DataTable, header_again
+from debft.data.sources.table import DataTable, LineNumbers, header_again
+from debft.data.stored import GrowingTable
 from debft.errors import InputError
+from debft.runtime.progress import Meter
 
 # What tells the columns of a file without a header line from its first line; None: that line is the header.
 HeaderFinder = Callable[[list[str]], tuple[str, ...] | None]
@@ -22,33 +25,46 @@ HeaderFinder = Callable[[list[str]], tuple[str, ...] | None]
 Header = tuple[str, ...] | HeaderFinder
 
 
-def read_tsv(path: Path, text: str, header: Header | None) -> DataTable:
-    """Read TSV, without quoting and without NA guessing. What is wrong with a row is looked for only where there is something."""
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    is_utf8 = not_utf8(text) is None
-    names, begin = _header(path, _fields(lines[0]) if lines else None, 1, header)
-    tabs, again, lines = len(names) - 1, "\t".join(names), lines[begin:]
-    odd = {
+def read_tsv(path: Path, blocks: Iterable[str], header: Header | None, size: int = 0) -> DataTable:
+    """Read TSV, without quoting and without NA guessing. What is wrong with a row is looked for only where there is something.
+
+    blocks: the text, in parts of whole lines; size: bytes of the file
+    """
+    table, unread = GrowingTable(path, size), []
+    names: tuple[str, ...] = ()
+    numbers, number = LineNumbers(), 1  # the line in which a block begins
+    with reading(size) as progress:
+        for block in blocks:
+            lines = block.split("\n")
+            if lines[-1] == "":
+                lines.pop()
+            if number == 1:
+                names, begin = _header(path, _fields(lines[0]) if lines else None, 1, header)
+                lines, number = lines[begin:], 1 + begin
+            odd = _odd(lines, names, not_utf8(block) is None)
+            wrong = ((number + row, _wrong(_fields(lines[row]), names, "tab-separated columns")) for row in sorted(odd))
+            unread += [(line, what) for line, what in wrong if what is not None]
+            if odd:
+                numbers.add([number + row for row in range(len(lines)) if row not in odd])
+                rows = [line for row, line in enumerate(lines) if row not in odd]
+            else:
+                numbers.add(range(number, number + len(lines)))
+                rows = lines
+            cells = "\t".join(rows).split("\t") if rows else []
+            table.add(_by_place([cells[place :: len(names)] for place in range(len(names))]), len(rows), len(block))
+            number += len(lines)
+            progress.advance(len(block), path.name)
+    return DataTable(columns=_named(names, table.done()), path=str(path), lines=numbers.done(), unread=tuple(unread))
+
+
+def _odd(lines: list[str], names: tuple[str, ...], is_utf8: bool) -> set[int]:
+    """Return the lines that may not be rows."""
+    tabs, again = len(names) - 1, "\t".join(names)
+    return {
         row
         for row, line in enumerate(lines)
         if line.count("\t") != tabs or line == again or not (is_utf8 or not_utf8(line) is None)
     }
-    wrong = ((begin + 1 + row, _wrong(_fields(lines[row]), names, "tab-separated columns")) for row in sorted(odd))
-    unread = tuple((number, what) for number, what in wrong if what is not None)
-    numbers: range | list[int] = range(begin + 1, begin + 1 + len(lines))
-    if odd:
-        numbers = [number for row, number in enumerate(numbers) if row not in odd]
-        lines = [line for row, line in enumerate(lines) if row not in odd]
-    columns: list[list[str]] = [[] for _ in names]
-    with reading(len(lines)) as progress:
-        for start in range(0, len(lines), BLOCK):
-            cells = "\t".join(lines[start : start + BLOCK]).split("\t")
-            for place, column in enumerate(columns):
-                column += cells[place :: len(names)]
-            progress.advance(len(cells) // len(names), path.name)
-    return DataTable(columns=_named(names, columns), path=str(path), lines=numbers, unread=unread)
 
 
 def _fields(line: str) -> list[str] | str:
@@ -56,27 +72,43 @@ def _fields(line: str) -> list[str] | str:
     return not_utf8(line) or line.split("\t")
 
 
-def read_csv(path: Path, text: str, header: Header | None) -> DataTable:
+def read_csv(path: Path, blocks: Iterable[str], header: Header | None, size: int = 0) -> DataTable:
     """Read CSV, between commas or what else parts its columns. The notes of the table say what is not plain CSV.
 
+    blocks: the text, in parts of whole lines; size: bytes of the file
     Raises InputError for a quote that is still open at the end of its line: which rows it swallows cannot be known.
     """
     csv.field_size_limit(2**31 - 1)  # its default of 131,072 characters is not meant here
-    separator, text = separator_of(text)
-    rows, num_blank = _csv_rows(path, text, separator)
-    table = _from_rows(path, rows, header)
+    blocks = iter(blocks)
+    separator, first = separator_of(next(blocks, ""))
+    with reading(size) as progress:
+        rows = _CsvRows(path, chain([first], blocks), separator, progress)
+        table = _from_rows(path, rows, header, size)
     notes = [] if separator == "," else [f"{path.name}: columns parted by {NAMES.get(separator, repr(separator))}"]
-    if num_blank:
-        notes.append(f"{path.name}: {num_blank:,} row{'s' * (num_blank > 1)} of empty cells left out")
+    if rows.num_blank:
+        notes.append(f"{path.name}: {rows.num_blank:,} row{'s' * (rows.num_blank > 1)} of empty cells left out")
     return replace(table, notes=tuple(notes), decimal_commas=frozenset() if separator == "," else decimal_columns(table.columns))
 
 
-def _csv_rows(path: Path, text: str, separator: str) -> tuple[list[tuple[int, list[str] | str]], int]:
-    """Return (line, fields or what is wrong with it) of every row, and how many rows of nothing but empty cells were left out."""
-    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True, delimiter=separator)
-    is_utf8, num_lines, num_blank = not_utf8(text) is None, text.count("\n"), 0
-    rows: list[tuple[int, list[str] | str]] = []
-    with reading(num_lines) as progress:
+class _CsvRows:
+    """The rows of a CSV file come one at a time: (line, fields or what is wrong with it).
+
+    num_blank: rows of nothing but empty cells that were left out so far; characters: of the blocks that were begun so far
+    """
+
+    def __init__(self, path: Path, blocks: Iterable[str], separator: str, progress: Meter) -> None:
+        self.path, self.blocks, self.separator, self.progress = path, blocks, separator, progress
+        self.num_blank, self.characters, self.is_utf8 = 0, 0, True
+
+    def _lines(self) -> Iterator[str]:
+        for block in self.blocks:
+            self.is_utf8 = self.is_utf8 and not_utf8(block) is None  # a row may have begun in the block before
+            self.characters += len(block)
+            yield from io.StringIO(block, newline="\n")
+            self.progress.advance(len(block), self.path.name)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
+        reader, any_row = csv.reader(self._lines(), strict=True, delimiter=self.separator), False
         while True:
             start = reader.line_num + 1
             try:
@@ -85,37 +117,50 @@ def _csv_rows(path: Path, text: str, separator: str) -> tuple[list[tuple[int, li
                 lone = str(error).startswith("new-line character")
                 what = "expected CSV, got " + ("\\r outside quotes" if lone else f"{error}; is a quote left open?")
                 if reader.line_num > start or "end of data" in what:
-                    raise InputError(f"{path}:{start}: {what}") from None
-                rows.append((start, what))
+                    raise InputError(f"{self.path}:{start}: {what}") from None
+                yield start, what
+                any_row = True
                 continue
             if row is None:
-                break
-            if rows and len(row) > 1 and not any(row):
-                num_blank += 1
+                return
+            if any_row and len(row) > 1 and not any(row):
+                self.num_blank += 1
             elif row:
-                rows.append((start, row if is_utf8 else not_utf8(",".join(row)) or row))
-            if len(rows) % BLOCK == 0:
-                progress.advance(reader.line_num - progress.done, path.name)
-    return rows, num_blank
+                yield start, row if self.is_utf8 else not_utf8(",".join(row)) or row
+                any_row = True
 
 
-def _from_rows(path: Path, rows: list[tuple[int, list[str] | str]], header: Header | None) -> DataTable:
+def _from_rows(path: Path, rows: _CsvRows, header: Header | None, size: int) -> DataTable:
     """Make columns of rows, each the fields of a line or what is wrong with it; the first is the header unless that is given."""
-    line, first = rows[0] if rows else (1, None)
+    left: Iterator[tuple[int, list[str] | str]] = iter(rows)
+    line, first = next(left, (1, None))
     names, begin = _header(path, first, line, header)
     named = max((place for place, name in enumerate(names, start=1) if name.strip()), default=len(names))
-    read: list[list[str]] = []
-    lines, unread = [], []
-    for line, row in rows[begin:]:
-        row = _without_empty_end(row, len(names), named) if isinstance(row, list) else row
-        what = _wrong(row, names, "columns")
-        if what is None and isinstance(row, list):
-            read.append(row)
-            lines.append(line)
-        elif what is not None:
-            unread.append((line, what))
-    columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in names]
-    return DataTable(columns=_named(names, columns), path=str(path), lines=lines, unread=tuple(unread))
+    if first is not None and not begin:
+        left = chain([(line, first)], left)
+    table, numbers, unread, before = GrowingTable(path, size), LineNumbers(), [], 0
+    while some := list(islice(left, BLOCK)):
+        read, lines = [], []
+        for line, row in some:
+            row = _without_empty_end(row, len(names), named) if isinstance(row, list) else row
+            what = _wrong(row, names, "columns")
+            if what is None and isinstance(row, list):
+                read.append(row)
+                lines.append(line)
+            elif what is not None:
+                unread.append((line, what))
+        columns = [list(column) for column in zip(*read, strict=True)] or [[] for _ in names]
+        table.add(_by_place(columns), len(read), rows.characters - before)
+        numbers.add(lines)
+        before = rows.characters
+    if not table.held:
+        table.add(_by_place([[] for _ in names]), 0, 0)
+    return DataTable(columns=_named(names, table.done()), path=str(path), lines=numbers.done(), unread=tuple(unread))
+
+
+def _by_place(columns: list[list[str]]) -> dict[str, list]:
+    """Return columns by their places: several may have no name."""
+    return {str(place): column for place, column in enumerate(columns)}
 
 
 def _without_empty_end(row: list[str], width: int, named: int) -> list[str]:
@@ -156,14 +201,15 @@ def _header(path: Path, first: list[str] | str | None, line: int, header: Header
     return tuple(first), 1
 
 
-def _named(header: tuple[str, ...], columns: list[list[str]]) -> dict[str, list[str]]:
+def _named(header: tuple[str, ...], columns: dict[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Return the columns by name.
 
     Spreadsheets write columns without a name: those that hold nothing are left out, the others are called `column 3`, by their
     place from 1.
     """
-    named = {}
-    for place, (name, column) in enumerate(zip(header, columns, strict=True), start=1):
+    named: dict[str, Sequence[str]] = {}
+    for place, name in enumerate(header, start=1):
+        column = columns.get(str(place - 1), [])
         if name.strip():
             named[name] = column
         elif any(cell.strip() for cell in column):

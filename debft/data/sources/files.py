@@ -1,18 +1,20 @@
 """A file becomes a table; its ending says whether it is TSV, CSV, JSONL, JSON or Parquet."""
 
 import os
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from debft.data.sources.decoding import decoded
+from debft.data.sources.decoding import decoded_blocks
 from debft.data.sources.delimited import Header, read_csv, read_tsv
 from debft.data.sources.json_rows import read_json, read_jsonl
-from debft.data.sources.table import DataTable, header_again
+from debft.data.sources.progress import BLOCK
+from debft.data.sources.table import DataTable, LineNumbers, header_again
+from debft.data.stored import GrowingTable, characters_of, chosen
 from debft.errors import InputError, first_line, one_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
-BYTES_OF_A_CELL = 64  # at least: a text of Python's, and its place in a list
+BYTES_OF_A_ROW = 64  # that stay in memory: its line, its label, and what it is compared by
 COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")  # which are not read, but saved as CSV by their programs
 
@@ -43,20 +45,22 @@ def read_table(path: Path, header: Header | None = None, encoding: str | None = 
         return _parquet(path)
     if ending(path) in (*SPREADSHEETS, *COMPRESSED):
         raise _unreadable(path, path.suffix)
-    return read_text(path, decoded(path, path.read_bytes(), encoding), ending(path), header)
+    with path.open("rb") as file:
+        return read_text(path, decoded_blocks(path, file, encoding), ending(path), header, path.stat().st_size)
 
 
-def read_text(path: Path, text: str, suffix: str, header: Header | None = None) -> DataTable:
-    """Read the table in `text`, in the format that `suffix` names; `path` is for the error lines.
+def read_text(path: Path, blocks: Iterable[str], suffix: str, header: Header | None = None, size: int = 0) -> DataTable:
+    """Read the table in a text, in the format that `suffix` names; `path` is for the error lines. `.txt` is TSV: so are SNLI's files.
 
-    `.txt` is TSV: so are SNLI's files.
+    blocks: the text, in parts of whole lines; size: bytes of the file that it is read from
     """
     with_header = {".tsv": read_tsv, ".txt": read_tsv, ".csv": read_csv}
-    with_keys = {".jsonl": read_jsonl, ".json": read_json}
     if suffix in with_header:
-        return with_header[suffix](path, text, header)
-    if suffix in with_keys:
-        return with_keys[suffix](path, text)
+        return with_header[suffix](path, blocks, header, size)
+    if suffix == ".jsonl":
+        return read_jsonl(path, blocks, size)
+    if suffix == ".json":
+        return read_json(path, "".join(blocks))
     raise _unreadable(path, suffix)
 
 
@@ -70,11 +74,10 @@ def _unreadable(path: Path, suffix: str) -> InputError:
 def _check_fits(path: Path, stated: Any) -> None:
     """Raise InputError for a file, however small, with more rows than this machine has memory for. stated: its metadata"""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = stated.num_rows * stated.num_columns * BYTES_OF_A_CELL
-    if needed > memory:
+    if (needed := stated.num_rows * BYTES_OF_A_ROW) > memory:
         raise InputError(
-            f"{path}: expected rows that fit into this machine's memory, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows "
-            f"of {stated.num_columns} columns, which take {needed / 2**30:,.0f} GiB at least; split the file"
+            f"{path}: expected rows that fit into this machine's memory, {memory / 2**30:,.0f} GiB, got {stated.num_rows:,} rows, "
+            f"which take {needed / 2**30:,.0f} GiB at least beside their cells on disk; split the file"
         )
 
 
@@ -83,15 +86,22 @@ def _parquet(path: Path) -> DataTable:
     import pyarrow
     import pyarrow.parquet
 
+    table, lines, unread, number = GrowingTable(path, path.stat().st_size), LineNumbers(), [], 1
     try:
-        _check_fits(path, pyarrow.parquet.read_metadata(path))
-        stored = pyarrow.parquet.read_table(path)
-        columns = stored.to_pydict()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _check_fits(path, file.metadata)
+            names = file.schema_arrow.names
+            table.add({name: [] for name in names}, 0, 0)
+            for batch in file.iter_batches(BLOCK):
+                columns = batch.to_pydict()
+                rows = range(batch.num_rows)
+                again = {row for row in rows if len(columns) > 1 and all(c[row] == name for name, c in columns.items())}
+                kept = [row for row in rows if row not in again] if again else rows
+                columns = {name: chosen(cells, kept) for name, cells in columns.items()} if again else columns
+                table.add(columns, len(kept), characters_of(columns.values()))
+                lines.add(number + row for row in kept)
+                unread += [(number + row, header_again(columns)) for row in sorted(again)]
+                number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a Parquet file of UTF-8 text, got {first_line(error)}") from None
-    table = DataTable(columns=columns, path=str(path), lines=range(1, stored.num_rows + 1))
-    again = [] if len(columns) < 2 else [row for row in range(len(table)) if all(c[row] == name for name, c in columns.items())]
-    if not again:
-        return table
-    unread = tuple((table.lines[row], header_again(columns)) for row in again)
-    return replace(table.rows([row for row in range(len(table)) if row not in set(again)]), unread=unread)
+    return DataTable(columns=table.done(), path=str(path), lines=lines.done(), unread=tuple(unread))

@@ -1,6 +1,7 @@
 """JSON and JSONL become tables, with the line of everything that is wrong."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,24 +9,27 @@ from typing import Any
 from debft.data.sources import squad_json
 from debft.data.sources.decoding import line_of_escaped_byte, not_utf8
 from debft.data.sources.progress import BLOCK, reading
-from debft.data.sources.table import DataTable, header_again
+from debft.data.sources.table import DataTable, LineNumbers, header_again
+from debft.data.stored import GrowingTable, characters_of
 from debft.errors import InputError, one_of, shown
 
 OBJECTS = "expected a JSON list of objects, one per row"
 ROWS_UNDER = ("data", "rows", "examples", "instances", "items", "records")  # what programs call the list of rows
 
 
-def read_jsonl(path: Path, text: str) -> DataTable:
-    """Read one JSON object per line; blank lines do not count."""
-    lines, rows = text.split("\n"), []
-    is_utf8 = not_utf8(text) is None
-    with reading(len(lines)) as progress:
-        for start in range(0, len(lines), BLOCK):
-            block = lines[start : start + BLOCK]
-            numbered = ((number, line) for number, line in enumerate(block, start=start + 1) if line.strip())
-            rows += [(number, _object(line) if is_utf8 else not_utf8(line) or _object(line)) for number, line in numbered]
+def read_jsonl(path: Path, blocks: Iterable[str], size: int = 0) -> DataTable:
+    """Read one JSON object per line; blank lines do not count. blocks: the text, in parts of whole lines; size: bytes of the file"""
+    rows, number = _Rows(path, size), 1
+    with reading(size) as progress:
+        for block in blocks:
+            is_utf8, lines = not_utf8(block) is None, block.removesuffix("\n").split("\n")
+            for start in range(0, len(lines), BLOCK):
+                some = lines[start : start + BLOCK]
+                numbered = ((line, text) for line, text in enumerate(some, start=number + start) if text.strip())
+                rows.add([(line, _object(text) if is_utf8 else not_utf8(text) or _object(text)) for line, text in numbered])
+            number += len(lines)
             progress.advance(len(block), path.name)
-    return _from_objects(path, rows)
+    return rows.table()
 
 
 class _TwiceError(Exception):
@@ -63,7 +67,7 @@ def read_json(path: Path, text: str) -> DataTable:
     except (ValueError, RecursionError) as error:
         syntax = error if isinstance(error, json.JSONDecodeError) else None
         if syntax is not None and syntax.msg == "Extra data" and syntax.colno == 1 and text.lstrip().startswith("{"):
-            return read_jsonl(path, text)  # several programs call JSONL .json
+            return read_jsonl(path, [text])  # several programs call JSONL .json
         place = "" if syntax is None else f":{syntax.lineno}"
         raise InputError(f"{path}{place}: expected JSON, got {error}; is the file cut off?") from None
     if isinstance(content, dict) and squad_json.is_nested(content):
@@ -100,22 +104,44 @@ class _Lacking:
     def __repr__(self) -> str:
         return "nothing, the key is missing"
 
+    def __reduce__(self) -> str:
+        return "LACKING"  # there is one, also behind the disk
+
 
 LACKING = _Lacking()
 
 
+class _Rows:
+    """Rows, each an object or what is wrong with it, become columns: one for each key that any of them has."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self.path, self.growing, self.lines = path, GrowingTable(path, size), LineNumbers()
+        self.unread: list[tuple[int, str]] = []
+
+    def add(self, rows: list[tuple[int, dict | str]]) -> None:
+        """Add rows, as (line, row)."""
+        rows = [(line, header_again(row) if _repeats_the_header(row) else row) for line, row in rows]
+        read = [row for _, row in rows if isinstance(row, dict)]
+        names = dict.fromkeys(name for row in read for name in row)
+        columns = {name: [row.get(name, LACKING) for row in read] for name in names}
+        self.growing.add(columns, len(read), characters_of(columns.values()), LACKING)
+        self.lines.add(line for line, row in rows if isinstance(row, dict))
+        self.unread += [(line, row) for line, row in rows if isinstance(row, str)]
+
+    def table(self) -> DataTable:
+        """Return the table. Raises InputError where there was no row."""
+        if not self.lines.numbers and not self.unread:
+            raise InputError(f"{self.path}: expected rows, got none")
+        columns = self.growing.done()
+        return DataTable(columns=columns, path=str(self.path), lines=self.lines.done(), unread=tuple(self.unread))
+
+
 def _from_objects(path: Path, rows: list[tuple[int, dict | str]]) -> DataTable:
-    """Make columns of rows, each an object or what is wrong with it: one column for each key that any of them has."""
-    if not rows:
-        raise InputError(f"{path}: expected rows, got none")
-    rows = [(line, header_again(row) if _repeats_the_header(row) else row) for line, row in rows]
-    read = [row for _, row in rows if isinstance(row, dict)]
-    return DataTable(
-        columns={name: [row.get(name, LACKING) for row in read] for name in dict.fromkeys(name for row in read for name in row)},
-        path=str(path),
-        lines=[line for line, row in rows if isinstance(row, dict)],
-        unread=tuple((line, row) for line, row in rows if isinstance(row, str)),
-    )
+    """Make a table of rows, as (line, an object or what is wrong with it)."""
+    table = _Rows(path)
+    for start in range(0, len(rows), BLOCK):
+        table.add(rows[start : start + BLOCK])
+    return table.table()
 
 
 def _repeats_the_header(row: dict | str) -> bool:

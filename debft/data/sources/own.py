@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from debft.data.label_sets import check_no_combinations, has_sets, labels_of_set
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
 from debft.data.sources.text_columns import IDS, find_texts, holds_words
+from debft.data.stored import mapped
 from debft.errors import InputError, one_of, shown
 from debft.tasks import TEXT, TextClassification
 
@@ -40,8 +42,8 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
     if config.problem == "multilabel" or (config.problem == "auto" and (config.label_separator is not None or has_sets(column))):
         labels = labels_of_sets(table, label_key, config.label_separator)
         return _of_sets(task, labels, config.label_separator)
-    values = [single(value) for value in column]
-    decimal = [cell.replace(",", ".") for cell in column] if label_key in table.decimal_commas else values
+    values = mapped(single, column)
+    decimal = mapped(_with_point, column) if label_key in table.decimal_commas else values
     if _is_score(config, table, label_key, decimal):
         return _of_scores(task)
     labels = _classes(values)
@@ -49,6 +51,10 @@ def own_task(config: OwnConfig, table: DataTable, *, skip: bool = False) -> Text
     if config.problem == "auto":
         check_no_combinations(table, label_key, labels)
     return _of_labels(task, labels)
+
+
+def _with_point(cell: str) -> str:
+    return cell.replace(",", ".")
 
 
 def _of_sets(task: TextClassification, labels: tuple[str, ...], separator: str | None) -> TextClassification:
@@ -63,7 +69,7 @@ def _of_labels(task: TextClassification, labels: tuple[str, ...]) -> TextClassif
     return replace(task, labels=labels, value_range=None, metrics=CLASSIFICATION)
 
 
-def _check_labels(config: OwnConfig, table: DataTable, label_key: str, values: list, labels: tuple[str, ...]) -> None:
+def _check_labels(config: OwnConfig, table: DataTable, label_key: str, values: Sequence, labels: tuple[str, ...]) -> None:
     """Raise InputError for a column without labels, and for labels that do not recur or that nobody could tell apart."""
     where, advice = f"{table.path}: {label_key}", "name another column with --label-column"
     if not labels:
@@ -96,7 +102,7 @@ def _is_local(name: str) -> bool:
     return bool(_LOCAL_NUMBER.fullmatch(name)) and any(mark in name for mark in ",%")
 
 
-def _first_place(table: DataTable, values: list, name: str) -> str:
+def _first_place(table: DataTable, values: Sequence, name: str) -> str:
     """Return what an error calls the first row with this label."""
     return table.place(table.lines[next(row for row, value in enumerate(values) if label_name(value) == name)])
 
@@ -178,7 +184,7 @@ def _text_columns(config: OwnConfig, table: DataTable, label_key: str) -> tuple[
     raise InputError(f"{table.path}: expected one or two text columns, {what}; name them with --text-columns A or A,B")
 
 
-def _example(values: list) -> str:
+def _example(values: Sequence) -> str:
     """Return the first text of a column, short enough for an error line."""
     text = next(value for value in values if holds_words([value]))
     return repr(text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}...")
@@ -200,22 +206,28 @@ def _names(columns: list[str]) -> str:
     return one_of(map(quoted, columns[:COLUMNS_SHOWN])) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
 
 
-def _is_score(config: OwnConfig, table: DataTable, label_key: str, values: list) -> bool:
+def _is_score(config: OwnConfig, table: DataTable, label_key: str, values: Sequence) -> bool:
     """Tell whether the labels are scores: numbers, and not whole ones. Raises InputError for whole numbers that could be either."""
     if config.problem != "auto":
         return config.problem == "regression"
-    cells = [value for value in values if isinstance(value, (str, int, float)) and str(value).strip()]
-    numbers = [number for value in cells if (number := _number(value)) is not None]
-    if len(numbers) < len(cells):
-        return False
-    counts = Counter(number for number in numbers if math.isfinite(number))  # the others are bad rows, not another kind of label
-    if any(number != int(number) for number in counts):
+    counts: Counter[float] = Counter()  # of whole numbers, as long as there are no others
+    num_numbers, is_whole = 0, True
+    for value in values:
+        if not isinstance(value, (str, int, float)) or not str(value).strip():
+            continue
+        if (number := _number(value)) is None:
+            return False
+        num_numbers += 1
+        if is_whole and math.isfinite(number):  # the others are bad rows, not another kind of label
+            is_whole = number == int(number)
+            counts[number] += 1
+    if not is_whole:
         return True
     if len(counts) <= MOST_CLASSES:
         return False
     lowest, highest = int(min(counts)), int(max(counts))
     counted = lowest in (0, 1) and highest - lowest + 1 == len(counts) <= MOST_COUNTED
-    if counted and len(numbers) >= 2 * len(counts):
+    if counted and num_numbers >= 2 * len(counts):
         return False
     raise InputError(
         f"{table.path}: {label_key}: expected labels or scores, got {len(counts):,} different whole numbers from {lowest} to "
@@ -235,6 +247,6 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _classes(values: list) -> tuple[str, ...]:
+def _classes(values: Sequence) -> tuple[str, ...]:
     """Return the different names of the labels, in order."""
     return in_order({name for value in values if (name := label_name(value)) is not None})

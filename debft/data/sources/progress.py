@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from debft.runtime.launch.group import is_main_process
 from debft.runtime.progress import Meter, meter
 
-BLOCK = 50_000  # lines between two calls of the meter; a shorter file is read before a bar could be seen
+BLOCK = 2**13  # rows that become parts of columns at a time
+LARGE = 2**22  # bytes; a shorter file is read before a bar could be seen
 
 
-def reading(num_lines: int) -> AbstractContextManager[Meter]:
-    """Give the meter of a file of so many lines."""
-    return meter("read", num_lines, "lines", show=num_lines > BLOCK and is_main_process())
+def reading(size: int) -> AbstractContextManager[Meter]:
+    """Give the meter of a file of so many bytes, which counts characters."""
+    return meter("read", size, "characters", show=size > LARGE and is_main_process())

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Mapping, Sequence
 
 SEPARATORS = (",", ";", "\t")
 NAMES = {";": "semicolons", "\t": "tabs"}
@@ -13,8 +14,9 @@ _NUMBER = re.compile(r"\s*-?\d+(,\d+)?\s*")
 
 
 def separator_of(text: str) -> tuple[str, str]:
-    """Return what parts the columns of a CSV file, and the text, without a first line `sep=;` that says so.
+    """Return what parts the columns of a CSV file, and its first block, without a first line `sep=;` that says so.
 
+    text: that block, of at least CHARACTERS_LOOKED_AT where the file has so many in lines of usual length
     Where the file does not say it, it is the first of the signs that gives a header of several columns and as many in the rows
     that follow; a comma where none does, and where the header holds no other sign.
     """
@@ -46,7 +48,7 @@ def _widths(text: str, sign: str) -> list[int]:
     return widths or [0]
 
 
-def decimal_columns(columns: dict[str, list[str]]) -> frozenset[str]:
+def decimal_columns(columns: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """Return the columns of numbers, some of which have a decimal comma: 2,7. Whether they are meant as numbers is not known."""
     return frozenset(
         name for name, cells in columns.items() if any("," in cell for cell in cells) and all(map(_is_number_or_empty, cells))

@@ -1,6 +1,7 @@
 """The text columns of the user's own table are chosen by names and values. Where these leave a doubt, the user is asked."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 IDS = ("id", "idx", "index")
@@ -63,7 +64,7 @@ UNPARTED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"  
 LETTERS_WITHOUT_SPACES = 8  # Chinese, Japanese and Thai do not part their words
 
 
-def find_texts(columns: dict[str, list]) -> tuple[str, ...]:
+def find_texts(columns: Mapping[str, Sequence]) -> tuple[str, ...]:
     """Return the column of the only text, or the two of a known pair; () where it cannot be told.
 
     columns: those that hold words, without the label
@@ -92,7 +93,7 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def holds_words(values: list) -> bool:
+def holds_words(values: Sequence) -> bool:
     """Tell whether any value is a text of more than digits and signs: numbers, dates and empty cells are no words."""
     texts = (value for value in values if isinstance(value, str))
     return any(re.search(r"[^\W\d_]|[^\x00-\x7f\s]", text) and not _is_number(text) for text in texts)
@@ -121,7 +122,7 @@ def is_unparted(part: str) -> bool:
     return 2 * len(re.findall(f"[{UNPARTED}]", part)) > len(part)
 
 
-def _usual_words(values: list) -> int:
+def _usual_words(values: Sequence) -> int:
     """Return the median of the number of words in the values that have any."""
     counts = sorted(count for value in values if (count := _words(value)))
     return counts[len(counts) // 2] if counts else 0
