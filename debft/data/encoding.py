@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from debft.data.arrays import GrowingArray, pieces
 from debft.data.encoding_cache import cached_arrays
 from debft.data.examples import Examples
 from debft.data.tokens import WordByWord, framed, ranges, whole_texts
@@ -35,6 +36,7 @@ class EncodedSplit:
         or int64 (S, 2) for spans
     truncated: how many examples were cut
     longest: the tokens of the longest example before it was cut, where one was; 0 where it is not known
+    places_V: int32, the row of the model's table for each token id, where it has those of some tokens alone; None where it has all
     """
 
     ids_T: np.ndarray
@@ -43,6 +45,7 @@ class EncodedSplit:
     labels_S: np.ndarray
     truncated: int
     longest: int = 0
+    places_V: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ends_S)
@@ -77,9 +80,14 @@ class EncodedSplit:
         return self.ends_S[indices] - np.where(indices > 0, self.ends_S[indices - 1], 0)
 
     def example(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (token ids, token types) of one sequence."""
+        """Return (token ids as the model has them, token types) of one sequence."""
         start = self.ends_S[index - 1] if index else 0
-        return self.ids_T[start : self.ends_S[index]], self.types_T[start : self.ends_S[index]]
+        ids, types = self.ids_T[start : self.ends_S[index]], self.types_T[start : self.ends_S[index]]
+        return ids if self.places_V is None else self.places_V[ids], types
+
+    def largest_id(self) -> int:
+        """Return the largest token id."""
+        return max(int(part.max()) for part in pieces(self.ids_T))
 
     @property
     def num_cut(self) -> int:
@@ -174,18 +182,20 @@ def _encode(
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
     room = max_seq_length - frame.num_special
-    parts, num_cut, longest = [], 0, 0
+    ids, types, lengths = GrowingArray(), GrowingArray(), GrowingArray()
+    num_cut, longest = 0, 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             columns = [tokens_of(list(texts)) for texts in zip(*chunk, strict=True)][:: -1 if swap else 1]
             places, num_cut_here = cut_to(room, columns, truncation, seed)
-            parts.append(frame.fill_all([ids_T for ids_T, _ in columns], places))
+            for array, part in zip((ids, types, lengths), frame.fill_all([ids_T for ids_T, _ in columns], places), strict=True):
+                array.add(part)
             num_cut += num_cut_here
             longest = max(longest, frame.num_special + int(np.sum([lengths_N for _, lengths_N in columns], axis=0).max()))
             progress.advance(len(chunk), what)
-    ids, types, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return {"ids": ids, "types": types, "ends": np.cumsum(lengths, dtype=np.int64), "truncated": np.array([num_cut, longest])}
+    ends = np.cumsum(lengths.done(), dtype=np.int64)
+    return {"ids": ids.done(), "types": types.done(), "ends": ends, "truncated": np.array([num_cut, longest])}
 
 
 @dataclass(frozen=True)

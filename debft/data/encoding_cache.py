@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from debft.console import say
+from debft.data.arrays import file_of_arrays, is_large, mapped_arrays, pieces
 from debft.data.examples import Examples
 from debft.runs.cache import cache_directory
 from debft.runs.environment import code_digest, moving_versions
@@ -37,7 +38,8 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Return what `compute` gives for these texts, this tokenizer and `settings`, from the cache where it was computed before.
 
-    One process computes; others that want the same wait for it. Without a cache that can be written, a line says so.
+    One process computes; others that want the same wait for it. A large file is mapped: it takes no more memory than is left, and the
+    processes of a machine share it. Without a cache that can be written, a line says so.
     """
     if not cached:
         return compute()
@@ -54,7 +56,8 @@ def cached_arrays(
         arrays = _read_cache(path) if path.is_file() else None
         if arrays is None:
             arrays = compute()
-            _write_cache(path, arrays)
+            if _write_cache(path, arrays) and is_large(path):
+                arrays = mapped_arrays(path)  # what it was computed in is given back to the disk
     return arrays
 
 
@@ -76,13 +79,14 @@ def _digest_of_tokenizer(backend: "Tokenizer", num_tokens: int) -> str:
     return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
-def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save
-
+def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Write the arrays, and tell whether the disk took them."""
     try:
-        write_atomically(path, save(arrays, metadata={"sha256": _digest(arrays, path.stem)}))
+        write_atomically(path, file_of_arrays(arrays, {"sha256": _digest(arrays, path.stem)}))
     except DiskError as error:
         _say_not_kept(error.refusal)
+        return False
+    return True
 
 
 @cache
@@ -98,12 +102,13 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 
     try:
         with read_twice(path, lambda: safe_open(path, framework="numpy")) as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            arrays = mapped_arrays(path) if is_large(path) else {name: file.get_tensor(name) for name in names}
             recorded = (file.metadata() or {}).get("sha256")
     except DiskError as error:
         say(f"cache: {error.refusal}; encoding again")
         return None
-    except SafetensorError:
+    except (SafetensorError, KeyError):
         recorded, arrays = "unreadable", {}
     if recorded == _digest(arrays, path.stem):
         return arrays
@@ -115,7 +120,8 @@ def _digest(arrays: dict[str, np.ndarray], key: str) -> str:
     """Return the digest of what a file holds and is for: its key, and the name, type, shape and content of each array."""
     digest = hashlib.sha256(key.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data)
+        for part in pieces(array):
+            digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

@@ -60,7 +60,7 @@ def _numbers(values: Iterable[Cell]) -> np.ndarray | None:
 
 
 def _numbered(values: Iterable[Hashable]) -> np.ndarray:
-    """Return a number for each value, (N,) int64, the same for equal values, from 0. In memory are 8 bytes for each, not the values."""
+    """Return a number from 0 for each value, (N,) int64, the same for equal ones. In memory are 8 bytes of each, not the values."""
     unlike = count(1)  # a NaN equals no other
     hashes_N = np.fromiter((_hash(value, unlike) for value in values), np.int64)
     return np.unique(hashes_N, return_inverse=True)[1]
@@ -73,7 +73,7 @@ def _hash(value: Hashable, unlike: Iterator[int]) -> int:
 
 
 def _parts(column: Sequence, values_N: np.ndarray) -> np.ndarray:
-    """Return the numbered values, or of many different numbers the twentieth that each is in; () for numbers that count the rows."""
+    """Return the numbered values, or of many different numbers the twentieth that each is in; none of numbers that count the rows."""
     if values_N.max() < MOST_VALUES or (numbers_N := _numbers(map(_plain, column))) is None:
         return values_N
     if (np.diff(numbers_N) > 0).all():

@@ -32,7 +32,7 @@ def same_rows(known: Sequence[Texts], others: Mapping[str, Sequence[Texts]]) -> 
     known_rows = np.flatnonzero(_is_in(rough, again))
     parts = [(known, known_rows), *((others[name], rows) for name, rows in rows_of.items())]
     order, begins = grouped(digests((normalised(texts) for rows, some in parts for texts in chosen(rows, some)), function=blake2b))
-    first = np.empty(len(order), np.int64)  # of all that have the same texts the place of the first, which is a known row or none is
+    first = np.empty(len(order), np.int64)  # of all with the same texts, the place of the first: a known one, where there is one
     first[order] = np.repeat(order[begins], np.diff(np.append(begins, len(order))))
     edges = np.cumsum([len(rows) for _, rows in parts])[:-1]
     repeated, *twins = (_twins(rows, at, known_rows) for (_, rows), at in zip(parts, np.split(first, edges), strict=True))

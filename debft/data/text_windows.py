@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from debft.data.arrays import GrowingArray
 from debft.data.encoding import CHUNK, EncodedSplit, Frame, never, set_up
 from debft.data.encoding_cache import cached_arrays
 from debft.data.examples import Examples
@@ -121,19 +122,20 @@ def _encode(
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
-    parts, rows, num_cut = [], [], 0
+    ids, types, lengths, rows = GrowingArray(), GrowingArray(), GrowingArray(), GrowingArray()
+    num_cut = 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):
             chunk = examples.texts[start : start + CHUNK]
             columns = [tokens_of(list(texts)) for texts in zip(*chunk, strict=True)][:: -1 if swap else 1]
             row_S, places, num_cut_here = windows_over(columns, max_seq_length - frame.num_special, window_stride)
-            parts.append(frame.fill_all([ids_T for ids_T, _ in columns], places))
-            rows.append(start + row_S)
+            for array, part in zip((ids, types, lengths), frame.fill_all([ids_T for ids_T, _ in columns], places), strict=True):
+                array.add(part)
+            rows.add(start + row_S)
             num_cut += num_cut_here
             progress.advance(len(chunk), what)
-    ids, types, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    ends = np.cumsum(lengths, dtype=np.int64)
-    return {"ids": ids, "types": types, "ends": ends, "rows": np.concatenate(rows), "truncated": np.array([num_cut])}
+    ends = np.cumsum(lengths.done(), dtype=np.int64)
+    return {"ids": ids.done(), "types": types.done(), "ends": ends, "rows": rows.done(), "truncated": np.array([num_cut])}
 
 
 def windows_over(columns: list[Tokens], room: int, overlap: int) -> tuple[np.ndarray, list[Places], int]:

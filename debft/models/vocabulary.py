@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from debft.data.arrays import pieces
 from debft.data.encoding import EncodedSplit
 from debft.runs.result import TrainedRows
 
@@ -115,12 +116,12 @@ class ActiveVocabulary:
         return {"rows": len(rows_A), "of": self.of, "sha256": hashlib.sha256(rows_A.numpy().tobytes()).hexdigest()}
 
     def renumbered(self, split: Split) -> Split:
-        """Return the training split with the places of the active rows as its token ids."""
+        """Return the training split, whose tokens are to be looked up at the places of the active rows."""
         if self.cut is None:
             return split
         places_V = np.full(self.of, -1, dtype=np.int32)
         places_V[self.cut.rows_A.numpy()] = np.arange(len(self.cut.rows_A), dtype=np.int32)
-        return replace(split, ids_T=places_V[split.ids_T])
+        return replace(split, places_V=places_V)
 
     @contextmanager
     def whole(self, step: int) -> Iterator[None]:
@@ -199,7 +200,8 @@ def use_active_vocabulary(
         return ActiveVocabulary(why_whole=why_whole)
     weight = embedding.weight
     active_V = np.zeros(len(weight), dtype=bool)
-    active_V[ids_T] = True
+    for part in pieces(ids_T):
+        active_V[part] = True
     active_V[: _last_special(model, embedding, pad_id) + 1] = True
     if why_whole or active_V.mean() > MOST_ACTIVE:
         return ActiveVocabulary(of=len(weight), why_whole=why_whole)

@@ -57,7 +57,7 @@ def preview(used: UsedModel, examples: Mapping[str, Examples], precision: str, a
     tokenizer, shown = build_tokenizer(used.files, used.task), {}
     for name, rows in examples.items():
         split = encode_split(used.task, rows, tokenizer, used.recipe, what=name, cached=False)
-        check_vocabulary(used.files, int(split.ids_T.max()))
+        check_vocabulary(used.files, split.largest_id())
         shown[name] = {"rows": len(rows)} | _lengths(split)
         windows = "" if len(split) == len(rows) else f"{len(split):,} windows: "
         words = "median {median} tokens, 95 % up to {p95}, longest {longest}".format(**shown[name])

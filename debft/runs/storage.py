@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -90,14 +90,18 @@ def _os_error(error: BaseException | None) -> int | None:
     return int(number[1]) if number else None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write all of `content` to `path`. A process that dies or power that fails in between leaves what was there before."""
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
+    """Write all of `content` to `path`. A process that dies or power that fails in between leaves what was there before.
+
+    content: the bytes, or parts of them that need not be in memory together
+    """
     with disk_errors(path.parent):
         make_directory(path.parent)
         temporary = path.parent / f".{path.name[:LONGEST_NAME]}.{token_hex(8)}{PARTIAL}"
         try:
             with temporary.open("xb") as file:
-                file.write(content)
+                for part in [content] if isinstance(content, bytes) else content:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

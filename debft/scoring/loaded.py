@@ -70,7 +70,7 @@ class LoadedModel:
             cached=cached,
             show=show,
         )
-        check_vocabulary(self.files, int(split.ids_T.max()))
+        check_vocabulary(self.files, split.largest_id())
         return split
 
 

@@ -5,10 +5,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import say_field
+from debft.data.arrays import pieces
 from debft.data.encoding import EncodedSplit
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
@@ -177,7 +179,7 @@ def _facts(plan: Plan, precision: str, splits: dict[str, Any], loaded: LoadedMod
         "deterministic kernels": str(plan.recipe.runtime.deterministic),
         **{section: _digest(recipe[section]) for section in SCORE_SECTIONS},
         **{f"rows of {name}": fingerprint for name, fingerprint in plan.fingerprints.items()},
-        **{f"tokens of {name}": _digest(split.ids_T.tobytes(), split.ends_S.tobytes()) for name, split in splits.items()},
+        **{f"tokens of {name}": _digest(split.ids_T, split.ends_S) for name, split in splits.items()},
         "configuration of the model": _digest(config, shapes),
     }
 
@@ -186,5 +188,6 @@ def _digest(*contents: Any) -> str:
     """Return 12 hex digits, which differ where the contents do."""
     digest = hashlib.sha256()
     for content in contents:
-        digest.update(content if isinstance(content, bytes) else repr(content).encode())
+        for part in pieces(content) if isinstance(content, np.ndarray) else [repr(content).encode()]:
+            digest.update(part)
     return digest.hexdigest()[:12]

@@ -560,8 +560,7 @@ def test_parquet_with_a_column_twice_is_one_line(tmp_path):
     path = tmp_path / "mnli" / "train.parquet"
     path.parent.mkdir()
     pyarrow.parquet.write_table(pyarrow.table([["a"], ["b"]], names=["label", "label"]), path)
-    words = "expected a Parquet file of UTF-8 text, got Multiple matches for FieldRef.Name(label) in "
-    assert message_of(tmp_path, "mnli", "mnli/train.parquet").startswith(f"FILE: {words}")
+    assert message_of(tmp_path, "mnli", "mnli/train.parquet") == "FILE: expected each column once, got 'label' twice"
 
 
 def test_json_nested_too_deep_is_one_line(tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from debft.data.load import load_table
 from debft.data.rows import check_rows
-from debft.data.sources import delimited, json_rows, progress
+from debft.data.sources import decoding, delimited, progress
 from debft.data.sources.files import read_table
 from debft.errors import InputError
 from debft.tasks import TASKS
@@ -154,13 +155,16 @@ CELLS = st.text(alphabet=["a", "é", " ", '"', "\u2028", "\udc80"], max_size=4)
 LINES = st.lists(st.lists(CELLS, min_size=1, max_size=4) | st.just(["premise", "label"]), max_size=12)
 
 
-@given(lines=LINES)
-def test_tsv_read_at_once_equals_tsv_read_line_by_line(lines, tmp_path_factory):
+@given(lines=LINES, cuts=st.sets(st.integers(1, 12)))
+def test_tsv_read_in_blocks_equals_tsv_read_line_by_line(lines, cuts):
     """Rows that are wrong (another number of cells, the header again, bytes that are not UTF-8) are set aside with their line."""
-    text = "".join("\t".join(cells) + "\n" for cells in [["premise", "label"], *lines])
+    texts = ["\t".join(cells) + "\n" for cells in [["premise", "label"], *lines]]
+    blocks = [
+        "".join(texts[begin:end]) for begin, end in pairwise(sorted({0, *(cut for cut in cuts if cut < len(texts)), len(texts)}))
+    ]
     sound = {n: cells for n, cells in enumerate(lines, start=2) if len(cells) == 2 and "\udc80" not in "".join(cells)}
     sound = {n: cells for n, cells in sound.items() if cells != ["premise", "label"]}
-    table = delimited.read_tsv(Path("t.tsv"), text, None)
+    table = delimited.read_tsv(Path("t.tsv"), blocks, None)
     assert list(table.lines) == list(sound)
     assert table.columns == {"premise": [cells[0] for cells in sound.values()], "label": [cells[1] for cells in sound.values()]}
     assert [line for line, _ in table.unread] == [n for n in range(2, 2 + len(lines)) if n not in sound]
@@ -174,10 +178,10 @@ def test_long_file_shows_how_far_it_is_read(tmp_path, suffix, monkeypatch):
     else:
         path.write_text("premise\n" + "a\n" * 25)
     monkeypatch.setattr(progress, "meter", lambda what, total, unit, show: nullcontext(Shown(seen, total, show)))
-    for module in (progress, delimited, json_rows):
-        monkeypatch.setattr(module, "BLOCK", 10)
+    monkeypatch.setattr(progress, "LARGE", 10)
+    monkeypatch.setattr(decoding, "BYTES_AT_ONCE", 20)
     assert len(read_table(path)) == 25
-    assert len(seen) >= 2 and seen == sorted(seen) and 20 <= seen[-1] <= 26
+    assert len(seen) >= 2 and seen == sorted(seen) and seen[-1] == path.stat().st_size
 
 
 class Shown:

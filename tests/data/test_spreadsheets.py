@@ -90,7 +90,7 @@ def test_cells_beyond_the_header_that_hold_something_are_a_problem(tmp_path):
 def test_rows_of_empty_cells_are_left_out_and_said(tmp_path):
     (tmp_path / "a.csv").write_text("text;label\na;x\n;\nb;y\n;\n;\n")
     table = read_table(tmp_path / "a.csv")
-    assert (table.columns["text"], table.lines) == (["a", "b"], [2, 4])
+    assert (table.columns["text"], list(table.lines)) == (["a", "b"], [2, 4])
     assert table.notes == ("a.csv: columns parted by semicolons", "a.csv: 3 rows of empty cells left out")
 
 

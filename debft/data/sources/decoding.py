@@ -23,18 +23,18 @@ def decoded(path: Path, raw: bytes, encoding: str | None = None) -> str:
     encoding: what the file is in; None: UTF-8, unless it begins with the mark of UTF-16 or UTF-32
     Bytes that are not UTF-8 are escaped. Raises InputError where the file is not in the encoding that it says or that is given.
     """
-    return "".join(decoded_blocks(path, io.BytesIO(raw), encoding, len(raw) + 1))
+    return "".join(decoded_blocks(path, io.BytesIO(raw), encoding))
 
 
-def decoded_blocks(path: Path, file: BinaryIO, encoding: str | None = None, at_once: int = BYTES_AT_ONCE) -> Iterator[str]:
+def decoded_blocks(path: Path, file: BinaryIO, encoding: str | None = None) -> Iterator[str]:
     """Give the text that `decoded` returns in blocks of whole lines, at least one; the last line may lack its end.
 
-    file: at its beginning; at_once: bytes that are read at a time
+    file: at its beginning
     """
-    raw, text, is_first = file.read(at_once), "", True
+    raw, text, is_first = file.read(BYTES_AT_ONCE), "", True
     decode = _Decoder(path, raw, encoding)
     while raw or is_first:
-        more = file.read(at_once)
+        more = file.read(BYTES_AT_ONCE)
         text += decode(raw, final=not more)
         raw = more
         end = text.rfind("\n") + 1 if more else len(text)

@@ -50,7 +50,9 @@ def read_table(path: Path, header: Header | None = None, encoding: str | None = 
 
 
 def read_text(path: Path, blocks: Iterable[str], suffix: str, header: Header | None = None, size: int = 0) -> DataTable:
-    """Read the table in a text, in the format that `suffix` names; `path` is for the error lines. `.txt` is TSV: so are SNLI's files.
+    """Read the table in a text, in the format that `suffix` names; `path` is for the error lines.
+
+    `.txt` is TSV: so are SNLI's files.
 
     blocks: the text, in parts of whole lines; size: bytes of the file that it is read from
     """
@@ -91,6 +93,8 @@ def _parquet(path: Path) -> DataTable:
         with pyarrow.parquet.ParquetFile(path) as file:
             _check_fits(path, file.metadata)
             names = file.schema_arrow.names
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise InputError(f"{path}: expected each column once, got '{twice[0]}' twice")
             table.add({name: [] for name in names}, 0, 0)
             for batch in file.iter_batches(BLOCK):
                 columns = batch.to_pydict()

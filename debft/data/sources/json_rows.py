@@ -18,7 +18,10 @@ ROWS_UNDER = ("data", "rows", "examples", "instances", "items", "records")  # wh
 
 
 def read_jsonl(path: Path, blocks: Iterable[str], size: int = 0) -> DataTable:
-    """Read one JSON object per line; blank lines do not count. blocks: the text, in parts of whole lines; size: bytes of the file"""
+    """Read one JSON object per line; blank lines do not count.
+
+    blocks: the text, in parts of whole lines; size: bytes of the file
+    """
     rows, number = _Rows(path, size), 1
     with reading(size) as progress:
         for block in blocks:
