@@ -61,7 +61,7 @@ def is_large(path: Path) -> bool:
 def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
     """Map the arrays of a whole safetensors file. Raises KeyError for a type of numbers that DTYPES lacks.
 
-    Source: https://github.com/huggingface/safetensors#format: 8 bytes with the length of the header, that header in JSON, the arrays.
+    Source: https://github.com/huggingface/safetensors#format: the length of the header in 8 bytes, the header in JSON, the arrays.
     """
     with path.open("rb") as file:
         content = _mapped(file)

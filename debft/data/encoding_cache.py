@@ -38,8 +38,8 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Return what `compute` gives for these texts, this tokenizer and `settings`, from the cache where it was computed before.
 
-    One process computes; others that want the same wait for it. A large file is mapped: it takes no more memory than is left, and the
-    processes of a machine share it. Without a cache that can be written, a line says so.
+    One process computes; others that want the same wait for it. A large file is mapped: it takes no more memory than is left, and
+    the processes of a machine share it. Without a cache that can be written, a line says so.
     """
     if not cached:
         return compute()

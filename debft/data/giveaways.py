@@ -73,7 +73,7 @@ def _hash(value: Hashable, unlike: Iterator[int]) -> int:
 
 
 def _parts(column: Sequence, values_N: np.ndarray) -> np.ndarray:
-    """Return the numbered values, or of many different numbers the twentieth that each is in; none of numbers that count the rows."""
+    """Return the numbered values, or of many different numbers the twentieth that each is in; none where they count the rows."""
     if values_N.max() < MOST_VALUES or (numbers_N := _numbers(map(_plain, column))) is None:
         return values_N
     if (np.diff(numbers_N) > 0).all():

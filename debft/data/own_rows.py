@@ -16,7 +16,7 @@ from debft.data.giveaways import giveaway_columns
 from debft.data.label_names import label_name
 from debft.data.problems import NOTHING_SKIPPED
 from debft.data.rows import check_rows
-from debft.data.same_texts import normalised
+from debft.data.same_texts import digests, grouped, normalised
 from debft.data.sources import demo
 from debft.data.sources.own import own_task
 from debft.data.sources.own_source import Tables, eval_tables, kind_of, tables
@@ -202,7 +202,8 @@ def _parts(whole: Examples, own: OwnConfig, shares: dict[str, float]) -> dict[st
 
 def _why_none(whole: Examples) -> str:
     """Return why a share of the rows is no row."""
-    different = len(set(map(normalised, whole.texts)))
+    _, begins = grouped(digests(map(normalised, whole.texts)))
+    different = len(begins)
     if different < len(whole):
         return f"they have {different:,} different text{'s' if different > 1 else ''}, and rows with the same text stay together"
     return "no label has rows enough to give one"
@@ -217,9 +218,9 @@ def _folds_of(rows: Examples, folds: int, seed: int) -> np.ndarray:
 
 def _recorded_parts(whole: Examples, ids: Mapping[str, list[str]]) -> dict[str, Examples]:
     """Cut off the rows with these ids."""
-    part_of = {identity: name for name, held_out in ids.items() for identity in held_out}
-    part_N = np.array([part_of.get(identity, "train") for identity in whole.ids])
-    return {name: _chosen(whole, part_N == name, name) for name in ("train", *ids)}
+    part_of = {identity: number for number, held_out in enumerate(ids.values(), start=1) for identity in held_out}
+    part_N = np.fromiter((part_of.get(identity, 0) for identity in whole.ids), np.int8, len(whole))
+    return {name: _chosen(whole, part_N == number, name) for number, name in enumerate(("train", *ids))}
 
 
 def _chosen(whole: Examples, chosen_N: np.ndarray, name: str, source: str | None = None) -> Examples:

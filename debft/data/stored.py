@@ -114,7 +114,7 @@ class StoredCells(Sequence[Any]):
 class Mapped(Sequence[Any]):
     """What a function makes of each cell on disk, whenever it is asked for."""
 
-    def __init__(self, function: Callable[[Any], Any], cells: StoredCells) -> None:
+    def __init__(self, function: Callable[[Any], Any], cells: "StoredCells | Mapped") -> None:
         self.function, self.cells = function, cells
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class Mapped(Sequence[Any]):
 class StoredRows(Sequence[tuple]):
     """Rows of several columns on disk, as tuples."""
 
-    def __init__(self, columns: tuple[StoredCells, ...]) -> None:
+    def __init__(self, columns: "tuple[StoredCells | Mapped, ...]") -> None:
         self.columns = columns
 
     def __len__(self) -> int:
@@ -208,17 +208,17 @@ def chosen(sequence: Sequence, rows: Sequence[int] | np.ndarray) -> Sequence:
 
 def mapped(function: Callable[[Any], Any], column: Sequence) -> Sequence:
     """Return what a function makes of each cell: a list, or where the cells are on disk, a view of them."""
-    return Mapped(function, column) if isinstance(column, StoredCells) else list(map(function, column))
+    return Mapped(function, column) if isinstance(column, StoredCells | Mapped) else list(map(function, column))
 
 
 def is_stored(sequence: Sequence) -> bool:
     """Tell whether a sequence is on disk."""
-    return isinstance(sequence, StoredCells | StoredRows)
+    return isinstance(sequence, StoredCells | StoredRows | Mapped)
 
 
 def rows_of(columns: Sequence[Sequence]) -> Sequence[tuple]:
     """Return the rows of columns, as tuples; they stay on disk where they are."""
-    stored = [column for column in columns if isinstance(column, StoredCells)]
+    stored = [column for column in columns if isinstance(column, StoredCells | Mapped)]
     return StoredRows(tuple(stored)) if len(stored) == len(columns) else list(zip(*columns, strict=True))
 
 

@@ -1,6 +1,7 @@
 """`debft predict` reads texts that were typed, a file or stdin, and checks them before a model is loaded."""
 
 import csv
+import io
 import json
 import re
 import sys
@@ -95,7 +96,8 @@ def read_file(path: Path, task: Task, encoding: str | None = None, usual: str | 
     if not path.is_file():
         raise InputError(f"{path}: expected a file, got a directory") if path.is_dir() else _no_file(path)
     if usual is not None and ending(path) != ".parquet":
-        encoding = encoding_of(path, path.read_bytes(), encoding, usual)
+        with path.open("rb") as file:
+            encoding = encoding_of(path, file, encoding, usual)
     if ending(path) == ".txt":
         return _read_lines(path, decoded(path, path.read_bytes(), encoding), task)
     return _named(read_table(path, header_for(task), encoding), task)
@@ -106,7 +108,7 @@ def read_stdin(task: Task, encoding: str | None = None, usual: str | None = None
     if sys.stdin.isatty():
         say(f"reading from the terminal: {_line_of(task)} in each line, or JSONL; Ctrl-D ends")
     path, raw = Path("stdin"), sys.stdin.buffer.read()
-    return _read_lines(path, decoded(path, raw, encoding_of(path, raw, encoding, usual)), task)
+    return _read_lines(path, decoded(path, raw, encoding_of(path, io.BytesIO(raw), encoding, usual)), task)
 
 
 def examples_of_json(content: bytes, task: Task, source: str) -> Examples:

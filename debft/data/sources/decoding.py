@@ -83,22 +83,37 @@ def _cleaned(path: Path, text: str, is_first: bool, is_last: bool) -> str:
     return text
 
 
-def encoding_of(path: Path, raw: bytes, given: str | None, usual: str | None) -> str | None:
+def encoding_of(path: Path, file: BinaryIO, given: str | None, usual: str | None) -> str | None:
     """Return the encoding to read a file in, as `decoded` takes it: the one that was given, else UTF-8 where the file is that.
 
+    file: at its beginning, where it is again afterwards
     usual: what such files are in where they are not UTF-8; a line says that it is used
     """
-    if given is not None or usual is None or raw.startswith(tuple(_MARKS)):
+    if given is not None or usual is None:
         return given
-    try:
-        raw.decode()
-        is_text = b"\0" not in raw  # UTF-16 of plain letters is valid UTF-8
-    except UnicodeDecodeError:
-        is_text = False
-    if is_text:
+    if _is_marked_or_utf8(file):
         return None
     say(f"{path}: not UTF-8; read as {usual}, as the rows of the run were (--encoding says otherwise)")
     return usual
+
+
+def _is_marked_or_utf8(file: BinaryIO) -> bool:
+    """Tell a file with the mark of another encoding, and one that is UTF-8: UTF-16 of plain letters is, but for its zeros."""
+    decode, raw = codecs.getincrementaldecoder("utf-8")().decode, file.read(BYTES_AT_ONCE)
+    try:
+        if raw.startswith(tuple(_MARKS)):
+            return True
+        while raw:
+            decode(raw)
+            if b"\0" in raw:
+                return False
+            raw = file.read(BYTES_AT_ONCE)
+        decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    finally:
+        file.seek(0)
+    return True
 
 
 def not_utf8(text: str) -> str | None:

@@ -1,20 +1,24 @@
 """Any data set of the hub can be own data, by its id: its splits become tables, its classes names.
 
-What `datasets` has loaded stays on disk, and only the columns that are read come into memory. Where a few training rows are wanted
+What `datasets` has loaded stays on disk, and only the columns that are read are copied. Where a few training rows are wanted
 and the cache has none, they are streamed, without the rest.
 """
 
 import math
 import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from debft.config.recipe import OwnConfig
 from debft.data.sources.hub import ask_hub, cache_of
 from debft.data.sources.nested import with_dotted
 from debft.data.sources.own import find_columns
+from debft.data.sources.progress import BLOCK
 from debft.data.sources.split_names import COLUMNS, SPLITS, TENTH
 from debft.data.sources.table import DataTable
+from debft.data.stored import GrowingTable, characters_of
 from debft.errors import InputError, first_line, one_of
 
 LOOKED_AT = 1000  # rows by which the columns of a larger split are found, before the others are left where they are
@@ -85,16 +89,21 @@ def _table(rows: Any, limit: int | None, path: str, needed: list[str] | None = N
     """Return the first rows of a split, all without a limit; classes by their names. needed: columns to read, all without them."""
     import datasets
 
+    features, table = rows.features or {}, GrowingTable(Path(path))
     if isinstance(rows, datasets.IterableDataset):
         read = list(rows if limit is None else rows.take(limit))
-        columns = {name: [row.get(name) for row in read] for name in dict.fromkeys(key for row in read for key in row)}
+        parts: Iterable[dict[str, list]] = [
+            {name: [row.get(name) for row in read] for name in dict.fromkeys(key for row in read for key in row)}
+        ]
     else:
         names = [name for name in rows.column_names if needed is None or name in needed]
         read = rows.select_columns(names).select(range(len(rows) if limit is None else min(limit, len(rows))))
-        columns = {name: list(read[name]) for name in names}
-    features = rows.features or {}
-    named = {name: _names_of(column, features.get(name)) for name, column in columns.items()}
-    return DataTable(columns=named, path=path, lines=range(1, len(read) + 1))
+        table.add({name: [] for name in names}, 0, 0)
+        parts = (read[start : start + BLOCK] for start in range(0, len(read), BLOCK))
+    for columns in parts:
+        named = {name: _names_of(column, features.get(name)) for name, column in columns.items()}
+        table.add(named, max(map(len, named.values()), default=0), characters_of(named.values()))
+    return DataTable(columns=table.done(), path=path, lines=range(1, len(read) + 1))
 
 
 def _names_of(column: list, feature: Any) -> list:

@@ -1,8 +1,11 @@
 """The fields of nested JSON objects are columns too, under dotted names."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from debft.data.sources.table import DataTable
+from debft.data.stored import mapped
 
 
 def with_dotted(table: DataTable) -> DataTable:
@@ -10,7 +13,7 @@ def with_dotted(table: DataTable) -> DataTable:
 
     A row whose object lacks the field, or that has none, has None there. A column that has the name already stays as it is.
     """
-    added: dict[str, list] = {}
+    added: dict[str, Sequence] = {}
     left = list(table.columns.items())
     while left:
         name, column = left.pop(0)
@@ -18,6 +21,10 @@ def with_dotted(table: DataTable) -> DataTable:
         for field in fields:
             dotted = f"{name}.{field}"
             if dotted not in table.columns:
-                added[dotted] = [value.get(field) if isinstance(value, dict) else None for value in column]
+                added[dotted] = mapped(partial(_value, field), column)
                 left.append((dotted, added[dotted]))
-    return replace(table, columns=table.columns | added) if added else table
+    return replace(table, columns={**table.columns, **added}) if added else table
+
+
+def _value(field: str, cell: object) -> object:
+    return cell.get(field) if isinstance(cell, dict) else None

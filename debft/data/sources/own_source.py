@@ -1,6 +1,7 @@
 """The user's own rows are in one file, in a directory with a file for each split, or in a data set of the hub."""
 
 import re
+from array import array
 from pathlib import Path
 
 from debft.config.recipe import OwnConfig
@@ -138,10 +139,10 @@ def by_column(found: Tables, column: str | None) -> Tables:
     return found
 
 
-def _rows_of_splits(table: DataTable, column: str, *, required: bool) -> dict[str, list[int]] | None:
+def _rows_of_splits(table: DataTable, column: str, *, required: bool) -> dict[str, array] | None:
     """Return the rows of each split, None where the column holds something else; that is an InputError where it is required."""
     split_of = {name: split for split, names in SPLITS.items() for name in names}
-    rows: dict[str, list[int]] = {split: [] for split in SPLITS}
+    rows = {split: array("q") for split in SPLITS}
     for row, value in enumerate(table.columns[column]):
         split = split_of.get(value.strip().lower()) if isinstance(value, str) else None
         if split is None:
