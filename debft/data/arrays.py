@@ -11,25 +11,29 @@ from typing import BinaryIO
 
 import numpy as np
 
-from debft.data.stored import nameless_file
+from debft.data.stored import check_room, nameless_file
 from debft.runs.cache import cache_directory
 from debft.runs.storage import disk_errors
 
 MOST_IN_MEMORY = 2**27  # bytes of an array, or of a file of arrays
+COPIES = 2  # of an array, while the cache takes it over
 AT_ONCE = 2**22  # numbers of a mapped array that are looked at together
 DTYPES = {"I8": np.int8, "I32": np.int32, "I64": np.int64, "F32": np.float32}  # as safetensors writes them
 
 
 class GrowingArray:
-    """An array grows at its end, in memory, and from MOST_IN_MEMORY on, in a file that is gone with the process."""
+    """An array grows at its end, in memory, and from MOST_IN_MEMORY on, in a file that is gone with the process.
 
-    def __init__(self) -> None:
+    num_parts: how many parts are to come in all
+    """
+
+    def __init__(self, num_parts: int) -> None:
         self.parts: list[np.ndarray] = []
-        self.bytes = 0
+        self.num_parts, self.bytes = num_parts, 0
         self.file: BinaryIO | None = None
 
     def add(self, part: np.ndarray) -> None:
-        """Add numbers. Raises DiskError where the disk refuses them."""
+        """Add numbers. Raises DiskError where the disk refuses them, MachineError where it will have no room for all of them."""
         self.parts.append(part)
         self.bytes += part.nbytes
         if self.bytes > MOST_IN_MEMORY:
@@ -46,6 +50,8 @@ class GrowingArray:
 
     def _write(self) -> None:
         if self.file is None:
+            expected = self.bytes * self.num_parts // len(self.parts)
+            check_room("encoded texts", COPIES * expected)
             self.file = nameless_file()
         with disk_errors(cache_directory()):
             for part in self.parts:

@@ -182,7 +182,7 @@ def _encode(
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
     room = max_seq_length - frame.num_special
-    ids, types, lengths = GrowingArray(), GrowingArray(), GrowingArray()
+    ids, types, lengths = (GrowingArray(-(-len(examples) // CHUNK)) for _ in range(3))
     num_cut, longest = 0, 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):

@@ -141,7 +141,7 @@ def check_sets(column: Sequence, task: TextClassification, problems: Problems) -
     return labels
 
 
-def multi_hot(labels: list[tuple[int, ...]], num_labels: int) -> np.ndarray:
+def multi_hot(labels: Sequence[tuple[int, ...]], num_labels: int) -> np.ndarray:
     """Return (N, C) float32: 1 where row n has label c, else 0."""
     hot_NC = np.zeros((len(labels), num_labels), dtype=np.float32)
     for row, numbers in enumerate(labels):

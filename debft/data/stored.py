@@ -43,7 +43,7 @@ def check_room(what: str, needed: int) -> None:
         usage = shutil.disk_usage(folder)
     if usage.total and usage.free < needed + SPARE:
         raise MachineError(
-            f"{what}: expected {byte_size(needed + SPARE)} of free disk for rows that do not fit into memory, got "
+            f"{what}: expected {byte_size(needed + SPARE)} of free disk for what is not kept in memory, got "
             f"{byte_size(usage.free)} in {folder}; make room, or set DEBFT_CACHE to a directory on another disk"
         )
 
@@ -264,7 +264,8 @@ class GrowingTable:
                 self.blocks[name].add([lacking] * CELLS_OF_A_BLOCK, self.num_rows // CELLS_OF_A_BLOCK)
 
     def _begin_file(self) -> None:
-        check_room(str(self.path), max(self.size, self.bytes))
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this machine, each with a file of its own
+        check_room(str(self.path), processes * max(self.size, self.bytes))
         self.file = nameless_file()
         self.blocks = {name: Blocks(self.file) for name in self.held}
         if is_main_process():

@@ -122,7 +122,7 @@ def _encode(
     backend = set_up(tokenizer)
     tokens_of = WordByWord(backend) if by_word else partial(whole_texts, backend)
     frame = Frame.of(backend, len(examples.texts[0]))
-    ids, types, lengths, rows = GrowingArray(), GrowingArray(), GrowingArray(), GrowingArray()
+    ids, types, lengths, rows = (GrowingArray(-(-len(examples) // CHUNK)) for _ in range(4))
     num_cut = 0
     with meter("tokens", len(examples), "examples", show=show) as progress:
         for start in range(0, len(examples), CHUNK):

@@ -188,6 +188,9 @@ def _digest(*contents: Any) -> str:
     """Return 12 hex digits, which differ where the contents do."""
     digest = hashlib.sha256()
     for content in contents:
-        for part in pieces(content) if isinstance(content, np.ndarray) else [repr(content).encode()]:
-            digest.update(part)
+        if isinstance(content, np.ndarray):
+            for part in pieces(content):
+                digest.update(part.data)
+        else:
+            digest.update(repr(content).encode())
     return digest.hexdigest()[:12]

@@ -247,7 +247,9 @@ def test_mapped_file_of_the_cache_is_what_safetensors_reads(mnli, tokenizer, on_
 def test_disk_without_room_for_the_rows_is_one_line(tmp_path, on_disk, monkeypatch):
     (tmp_path / "rows.tsv").write_text("text\tlabel\na\tx\n")
     monkeypatch.setattr(stored.shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, free=2**20))
-    with pytest.raises(MachineError, match=r"rows\.tsv: expected 256 MiB of free disk for rows that do not fit .* set DEBFT_CACHE"):
+    with pytest.raises(
+        MachineError, match=r"rows\.tsv: expected 256 MiB of free disk for what is not kept in memory, .* set DEBFT_CACHE"
+    ):
         read_table(tmp_path / "rows.tsv")
 
 
