@@ -4,8 +4,6 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from debft.data.stored import chosen
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataTable:
@@ -37,6 +35,8 @@ class DataTable:
 
     def rows(self, kept: Sequence[int]) -> "DataTable":
         """Return the table of these rows alone, together with those that could not be read."""
+        from debft.data.stored import chosen  # numpy comes with it, and the command line begins without
+
         columns = {name: chosen(column, kept) for name, column in self.columns.items()}
         return replace(self, columns=columns, lines=chosen(self.lines, kept))
 
