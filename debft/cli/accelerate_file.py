@@ -14,18 +14,17 @@ from debft.errors import InputError, shown
 from debft.runtime.launch.machines import Asked
 from debft.runtime.variables import OFF
 
-PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU")
+KINDS = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 NUMBERS = {"num_processes": 1, "num_machines": 1, "machine_rank": 0, "main_process_port": 1}  # with the least that each may be
 TEXTS = ("main_process_ip", "gpu_ids", "use_cpu")
 # Without effect on a number, and on which process does what.
 IDLE = ("compute_environment", "debug", "enable_cpu_affinity", "main_training_function", "rdzv_backend", "same_network")
-WHOLE_MODEL = "every process holds the whole model: take it out, and see runtime.checkpoint_activations where memory is short"
+IN_ITS_PLACE = "take it out; --set runtime.shard=true lets each process hold a part of the model"
 # What each key that would move the mathematics is refused with, once it says anything.
 REFUSED = {
-    "deepspeed_config": f"debft has no DeepSpeed, {WHOLE_MODEL}",
-    "fsdp_config": f"debft has no FSDP yet, {WHOLE_MODEL}",
-    "megatron_lm_config": f"debft has no Megatron, {WHOLE_MODEL}",
-    "parallelism_config": f"debft cuts no model into parts, {WHOLE_MODEL}",
+    "deepspeed_config": f"debft has no DeepSpeed, {IN_ITS_PLACE}",
+    "megatron_lm_config": f"debft has no Megatron, {IN_ITS_PLACE}",
+    "parallelism_config": f"debft cuts no layer into parts, {IN_ITS_PLACE}",
     "fp8_config": "debft computes in fp32, bf16 or fp16; take it out and give --precision",
     "dynamo_config": "debft does not compile models; take it out",
     "dynamo_backend": "debft does not compile models; take it out",
@@ -35,6 +34,26 @@ REFUSED = {
     "downcast_bf16": "debft does not train on TPUs; take it out",
     "fp16": "take it out and give --precision fp16",
 }
+# What each key of fsdp_config may say, beside nothing.
+FSDP = {
+    "fsdp_version": (2,),
+    "fsdp_activation_checkpointing": (True, False),
+    "fsdp_auto_wrap_policy": ("TRANSFORMER_BASED_WRAP",),
+    "fsdp_offload_params": (False,),
+    "fsdp_reshard_after_forward": (True, "FULL_SHARD"),
+    "fsdp_sharding_strategy": ("FULL_SHARD",),
+    "fsdp_state_dict_type": ("FULL_STATE_DICT",),
+}
+# Without effect on a number: each layer is put together by itself, and process 0 alone reads and writes.
+FSDP_IDLE = (
+    "fsdp_backward_prefetch",
+    "fsdp_cpu_ram_efficient_loading",
+    "fsdp_forward_prefetch",
+    "fsdp_min_num_params",
+    "fsdp_sync_module_states",
+    "fsdp_transformer_layer_cls_to_wrap",
+    "fsdp_use_orig_params",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +86,15 @@ class Launch:
         given = {one.name: value for one in fields(Asked) if (value := getattr(typed, one.name)) is not None}
         return replace(written, **given)
 
+    def recipe_keys(self) -> dict[str, bool]:
+        """Return the keys of the recipe that the file gives, which `asked` checks: a model is sharded where it asks for FSDP."""
+        content = {} if self.accelerate_config is None else yaml12.load(Path(self.accelerate_config))
+        if content.get("distributed_type") != "FSDP":
+            return {}
+        given = content.get("fsdp_config")
+        anew = isinstance(given, Mapping) and given.get("fsdp_activation_checkpointing") is True
+        return {"runtime.shard": True} | ({"runtime.checkpoint_activations": True} if anew else {})
+
 
 def read_accelerate_config(path: Path, precision: str) -> Asked:
     """Return what the file says of machines and processes, and take its choice of devices over.
@@ -74,7 +102,11 @@ def read_accelerate_config(path: Path, precision: str) -> Asked:
     Raises InputError that names each key which would move the mathematics, or which is not known.
     """
     content = yaml12.load(path)
-    if problems := [f"{path}: {key}: {problem}" for key, value in content.items() if (problem := _problem(key, value, precision))]:
+    of_fsdp = content.get("distributed_type") == "FSDP"
+    found = {key: _problem(key, value, precision) for key, value in content.items() if not (of_fsdp and key == "fsdp_config")}
+    if of_fsdp:
+        found |= _problems_of_fsdp(content.get("fsdp_config"))
+    if problems := [f"{path}: {key}: {problem}" for key, problem in found.items() if problem]:
         raise InputError(*problems)
     if str(content.get("use_cpu", False)).lower() == "true":
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
@@ -100,7 +132,7 @@ def _problem(key: str, value: Any, precision: str) -> str | None:
     if key in IDLE:
         return "expected LOCAL_MACHINE, got SageMaker; take it out" if value == "AMAZON_SAGEMAKER" else None
     if key == "distributed_type":
-        return None if value in PLAIN else f"expected {', '.join(PLAIN)}, got {shown(value)}; {WHOLE_MODEL}"
+        return None if value in KINDS else f"expected {', '.join(KINDS)}, got {shown(value)}; {IN_ITS_PLACE}"
     if key == "mixed_precision":
         return _problem_of_precision(value, precision)
     if key in TEXTS:
@@ -109,9 +141,25 @@ def _problem(key: str, value: Any, precision: str) -> str | None:
         return None
     if key == "gradient_accumulation_steps" and value == 1:
         return None
+    if key == "fsdp_config":
+        return f"expected distributed_type: FSDP beside it, got {shown(value)}; {IN_ITS_PLACE}"
     if key in REFUSED:
         return f"expected it left out, got {shown(value)}; {REFUSED[key]}"
     return f"expected a key of machines and processes, got {shown(value)}; debft does not know it, take it out"
+
+
+def _problems_of_fsdp(given: Any) -> dict[str, str]:
+    """Return what is wrong with a section for FSDP, by key: debft shards as FSDP2 does, in one way."""
+    if not isinstance(given, Mapping):
+        return {"fsdp_config": f"expected fsdp_version: 2 in it, got {shown(given)}; {IN_ITS_PLACE}"}
+    problems = {}
+    for name, value in ({"fsdp_version": None} | dict(given)).items():
+        known = FSDP.get(name)
+        nothing = _is_off(value) if known is None else value is None and name != "fsdp_version"
+        if name not in FSDP_IDLE and not nothing and value not in (known or ()):
+            expected = " or ".join(shown(one) for one in known) if known else "a key that debft knows"
+            problems[f"fsdp_config: {name}"] = f"expected {expected}, got {shown(value)}; {IN_ITS_PLACE}"
+    return problems
 
 
 def _problem_of_precision(value: Any, precision: str) -> str | None:

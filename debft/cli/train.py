@@ -68,7 +68,7 @@ def fine_tune(
     if in_a_group():
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch warns of hosts without a name; read when it is imported
     start = start_of(resume=resume, restart=restart, overwrite=overwrite)
-    goes_on = resume or restart
+    goes_on, keys = resume or restart, {**launch.recipe_keys(), **keys}
     resolved, run = recipe_to_run(
         task, keys, recipe=recipe, sift=sift, assignments=assignments or (), output=output, goes_on=goes_on
     )

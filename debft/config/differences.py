@@ -50,7 +50,8 @@ NOT_COUNTED: dict[Purpose, frozenset[str]] = {
 
 # Keys of `runtime` that a run may be resumed with otherwise, and that move its numbers by their rounding.
 ROUNDING_KEYS = tuple(
-    f"runtime.{name}" for name in ("precision", "attention", "checkpoint_activations", "deterministic", "micro_batch_tokens")
+    f"runtime.{name}"
+    for name in ("precision", "attention", "checkpoint_activations", "shard", "deterministic", "micro_batch_tokens")
 )
 _PLACES = frozenset({"model", "init_from", "data"})  # they may be spelled otherwise
 

@@ -190,6 +190,9 @@ class RuntimeConfig:
     checkpoint_activations: bool = False
     """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory,
     a second forward pass, the same gradients."""
+    shard: bool = False
+    """Whether each of several processes holds a part of the weights, of their gradients and of the optimizer's state: for a model
+    that is too large for one device. Not in fp16; one process holds all."""
     cuda_graphs: bool = True
     """Whether the steps of a run with `attention: triton` in one process are recorded as CUDA graphs and replayed, which keeps a
     GPU busy with a small model. Not with SiFT, fp16 or `checkpoint_activations`."""

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 
 from debft.data.arrays import pieces
 from debft.data.encoding import EncodedSplit
+from debft.models.shards import is_part, whole_of
 from debft.runs.result import TrainedRows
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class CutTable:
     rows_A: int64, the token ids of the active rows, rising.
     base_VE: the whole table as it was after `since` steps, in the memory of the CPU; its active rows are not used.
     decay: gives the factor by which AdamW's decay shrinks a row without gradient from one number of steps done to another.
+    shown_VE: the whole table, where a sharded model looks tokens up in it: a parameter of which each process holds a part cannot be
+        exchanged. None while it looks them up in that parameter.
     """
 
     embedding: torch.nn.Embedding
@@ -52,10 +56,11 @@ class CutTable:
     base_VE: torch.Tensor
     decay: Callable[[int, int], float]
     since: int = 0
+    shown_VE: torch.Tensor | None = None
 
     def is_whole(self) -> bool:
         """Return whether the model has the whole table at this moment."""
-        return len(self.embedding.weight) == self.of
+        return self.shown_VE is not None or len(self.embedding.weight) == self.of
 
     def put(self, table: torch.Tensor) -> None:
         """Let the embedding's weight hold this table."""
@@ -69,9 +74,21 @@ class CutTable:
     def put_whole(self, step: int) -> None:
         """Give the model, which has the active rows, its whole table as it is after `step` steps."""
         weight = self.embedding.weight
+        if is_part(weight):
+            self.shown_VE = self.with_rows(whole_of(weight), step).to(weight.device)
+            vars(self.embedding)["forward"] = partial(torch.nn.functional.embedding, weight=self.shown_VE)
+            return
         factor = self.decay(self.since, step)
         table_VE = self.base_VE.to(weight.device, copy=factor != 1.0)
         self.put(_with_rows(_scale(table_VE, factor), self.rows_A, weight.data))
+
+    def put_active(self, active_AE: torch.Tensor) -> None:
+        """Give the model the active rows again, which it had before it was given the whole table."""
+        if self.shown_VE is None:
+            self.put(active_AE)
+            return
+        self.shown_VE = None
+        del vars(self.embedding)["forward"]
 
     def with_rows(self, active_AE: torch.Tensor, step: int) -> torch.Tensor:
         """Return a whole table of its own, as it is after `step` steps that left the active rows so, in the memory of the CPU."""
@@ -127,7 +144,7 @@ class ActiveVocabulary:
     def whole(self, step: int) -> Iterator[None]:
         """Give the model its whole table, as it is after `step` steps, while the block lasts.
 
-        What is changed in it, as by `load_state_dict`, is gone afterwards.
+        What is changed in it, as by `load_state_dict`, is gone afterwards. All processes of a sharded model do it together.
         """
         if self.cut is None or self.cut.is_whole():
             yield
@@ -137,7 +154,12 @@ class ActiveVocabulary:
         try:
             yield
         finally:
-            self.cut.put(active_AE)
+            self.cut.put_active(active_AE)
+
+    def state_of(self, model: "PreTrainedModel") -> dict[str, torch.Tensor]:
+        """Return the state of the model, with the table that it looks tokens up in."""
+        state = model.state_dict()
+        return state if self.cut is None or self.cut.shown_VE is None else state | {self.cut.name: self.cut.shown_VE}
 
     def left_out(self) -> int:
         """Return the numbers of the table that the model does not have at this moment."""
@@ -168,7 +190,7 @@ class ActiveVocabulary:
         that was never interrupted. Where the checkpoint has others, as from other files, the run goes on from the checkpoint's.
         """
         cut = self.cut
-        if cut is None or cut.is_whole() or not weights:
+        if cut is None or cut.is_whole() or cut.name not in weights:
             return weights
         table_VE = weights[cut.name]
         active_AE = table_VE[cut.rows_A]

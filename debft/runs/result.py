@@ -191,6 +191,8 @@ class PathsOfRun:
     """Whether the activations of the layers were computed anew for the backward pass, to save memory."""
     cuda_graphs: bool = False
     """Whether the passes of the steps were recorded as CUDA graphs and replayed."""
+    sharded_over: int = 1
+    """Processes of which each held a part of the weights, of their gradients and of the optimizer's state; 1: each held all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,10 @@ def _accelerate(given: Mapping[str, str], precision: str | None) -> list[str]:
                 problems.append(f"{name}: expected {precision} as --precision has it, got {value}; give --precision or unset it")
         elif name == "ACCELERATE_DYNAMO_BACKEND":
             problems.append(f"{name}: expected no, got {value}; debft does not compile models, unset the variable")
+        elif name == "ACCELERATE_USE_FSDP":
+            problems.append(
+                f"{name}: expected it unset, got {value}; --set runtime.shard=true shards the model, unset the variable"
+            )
         elif not name.startswith(BEHIND_A_SWITCH):
             problems.append(f"{name}: expected it unset, got {value}; debft trains plainly or with one copy per device, unset it")
     return problems

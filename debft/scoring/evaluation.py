@@ -21,6 +21,7 @@ from debft.data.batches import by_length, halved, micro_batches, share
 from debft.data.encoding import EncodedSplit
 from debft.data.windows import EncodedWindows
 from debft.errors import TooLittleMemoryError, first_line
+from debft.models.shards import check_may_cut, is_sharded
 from debft.runs.result import MemoryCut, tokens_after
 from debft.runtime.memory import give_back_memory, is_out_of_memory
 from debft.runtime.progress import meter
@@ -62,18 +63,22 @@ def predict_splits(
     """
     loaded.model.eval()
     whole, begins_K = _joined(list(splits.values())), np.cumsum([0, *map(len, splits.values())])[:-1]
-    own = by_length(_share(splits, whole.lengths(), accelerator), whole.lengths())
+    together = is_sharded(loaded.model)
     cuts = [] if cuts is None else cuts
     asked = evaluation_tokens(micro_batch_tokens, loaded.collate.packed, accelerator.device)
     fitting = _Fitting(loaded=loaded, whole=whole, tokens=(tokens := tokens_after(cuts, "evaluation", asked)))
-    batches = micro_batches(own, whole.lengths(), tokens, packed=loaded.collate.packed)
+    batches, fillers = _batches(splits, whole, accelerator, tokens, packed=loaded.collate.packed, together=together)
     show = show and accelerator.is_main_process
     note = next(iter(splits)) if len(splits) == 1 else f"{len(splits)} splits"
     with _thread(accelerator.device) as executor:
         collectors = [loaded.head.collector(split, left=loaded.collate.left, executor=executor) for split in splits.values()]
-        with torch.inference_mode(), meter("evaluate", len(whole), "examples", show=show) as progress:
+        with (
+            torch.no_grad() if together else torch.inference_mode(),
+            meter("evaluate", len(whole), "examples", show=show) as progress,
+        ):
             stopped = lambda: bool(fitting.problem) or should_stop()  # noqa: E731
-            for batch, outputs_B in _arriving(fitting.outputs(_until(batches, stopped, leave))):
+            until = _together(batches, fillers, fitting, should_stop, leave) if together else _until(batches, stopped, leave)
+            for batch, outputs_B in _arriving(fitting.outputs(until)):
                 split_B = np.searchsorted(begins_K, batch, side="right") - 1
                 for k in np.unique(split_B):
                     collectors[k].add(batch[split_B == k] - begins_K[k], outputs_B[split_B == k])
@@ -127,8 +132,23 @@ def _joined(splits: list[EncodedSplit]) -> EncodedSplit:
     )
 
 
-def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """Return the sequences that this process takes. All windows of a question are among them, or none."""
+def _batches(
+    splits: Mapping[str, EncodedSplit], whole: EncodedSplit, accelerator: Accelerator, tokens: int, *, packed: bool, together: bool
+) -> tuple[list[np.ndarray], int]:
+    """Return the batches that this process takes, and how many others take more than it at most, 0 unless all go `together`."""
+    lengths_S = whole.lengths()
+
+    def batches_of(rank: int) -> list[np.ndarray]:
+        own = by_length(_share(splits, lengths_S, rank, accelerator.num_processes), lengths_S)
+        return micro_batches(own, lengths_S, tokens, packed=packed)
+
+    own = batches_of(accelerator.process_index)
+    most = max(len(batches_of(rank)) for rank in range(accelerator.num_processes)) if together else len(own)
+    return own, most - len(own)
+
+
+def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """Return the sequences that process `rank` takes. All windows of a question are among them, or none."""
     parts: list[np.ndarray] = []
     num_examples = 0
     for split in splits.values():
@@ -139,7 +159,7 @@ def _share(splits: Mapping[str, EncodedSplit], lengths_S: np.ndarray, accelerato
     tokens = np.zeros(num_examples, dtype=np.int64)
     np.add.at(tokens, example_S, lengths_S)
     is_own = np.zeros(num_examples, dtype=bool)
-    is_own[share(np.arange(num_examples), tokens, accelerator.process_index, accelerator.num_processes)] = True
+    is_own[share(np.arange(num_examples), tokens, rank, world)] = True
     return np.flatnonzero(is_own[example_S])
 
 
@@ -161,6 +181,20 @@ def _until(batches: list[np.ndarray], should_stop: Callable[[], bool], leave: Ca
             if should_stop():
                 break
             yield batch
+        leave()
+
+
+def _together(
+    batches: list[np.ndarray], fillers: int, fitting: "_Fitting", should_stop: Callable[[], bool], leave: Callable[[], None]
+) -> Iterator[np.ndarray]:
+    """Give the batches and compute fillers behind them, with `leave` after each: no process does less than the others before it."""
+    for batch in batches:
+        should_stop()  # which shows that this process lives; it stops with the others
+        yield batch
+        leave()
+    for _ in range(fillers):
+        should_stop()
+        fitting.fill()
         leave()
 
 
@@ -196,6 +230,10 @@ class _Fitting:
                     break
                 self.tokens, left = fewer, micro_batches(np.concatenate(left), lengths, fewer, packed=packed)
 
+    def fill(self) -> None:
+        """Compute the shortest sequence, for nothing but the others: the processes of a sharded model wait for each other."""
+        self._try(np.array([self.whole.lengths().argmin()]))
+
     def _try(self, part: np.ndarray) -> torch.Tensor | None:
         """Return the outputs of the model, None where the memory is not enough."""
         try:
@@ -203,6 +241,8 @@ class _Fitting:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            fewer = halved(self.tokens, [part], self.whole.lengths(), packed=self.loaded.collate.packed)
+            check_may_cut(self.loaded.model, "evaluation", self.tokens, fewer, error)
             self.reason = first_line(error)
             return None
 

@@ -9,13 +9,15 @@ import torch
 
 from debft.console import byte_size, say
 from debft.models.finite import in_words, not_finite
+from debft.models.shards import Tensors, is_sharded, on_main
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Snapshot
 from debft.runs.storage import DiskError
 from debft.training.background import HostCopy, bytes_of, host_copy
 from debft.training.guards import StepNotFiniteError
-from debft.training.parallel import broadcast_tensors_from_main, run_on_main
+from debft.training.parallel import run_on_main
 from debft.training.session import Session, TrainState
+from debft.training.sharding import not_finite_in_all, take_weights
 
 VOCABULARY = "active_vocabulary"  # where state.json says of which embedding rows the optimizer state is
 
@@ -30,7 +32,9 @@ def save(session: Session, state: TrainState) -> None:
     previous checkpoint whole.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _save(session, state))
+    run_on_main(session.saving.close)
+    tensors = _tensors_to_save(session, state)
+    run_on_main(lambda: _write(session, _snapshot(session, state, tensors)))
 
 
 def save_if_possible(session: Session, state: TrainState, *, training: bool) -> None:
@@ -41,7 +45,9 @@ def save_if_possible(session: Session, state: TrainState, *, training: bool) -> 
         `finish_saving`. Behind the last step the model may still find room, and the processes wait until the checkpoint is there.
     """
     session.accelerator.wait_for_everyone()
-    run_on_main(lambda: _begin_to_save(session, state) if training else _save_last(session, state))
+    run_on_main(session.saving.finish if training else session.saving.close)
+    tensors = _tensors_to_save(session, state)
+    run_on_main(lambda: _begin_to_save(session, state, tensors) if training else _save_last(session, state, tensors))
 
 
 def finish_saving(session: Session) -> None:
@@ -49,29 +55,31 @@ def finish_saving(session: Session) -> None:
     run_on_main(session.saving.finish)
 
 
-def _save(session: Session, state: TrainState) -> None:
-    """Write a checkpoint. One whose writing failed meanwhile is of no more use, which is said."""
-    session.saving.close()
-    _write(session, _snapshot(session, state))
+def _tensors_to_save(session: Session, state: TrainState) -> tuple[Tensors, Tensors]:
+    """Return weights and optimizer state, of a sharded model copies that process 0 gets. Raises StepNotFiniteError."""
+    check_weights(session, state)
+    return on_main(session.vocabulary.state_of(session.loaded.model)), on_main(moments(session))
 
 
-def _save_last(session: Session, state: TrainState) -> None:
+def _save_last(session: Session, state: TrainState, tensors: tuple[Tensors, Tensors]) -> None:
     """Write a checkpoint of the last step, or say that there is none."""
     try:
-        _save(session, state)
+        _write(session, _snapshot(session, state, tensors))
     except DiskError as error:
         say(f"warning: {error.refusal}: the last step has no checkpoint; going on to the evaluation without it")
 
 
-def _begin_to_save(session: Session, state: TrainState) -> None:
+def _begin_to_save(session: Session, state: TrainState, tensors: tuple[Tensors, Tensors]) -> None:
     """Let a thread write a checkpoint of this step, from a copy; where there is no memory for that, write it at once.
 
-    Raises DiskError where the one before it was refused and is the only one.
+    Raises DiskError where it is refused and would be the only one.
     """
-    session.saving.finish()
     with _goes_on_without_it(session, state.step):
-        snapshot = _snapshot(session, state)
-        copy = host_copy([snapshot.weights, snapshot.moments or {}], beside=session.vocabulary.bytes_of_table())
+        snapshot = _snapshot(session, state, tensors)
+        if is_sharded(session.loaded.model):  # these are copies
+            session.saving.begin(lambda: _write_aside(session, snapshot))
+            return
+        copy = host_copy([*tensors], beside=session.vocabulary.bytes_of_table())
         if copy is not None:
             session.saving.begin(lambda: _write_copy(session, snapshot, copy))
             return
@@ -86,10 +94,15 @@ def bytes_to_save(session: Session) -> int:
 
 
 def _write_copy(session: Session, snapshot: Snapshot, copy: HostCopy) -> None:
-    """Be the thread that writes a checkpoint."""
+    """Be the thread that writes a checkpoint, once the copy is there."""
     weights, moments = copy.parts()
+    _write_aside(session, replace(snapshot, weights=weights, moments=moments))
+
+
+def _write_aside(session: Session, snapshot: Snapshot) -> None:
+    """Be the thread that writes a checkpoint."""
     with _goes_on_without_it(session, snapshot.step):
-        _write(session, replace(snapshot, weights=weights, moments=moments))
+        _write(session, snapshot)
 
 
 @contextmanager
@@ -104,16 +117,15 @@ def _goes_on_without_it(session: Session, step: int) -> Iterator[None]:
         say(f"warning: {error.refusal}: step {step:,} has no checkpoint, the newest is {kept.name}; training goes on")
 
 
-def _snapshot(session: Session, state: TrainState) -> Snapshot:
-    """Return what a checkpoint of this step holds, with the very tensors of the model. Raises StepNotFiniteError."""
-    check_weights(session, state)
+def _snapshot(session: Session, state: TrainState, tensors: tuple[Tensors, Tensors]) -> Snapshot:
+    """Return what a checkpoint of this step holds, with these very weights and optimizer state."""
     content = asdict(replace(state, sessions=state.ended_sessions())) | {"run": session.run.number()}
     content |= {"fingerprints": session.plan.fingerprints, VOCABULARY: session.vocabulary.identity()}
     content[LABELS] = _labels(session)
     if session.accelerator.scaler is not None:
         content["loss_scale"] = session.accelerator.scaler.state_dict()
-    weights, logs = session.loaded.model.state_dict(), checkpoint.sizes_of(session.run.path, session.run.logs.paths)
-    return Snapshot(step=state.step, weights=weights, moments=moments(session), state=content, logs=logs)
+    (weights, moments), logs = tensors, checkpoint.sizes_of(session.run.path, session.run.logs.paths)
+    return Snapshot(step=state.step, weights=weights, moments=moments, state=content, logs=logs)
 
 
 def _write(session: Session, snapshot: Snapshot) -> None:
@@ -121,7 +133,8 @@ def _write(session: Session, snapshot: Snapshot) -> None:
     directory = session.run.checkpoints
     session.run.logs.sync()
     weights = session.vocabulary.whole_weights(snapshot.weights, snapshot.step)
-    _check_tensors({name: tensor for name, tensor in weights.items() if tensor is not snapshot.weights[name]}, snapshot.step)
+    made = {name: tensor for name, tensor in weights.items() if tensor is not snapshot.weights[name]}
+    _raise_where(not_finite(made), made, snapshot.step)
     checkpoint.write_checkpoint(directory, f"step-{snapshot.step:06d}", replace(snapshot, weights=weights))
     with _old_ones_may_stay():
         checkpoint.keep_newest(directory, session.plan.recipe.runtime.keep_checkpoints, last=snapshot.step)
@@ -143,12 +156,13 @@ def moments(session: Session) -> dict[str, torch.Tensor]:
 
 
 def check_weights(session: Session, state: TrainState) -> None:
-    """Raise StepNotFiniteError where weights or optimizer state are not finite: what is saved or evaluated is of use."""
-    _check_tensors(session.loaded.model.state_dict() | moments(session), state.step)
+    """Raise StepNotFiniteError in all processes where weights or optimizer state are not finite: what is saved is of use."""
+    tensors = session.vocabulary.state_of(session.loaded.model) | moments(session)
+    _raise_where(not_finite_in_all(tensors), tensors, state.step)
 
 
-def _check_tensors(tensors: dict[str, torch.Tensor], step: int) -> None:
-    if counts := not_finite(tensors):
+def _raise_where(counts: dict[str, int], tensors: Tensors, step: int) -> None:
+    if counts:
         raise StepNotFiniteError(step, f"state, but {in_words(tensors, counts)}", None, NO_SEQUENCES)
 
 
@@ -159,16 +173,17 @@ def _labels(session: Session) -> list[str]:
 
 def save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
     """Write the weights alone. The best before goes as soon as no saved state names it."""
-    run_on_main(lambda: _save_best(session, state, scores))
+    with session.vocabulary.whole(state.step):
+        check_weights(session, state)
+        weights = on_main(session.vocabulary.state_of(session.loaded.model))
+        run_on_main(lambda: _save_best(session, state, scores, weights))
 
 
-def _save_best(session: Session, state: TrainState, scores: dict[str, float]) -> None:
+def _save_best(session: Session, state: TrainState, scores: dict[str, float], weights: Tensors) -> None:
     """Write the weights of the best step with its scores, and remove the best one that no saved state names."""
     directory, name = session.run.checkpoints, _best_name(state)
     content = {"scores": scores, "run": session.run.number(), LABELS: _labels(session)}
-    with session.vocabulary.whole(state.step):
-        check_weights(session, state)
-        checkpoint.save_checkpoint(directory, name, state.step, session.loaded.model, None, content)
+    checkpoint.write_checkpoint(directory, name, Snapshot(step=state.step, weights=weights, state=content))
     with _old_ones_may_stay():
         checkpoint.keep_best(directory, state.best_step)
 
@@ -177,7 +192,7 @@ def load_best(session: Session, state: TrainState) -> None:
     """Put the best weights into the model, which is whole: no step follows. Raises InputError where they are gone or damaged."""
     best = session.run.checkpoints / _best_name(state)
     saved = run_on_main(lambda: checkpoint.load_checkpoint(best, run=session.run.number()))
-    session.loaded.model.load_state_dict(broadcast_tensors_from_main(saved.weights if saved else {}))
+    take_weights(session.vocabulary.state_of(session.loaded.model), saved.weights if saved else {})
 
 
 def _best_name(state: TrainState) -> str:

@@ -112,6 +112,9 @@ def describe_device(plan: Plan, accelerator: "Accelerator", precision: str, atte
     """Print where and how the plan runs. precision, attention: with a remark behind them where there is one."""
     kernels = ", deterministic kernels" if plan.recipe.runtime.deterministic else ""
     device = f"{device_name(accelerator.device)} x {accelerator.num_processes}"
+    if plan.recipe.runtime.shard:
+        others = accelerator.num_processes - 1
+        say_field("sharded", f"over {others + 1} processes" if others else "not at all: one process holds the whole model")
     say_field("device", f"{device}, {precision}, attention {attention}{kernels}, tokens of {token_file(plan.files)}")
 
 

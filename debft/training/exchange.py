@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from debft.models.shards import is_sharded
 from debft.training.layer_rates import depths
 
 NUMBERS_AT_ONCE = 2**21  # gradients in one bucket, 8 MiB: large enough for the wire, small beside what is sent behind the pass
@@ -32,14 +33,15 @@ class _Travelling:
 
 
 class Exchange:
-    """The exchange gives every process the sum of the gradients of all. With one process it does nothing.
+    """The exchange gives every process the sum of the gradients of all. It does nothing with one process, and nothing with a sharded
+    model, whose passes themselves sum them.
 
     model: its trained parameters are divided into buckets, the same in every process and in every step. Those whose gradients are
         computed first come first.
     """
 
     def __init__(self, model: torch.nn.Module, num_processes: int) -> None:
-        self.buckets = list(_buckets(_in_backward_order(model))) if num_processes > 1 else []
+        self.buckets = list(_buckets(_in_backward_order(model))) if num_processes > 1 and not is_sharded(model) else []
         self.travelling: list[_Travelling] = []
 
     @contextmanager

@@ -11,6 +11,7 @@ from debft.data.encoding import whole_lengths
 from debft.errors import NotFiniteError
 from debft.models.finite import in_words, not_finite
 from debft.models.settings import SETTINGS, use_settings
+from debft.models.shards import Tensors, on_main
 from debft.models.tokens.tokenizer_json import save_tokenizer
 from debft.published.comparison import beside_published, why_not_compared
 from debft.runs.analysis import Analysis
@@ -35,7 +36,8 @@ def write_result(session: Session, state: TrainState, assessed: dict[str, Assess
     """Write model, predictions, analysis and, last, result.json, each whole before the next: a run without it is not complete."""
     stop.watch.alive(SECONDS_TO_SAVE)
     result = _result(session, state, assessed)
-    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result)) or result)
+    weights = on_main(session.vocabulary.state_of(session.loaded.model))
+    return broadcast_from_main(run_on_main(lambda: _write(session, assessed, result, weights)) or result)
 
 
 def _result(session: Session, state: TrainState, assessed: dict[str, Assessment]) -> RunResult:
@@ -95,12 +97,12 @@ def _early_stop(session: Session, state: TrainState) -> EarlyStop | None:
     return EarlyStop(step=state.step, of=session.plan.total_steps, best_step=state.best_step, reason=reason)
 
 
-def _write(session: Session, assessed: dict[str, Assessment], result: RunResult) -> RunResult:
-    """Write everything, and return the result as it was written, with the files of the model."""
+def _write(session: Session, assessed: dict[str, Assessment], result: RunResult, weights: Tensors) -> RunResult:
+    """Write everything, with these weights of the model, and return the result as it was written, with the files of the model."""
     chosen = {key: value for assessment in assessed.values() for key, value in assessment.settings.items()}
     intervals = intervals_of(session.plan.task, assessed)
     describe_chosen(chosen)
-    result = replace(result, model_files=save_model(session, chosen), intervals=intervals)
+    result = replace(result, model_files=save_model(session, chosen, weights), intervals=intervals)
     for name, assessment in assessed.items():
         session.run.write_predictions(name, assessment.rows, assessment.files)
     session.run.write_analysis(_analysis(session, assessed))
@@ -125,20 +127,19 @@ def _analysis(session: Session, assessed: dict[str, Assessment]) -> Analysis:
     )
 
 
-def save_model(session: Session, chosen: dict[str, Any]) -> dict[str, WrittenFile]:
+def save_model(session: Session, chosen: dict[str, Any], weights: Tensors) -> dict[str, WrittenFile]:
     """Write a plain transformers directory, whole or not at all, and return bytes and sha256 of its files by name.
 
     It opens with debft uninstalled, and AutoTokenizer gives the same tokens. Its config.json carries under `debft` what it takes
     to use the model; `chosen` is the part of it that was chosen on the dev data.
     """
     model = session.accelerator.unwrap_model(session.model, keep_fp32_wrapper=False)
-    weights = model.state_dict()
     if counts := not_finite(weights):
         raise NotFiniteError(f"{session.run.model}: {in_words(weights, counts)}; the model is not saved")
     recipe = with_values(session.plan.recipe, {"runtime.precision": session.precision})
     setattr(model.config, SETTINGS, use_settings(session.plan.task, recipe) | chosen)
     with whole_directory(session.run.model) as folder:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         _let_be_read(folder)
         save_tokenizer(session.loaded.tokenizer, folder)
         return files_of(folder)

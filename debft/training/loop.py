@@ -23,6 +23,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.packing import Batch, Collator
 from debft.errors import first_line
 from debft.models.copies import WeightCopies
+from debft.models.shards import check_may_cut, is_sharded
 from debft.runs.result import MemoryCut
 from debft.runtime.memory import give_back_memory, is_out_of_memory
 from debft.training.exchange import Exchange
@@ -112,7 +113,7 @@ def optimizer_steps(
     lengths = split.lengths()
 
     def prepare(step: int, tokens: int) -> Prepared:
-        return prepare_step(accelerator, split, lengths, config, collate, tokens, step)
+        return prepare_step(accelerator, split, lengths, config, collate, tokens, step, together=is_sharded(model))
 
     memory = Memory(asked=micro_batch_tokens, cuts=[] if cuts is None else cuts, main=accelerator.is_main_process)
     run = _Run(
@@ -249,7 +250,7 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
 
     Where the memory is not enough, the sequences of this process are cut into smaller micro-batches and done again, from the same
     weights and random numbers; the other processes wait. Where one sequence is too much, the sums are not a number, so that no
-    process updates its weights.
+    process updates its weights. Raises MachineError where the model is sharded.
     """
     memory, sums = run.memory, None
     while sums is None and memory.tokens:
@@ -262,6 +263,7 @@ def _backward_in_memory(run: _Run, prepared: Prepared) -> tuple[Prepared, dict[s
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            check_may_cut(run.model, f"step {prepared.step + 1:,}", prepared.tokens, prepared.fewer, error)
             memory.cut_to(prepared.fewer, first_line(error))
         if sums is None:  # outside of the handler: the error holds on to all that the passes have computed
             if run.graphs:
@@ -284,17 +286,15 @@ def _backward(run: _Run, prepared: Prepared) -> dict[str, torch.Tensor]:
 
     Returns `loss` and what else the loss logs, each summed over the sequences of this process.
     """
-    accelerator, factor = run.accelerator, prepared.weight / prepared.num_examples
     sums: dict[str, torch.Tensor] = {}
-    for batch in prepared.batches:
+    for batch, weight in prepared.passes:
         if run.graphs:
-            told = run.graphs.backward(batch, factor)
+            told = run.graphs.backward(batch, weight / prepared.num_examples)
         else:
             loss, parts = run.loss_fn(run.model, batch)
             with run.exchange.sending(final=batch is prepared.batches[-1]):
-                accelerator.backward(loss * factor)
+                run.accelerator.backward(loss * (weight / prepared.num_examples))
             told = {"loss": loss.detach(), **parts}
         for name, value in told.items():
-            part = value * prepared.weight
-            sums[name] = sums[name] + part if name in sums else part
+            sums[name] = sums[name] + value * weight if name in sums else value * weight
     return sums

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 
 from debft.config.recipe import SCORE_SECTIONS, TrainConfig
 from debft.console import say_field
 from debft.data.arrays import pieces
 from debft.data.encoding import EncodedSplit
+from debft.errors import InputError
 from debft.models.activations import checkpoint_activations, checkpoints_activations
 from debft.models.attention.backends import attention_for
 from debft.models.copies import WeightCopies
 from debft.models.json_files import read_config
+from debft.models.shards import shard_model
 from debft.models.vocabulary import ActiveVocabulary, embedding_name, use_active_vocabulary
 from debft.runs.directory import RunDirectory
 from debft.runs.environment import code_digest, environment, moving_versions
@@ -39,6 +42,7 @@ from debft.training.plan import Plan
 from debft.training.precision import precision_for
 from debft.training.resuming import begin_session, claim_run, find_checkpoint, restore
 from debft.training.session import Session, TrainState
+from debft.training.sharding import take_weights
 from debft.training.sift import LOGS, SiftLoss, perturbed_module
 
 
@@ -50,7 +54,14 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     """
     accelerator, precision, loaded, splits = raise_together(lambda: _build(plan))
     check_same_on_all_ranks(lambda: _facts(plan, precision, splits, loaded))
+    processes = accelerator.num_processes
+    sharded = plan.recipe.runtime.shard and processes > 1
     vocabulary = _cut_vocabulary(plan, loaded, splits)
+    take_weights(loaded.model.state_dict(), loaded.model.state_dict())
+    if sharded:
+        raise_together(lambda: shard_model(loaded.model, accelerator.device, processes))
+        # A copy of a weight in half precision is not kept behind its product: those of all layers would lie there at once.
+        accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
     optimizer = build_optimizer(loaded.model, plan.recipe.train)
     saved = run_on_main(lambda: find_checkpoint(plan, run, vocabulary) if start == "resume" else None)
     state = restore(saved, accelerator, loaded.model, optimizer, vocabulary)
@@ -58,7 +69,6 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         run_on_main(lambda: check_disk(plan, run, loaded, vocabulary, state.step, len(splits[plan.task.train.name])))
         run_on_main(lambda: claim_run(plan, run, state, saved, start))
         run_on_main(lambda: begin_session(plan, run, state, _environment(plan, accelerator, precision)))
-    loaded.model.load_state_dict(broadcast_tensors_from_main(loaded.model.state_dict()))
     # Not wrapped for several processes: the steps exchange the gradients themselves, see exchange.py.
     model, optimizer = accelerator.prepare_model(loaded.model, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     assert accelerator.unwrap_model(model) is loaded.model, "the wrapped model is another one"
@@ -81,9 +91,9 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None),
+        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None, sharded_over=processes if sharded else 1),
         graphs=graphs,
-        copies=None if precision == "fp32" else WeightCopies(loaded.model, precision),
+        copies=None if precision == "fp32" or sharded else WeightCopies(loaded.model, precision),
     )
     return session, state
 
@@ -91,6 +101,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
 def _build(plan: Plan) -> tuple[Any, ...]:
     """Return (accelerator, precision, loaded model, encoded splits), which each process builds from its own files."""
     precision, remark = precision_for(plan.recipe)
+    if plan.recipe.runtime.shard and precision == "fp16":
+        raise InputError("--precision: expected fp32 or bf16 with runtime.shard, got fp16, whose loss scale needs all gradients")
     accelerator, precision = build_accelerator(precision)
     attention, lacking = attention_for(plan.recipe.runtime.attention, read_config(plan.files.path), accelerator.device.type)
     is_main = accelerator.is_main_process

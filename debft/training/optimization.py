@@ -8,6 +8,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.nn.utils import get_total_norm
 
 from debft.config.recipe import TrainConfig
+from debft.models.shards import is_part, norm_over_parts, own_part
 from debft.training.layer_rates import rate_factors
 from debft.training.schedule import learning_rate
 
@@ -90,8 +91,10 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer) -> torch.Tensor:
-    """Return the norm over all gradients, a scalar on their device."""
-    return get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+    """Return the norm over all gradients, with the parts of them in other processes, a scalar on their device."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = get_total_norm([own_part(gradient) for gradient in gradients])
+    return norm_over_parts(norm) if any(is_part(gradient) for gradient in gradients) else norm
 
 
 def guarded_update(optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, max_norm: float, not_finite: torch.Tensor) -> None:

@@ -84,8 +84,13 @@ def broadcast_from_main(value: Built) -> Built:
     return _gather_from_all(value if is_main_process() else None)[0] if in_a_group() else value
 
 
-def broadcast_tensors_from_main(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Return in every process the tensors that process 0 gives, in the memory of its CPU; the others give {}."""
+def broadcast_tensors_from_main(
+    tensors: "dict[str, torch.Tensor]", keep: "Callable[[str, torch.Tensor], torch.Tensor] | None" = None
+) -> "dict[str, torch.Tensor]":
+    """Return in every process the tensors that process 0 gives, in the memory of its CPU; the others give {}.
+
+    keep: gives what is kept of a tensor, from its name and all of it on the device, where one at a time is; None: all
+    """
     if not in_a_group():
         return tensors
     import torch
@@ -95,8 +100,9 @@ def broadcast_tensors_from_main(tensors: "dict[str, torch.Tensor]") -> "dict[str
     forms = broadcast_from_main({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
     for name, (shape, dtype) in forms.items():
         tensor = tensors[name].to(device) if is_main_process() else torch.empty(shape, dtype=dtype, device=device)
-        torch.distributed.broadcast(tensor.contiguous(), 0)
-        received[name] = tensor.cpu()
+        tensor = tensor.contiguous()
+        torch.distributed.broadcast(tensor, 0)
+        received[name] = tensor.cpu() if keep is None else keep(name, tensor)
     return received
 
 

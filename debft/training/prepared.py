@@ -26,6 +26,7 @@ class Prepared:
     num_tokens: their tokens.
     batches: the micro-batches, with the seeds of the random numbers that a loss draws.
     weight: 1.0, or 0.0 where this process has no sequence and only takes part in the exchange of gradients.
+    fillers: what this process computes beside them where all have to do as many passes; it counts for nothing.
     """
 
     step: int
@@ -35,6 +36,12 @@ class Prepared:
     num_tokens: int
     batches: list[Batch]
     weight: float
+    fillers: list[Batch]
+
+    @property
+    def passes(self) -> list[tuple[Batch, float]]:
+        """Return each batch that is computed, with the weight that it counts by."""
+        return [*((batch, self.weight) for batch in self.batches), *((batch, 0.0) for batch in self.fillers)]
 
     @property
     def num_examples(self) -> int:
@@ -50,20 +57,34 @@ def prepare_step(
     collate: Collator,
     tokens: int,
     step: int,
+    *,
+    together: bool = False,
 ) -> Prepared:
-    """Choose the sequences of a step, cut them into micro-batches and put these on the device."""
+    """Choose the sequences of a step, cut them into micro-batches and put these on the device.
+
+    together: whether all processes have to do as many passes, as those of a sharded model, which wait for each other in each
+    """
     indices = by_length(step_examples(step, config.seed, len(split), config.train_batch_size), lengths)
     own = share(indices, lengths, accelerator.process_index, accelerator.num_processes)
     parts = micro_batches(own, lengths, tokens, packed=collate.packed) or [indices[-1:]]
+    fillers = 0
+    if together:
+        shares = [share(indices, lengths, rank, accelerator.num_processes) for rank in range(accelerator.num_processes)]
+        fillers = max(len(micro_batches(one, lengths, tokens, packed=collate.packed)) for one in shares) - len(parts)
     seed = step_seed(config.seed, step, ALL_PROCESSES)
+
+    def batch_of(part: np.ndarray) -> Batch:
+        return collate(split, part) | _noise(seed, part, indices, split, accelerator.device)
+
     return Prepared(
         step=step,
         tokens=tokens,
         fewer=halved(tokens, parts, lengths, packed=collate.packed),
         sequences=indices,
         num_tokens=int(lengths[indices].sum()),
-        batches=[collate(split, part) | _noise(seed, part, indices, split, accelerator.device) for part in parts],
+        batches=[batch_of(part) for part in parts],
         weight=float(len(own) > 0),
+        fillers=[batch_of(indices[-1:]) for _ in range(fillers)],
     )
 
 

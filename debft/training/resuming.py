@@ -12,6 +12,7 @@ from debft.config.recipe import value_at, with_values
 from debft.console import say
 from debft.errors import InputError
 from debft.models.finite import in_words, not_finite
+from debft.models.shards import is_sharded
 from debft.models.vocabulary import ActiveVocabulary
 from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from debft.training.parallel import broadcast_from_main, broadcast_tensors_from_
 from debft.training.place import Start
 from debft.training.plan import Plan
 from debft.training.session import TrainState
+from debft.training.sharding import parts_of_moments, take_weights
 
 
 def find_checkpoint(plan: Plan, run: RunDirectory, vocabulary: ActiveVocabulary) -> Checkpoint | None:
@@ -81,9 +83,14 @@ def restore(
     loss_scale = content.get("loss_scale")
     if loss_scale is not None and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(loss_scale)
-    model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(saved.weights if saved else {}), step))
-    moments = vocabulary.read_moments(broadcast_tensors_from_main(saved.moments if saved else {}))
-    check_same_on_all_ranks(lambda: _facts(step, model, moments))
+    weights, moments = (saved.weights, saved.moments) if saved else ({}, {})
+    if is_sharded(model):
+        take_weights(model.state_dict(), weights, lambda name, whole: vocabulary.read_weights({name: whole.cpu()}, step)[name])
+        moments = parts_of_moments(moments, model, vocabulary)
+    else:
+        model.load_state_dict(vocabulary.read_weights(broadcast_tensors_from_main(weights), step))
+        moments = vocabulary.read_moments(broadcast_tensors_from_main(moments))
+        check_same_on_all_ranks(lambda: _facts(step, model, moments))
     checkpoint.restore_optimizer(model, optimizer, moments)
     cuts = read_as(content.get("cuts", []), list[MemoryCut], "cuts")  # an older debft made none
     sessions = read_as(content.get("sessions", [_not_recorded(step)]), list[SessionOfRun], "sessions")

@@ -7,7 +7,7 @@ from debft.data.encoding import EncodedSplit
 from debft.data.text_windows import EncodedTextWindows
 from debft.data.windows import EncodedWindows
 from debft.errors import DebftError, NotFiniteError, TooLittleMemoryError
-from debft.models.finite import in_words, not_finite
+from debft.models.finite import in_words
 from debft.runs.checkpoint import checkpoints
 from debft.runs.files import NOT_FINITE
 from debft.runs.storage import DiskError
@@ -16,6 +16,7 @@ from debft.training.checkpoints import moments, save
 from debft.training.guards import EvaluationNotFiniteError, StepNotFiniteError
 from debft.training.parallel import broadcast_from_main, run_on_main
 from debft.training.session import Session, TrainState
+from debft.training.sharding import not_finite_in_all
 
 MOST_SHOWN = 3  # rows of a step in one line
 
@@ -80,8 +81,8 @@ def _newest(session: Session) -> str:
 def _not_finite_now(session: Session, state: TrainState) -> tuple[dict[str, int], str]:
     """Return what in the weights and in the optimizer's state is not finite, with how many numbers, by name and in words."""
     with session.vocabulary.whole(state.step):
-        tensors = session.loaded.model.state_dict() | moments(session)
-        counts = not_finite(tensors)
+        tensors = session.vocabulary.state_of(session.loaded.model) | moments(session)
+        counts = not_finite_in_all(tensors)
         return counts, in_words(tensors, counts) if counts else ""
 
 

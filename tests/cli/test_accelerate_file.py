@@ -63,15 +63,15 @@ def test_devices_of_the_file_are_taken(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("fsdp_config", {"fsdp_version": 2}, "debft has no FSDP yet, every process holds the whole model"),
-        ("deepspeed_config", {"zero_stage": 3}, "debft has no DeepSpeed"),
+        ("fsdp_config", {"fsdp_version": 2}, "expected distributed_type: FSDP beside it"),
+        ("deepspeed_config", {"zero_stage": 3}, "debft has no DeepSpeed, take it out; --set runtime.shard=true lets each"),
         ("megatron_lm_config", {"megatron_lm_tp_degree": 2}, "debft has no Megatron"),
-        ("distributed_type", "FSDP", "expected NO, MULTI_CPU, MULTI_GPU, got 'FSDP'"),
+        ("distributed_type", "DEEPSPEED", "expected NO, MULTI_CPU, MULTI_GPU, FSDP, got 'DEEPSPEED'"),
         ("dynamo_config", {"dynamo_backend": "INDUCTOR"}, "does not compile"),
         ("gradient_accumulation_steps", 4, "--train-batch-size counts the sequences of a whole step"),
         ("mixed_precision", "bf16", "expected fp32 as --precision has it, got 'bf16'; give --precision bf16 or take it out"),
         ("mixed_precision", "fp8", "got 'fp8'; take it out"),
-        ("parallelism_config", {"parallelism_config_tp_size": 2}, "cuts no model into parts"),
+        ("parallelism_config", {"parallelism_config_tp_size": 2}, "cuts no layer into parts"),
         ("compute_environment", "AMAZON_SAGEMAKER", "expected LOCAL_MACHINE"),
         ("num_processes", "many", "expected a whole number of 1 or more, got 'many'"),
         ("something_new", 3, "debft does not know it, take it out"),
@@ -97,3 +97,44 @@ def test_key_that_would_move_the_mathematics_is_refused_by_name(tmp_path, key, v
 )
 def test_key_that_asks_for_what_debft_does_may_be_there(tmp_path, key, value):
     assert read_accelerate_config(written(tmp_path / "a.yaml", **{key: value}), "fp32").processes == 16
+
+
+# What `accelerate config` of 1.15 asks for with FSDP2, answered for DeBERTa.
+FSDP = {
+    "fsdp_activation_checkpointing": True,
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "fsdp_cpu_ram_efficient_loading": True,
+    "fsdp_offload_params": False,
+    "fsdp_reshard_after_forward": True,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",
+    "fsdp_transformer_layer_cls_to_wrap": "DebertaV2Layer",
+    "fsdp_version": 2,
+}
+
+
+def test_fsdp_shards_the_model(tmp_path):
+    launch = Launch(accelerate_config=str(written(tmp_path / "a.yaml", distributed_type="FSDP", fsdp_config=FSDP)))
+    assert launch.asked("fp32").processes == 16
+    assert launch.recipe_keys() == {"runtime.shard": True, "runtime.checkpoint_activations": True}
+    assert Launch(accelerate_config=str(written(tmp_path / "b.yaml"))).recipe_keys() == Launch().recipe_keys() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fsdp_version": 1}, "fsdp_version: expected 2, got 1"),
+        ({"fsdp_version": None}, "fsdp_version: expected 2, got None"),
+        ({"fsdp_offload_params": True}, "fsdp_offload_params: expected False, got True"),
+        ({"fsdp_state_dict_type": "SHARDED_STATE_DICT"}, "fsdp_state_dict_type: expected 'FULL_STATE_DICT'"),
+        ({"fsdp_auto_wrap_policy": "SIZE_BASED_WRAP"}, "fsdp_auto_wrap_policy: expected 'TRANSFORMER_BASED_WRAP'"),
+        ({"fsdp_reshard_after_forward": "SHARD_GRAD_OP"}, "fsdp_reshard_after_forward: expected True or 'FULL_SHARD'"),
+        ({"fsdp_reshard_after_forward": False}, "fsdp_reshard_after_forward: expected True or 'FULL_SHARD', got False"),
+        ({"fsdp_something_new": 3}, "fsdp_something_new: expected a key that debft knows, got 3"),
+    ],
+)
+def test_key_of_fsdp_is_refused_by_name(tmp_path, changes, words):
+    path = written(tmp_path / "a.yaml", distributed_type="FSDP", fsdp_config=FSDP | changes)
+    with pytest.raises(InputError) as error:
+        read_accelerate_config(path, "fp32")
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path}: fsdp_config: {words}") and "--set runtime.shard=true" in problem

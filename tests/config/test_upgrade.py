@@ -91,6 +91,7 @@ def test_recipe_of_an_old_run_is_read_with_every_value(tmp_path):
         "hang_seconds": 300.0,
         "check_leaks": False,
         "report_to": None,
+        "shard": False,
         "cuda_graphs": True,
     }  # keys that came later, as before they came
     assert to_dict(recipe)["runtime"] == old["runtime"] | later

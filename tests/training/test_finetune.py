@@ -155,7 +155,7 @@ def test_saved_model_gives_the_logits_of_the_model_in_memory_to_1e_6(tmp_path, t
 
     sessions, save_model = [], debft.training.finish.save_model
     monkeypatch.setattr(
-        debft.training.finish, "save_model", lambda session, chosen: (sessions.append(session), save_model(session, chosen))
+        debft.training.finish, "save_model", lambda session, *rest: (sessions.append(session), save_model(session, *rest))
     )
     finetune(tiny_recipe(tiny_data, **{"train.learning_rate": 0.01}), tmp_path / "run")
     (session,) = sessions
@@ -425,9 +425,7 @@ def test_second_process_into_the_same_run_is_refused(tmp_path, tiny_data):
 def test_signal_while_the_result_is_written_does_not_lose_it(tmp_path, tiny_data, monkeypatch):
     save_model = debft.training.finish.save_model
     monkeypatch.setattr(
-        debft.training.finish,
-        "save_model",
-        lambda session, chosen: (signal.raise_signal(signal.SIGINT), save_model(session, chosen))[1],
+        debft.training.finish, "save_model", lambda *all_of_it: (signal.raise_signal(signal.SIGINT), save_model(*all_of_it))[1]
     )
     result = finetune(tiny_recipe(tiny_data), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").result() == result

@@ -11,7 +11,7 @@ import torch
 from debft.config.recipe import Recipe
 from debft.errors import InputError
 from debft.models.vocabulary import ActiveVocabulary
-from debft.runs.checkpoint import Checkpoint, save_checkpoint
+from debft.runs.checkpoint import Checkpoint, moments_of, save_checkpoint
 from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun
@@ -223,6 +223,19 @@ def test_other_processes_take_what_process_0_has_read_and_compare_all_of_it(monk
             "optimizer state of the checkpoint": resuming._digest({name: 2 * tensor for name, tensor in saved.moments.items()}),
         }
     ]
+
+
+def test_process_that_holds_a_part_of_the_model_reads_what_another_would(monkeypatch):
+    """It is alone here, and its part is the whole."""
+    saved, read = checkpoint_of(7), []
+    for sharded in (False, True):
+        monkeypatch.setattr(resuming, "is_sharded", lambda model, sharded=sharded: sharded)
+        model, optimizer = built()
+        state = resuming.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
+        read.append(model.state_dict() | moments_of(model, optimizer))
+        assert state.step == 7
+    whole, part = read
+    assert whole.keys() == part.keys() and all(torch.equal(whole[name], tensor) for name, tensor in part.items())
 
 
 @pytest.mark.parametrize("name", ["cuts", "sessions"])

@@ -33,7 +33,7 @@ class Scaler:
 def vocabulary_that(**changes):
     """One that trains every row, but for what is changed."""
     usual = ActiveVocabulary()
-    parts = {name: getattr(usual, name) for name in ("identity", "whole", "whole_weights", "bytes_of_table")}
+    parts = {name: getattr(usual, name) for name in ("identity", "state_of", "whole", "whole_weights", "bytes_of_table")}
     return SimpleNamespace(**parts | changes)
 
 
@@ -227,12 +227,25 @@ def test_best_weights_are_saved_whole_as_they_are_at_their_step(one):
     assert steps == [5] and torch.equal(best.weights["bias"], torch.full((2,), 7.0))
 
 
+def test_parts_that_were_put_together_are_written_by_a_thread_without_a_second_copy(one, monkeypatch):
+    session, state = one
+    monkeypatch.setattr(saving, "is_sharded", lambda model: True)
+    monkeypatch.setattr(saving, "host_copy", lambda *_, **__: pytest.fail("a second copy"))
+    saving.save_if_possible(session, state, training=True)
+    saving.finish_saving(session)
+    assert torch.equal(load_checkpoint(session.run.checkpoints / "step-000005").weights["bias"], session.loaded.model.bias)
+
+
 def test_best_weights_of_other_processes_are_those_that_process_0_sends(one, monkeypatch):
     """They read no file."""
     session, state = one
     sent = {"weight": torch.full((2, 3), 3.0), "bias": torch.full((2,), 4.0)}
     monkeypatch.setattr(saving, "run_on_main", lambda action: None)
-    monkeypatch.setattr(saving, "broadcast_tensors_from_main", lambda own: sent if own == {} else pytest.fail("it has read some"))
+    monkeypatch.setattr("debft.training.sharding.in_a_group", lambda: True)
+    monkeypatch.setattr(
+        "debft.training.sharding.broadcast_tensors_from_main",
+        lambda own, take: {name: take(name, one) for name, one in sent.items()} if own == {} else pytest.fail("it has read some"),
+    )
     saving.load_best(session, state)
     assert torch.equal(session.loaded.model.bias, sent["bias"])
 

@@ -12,6 +12,7 @@ sequence, U rows of the table of relative positions that they use.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def classify(
     layout, hidden_TH, shared = _embed(model, backend, input_ids, lengths, token_type_ids, seeds, static)
     *layers, last = model.deberta.encoder.layer
     hidden_TH = _layers(model.deberta.encoder, layers, hidden_TH, shared)
-    cls_BH = _cls_layer(last, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
+    cls_BH = called(last, _cls_layer, len(layers), hidden_TH, shared) if layers or model.deberta.encoder.conv is None else None
     if cls_BH is None:  # a convolution follows the only layer, so that [CLS] depends on its neighbours' outputs
         cls_BH = _layers(model.deberta.encoder, [last], hidden_TH, shared)[layout.starts]
     pooler, config = model.pooler, model.config
@@ -194,13 +195,20 @@ def _layers(encoder: Module, layers: Iterable[Module], hidden_TH: torch.Tensor, 
     """Return the output (T, H) of `layers`, which begin with the first of the encoder, and of the convolution behind it."""
     embedded_TH = hidden_TH
     for number, layer in enumerate(layers):
-        if layer.gradient_checkpointing and layer.training:
-            hidden_TH = computed_anew(_layer, layer, number, hidden_TH, shared)
-        else:
-            hidden_TH = _layer(layer, number, hidden_TH, shared)
+        anew = layer.gradient_checkpointing and layer.training
+        hidden_TH = called(layer, partial(computed_anew, _layer) if anew else _layer, number, hidden_TH, shared)
         if number == 0 and encoder.conv is not None:
             hidden_TH = _convolution(encoder.conv, embedded_TH, hidden_TH, shared)
     return hidden_TH
+
+
+def called(layer: Module, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
+    """Return `compute(layer, *inputs)`, as a call of the layer: of a sharded one its hooks put the weights together for that."""
+    vars(layer)["forward"] = partial(compute, layer)  # what a module has itself comes before what its class has
+    try:
+        return torch.nn.Module.__call__(layer, *inputs)
+    finally:
+        del vars(layer)["forward"]
 
 
 def _layer(layer: Module, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:
