@@ -58,7 +58,7 @@ def own_part(tensor: torch.Tensor) -> torch.Tensor:
 
 def whole_of(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor put together from the parts of all processes, which call it, on its device: the tensor where it is whole."""
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
 
 
 def part_like(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

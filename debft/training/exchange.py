@@ -33,8 +33,9 @@ class _Travelling:
 
 
 class Exchange:
-    """The exchange gives every process the sum of the gradients of all. It does nothing with one process, and nothing with a sharded
-    model, whose passes themselves sum them.
+    """The exchange gives every process the sum of the gradients of all.
+
+    It does nothing with one process, nor with a sharded model, whose passes themselves sum them.
 
     model: its trained parameters are divided into buckets, the same in every process and in every step. Those whose gradients are
         computed first come first.

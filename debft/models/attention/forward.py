@@ -203,12 +203,14 @@ def _layers(encoder: Module, layers: Iterable[Module], hidden_TH: torch.Tensor, 
 
 
 def called(layer: Module, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
-    """Return `compute(layer, *inputs)`, as a call of the layer: of a sharded one its hooks put the weights together for that."""
-    vars(layer)["forward"] = partial(compute, layer)  # what a module has itself comes before what its class has
+    """Return `compute(layer, *inputs)`, as a call of the layer where it has hooks: a sharded one's put its weights together."""
+    if not layer._forward_pre_hooks:
+        return compute(layer, *inputs)
+    layer.forward = partial(compute, layer)  # what a module has itself comes before what its class has
     try:
         return torch.nn.Module.__call__(layer, *inputs)
     finally:
-        del vars(layer)["forward"]
+        del layer.forward
 
 
 def _layer(layer: Module, number: int, hidden_TH: torch.Tensor, shared: Pass) -> torch.Tensor:

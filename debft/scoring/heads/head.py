@@ -129,7 +129,7 @@ def check_finite(logits_NC: np.ndarray, ids: Sequence[Any]) -> None:
     """Raise LogitsNotFiniteError unless all logits are finite. ids: of the N rows"""
     if not np.isfinite(logits_NC).all():
         bad_N = ~np.isfinite(logits_NC).reshape(len(ids), -1).all(axis=1)
-        raise LogitsNotFiniteError([ids[row] for row in np.flatnonzero(bad_N)], len(ids))
+        raise LogitsNotFiniteError([ids[row] for row in np.flatnonzero(bad_N).tolist()], len(ids))
 
 
 def scores_in_percent(names: tuple[str, ...], predictions_N: np.ndarray, references_N: np.ndarray) -> dict[str, float]:
