@@ -1,9 +1,10 @@
-"""Count the real tokens that each process computes of a step of MNLI, and the bytes of gradients that it sends. Nothing is trained.
+"""Count the real tokens that each process computes of a step, and the bytes of gradients that it sends. Nothing is trained.
 
 python benchmarks/balance.py --data ../shared/data
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from debft.data.batches import by_length, share, step_examples
 
 SPECIAL, LONGEST = 3, 256  # tokens of [CLS] and two [SEP], and of the longest input of the card's recipe
+LONGEST_WINDOW, STRIDE = 384, 128  # of the recipes of SQuAD
 SEED, STEPS = 42, 1000
 
 
@@ -28,6 +30,10 @@ def main() -> None:
     for batch in (32, 64, 256):
         for world in (2, 4, 8):
             print(f"{batch:>4} sequences, {world} processes:  {imbalance(lengths, batch, world)}")
+    windows = read_windows(options.data)
+    print(f"{len(windows):,} windows of SQuAD 2.0, {windows.mean():.1f} tokens on average, the longest {windows.max()}")
+    for world in (2, 4, 6, 8):
+        print(f"  32 sequences, {world} processes:  {imbalance(windows, 32, world)}")
     for name in ("deberta-v3-xsmall", "deberta-v3-base", "deberta-v3-large"):
         whole, active = gradient_bytes(name, rows)
         print(f"{name:<18} {whole / 1e6:,.0f} MB of gradients a step, {active / 1e6:,.0f} MB with {rows:,} active rows")
@@ -35,12 +41,34 @@ def main() -> None:
 
 def read(data: Path) -> tuple[np.ndarray, int]:
     """Return the tokens of each pair, and how many tokens of the vocabulary occur."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(data / "tokenizer" / "deberta-v3" / "spm.model"))
+    processor = processor_of(data)
     header, *lines = (line.split("\t") for line in (data / "mnli" / "train.tsv").read_text(encoding="utf-8").splitlines())
     texts = [processor.encode([line[header.index(name)] for line in lines]) for name in ("premise", "hypothesis")]
     lengths = np.array([min(LONGEST, SPECIAL + len(premise) + len(hypothesis)) for premise, hypothesis in zip(*texts, strict=True)])
     occurring = {token for column in texts for ids in column for token in ids}
     return lengths, len(occurring) + SPECIAL
+
+
+def processor_of(data: Path) -> sentencepiece.SentencePieceProcessor:
+    """Return the checkpoint's own tokens."""
+    return sentencepiece.SentencePieceProcessor(model_file=str(data / "tokenizer" / "deberta-v3" / "spm.model"))
+
+
+def read_windows(data: Path) -> np.ndarray:
+    """Return the tokens of each window of SQuAD's questions, up to LONGEST_WINDOW of which STRIDE are shared with the next."""
+    processor, lengths = processor_of(data), []
+    for name in ("train-v2.0.json", "dev-v2.0.json"):
+        articles = json.loads((data / "squad2" / name).read_text(encoding="utf-8"))["data"]
+        for paragraph in (paragraph for article in articles for paragraph in article["paragraphs"]):
+            context = len(processor.encode(paragraph["context"]))
+            for question in paragraph["qas"]:
+                around = SPECIAL + len(processor.encode(question["question"]))
+                left, room = context, LONGEST_WINDOW - around
+                while left > room:
+                    lengths.append(LONGEST_WINDOW)
+                    left -= room - STRIDE
+                lengths.append(around + left)
+    return np.array(lengths)
 
 
 def imbalance(lengths: np.ndarray, batch: int, world: int) -> str:

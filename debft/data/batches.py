@@ -11,6 +11,8 @@ from heapq import heapreplace
 
 import numpy as np
 
+EVEN = 1.005  # of the mean tokens of all processes: a process with no more than that is not worth an exchange
+
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
@@ -45,7 +47,27 @@ def share(indices: np.ndarray, lengths: np.ndarray, rank: int, world: int) -> np
     for place, length in enumerate(lengths[ordered].tolist()):
         tokens, owners[place] = loads[0]
         heapreplace(loads, (tokens + length, int(owners[place])))
+    _even_out(owners, lengths[ordered], world)
     return ordered[owners == rank]
+
+
+def _even_out(owners_N: np.ndarray, lengths_N: np.ndarray, world: int) -> None:
+    """Let the process with the most tokens exchange an example with another one, in place, until it is EVEN or none helps.
+
+    That exchange is made after which the heavier of the two is lightest, so that the lightest of all never gets lighter.
+    """
+    while True:
+        loads = np.bincount(owners_N, lengths_N, minlength=world)
+        heaviest = int(loads.argmax())
+        own, others = np.flatnonzero(owners_N == heaviest), np.flatnonzero(owners_N != heaviest)
+        if loads[heaviest] <= EVEN * loads.mean() or not len(others):
+            return
+        handed_over = lengths_N[own][:, None] - lengths_N[others]
+        heavier = np.maximum(loads[heaviest] - handed_over, loads[owners_N[others]] + handed_over)
+        first, second = np.unravel_index(heavier.argmin(), heavier.shape)
+        if heavier[first, second] >= loads[heaviest]:
+            return
+        owners_N[own[first]], owners_N[others[second]] = owners_N[others[second]], heaviest
 
 
 def by_length(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:

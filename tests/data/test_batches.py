@@ -51,17 +51,22 @@ def test_processes_share_a_step_without_overlap_or_loss(world):
     assert all((np.diff(lengths[part]) <= 0).all() for part in parts)  # as micro-batches are cut
 
 
-@pytest.mark.parametrize("world", [2, 4, 8])
-def test_processes_have_alike_many_tokens_to_compute(world):
-    """Lengths as those of MNLI, whose mean is 38 and whose longest is 232: 64 in a step, the published recipe's."""
-    lengths = np.random.default_rng(0).lognormal(3.55, 0.42, 64 * 100).astype(int).clip(6, 256)
+@pytest.mark.parametrize("world", range(2, 9))
+@pytest.mark.parametrize(
+    ("mean_log", "deviation", "longest", "batch"),
+    [(3.55, 0.42, 256, 64), (5.05, 0.35, 384, 32)],
+    ids=["as MNLI, mean 38", "as windows of SQuAD, mean 165"],
+)
+def test_processes_have_alike_many_tokens_to_compute(mean_log, deviation, longest, batch, world):
+    """Over steps of the published recipes' size the process with the most tokens has 0.6 % more than the mean; 5 % is the aim."""
+    lengths = np.random.default_rng(0).lognormal(mean_log, deviation, batch * 100).astype(int).clip(6, longest)
     heaviest = []
     for step in range(100):
-        indices = step_examples(step, 7, len(lengths), 64)
+        indices = step_examples(step, 7, len(lengths), batch)
         tokens = [lengths[share(indices, lengths, rank, world)].sum() for rank in range(world)]
         heaviest.append(max(tokens) / np.mean(tokens) - 1)
         assert max(tokens) - min(tokens) <= lengths[indices].max()
-    assert np.mean(heaviest) <= 0.05
+    assert np.mean(heaviest) <= 0.02
 
 
 def test_more_processes_than_sequences_leaves_some_empty():

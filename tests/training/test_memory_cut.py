@@ -186,13 +186,14 @@ def said_by_two(typed, output, limit, code):
 
 @pytest.mark.sweep
 def test_second_process_without_the_memory_cuts_both_and_the_losses_stay(inputs, tmp_path):
-    """One process does its part again, the other waits; from the next step on both have the same limit."""
+    """One process does its part again, of whose gradients it has sent some, and the other waits; from the next step on both have
+    the same limit."""
     data, model = inputs
     typed = ("mnli", "--recipe", "demo", "--model", model, "--data", data, "--train-batch-size", 16, "--max-steps", 6)
     typed += ("--set", "runtime.micro_batch_tokens=200", "--save-steps", 2)
     finetune(recipe_of(inputs, **{"runtime.micro_batch_tokens": 200}), tmp_path / "alone")
     for rows, code in ((3, 0), (0, 5)):
-        limit = f"pytest.MonkeyPatch().setattr(PLACE, Limited({rows}, after=2))"
+        limit = f"pytest.MonkeyPatch().setattr(PLACE, Limited({rows}, after=2, backward=True))"
         said = said_by_two(typed, tmp_path / str(rows), limit, code)
     assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "alone"), abs=SAME)
     result = RunDirectory(tmp_path / "3").result()
