@@ -304,7 +304,10 @@ finally:
 
 @pytest.mark.parametrize(("started", "number"), [("as by torchrun", 2), pytest.param("by debft", 3, marks=pytest.mark.sweep)])
 def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
-    """Same losses and weights as one process; of the last step, which has one row of the 100, some have none."""
+    """Same losses and weights as one process; of the last step, which has one row of the 100, some have none.
+
+    Resumed on as many processes it has the same bits.
+    """
     recipe = tiny_recipe(tiny_data, **{"train.train_batch_size": 33, "train.num_train_epochs": 1})  # the last step has one row
     finetune(recipe, tmp_path / "one")
     command = (
@@ -322,6 +325,8 @@ def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
         33,
         "--set",
         "runtime.micro_batch_tokens=200",
+        "--save-steps",
+        2,
     )
     processes = (
         start_two(*command, code=COUNTING) if started == "as by torchrun" else [Command(*command, "--num-processes", number)]
@@ -340,6 +345,16 @@ def test_several_processes_equal_one(tmp_path, tiny_data, started, number):
     if started == "as by torchrun":  # process 0 alone scores, once for each split and evaluation
         counts = [int(err.rpartition("splits scored: ")[2]) for _, err in said]
         assert counts[0] > 0 and counts[1] == 0
+        return
+    run = RunDirectory(tmp_path / "two")
+    whole = weights(run)
+    (run.path / "result.json").unlink()
+    for path in (run.model, run.checkpoints / "step-000004"):
+        shutil.rmtree(path)
+    resumed = Command(*command, "--num-processes", number, "--resume")
+    resumed.communicate()
+    assert resumed.returncode == 0
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(run).items()), "in another order of sums"
 
 
 @pytest.mark.parametrize(
