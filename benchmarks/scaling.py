@@ -121,7 +121,8 @@ def print_measured(
 ) -> None:
     """Print what a step took in each way, by how much that is faster than one core, and for several processes what the model says.
 
-    Its throughput is that of two runs which know nothing of each other, its bandwidth that of the wire alone.
+    Its throughput is that of two runs which know nothing of each other, its bandwidth that of the wire alone. It is computed for
+    gradients that travel behind the backward pass, in parts (compute, uneven shares, gradients, latency), and during it.
     """
     alone, beside = next(iter(measured))[0], next(way for way, _ in measured if way.beside == 2)
     tokens = alone.batch * float(lengths.mean())
@@ -132,8 +133,8 @@ def print_measured(
     work, uneven = work_of(SHAPE, tokens, active_rows=rows), imbalance(lengths, alone.batch, 2)
     each = f"{tokens:,.0f} tokens, {sent / 1e6:,.0f} MB of gradients, {both_busy.flops / 1e9:.1f} GFLOP/s a core"
     print(f"\na step of {alone.batch} pairs, {each}")
-    print("| | s a step | spread | times one core | computed | off by | of it compute, uneven shares, gradients, latency |")
-    print("|---|---:|---:|---:|---:|---:|---|")
+    print("| | s a step | spread | times one core | computed, behind | off by | computed, during | off by | of the former |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for (way, mbit), taken in measured.items():
         one = np.array([one.seconds / one.tokens for one in taken])
         spread = (np.quantile(one, 0.75) - np.quantile(one, 0.25)) / median(one)
@@ -146,10 +147,11 @@ def print_measured(
             computed = step(work, both_busy, link, 2, imbalance=uneven)
             hidden = step(work, both_busy, link, 2, imbalance=uneven, overlapped=True)
             parts = (computed.compute, computed.imbalance, computed.exchange, computed.latency)
-            line += f" {computed.total:.2f} ({hidden.total:.2f} overlapped) | {computed.total / whole - 1:+.0%} |"
+            for one in (computed, hidden):
+                line += f" {one.total:.2f} | {one.total / whole - 1:+.0%} |"
             line += f" {', '.join(f'{part:.2f}' for part in parts)} at {bandwidth / 1e6:,.0f} MB/s |"
         else:
-            line += " - | - | - |"
+            line += " - | - | - | - | - |"
         print(line, flush=True)
 
 
@@ -187,11 +189,11 @@ def print_checked() -> None:
 
 
 def pairs_that_pay(shape: str, rows: int, mean: float) -> int:
-    """Return from how many pairs a step is done faster by eight GPUs than by one, in powers of two; gradients travel behind it."""
+    """Return from how many pairs a step is done faster by eight GPUs than by one, in powers of two."""
     device, pairs = h100(), 1
     while True:
         work = work_of(shape, pairs * mean, active_rows=rows)
-        if step(work, device, NVLINK, 8).total < step(work, device, graphs=True).total:
+        if step(work, device, NVLINK, 8, overlapped=True).total < step(work, device, graphs=True).total:
             return pairs
         pairs *= 2
 

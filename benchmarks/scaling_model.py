@@ -10,7 +10,7 @@ from speed_rows import product_parameters
 
 FLOP_A_PARAMETER = 6  # of a real token, forward and backward
 BACKWARD = 2 / 3  # of a pass; what gradients can travel behind
-MESSAGE = 2**25  # bytes of one sum of gradients
+MESSAGE = 2**23  # bytes of one sum of gradients, as debft/training/exchange.py cuts them
 ADAM_BYTES = 28  # for a trained parameter: weight, gradient and two averages are read, all but the gradient written, in float32
 
 

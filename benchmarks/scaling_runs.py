@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from scaling_model import MESSAGE
+
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESSES, HERE = ("10.78.0.1", "10.78.0.2"), "127.0.0.1"
 PORTS = 23000 + os.getpid() % 2000 * 4  # the first of four
 SETTLING = 2  # steps that are not measured: memory is taken and kernels are chosen in them
-MESSAGE, REPEATS = 2**25, 3  # bytes of one sum; times that all gradients are sent
+REPEATS = 3  # times that all gradients are sent
 HELD_BACK = "50ms"  # how long a packet may wait for the link
 SECONDS_BETWEEN_LOOKS = 0.005
 WIRE = """

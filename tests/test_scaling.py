@@ -24,7 +24,7 @@ def model(scaling):
 
 
 def test_model_adds_up_what_a_step_takes(model):
-    """1 GFLOP on 4 processes of 1 GFLOP/s, a fifth of it padding, 128 MiB of gradients in 4 messages over 64 MiB/s."""
+    """1 GFLOP on 4 processes of 1 GFLOP/s, a fifth of it padding, 32 MiB of gradients in 4 messages over 16 MiB/s."""
     work = model.Work(flop=1e9, layers=2, parameters=1e6, gradient_bytes=4 * model.MESSAGE)
     device = model.Device(flops=1e9, fixed_seconds=0.01, launch_seconds=1.0, memory_bytes=28e6)
     link = model.Link(name="", bytes=2 * model.MESSAGE, latency_seconds=0.001)
@@ -37,7 +37,7 @@ def test_model_adds_up_what_a_step_takes(model):
             "fixed": 0.02,
             "launch": 2 - 0.36375,  # the host takes longer than what it starts
             "optimizer": 1.0,
-            "exchange": 3.0,  # each sends 6 quarters of 128 MiB
+            "exchange": 3.0,  # each sends 6 quarters of 32 MiB
             "latency": 0.024,  # 4 messages, 6 times passed on
         }
     )
