@@ -1,12 +1,11 @@
 """Rows that take too much memory lie on disk, in blocks of a file without a name that is gone with the process, however that ends.
 
 The file is in the cache directory, which is on a disk; a directory for temporary files may be memory. It has no name, so that no
-other process reads it and nothing is left to remove: that is why its blocks may be pickled lists, which give back the very same
-cells, whatever they are.
+other process reads it and nothing is left to remove. Its blocks are lists in JSON, which give back the very same cells.
 """
 
+import json
 import os
-import pickle
 import shutil
 import tempfile
 from array import array
@@ -49,17 +48,25 @@ def check_room(what: str, needed: int) -> None:
 
 
 class Blocks:
-    """The cells of a column lie in a file, CELLS_OF_A_BLOCK in each block but the last."""
+    """The cells of a column lie in a file, CELLS_OF_A_BLOCK in each block but the last.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.places: list[tuple[int, int]] = []  # where each block begins and how many bytes it has
+    lacking: stands where a row has no such cell, and is no value; None: there is no such thing
+    """
+
+    def __init__(self, file: BinaryIO, lacking: object = None) -> None:
+        self.file, self.lacking = file, lacking
+        self.places: list[tuple[int, int] | list] = []  # where each block begins and how many bytes it has, or the block
         self._last: tuple[int, list] = (-1, [])
 
     def add(self, cells: list, times: int = 1) -> None:
-        """Write a block, and take it for so many. Equal texts are written once, and are one object again when they are read."""
-        known: dict[str, str] = {}
-        content = pickle.dumps([known.setdefault(cell, cell) if type(cell) is str else cell for cell in cells], protocol=5)
+        """Write a block, and take it for so many. One with cells that JSON lacks, such as the dates of Parquet, stays in memory."""
+        gaps = [] if self.lacking is None else [place for place, cell in enumerate(cells) if cell is self.lacking]
+        written = [None if cell is self.lacking else cell for cell in cells] if gaps else cells
+        try:
+            content = json.dumps([written, gaps], ensure_ascii=False).encode("utf-8", "surrogatepass")
+        except TypeError:
+            self.places += [cells] * times
+            return
         with disk_errors(cache_directory()):
             begin = self.file.seek(0, os.SEEK_END)
             self.file.write(content)
@@ -70,9 +77,15 @@ class Blocks:
         """Return the cells of a block. The last one that was read is kept."""
         known, cells = self._last
         if known != number:
-            begin, size = self.places[number]
+            place = self.places[number]
+            if isinstance(place, list):
+                return place
+            begin, size = place
             with disk_errors(cache_directory(), "read"):
-                cells = pickle.loads(os.pread(self.file.fileno(), size, begin))
+                content = os.pread(self.file.fileno(), size, begin)
+            cells, gaps = json.loads(content.decode("utf-8", "surrogatepass"))
+            for gap in gaps:
+                cells[gap] = self.lacking
             self._last = (number, cells)
         return cells
 
@@ -230,15 +243,17 @@ class GrowingTable:
         self.path, self.size = path, size
         self.held: dict[str, list] = {}
         self.blocks: dict[str, Blocks] = {}
+        self.lacking: object = None
         self.num_rows = 0
         self.bytes = 0
         self.file: BinaryIO | None = None
 
     def add(self, columns: Mapping[str, list], num_rows: int, characters: int, lacking: object = None) -> None:
         """Add rows. characters: of their texts; lacking: what stands where rows that were added before or are now lack a column"""
+        self.lacking = lacking
         for name in columns:
             if name not in self.held:
-                self._begin(name, lacking)
+                self._begin(name)
         for name, cells in self.held.items():
             cells += columns[name] if name in columns else [lacking] * num_rows
         self.num_rows += num_rows
@@ -255,19 +270,19 @@ class GrowingTable:
         self._write(1)
         return {name: StoredCells(self.blocks[name], range(self.num_rows)) for name in self.held}
 
-    def _begin(self, name: str, lacking: object) -> None:
+    def _begin(self, name: str) -> None:
         """Begin a column that the rows so far lack."""
-        self.held[name] = [lacking] * (self.num_rows % CELLS_OF_A_BLOCK if self.file is not None else self.num_rows)
+        self.held[name] = [self.lacking] * (self.num_rows % CELLS_OF_A_BLOCK if self.file is not None else self.num_rows)
         if self.file is not None:
-            self.blocks[name] = Blocks(self.file)
+            self.blocks[name] = Blocks(self.file, self.lacking)
             if self.num_rows >= CELLS_OF_A_BLOCK:
-                self.blocks[name].add([lacking] * CELLS_OF_A_BLOCK, self.num_rows // CELLS_OF_A_BLOCK)
+                self.blocks[name].add([self.lacking] * CELLS_OF_A_BLOCK, self.num_rows // CELLS_OF_A_BLOCK)
 
     def _begin_file(self) -> None:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this machine, each with a file of its own
         check_room(str(self.path), processes * max(self.size, self.bytes))
         self.file = nameless_file()
-        self.blocks = {name: Blocks(self.file) for name in self.held}
+        self.blocks = {name: Blocks(self.file, self.lacking) for name in self.held}
         if is_main_process():
             say(f"{self.path}: more rows than are kept in memory; they are on disk while the command runs, in {cache_directory()}")
 

@@ -107,9 +107,6 @@ class _Lacking:
     def __repr__(self) -> str:
         return "nothing, the key is missing"
 
-    def __reduce__(self) -> str:
-        return "LACKING"  # there is one, also behind the disk
-
 
 LACKING = _Lacking()
 
