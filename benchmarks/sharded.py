@@ -37,6 +37,8 @@ def main() -> None:
             port = str(probe.getsockname()[1])
         group = {"WORLD_SIZE": str(options.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         group["ACCELERATE_USE_CPU"] = "true"
+        # What is let go of goes back to the system at once; else the holes that layers leave would count too.
+        group |= {"MALLOC_MMAP_THRESHOLD_": "200000", "MALLOC_TRIM_THRESHOLD_": "200000"}
         command = [sys.executable, *sys.argv, "--directory", folder]
         ranks = [
             subprocess.Popen(command, env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
