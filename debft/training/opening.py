@@ -9,8 +9,8 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
 
-from debft.config.recipe import SCORE_SECTIONS, TrainConfig
-from debft.console import say_field
+from debft.config.recipe import SCORE_SECTIONS, Recipe, TrainConfig
+from debft.console import say, say_field
 from debft.data.arrays import pieces
 from debft.data.encoding import EncodedSplit
 from debft.errors import InputError
@@ -77,7 +77,8 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
     if plan.recipe.sift.weight:
         loss_fn = SiftLoss(head=loaded.head, config=plan.recipe.sift, plain=loaded.model, half=precision == "fp16")
         logs = LOGS
-    graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if _takes_graphs(plan, accelerator, precision, loaded) else None
+    with_graphs = takes_graphs(plan.recipe, precision, loaded.attention, processes)
+    graphs = Graphs(model, loaded.model, loss_fn, Recorder()) if with_graphs else None
     session = Session(
         plan=plan,
         run=run,
@@ -91,7 +92,7 @@ def open_session(plan: Plan, run: RunDirectory, *, start: Start = "new", claim: 
         splits=splits,
         model=model,
         optimizer=optimizer,
-        paths=replace(_paths(loaded, vocabulary), cuda_graphs=graphs is not None, sharded_over=processes if sharded else 1),
+        paths=replace(_paths(loaded, vocabulary), cuda_graphs=with_graphs, sharded_over=processes if sharded else 1),
         graphs=graphs,
         copies=None if precision == "fp32" or sharded else WeightCopies(loaded.model, precision),
     )
@@ -164,11 +165,21 @@ def _paths(loaded: LoadedModel, vocabulary: ActiveVocabulary) -> PathsOfRun:
     )
 
 
-def _takes_graphs(plan: Plan, accelerator: Accelerator, precision: str, loaded: LoadedModel) -> bool:
-    """Return whether the steps are replayed from CUDA graphs: one process, the kernels' attention, one plain forward pass."""
-    runtime = plan.recipe.runtime
-    plain = not plan.recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
-    return runtime.cuda_graphs and plain and loaded.attention == "triton" and accelerator.num_processes == 1
+def takes_graphs(recipe: Recipe, precision: str, attention: str, num_processes: int) -> bool:
+    """Return whether the steps are replayed from CUDA graphs: one process, the kernels' attention, one plain forward pass.
+
+    Where only the number of processes is against it, a line says so: without graphs a GPU waits for most of a short step.
+    """
+    runtime = recipe.runtime
+    plain = not recipe.sift.weight and not runtime.checkpoint_activations and precision != "fp16"
+    if not (runtime.cuda_graphs and plain and attention == "triton"):
+        return False
+    if num_processes > 1 and not runtime.shard and is_main_process():
+        say(
+            "no CUDA graphs with several processes: short steps, as published recipes have them, may well be faster on one GPU, "
+            "--num-processes 1; --seeds and debft reproduce give each GPU a run of its own"
+        )
+    return num_processes == 1
 
 
 def _environment(plan: Plan, accelerator: Accelerator, precision: str) -> dict[str, Any]:

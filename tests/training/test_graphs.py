@@ -7,11 +7,13 @@ from on_device import require_kernels
 from small_deberta import QUICK, batch_of, build
 from torch.nn.functional import cross_entropy
 
+from debft.config.recipe import Recipe
 from debft.data.packing import NoiseSeeds
 from debft.models.attention.masks import KernelMasks
 from debft.models.attention.static import FILLER, LONGEST, StaticMasks, filled_lengths, size_of
 from debft.models.attention.use import use_attention
 from debft.training.graphs import Graphs, Recorder
+from debft.training.opening import takes_graphs
 
 # The backend `torch` takes no dropout of the probabilities from kernels.
 DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.0}
@@ -194,3 +196,11 @@ def test_recorded_step_on_a_gpu_has_the_loss_and_gradient_of_a_plain_one(head, m
     recorded = Graphs(model, model, head_loss, record=lambda run: made.append(record(run)) or made[-1])
     assert_same(model, recorded, STEPS * 2, device, rtol=2e-5)
     assert len(made) == 2
+
+
+def test_graphs_are_for_one_process_and_several_are_told(capsys):
+    assert takes_graphs(Recipe(), "bf16", "triton", 1)
+    assert not takes_graphs(Recipe(), "fp16", "triton", 2)
+    assert "CUDA graphs" not in capsys.readouterr().err
+    assert not takes_graphs(Recipe(), "bf16", "triton", 2)
+    assert "no CUDA graphs with several processes" in capsys.readouterr().err
