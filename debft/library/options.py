@@ -118,7 +118,13 @@ OPTIONS = (
     of_command(
         "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1
     ),
-    of_command("num_processes", int, RUN, "Processes of the run, over all machines (default: one per GPU).", least=1),
+    of_command(
+        "num_processes",
+        int,
+        RUN,
+        "Processes of the run, over all machines (default: 1; of several machines, one per GPU).",
+        least=1,
+    ),
     of_command("num_machines", int, RUN, "Machines of the run, each of which is given the same command (default: 1).", least=1),
     of_command("machine_rank", int, RUN, "Number of this machine; 0 holds the run.", least=0),
     of_command("main_process_ip", str, RUN, "Address of machine 0, at which the others reach it."),

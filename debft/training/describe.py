@@ -19,7 +19,7 @@ from debft.data.sources.own import quoted
 from debft.models.settings import THRESHOLDS
 from debft.models.tokens.tokenizer import token_file
 from debft.runs.result import HeldOut, Lengths
-from debft.runtime.devices import device_name
+from debft.runtime.devices import device_name, visible_gpus
 from debft.tasks import Task, TextClassification
 from debft.tasks.titles import task_title
 from debft.training.choice import in_words as best_in_words
@@ -116,6 +116,11 @@ def describe_device(plan: Plan, accelerator: "Accelerator", precision: str, atte
         others = accelerator.num_processes - 1
         say_field("sharded", f"over {others + 1} processes" if others else "not at all: one process holds the whole model")
     say_field("device", f"{device}, {precision}, attention {attention}{kernels}, tokens of {token_file(plan.files)}")
+    if accelerator.num_processes == 1 and (gpus := visible_gpus()) > 1:
+        say(
+            f"one of {gpus} GPUs is used: --num-processes {gpus} takes all, which is faster for steps of many tokens alone; "
+            "--seeds and debft reproduce give each GPU a run of its own"
+        )
 
 
 def with_remark(word: str, remark: str) -> str:

@@ -175,10 +175,7 @@ def takes_graphs(recipe: Recipe, precision: str, attention: str, num_processes: 
     if not (runtime.cuda_graphs and plain and attention == "triton"):
         return False
     if num_processes > 1 and not runtime.shard and is_main_process():
-        say(
-            "no CUDA graphs with several processes: short steps, as published recipes have them, may well be faster on one GPU, "
-            "--num-processes 1; --seeds and debft reproduce give each GPU a run of its own"
-        )
+        say("no CUDA graphs with several processes: steps of few tokens, as in published recipes, are faster in one")
     return num_processes == 1
 
 

@@ -40,7 +40,7 @@ def test_processes_are_counted_over_all_machines():
     share = share_of(OF_FOUR, devices=lambda: 1)
     assert (share.processes, share.here, list(share.ranks), share.port) == (8, 2, [2, 3], PORT)
     assert share_of(Asked(machines=4, machine=3, address="127.0.0.1"), devices=lambda: 8).ranks == range(24, 32)
-    assert share_of(Asked(), devices=lambda: 2) == Share(processes=2)
+    assert share_of(Asked(), devices=lambda: 2) == Share(processes=1)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_machine_0_can_listen_at_a_port_that_is_free():
 
 
 def test_one_process_is_not_started_but_is_the_command_itself(monkeypatch):
-    monkeypatch.setattr(machines, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(machines, "visible_gpus", lambda: 8)
     assert share_to_start(Asked()) is None
     assert share_to_start(Asked(processes=2)) == Share(processes=2)
 

@@ -19,6 +19,7 @@ from debft.models.attention.backends import attention_for, check_attention
 from debft.models.files import ModelFiles
 from debft.runs.directory import RunDirectory
 from debft.runs.result import PathsOfRun
+from debft.training import describe
 from debft.training.describe import describe_device
 from debft.training.run import finetune
 
@@ -97,10 +98,14 @@ def test_run_records_what_computes_its_attention(trained):
     assert replace(result.paths, active_vocabulary=None) == PathsOfRun(attention="eager")
 
 
-def test_what_computes_the_attention_stands_beside_the_device(demo_model, capsys):
+def test_what_computes_the_attention_stands_beside_the_device(demo_model, capsys, monkeypatch):
     plan = SimpleNamespace(recipe=Recipe(), total_steps=2, files=ModelFiles(name="demo", path=demo_model))
-    describe_device(plan, SimpleNamespace(device=torch.device("cpu"), num_processes=1), "fp32", "eager (torch: no reason)")
-    assert "device     cpu x 1, fp32, attention eager (torch: no reason)" in capsys.readouterr().err
+    for gpus, said in ((0, False), (1, False), (8, True)):
+        monkeypatch.setattr(describe, "visible_gpus", lambda gpus=gpus: gpus)
+        describe_device(plan, SimpleNamespace(device=torch.device("cpu"), num_processes=1), "fp32", "eager (torch: no reason)")
+        shown = capsys.readouterr().err
+        assert "device     cpu x 1, fp32, attention eager (torch: no reason)" in shown
+        assert ("one of 8 GPUs is used: --num-processes 8" in shown) == said
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
