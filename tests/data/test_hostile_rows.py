@@ -1,5 +1,7 @@
 """Data files that ask for more than they hold."""
 
+import sys
+
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -19,10 +21,18 @@ def test_parquet_with_more_rows_than_memory_is_refused_by_its_metadata(tmp_path,
         read_table(tmp_path / "bomb.parquet")
 
 
-@pytest.mark.parametrize("encoding", ["undefined", "rot13", "zip", "no-such", "a\0b"])
+@pytest.mark.parametrize("encoding", ["undefined", "rot13", "zip", "punycode", "no-such", "a\0b"])
 def test_codec_that_is_no_encoding_is_one_line(tmp_path, encoding):
     with pytest.raises(InputError, match="--encoding: expected an encoding such as cp1252 or latin-1, got"):
         decoded(tmp_path / "rows.csv", b"a,b\n", encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF_32"])
+def test_mark_may_be_lacking_where_the_encoding_is_given(tmp_path, encoding):
+    text = "text,label\na\u0a0a \U0001f600,b\n"
+    marked, order = text.encode(encoding), "le" if sys.byteorder == "little" else "be"
+    assert decoded(tmp_path / "rows.csv", marked, encoding) == text
+    assert decoded(tmp_path / "rows.csv", text.encode(f"{encoding}-{order}"), encoding) == text
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])

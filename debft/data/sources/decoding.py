@@ -3,6 +3,7 @@
 import codecs
 import io
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -31,16 +32,18 @@ def decoded_blocks(path: Path, file: BinaryIO, encoding: str | None = None) -> I
 
     file: at its beginning
     """
-    raw, text, is_first = file.read(BYTES_AT_ONCE), "", True
+    raw, is_first = file.read(BYTES_AT_ONCE), True
     decode = _Decoder(path, raw, encoding)
+    begun: list[str] = []  # parts of a line whose end has not come yet
     while raw or is_first:
         more = file.read(BYTES_AT_ONCE)
-        text += decode(raw, final=not more)
+        text = decode(raw, final=not more)
         raw = more
         end = text.rfind("\n") + 1 if more else len(text)
         if end or not more:
-            yield _cleaned(path, text[:end], is_first, is_last=not more)
-            text, is_first = text[end:], False
+            yield _cleaned(path, "".join((*begun, text[:end])), is_first, is_last=not more)
+            begun, is_first = [], False
+        begun.append(text[end:])
 
 
 class _Decoder:
@@ -54,9 +57,9 @@ class _Decoder:
         name, errors = (given, "strict") if given is not None else ("utf-8", "surrogateescape")
         try:
             "".encode(name)  # rot13, `undefined` and a name with a NUL are no encodings of texts
-            self.decoder = codecs.getincrementaldecoder(name)(errors)
+            self.decoder = codecs.getincrementaldecoder(_in_an_order(name, begin))(errors)
         except (LookupError, AttributeError, ValueError):
-            raise InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {encoding!r}") from None
+            raise _no_encoding(given) from None
 
     def __call__(self, raw: bytes, final: bool) -> str:
         """Decode the next bytes. Raises InputError for those that the encoding does not have."""
@@ -71,8 +74,25 @@ class _Decoder:
                 f"{self.path}:{line}: expected text in {self.given}, as --encoding says, got byte "
                 f"0x{error.object[error.start]:02x}; give another one"
             ) from None
+        except UnicodeError:  # punycode and idna are encodings of names, not of texts
+            raise _no_encoding(self.given) from None
         self.num_lines += raw.count(b"\n")
         return text
+
+
+def _no_encoding(given: str | None) -> InputError:
+    return InputError(f"--encoding: expected an encoding such as cp1252 or latin-1, got {given!r}")
+
+
+def _in_an_order(name: str, begin: bytes) -> str:
+    """Return the encoding in the order of this machine's bytes where it is UTF-16 or UTF-32 and no mark tells the order.
+
+    Python decodes such a file when it has it whole, and refuses it in blocks.
+    """
+    known = codecs.lookup(name).name
+    if known not in _MARKS.values() or any(begin.startswith(mark) for mark, marked in _MARKS.items() if marked == known):
+        return name
+    return f"{known}-{sys.byteorder[0]}e"
 
 
 def _cleaned(path: Path, text: str, is_first: bool, is_last: bool) -> str:
