@@ -4,6 +4,7 @@ Processes that map the same file share that memory.
 """
 
 import json
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from debft.data.stored import check_room, nameless_file
+from debft.data.nameless_files import check_room, nameless_file
 from debft.runs.cache import cache_directory
 from debft.runs.storage import disk_errors
 
 MOST_IN_MEMORY = 2**27  # bytes of an array, or of a file of arrays
+ENCODED = "encoded texts"  # in lines about the disk
 COPIES = 2  # of an array, while the cache takes it over
 AT_ONCE = 2**22  # numbers of a mapped array that are looked at together
 DTYPES = {"I8": np.int8, "I32": np.int32, "I64": np.int64, "F32": np.float32}  # as safetensors writes them
@@ -30,13 +32,14 @@ class GrowingArray:
     def __init__(self, num_parts: int) -> None:
         self.parts: list[np.ndarray] = []
         self.num_parts, self.bytes = num_parts, 0
+        self.most: float = MOST_IN_MEMORY
         self.file: BinaryIO | None = None
 
     def add(self, part: np.ndarray) -> None:
         """Add numbers. Raises DiskError where the disk refuses them, MachineError where it will have no room for all of them."""
         self.parts.append(part)
         self.bytes += part.nbytes
-        if self.bytes > MOST_IN_MEMORY:
+        if self.bytes > self.most:
             self._write()
 
     def done(self) -> np.ndarray:
@@ -50,9 +53,12 @@ class GrowingArray:
 
     def _write(self) -> None:
         if self.file is None:
+            if (file := nameless_file(ENCODED)) is None:
+                self.most = math.inf
+                return
             expected = self.bytes * self.num_parts // len(self.parts)
-            check_room("encoded texts", COPIES * expected)
-            self.file = nameless_file()
+            check_room(ENCODED, COPIES * expected)
+            self.file = file
         with disk_errors(cache_directory()):
             for part in self.parts:
                 self.file.write(np.ascontiguousarray(part).data)

@@ -5,9 +5,8 @@ other process reads it and nothing is left to remove. Its blocks are lists in JS
 """
 
 import json
+import math
 import os
-import shutil
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -16,8 +15,8 @@ from typing import Any, BinaryIO, overload
 
 import numpy as np
 
-from debft.console import byte_size, say
-from debft.errors import MachineError
+from debft.console import say
+from debft.data.nameless_files import check_room, nameless_file
 from debft.runs.cache import cache_directory
 from debft.runs.storage import disk_errors
 from debft.runtime.launch.group import is_main_process
@@ -25,26 +24,6 @@ from debft.runtime.launch.group import is_main_process
 MOST_IN_MEMORY = 2**29  # bytes of the cells of a table, by an estimate; a larger one goes to the disk
 BYTES_OF_A_CELL = 64  # beside its characters: the head of a text of Python's, and its place in a list
 CELLS_OF_A_BLOCK = 2**13
-SPARE = 2**28  # bytes that are left free on the disk
-
-
-def nameless_file() -> BinaryIO:
-    """Open a file in the cache directory that no name leads to. Raises DiskError where the disk refuses."""
-    folder = cache_directory()
-    with disk_errors(folder):
-        return tempfile.TemporaryFile(dir=folder)
-
-
-def check_room(what: str, needed: int) -> None:
-    """Raise MachineError where the disk of the cache has no room for so many bytes. what: what takes them, for the error line"""
-    folder = cache_directory()
-    with disk_errors(folder, "read"):
-        usage = shutil.disk_usage(folder)
-    if usage.total and usage.free < needed + SPARE:
-        raise MachineError(
-            f"{what}: expected {byte_size(needed + SPARE)} of free disk for what is not kept in memory, got "
-            f"{byte_size(usage.free)} in {folder}; make room, or set DEBFT_CACHE to a directory on another disk"
-        )
 
 
 class Blocks:
@@ -246,6 +225,7 @@ class GrowingTable:
         self.lacking: object = None
         self.num_rows = 0
         self.bytes = 0
+        self.most: float = MOST_IN_MEMORY  # bytes
         self.file: BinaryIO | None = None
 
     def add(self, columns: Mapping[str, list], num_rows: int, characters: int, lacking: object = None) -> None:
@@ -258,7 +238,7 @@ class GrowingTable:
             cells += columns[name] if name in columns else [lacking] * num_rows
         self.num_rows += num_rows
         self.bytes += characters + BYTES_OF_A_CELL * num_rows * len(self.held)
-        if self.file is None and self.bytes > MOST_IN_MEMORY:
+        if self.file is None and self.bytes > self.most:
             self._begin_file()
         if self.file is not None:
             self._write(CELLS_OF_A_BLOCK)
@@ -280,8 +260,11 @@ class GrowingTable:
 
     def _begin_file(self) -> None:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this machine, each with a file of its own
+        if (file := nameless_file(str(self.path))) is None:
+            self.most = math.inf
+            return
         check_room(str(self.path), processes * max(self.size, self.bytes))
-        self.file = nameless_file()
+        self.file = file
         self.blocks = {name: Blocks(self.file, self.lacking) for name in self.held}
         if is_main_process():
             say(f"{self.path}: more rows than are kept in memory; they are on disk while the command runs, in {cache_directory()}")

@@ -1,7 +1,9 @@
 """Rows and arrays that take too much memory lie on disk: the same rows, in the same order, and nothing is left behind."""
 
 import csv
+import errno
 import json
+import os
 import random
 import tracemalloc
 from io import BytesIO
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
-from debft.data import arrays, encoding, giveaways, stored
+from debft.data import arrays, encoding, giveaways, nameless_files, stored
 from debft.data.encoding import encode
 from debft.data.load import encode_split
 from debft.data.own_rows import own_rows, record_of
@@ -246,11 +248,24 @@ def test_mapped_file_of_the_cache_is_what_safetensors_reads(mnli, tokenizer, on_
 
 def test_disk_without_room_for_the_rows_is_one_line(tmp_path, on_disk, monkeypatch):
     (tmp_path / "rows.tsv").write_text("text\tlabel\na\tx\n")
-    monkeypatch.setattr(stored.shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, free=2**20))
+    monkeypatch.setattr(nameless_files.shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, free=2**20))
     with pytest.raises(
         MachineError, match=r"rows\.tsv: expected 256 MiB of free disk for what is not kept in memory, .* set DEBFT_CACHE"
     ):
         read_table(tmp_path / "rows.tsv")
+
+
+def test_what_is_large_stays_in_memory_where_the_cache_cannot_be_written(mnli, tokenizer, tmp_path, on_disk, monkeypatch, capsys):
+    monkeypatch.setattr(nameless_files.tempfile, "TemporaryFile", refused)
+    (tmp_path / "rows.tsv").write_text("premise\thypothesis\tlabel\n" + "a b\tc\tneutral\nd\te f\tentailment\n" * 20)
+    examples = check_rows(read_table(tmp_path / "rows.tsv"), mnli)
+    assert examples.texts == [("a b", "c"), ("d", "e f")] * 20 and run(examples, tokenizer, cached=False).ids_T.flags.owndata
+    lines = [line for line in capsys.readouterr().err.splitlines() if "cannot be written: Read-only file system; kept in" in line]
+    assert [line.removeprefix(f"{tmp_path}/").split(": ")[0] for line in lines] == ["rows.tsv", "encoded texts"]
+
+
+def refused(dir):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_ids_on_disk_that_come_twice_are_named_with_both_lines(tmp_path, on_disk, mnli):
