@@ -23,27 +23,29 @@ from debft.runtime.launch.group import is_main_process
 
 MOST_IN_MEMORY = 2**29  # bytes of the cells of a table, by an estimate; a larger one goes to the disk
 BYTES_OF_A_CELL = 64  # beside its characters: the head of a text of Python's, and its place in a list
-CELLS_OF_A_BLOCK = 2**13
+CELLS_OF_A_BLOCK = 2**13  # at most
+BYTES_OF_A_BLOCK = 2**24  # of all columns together, where the rows to come are as long as those before
 
 
 class Blocks:
-    """The cells of a column lie in a file, CELLS_OF_A_BLOCK in each block but the last.
+    """The cells of a column lie in a file, equally many in each block but the last.
 
+    num_cells: of a block
     lacking: stands where a row has no such cell, and is no value; None: there is no such thing
     """
 
-    def __init__(self, file: BinaryIO, lacking: object = None) -> None:
-        self.file, self.lacking = file, lacking
+    def __init__(self, file: BinaryIO, num_cells: int, lacking: object = None) -> None:
+        self.file, self.num_cells, self.lacking = file, num_cells, lacking
         self.places: list[tuple[int, int] | list] = []  # where each block begins and how many bytes it has, or the block
         self._last: tuple[int, list] = (-1, [])
 
     def add(self, cells: list, times: int = 1) -> None:
-        """Write a block, and take it for so many. One with cells that JSON lacks, such as the dates of Parquet, stays in memory."""
+        """Write a block, and take it for so many. One with cells that JSON lacks, such as dates, stays in memory."""
         gaps = [] if self.lacking is None else [place for place, cell in enumerate(cells) if cell is self.lacking]
         written = [None if cell is self.lacking else cell for cell in cells] if gaps else cells
         try:
             content = json.dumps([written, gaps], ensure_ascii=False).encode("utf-8", "surrogatepass")
-        except TypeError:
+        except (TypeError, RecursionError):
             self.places += [cells] * times
             return
         with disk_errors(cache_directory()):
@@ -85,15 +87,16 @@ class StoredCells(Sequence[Any]):
     def __getitem__(self, which: int | slice) -> Any:
         if isinstance(which, slice):
             return StoredCells(self.blocks, self.rows[which])
-        number, place = divmod(int(self.rows[which]), CELLS_OF_A_BLOCK)
+        number, place = divmod(int(self.rows[which]), self.blocks.num_cells)
         return self.blocks.block(number)[place]
 
     def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self.rows), CELLS_OF_A_BLOCK):
-            rows = np.asarray(self.rows[start : start + CELLS_OF_A_BLOCK])
-            for some in np.split(rows, np.flatnonzero(np.diff(rows // CELLS_OF_A_BLOCK)) + 1):
-                number = int(some[0]) // CELLS_OF_A_BLOCK
-                block, places = self.blocks.block(number), (some - number * CELLS_OF_A_BLOCK).tolist()
+        num_cells = self.blocks.num_cells
+        for start in range(0, len(self.rows), num_cells):
+            rows = np.asarray(self.rows[start : start + num_cells])
+            for some in np.split(rows, np.flatnonzero(np.diff(rows // num_cells)) + 1):
+                number = int(some[0]) // num_cells
+                block, places = self.blocks.block(number), (some - number * num_cells).tolist()
                 first, last = places[0], places[-1]
                 whole = last - first + 1 == len(places) and (np.diff(some) == 1).all()
                 yield from block[first : last + 1] if whole else map(block.__getitem__, places)
@@ -226,6 +229,7 @@ class GrowingTable:
         self.num_rows = 0
         self.bytes = 0
         self.most: float = MOST_IN_MEMORY  # bytes
+        self.num_cells = CELLS_OF_A_BLOCK
         self.file: BinaryIO | None = None
 
     def add(self, columns: Mapping[str, list], num_rows: int, characters: int, lacking: object = None) -> None:
@@ -241,7 +245,7 @@ class GrowingTable:
         if self.file is None and self.bytes > self.most:
             self._begin_file()
         if self.file is not None:
-            self._write(CELLS_OF_A_BLOCK)
+            self._write(self.num_cells)
 
     def done(self) -> dict[str, Sequence]:
         """Return the columns."""
@@ -252,11 +256,11 @@ class GrowingTable:
 
     def _begin(self, name: str) -> None:
         """Begin a column that the rows so far lack."""
-        self.held[name] = [self.lacking] * (self.num_rows % CELLS_OF_A_BLOCK if self.file is not None else self.num_rows)
+        self.held[name] = [self.lacking] * (self.num_rows % self.num_cells if self.file is not None else self.num_rows)
         if self.file is not None:
-            self.blocks[name] = Blocks(self.file, self.lacking)
-            if self.num_rows >= CELLS_OF_A_BLOCK:
-                self.blocks[name].add([self.lacking] * CELLS_OF_A_BLOCK, self.num_rows // CELLS_OF_A_BLOCK)
+            self.blocks[name] = Blocks(self.file, self.num_cells, self.lacking)
+            if self.num_rows >= self.num_cells:
+                self.blocks[name].add([self.lacking] * self.num_cells, self.num_rows // self.num_cells)
 
     def _begin_file(self) -> None:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this machine, each with a file of its own
@@ -265,19 +269,26 @@ class GrowingTable:
             return
         check_room(str(self.path), processes * max(self.size, self.bytes))
         self.file = file
-        self.blocks = {name: Blocks(self.file, self.lacking) for name in self.held}
+        self.num_cells = min(CELLS_OF_A_BLOCK, BYTES_OF_A_BLOCK * self.num_rows // max(self.bytes, 1) + 1)
+        self.blocks = {name: Blocks(self.file, self.num_cells, self.lacking) for name in self.held}
         if is_main_process():
             say(f"{self.path}: more rows than are kept in memory; they are on disk while the command runs, in {cache_directory()}")
 
     def _write(self, least: int) -> None:
         """Write whole blocks, and the last one where `least` is 1."""
         for name, cells in self.held.items():
-            begins = range(0, len(cells) - least + 1, CELLS_OF_A_BLOCK)
+            begins = range(0, len(cells) - least + 1, self.num_cells)
             for begin in begins:
-                self.blocks[name].add(cells[begin : begin + CELLS_OF_A_BLOCK])
-            del cells[: len(begins) * CELLS_OF_A_BLOCK]
+                self.blocks[name].add(cells[begin : begin + self.num_cells])
+            del cells[: len(begins) * self.num_cells]
 
 
-def characters_of(columns: Iterable[list]) -> int:
-    """Return the characters of the texts in columns."""
-    return sum(len(cell) for cell in chain.from_iterable(columns) if isinstance(cell, str))
+def characters_of(columns: Iterable[Iterable]) -> int:
+    """Return the characters of the texts in columns. What a list or an object holds counts as so many cells more."""
+    characters, left = 0, [cell for cell in chain.from_iterable(columns) if isinstance(cell, str | bytes | list | dict)]
+    while left:
+        characters += sum(len(cell) for cell in left if isinstance(cell, str | bytes))
+        inside = [cell.values() if isinstance(cell, dict) else cell for cell in left if isinstance(cell, list | dict)]
+        characters += BYTES_OF_A_CELL * sum(map(len, inside))
+        left = [cell for cell in chain.from_iterable(inside) if isinstance(cell, str | bytes | list | dict)]
+    return characters

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tracemalloc
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +26,9 @@ from debft.data.load import encode_split
 from debft.data.own_rows import own_rows, record_of
 from debft.data.row_warnings import row_warnings
 from debft.data.rows import check_rows
-from debft.data.sources import decoding, delimited, json_rows
+from debft.data.sources import decoding, delimited, files, json_rows
 from debft.data.sources.files import read_table
-from debft.data.stored import StoredCells, StoredRows
+from debft.data.stored import GrowingTable, StoredCells, StoredRows, characters_of
 from debft.errors import InputError, MachineError
 from debft.models.files import ModelFiles
 from debft.models.tokens.tokenizer import build_tokenizer
@@ -92,6 +93,32 @@ def test_parquet_on_disk_has_the_cells_that_pandas_reads(tmp_path, on_disk):
     frame.to_parquet(tmp_path / "rows.parquet")
     columns = read_table(tmp_path / "rows.parquet").columns
     assert {name: list(column) for name, column in columns.items()} == {name: list(frame[name]) for name in frame}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_few_rows_are_together_in_memory_where_they_are_long(suffix, tmp_path, on_disk, monkeypatch):
+    """A block is not so many rows, however long: neither while a file is read, nor on disk."""
+    for module in (delimited, json_rows, files):
+        monkeypatch.setattr(module, "BLOCK", 8192)
+    monkeypatch.setattr(files, "BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr(stored, "MOST_IN_MEMORY", 3000)
+    monkeypatch.setattr(stored, "BYTES_OF_A_BLOCK", 1000)
+    frame = pandas.DataFrame({"text": [f"{row} {'long ' * 100}" for row in range(20)], "label": ["a", "b"] * 10})
+    path = tmp_path / f"rows{suffix}"
+    write = {".csv": partial(frame.to_csv, index=False), ".parquet": frame.to_parquet}
+    write.get(suffix, partial(frame.to_json, orient="records", lines=True))(path)
+    added, add = [], GrowingTable.add
+    monkeypatch.setattr(
+        GrowingTable, "add", lambda table, columns, rows, *more: (added.append(rows), add(table, columns, rows, *more))
+    )
+    texts = read_table(path).columns["text"]
+    assert max(added) <= 3 and texts.blocks.num_cells <= 3
+    assert list(texts) == [texts[row] for row in range(20)] == list(frame["text"])
+
+
+def test_what_lists_and_objects_hold_counts_for_the_memory():
+    cells = ["abc", 5, None, ["abc", 1, [2, 3]], {"key": {"key": "abc"}}]
+    assert characters_of([cells]) == 3 + (3 + 3 * 64) + 2 * 64 + 64 + (3 + 64)
 
 
 def test_jsonl_on_disk_has_the_objects_of_the_lines(tmp_path, on_disk):

@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from debft.data.sources.decoding import not_utf8
@@ -23,6 +23,8 @@ from debft.runtime.progress import Meter
 HeaderFinder = Callable[[list[str]], tuple[str, ...] | None]
 # The columns of a file without a header line, or what tells them.
 Header = tuple[str, ...] | HeaderFinder
+# The line of a row, and its fields or what is wrong with it.
+Row = tuple[int, list[str] | str]
 
 
 def read_tsv(path: Path, blocks: Iterable[str], header: Header | None, size: int = 0) -> DataTable:
@@ -100,6 +102,15 @@ class _CsvRows:
         self.path, self.blocks, self.separator, self.progress = path, blocks, separator, progress
         self.num_blank, self.characters, self.is_utf8 = 0, 0, True
 
+    def next_ones(self, left: Iterator[Row], begun: int) -> list[Row]:
+        """Take rows that are left, BLOCK of them, or fewer where more than the characters `begun` are read: they may be long."""
+        some = []
+        for row in left:
+            some.append(row)
+            if len(some) == BLOCK or self.characters > begun:
+                break
+        return some
+
     def _lines(self) -> Iterator[str]:
         for block in self.blocks:
             self.is_utf8 = self.is_utf8 and not_utf8(block) is None  # a row may have begun in the block before
@@ -107,7 +118,7 @@ class _CsvRows:
             yield from io.StringIO(block, newline="\n")
             self.progress.advance(len(block), self.path.name)
 
-    def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
+    def __iter__(self) -> Iterator[Row]:
         reader, any_row = csv.reader(self._lines(), strict=True, delimiter=self.separator), False
         while True:
             start = reader.line_num + 1
@@ -132,14 +143,14 @@ class _CsvRows:
 
 def _from_rows(path: Path, rows: _CsvRows, header: Header | None, size: int) -> DataTable:
     """Make columns of rows, each the fields of a line or what is wrong with it; the first is the header unless that is given."""
-    left: Iterator[tuple[int, list[str] | str]] = iter(rows)
+    left: Iterator[Row] = iter(rows)
     line, first = next(left, (1, None))
     names, begin = _header(path, first, line, header)
     named = max((place for place, name in enumerate(names, start=1) if name.strip()), default=len(names))
     if first is not None and not begin:
         left = chain([(line, first)], left)
     table, numbers, unread, before = GrowingTable(path, size), LineNumbers(), [], 0
-    while some := list(islice(left, BLOCK)):
+    while some := rows.next_ones(left, before):
         read, lines = [], []
         for line, row in some:
             row = _without_empty_end(row, len(names), named) if isinstance(row, list) else row

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from debft.data.sources.decoding import decoded_blocks
+from debft.data.sources.decoding import BYTES_AT_ONCE, decoded_blocks
 from debft.data.sources.delimited import Header, read_csv, read_tsv
 from debft.data.sources.json_rows import read_json, read_jsonl
 from debft.data.sources.progress import BLOCK
@@ -83,6 +83,12 @@ def _check_fits(path: Path, stated: Any) -> None:
         )
 
 
+def _rows_at_once(stated: Any) -> int:
+    """Return how many rows to read at a time: fewer where they are long. stated: the metadata of the file"""
+    size = sum(stated.row_group(group).total_byte_size for group in range(stated.num_row_groups))
+    return min(BLOCK, BYTES_AT_ONCE * stated.num_rows // max(size, 1) + 1)
+
+
 def _parquet(path: Path) -> DataTable:
     """Read Parquet; rows that repeat the names of the columns are set aside."""
     import pyarrow
@@ -96,7 +102,7 @@ def _parquet(path: Path) -> DataTable:
             if twice := [name for name in names if names.count(name) > 1]:
                 raise InputError(f"{path}: expected each column once, got '{twice[0]}' twice")
             table.add({name: [] for name in names}, 0, 0)
-            for batch in file.iter_batches(BLOCK):
+            for batch in file.iter_batches(_rows_at_once(file.metadata)):
                 columns = batch.to_pydict()
                 rows = range(batch.num_rows)
                 again = {row for row in rows if len(columns) > 1 and all(c[row] == name for name, c in columns.items())}
