@@ -178,10 +178,13 @@ def test_group_ends_when_its_last_process_has(group):
 
 
 def test_process_that_fails_ends_the_others_with_its_exit_code(group, capsys):
+    """It leaves them the time to print why, and then asks them. One that is ended by that is not spoken for."""
     group.at(3, lambda: group.code(1, 3))
-    group.at(5, lambda: group.code(0, 5))  # it was asked to leave
+    group.at(5, lambda: group.children[0].ends.update(end=-signal.SIGTERM))
     assert group.start() == 3
-    assert (group.children[0].sent, group.children[0].said, capsys.readouterr().err) == (["end"], [], "")
+    assert (group.children[0].sent, capsys.readouterr().err) == (["end"], "")
+    assert [child.said for child in group.children] == [[(Place.SAID, 1)]] * 2
+    assert group.now == pytest.approx(3 * 0.05 + local.SECONDS_TO_FOLLOW, abs=0.11)  # two looks
 
 
 def test_process_that_does_not_leave_is_killed_half_a_minute_after_the_failure(group, monkeypatch):

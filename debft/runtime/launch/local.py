@@ -22,6 +22,7 @@ from debft.runtime.signals import INTERRUPTED, SIGNALS, StopRequest, stop_reques
 
 SECONDS_TO_END = 30.0  # a process that was asked to end has this long before it is killed
 SECONDS_TO_END_ALONE = 5.0  # the same where another one was lost, without which it can do no step
+SECONDS_TO_FOLLOW = 2.0  # a process that failed has told the others why, or they notice: each still prints its own line
 SECONDS_BETWEEN_LOOKS = 0.05
 FEW = 4  # processes that share any CPU, so that a run of several can be tried everywhere
 DEBFT = (sys.executable, "-m", "debft")
@@ -88,7 +89,8 @@ def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
 
 def _wait(children: Sequence[Started], stop: StopRequest, run: RunOfGroup) -> int:
     """Return the exit code for all of them. A signal is passed on once; where one process fails, the others are ended."""
-    code, deadline, passed_on = 0, float("inf"), False
+    code, passed_on = 0, False
+    asked = deadline = float("inf")  # when the others are asked to end, and when they are killed
     while None in [child.code for child in children]:  # each one is asked: any() would stop at the first that runs
         stop.number = stop.number or max(child.told() for child in children)
         if not code and (failed := _failure(children, run)):
@@ -98,7 +100,12 @@ def _wait(children: Sequence[Started], stop: StopRequest, run: RunOfGroup) -> in
                 stop.number = stop.number or code - 128
             else:
                 for child in children:
-                    child.end()
+                    child.line.put(Place.SAID, 1)  # the others need not say that one is gone, nor that they were told to end
+                asked = time.monotonic() + (SECONDS_TO_FOLLOW if any((child.code or 0) > 0 for child in children) else 0.0)
+        if time.monotonic() >= asked:
+            asked = float("inf")
+            for child in children:
+                child.end()
         if stop and not passed_on:
             passed_on = True
             for child in children:
@@ -107,7 +114,7 @@ def _wait(children: Sequence[Started], stop: StopRequest, run: RunOfGroup) -> in
             for child in children:
                 child.send(signal.SIGKILL)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    if children[0].code in [-number for number in SIGNALS]:  # it ended before it could print a line itself
+    if code in (0, *INTERRUPTED) and children[0].code in [-number for number in SIGNALS]:  # it could print no line itself
         say("interrupted; no training step was lost")
     return code or (_failure(children, run) or (0, 0.0))[0]
 
@@ -143,8 +150,6 @@ def first_failure(codes: Sequence[int | None]) -> int:
 def _name_lost(children: Sequence[Started], run: RunOfGroup) -> bool:
     """Print a line for each process that was killed by a signal which stops no run: it could not print one itself."""
     lost = [(child, -code) for child in children if (code := child.code or 0) < 0 and -code not in SIGNALS]
-    for child in children if lost else ():
-        child.line.put(Place.SAID, 1)  # the others need not say that it is gone
     for child, number in lost:
         name = signal.Signals(number).name + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
         say(f"{child.name}: ended by {name}; {run.what_stays()}")
