@@ -93,7 +93,8 @@ def norm_over_parts(norm: torch.Tensor) -> torch.Tensor:
 def check_may_cut(model: torch.nn.Module, where: str, tokens: int, fewer: int, error: Exception) -> None:
     """Raise MachineError where the memory is not enough for a pass of a sharded model: the other processes wait in theirs.
 
-    where: such as `step 3`; tokens: that went through the model at once; fewer: that could, 0 where it was one sequence
+    where: such as `step 3`; tokens: that went through the model at once
+    fewer: the micro_batch_tokens with which fewer would, 0 where it was one sequence
     """
     if not is_sharded(model):
         return

@@ -66,7 +66,8 @@ def predict_splits(
     together = is_sharded(loaded.model)
     cuts = [] if cuts is None else cuts
     asked = evaluation_tokens(micro_batch_tokens, loaded.collate.packed, accelerator.device)
-    fitting = _Fitting(loaded=loaded, whole=whole, tokens=(tokens := tokens_after(cuts, "evaluation", asked)))
+    tokens = tokens_after(cuts, "evaluation", asked)
+    fitting = _Fitting(loaded=loaded, whole=whole, tokens=tokens, factor=asked // micro_batch_tokens)
     batches, fillers = _batches(splits, whole, accelerator, tokens, packed=loaded.collate.packed, together=together)
     show = show and accelerator.is_main_process
     note = next(iter(splits)) if len(splits) == 1 else f"{len(splits)} splits"
@@ -204,6 +205,7 @@ class _Fitting:
 
     whole: the sequences of all splits.
     tokens: the limit of a part; it falls where the memory is not enough.
+    factor: what it is of the tokens of a training batch.
     problem: says that it is not enough for one sequence; "" where it is.
     reason: how torch said that there is no memory.
     """
@@ -211,6 +213,7 @@ class _Fitting:
     loaded: LoadedModel
     whole: EncodedSplit
     tokens: int
+    factor: int
     problem: str = ""
     reason: str = ""
 
@@ -242,7 +245,8 @@ class _Fitting:
             if not is_out_of_memory(error):
                 raise
             fewer = halved(self.tokens, [part], self.whole.lengths(), packed=self.loaded.collate.packed)
-            check_may_cut(self.loaded.model, "evaluation", self.tokens, fewer, error)
+            asked = max(1, fewer // self.factor) if fewer else 0  # of a training batch, which the recipe asks for
+            check_may_cut(self.loaded.model, "evaluation", self.tokens, asked, error)
             self.reason = first_line(error)
             return None
 

@@ -1,6 +1,7 @@
 """One sweep over all splits against the plain way: split by split, batch by batch, decoded once all logits are there."""
 
 import json
+import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from debft.config.reading import load_recipe
 from debft.data.batches import by_length, micro_batches
 from debft.data.load import load_table, present
 from debft.data.rows import check_rows
+from debft.errors import MachineError
+from debft.models import shards
 from debft.models.files import find_model
 from debft.scoring import collecting, evaluation, spans
 from debft.scoring.evaluation import PARTS, evaluation_tokens, predict_splits
@@ -114,6 +117,23 @@ def test_batch_without_padding_has_no_more_tokens_than_one_of_training_on_a_cpu(
     longest = max(int(split.lengths().max()) for split in encoded.values())
     assert max(sizes) <= TOKENS and min(sizes[:-1]) > TOKENS - longest
     assert evaluation_tokens(TOKENS, True, torch.device("cuda")) == evaluation_tokens(TOKENS, False, CPU.device) > TOKENS
+
+
+def test_evaluation_of_a_sharded_model_says_by_how_much_less_memory_it_would_do(monkeypatch):
+    """The option that is named is of training batches, of which one of an evaluation has several times the tokens."""
+    loaded, _, encoded = opened("mnli")
+    for room in (evaluation, shards):
+        monkeypatch.setattr(room, "is_sharded", lambda model: True)
+
+    def outputs(model, batch):
+        raise MemoryError("no room")
+
+    head = SimpleNamespace(outputs=outputs, collector=loaded.head.collector)
+    with pytest.raises(MachineError) as error:
+        predict_splits(replace(loaded, head=head), CPU, encoded, micro_batch_tokens=TOKENS)
+    tried, advised = re.search(r"enough for ([\d,]+) tokens at once.* runtime.micro_batch_tokens=(\d+)", str(error.value)).groups()
+    assert int(tried.replace(",", "")) == evaluation_tokens(TOKENS, False, CPU.device) == evaluation.FACTOR * TOKENS
+    assert evaluation_tokens(int(advised), False, CPU.device) <= evaluation.FACTOR * TOKENS / 2
 
 
 def test_sweep_fills_its_batches_across_the_splits():
