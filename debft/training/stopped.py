@@ -67,7 +67,7 @@ def _saved(session: Session, state: TrainState) -> str:
         if session.is_main:
             say(f"{refused.refusal}: step {state.step:,} has no checkpoint")
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or session.accelerator.num_processes > 1:  # the others are in the middle of it
             raise
     return _newest(session)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from debft.runs.result import MemoryCut
 from debft.runtime.memory import is_out_of_memory
 from debft.scoring import inference
 from debft.scoring.loading import load_predictor
+from debft.training import stopped
 from debft.training.plan import make_plan
 from debft.training.run import finetune
 
@@ -113,6 +115,20 @@ def test_single_sequence_that_is_too_much_ends_the_run_with_a_checkpoint(inputs,
     assert f"step-{done:06d} is whole" in line and "--resume goes on on a device with more memory" in line
     limited(100)
     assert finetune(recipe_of(inputs), tmp_path / "run", resume=True).steps == 6
+
+
+def test_checkpoint_without_the_memory_ends_a_process_whose_others_are_saving_it_as_well(tmp_path, monkeypatch):
+    """It would ask them for another thing than they ask of it. A process alone goes on to what was saved before."""
+
+    def save(session, state):
+        raise MemoryError("no room to save")
+
+    monkeypatch.setattr(stopped, "save", save)
+    plan, run, state = SimpleNamespace(total_steps=9), RunDirectory(tmp_path), SimpleNamespace(step=3)
+    alone, two = (SimpleNamespace(plan=plan, run=run, accelerator=SimpleNamespace(num_processes=number)) for number in (1, 2))
+    assert stopped._saved(alone, state) == ""
+    with pytest.raises(MemoryError, match="no room to save"):
+        stopped._saved(two, state)
 
 
 def test_error_that_says_nothing_of_memory_is_not_swallowed(inputs, limited, tmp_path):
