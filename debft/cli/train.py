@@ -16,11 +16,12 @@ from debft.cli.options import command_with
 from debft.cli.stdout import print_json
 from debft.config.recipe import Recipe
 from debft.console import put
-from debft.errors import HubError
+from debft.errors import DebftError, HubError, MachineError
 from debft.library.options import OF_LAUNCH, options_of
 from debft.library.page import write_page
 from debft.library.resolving import in_words_of_options, options_typed, recipe_to_run
 from debft.runs.directory import RunDirectory
+from debft.runtime.accelerator import leave_processes
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, in_a_group, is_main_process
 from debft.runtime.launch.local import RunOfGroup, start_processes
@@ -90,7 +91,14 @@ def fine_tune(
     from debft.output.terminal import print_result
     from debft.training.run import finetune
 
-    result = finetune(resolved, run.path, resume=resume, restart=restart, overwrite=overwrite)
+    try:
+        result = finetune(resolved, run.path, resume=resume, restart=restart, overwrite=overwrite)
+    except MachineError:
+        raise  # another process may be lost, and would be waited for
+    except DebftError:
+        leave_processes()
+        raise
+    leave_processes()
     if is_main_process():
         write_page(run)
         print_result(result, run.path)

@@ -38,6 +38,18 @@ def join_processes() -> None:
         raise InputError(f"--num-processes: expected {expected} processes to find each other, got {met}; let debft start them")
 
 
+def leave_processes() -> None:
+    """Leave the other processes of the run, with which nothing is exchanged any more.
+
+    Else the threads of gloo may let go of objects of Python's while Python itself ends, by which a process dies of SIGABRT.
+    """
+    if in_a_group():
+        import torch
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def build_accelerator(asked: str) -> "tuple[Accelerator, str]":
     """Return (accelerator, precision in use); `asked` is `auto` or a precision.
 

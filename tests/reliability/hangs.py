@@ -46,7 +46,8 @@ def cases() -> Iterator[Case]:
 
 def stopped(directory: Path, point: str, who: str) -> str:
     """Stop one process for good: exit code 5, the stacks of all in a file that the line names, no process left."""
-    run = start(directory, "two", point, "--set", f"runtime.hang_seconds={HANG_SECONDS}")
+    # The main process waits at the point for longer than that, else a quick run is complete before anything is noticed.
+    run = start(directory, "two", point, "--set", f"runtime.hang_seconds={HANG_SECONDS}", waits=f"{2 * HANG_SECONDS}")
     run.meet()
     rank = RANKS[who]
     target = run.command.pid if rank is None else run.of_rank(rank)

@@ -170,9 +170,7 @@ def test_windows_of_a_question_go_to_one_process_and_all_to_some():
     _, _, encoded = opened("squad2", **WINDOWS)
     (split,) = encoded.values()
     assert len(split) > len(set(split.question_W.tolist())), "no question has two windows"
-    shares = [
-        evaluation._share(encoded, split.lengths(), SimpleNamespace(process_index=rank, num_processes=3)) for rank in range(3)
-    ]
+    shares = [evaluation._share(encoded, split.lengths(), rank, 3) for rank in range(3)]
     assert sorted(np.concatenate(shares).tolist()) == list(range(len(split)))
     questions = [set(split.question_W[share].tolist()) for share in shares]
     assert not (questions[0] & questions[1] or questions[0] & questions[2] or questions[1] & questions[2])
