@@ -81,7 +81,8 @@ def test_rented_job_keeps_the_run_and_pushes_only_what_is_complete(tmp_path, end
     trained = others.index("trained")
     assert keeps in others[:trained], "it is kept while it trains"
     pushes = ["debft push runs/mnli --repo me/mnli --license mit"] if pushed else []
-    assert others[trained + 1 :] == [keeps, *pushes]
+    behind = others[trained + 1 :]  # once more where the time had come just before what keeps it was ended
+    assert behind in ([keeps, *pushes], [keeps, keeps, *pushes])
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "BUCKET", "REPO", "MINUTES"])
