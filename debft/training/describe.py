@@ -118,7 +118,7 @@ def describe_device(plan: Plan, accelerator: "Accelerator", precision: str, atte
     say_field("device", f"{device}, {precision}, attention {attention}{kernels}, tokens of {token_file(plan.files)}")
     if accelerator.num_processes == 1 and (gpus := visible_gpus()) > 1:
         say(
-            f"one of {gpus} GPUs is used: --num-processes {gpus} takes all, which is faster for steps of many tokens alone; "
+            f"one of {gpus} GPUs is used: --num-processes {gpus} takes all, which by our estimate pays for steps of many tokens; "
             "--seeds and debft reproduce give each GPU a run of its own"
         )
 

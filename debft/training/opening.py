@@ -175,7 +175,7 @@ def takes_graphs(recipe: Recipe, precision: str, attention: str, num_processes: 
     if not (runtime.cuda_graphs and plain and attention == "triton"):
         return False
     if num_processes > 1 and not runtime.shard and is_main_process():
-        say("no CUDA graphs with several processes: steps of few tokens, as in published recipes, are faster in one")
+        say("no CUDA graphs with several processes: by our estimate steps of few tokens are faster in one")
     return num_processes == 1
 
 

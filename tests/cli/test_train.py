@@ -59,7 +59,7 @@ def test_problem_of_the_strength_is_named_by_the_switch_that_set_it(monkeypatch)
 
 @pytest.mark.parametrize(("error", "leaves"), [(None, True), (NotFiniteError("a"), True), (MachineError("a"), False)])
 def test_process_leaves_the_others_before_python_ends_unless_one_may_be_lost(error, leaves, monkeypatch, tmp_path):
-    """One of 200 processes that ended with threads of gloo died of SIGABRT; one that waits for a lost process never ends."""
+    """With threads of gloo Python may end by SIGABRT; one that waits for a lost process never ends."""
     left = []
 
     def finetune(*_, **__):

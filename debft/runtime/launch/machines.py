@@ -92,7 +92,7 @@ def share_to_start(asked: Asked) -> Share | None:
 def share_of(asked: Asked, devices: Callable[[], int]) -> Share:
     """Return the share of this machine. One machine takes one process, unless more are asked for.
 
-    A GPU that one process keeps busy by CUDA graphs does a step of a published recipe faster than several that launch each kernel.
+    By the model of docs/pages/scaling.md one GPU, with CUDA graphs, does a step of a published recipe faster than several without.
     devices: gives the number of processes of each of several machines; as it may have to import torch, all else is checked before
     Raises InputError that names what is missing, or does not go together.
     """
