@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import redirect_stdout, suppress
@@ -183,8 +184,19 @@ def _tracker(name: str, run: Path, folder: Path, step: int, identity: str | None
     options = _options(name, title, folder, step) | (_resumed(name, identity) if identity is not None else {})
     kind = LOGGER_TYPE_TO_CLASS[name]
     if name == "tensorboard":  # which calls a directory what others call a project
+        _await_next_second(folder)
         return kind("tensorboard", folder, **options)
     return kind(project, folder, **options) if kind.requires_logging_directory else kind(project, **options)
+
+
+def _await_next_second(folder: Path) -> None:
+    """Wait, for a second at most, until a new file of TensorBoard is called after a later second than all that are there.
+
+    TensorBoard reads its files by name, and what comes later takes the place of what came before. Within one second the names
+    differ by a counter that has no leading zeros, so that a file numbered 10 would be read before the one numbered 9.
+    """
+    while any(folder.rglob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.01)
 
 
 IN_FOLDER = ("tensorboard", "wandb", "aim", "dvclive", "swanlab")

