@@ -25,7 +25,7 @@ from debft.cli.words import unknown_options, wrong_command
 from debft.console import put, say, say_problem
 from debft.errors import DebftError, Interrupted, MachineError, NotFiniteError, without_secrets
 from debft.library.options import DEFAULT_MODEL
-from debft.runs.storage import failing_disk
+from debft.runs.storage import failing_disk, unusable_paths
 from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.launch.lifeline import cause_is_said
@@ -136,7 +136,7 @@ def main() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
             signal.signal(number, _interrupt)
     try:
-        with failing_disk(), too_little_memory():
+        with failing_disk(), unusable_paths(), too_little_memory():
             code = app(standalone_mode=False) or 0
         if code == 130 and _interrupting:  # typer's own answer to the KeyboardInterrupt of `_interrupt`
             _leave_interrupted()

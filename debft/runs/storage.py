@@ -12,10 +12,11 @@ from secrets import token_hex
 from types import TracebackType
 
 from debft.console import say
-from debft.errors import DebftError, MachineError
+from debft.errors import DebftError, InputError, MachineError, shown
 
 # What a disk, or the network to it, answers when it fails, whatever it was asked; other errors are about the question: no such file
 FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.EINTR)
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)  # what it answers about a path that it will not look up
 PARTIAL = ".partial"  # ends the name of everything that is not whole yet; the name begins with a dot
 LONGEST_NAME = 64  # characters of a file's own name in that name
 
@@ -57,6 +58,20 @@ class failing_disk:  # noqa: N801  read as contextlib.suppress is
         if (failure := _failure(error)) is not None:
             where = f"{failure.filename}: " if failure.filename else ""
             raise DiskError(f"{where}the disk failed: {failure.strerror}") from error
+
+
+class unusable_paths:  # noqa: N801  read as contextlib.suppress is
+    """A block in which the system refuses a path for what it is, too long or not permitted, raises InputError, which names it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename:
+            path = os.fsdecode(error.filename)
+            named = shown(path) if error.errno == errno.ENAMETOOLONG else path
+            advice = "give another one" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "change that, or give another one"
+            raise InputError(f"{named}: expected a path that can be used, got: {error.strerror}; {advice}") from error
 
 
 def _failure(error: BaseException | None) -> OSError | None:
@@ -173,10 +188,14 @@ def _take_place(temporary: Path, final: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Remove the directory `path`. A process that dies in between leaves no half of it under that name."""
+    """Remove the directory `path`. A process that dies or power that fails in between leaves no half of it under that name."""
     if path.is_dir():
         with disk_errors(path.parent):
-            _remove(_set_aside(path))
+            aside = _set_aside(path)
+            try:
+                sync(path.parent)
+            finally:
+                _remove(aside)
 
 
 def _set_aside(path: Path) -> Path:

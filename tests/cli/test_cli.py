@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -541,6 +542,53 @@ def test_too_little_memory_anywhere_is_one_line_and_exit_code_5(monkeypatch, cap
     assert ended_with(app, monkeypatch) == 5
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"the memory is not enough: {said}; use a machine with more")
+
+
+TOO_LONG = "a" * 256  # bytes; names have 255
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("mnli", "--data", "demo", "--recipe", "demo", "--output", TOO_LONG),
+        ("mnli", "--data", TOO_LONG),
+        ("mnli", "--data", "demo", "--recipe", TOO_LONG),
+        ("mnli", "--data", "demo", "--model", TOO_LONG),
+        ("text", "--data", TOO_LONG),
+        ("evaluate", TOO_LONG),
+        ("serve", TOO_LONG),
+        ("card", TOO_LONG),
+        ("tables", TOO_LONG),
+        ("compare", TOO_LONG, TOO_LONG),
+        ("recipes", TOO_LONG),
+        ("doctor", "--model", TOO_LONG),
+        ("reproduce", "demo", "--dry-run", "--output", TOO_LONG),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(TOO_LONG, "TOO_LONG"),
+)
+def test_name_that_is_too_long_for_a_file_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    app = cli.app
+    monkeypatch.setattr(sys, "argv", ["debft", *arguments])
+    assert ended_with(lambda **options: app(args=list(arguments), **options), monkeypatch) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.endswith(": expected a path that can be used, got: File name too long; give another one")
+
+
+def test_path_that_is_not_permitted_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path):
+    tmp_path.chmod(0)
+    app, root = cli.app, os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        assert ended_with(lambda **options: app(args=["card", str(tmp_path / "run")], **options), monkeypatch) == 2
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+    (line,) = capsys.readouterr().err.splitlines()
+    # pytest's own directory above it is closed to others as well
+    assert re.fullmatch(r"/\S+: expected a path that can be used, got: Permission denied; change that, or give another one", line)
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])

@@ -26,6 +26,7 @@ from debft.runs.storage import (
     remove_partial,
     sync,
     sync_or_rewrite,
+    unusable_paths,
     whole_directory,
     write_atomically,
     write_together,
@@ -405,8 +406,32 @@ def test_error_that_is_about_the_question_stays_what_it_is(error):
     assert raised.value is error
 
 
-def test_missing_file_is_no_failure_of_the_disk(tmp_path):
-    with pytest.raises(FileNotFoundError), failing_disk():
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "/a/b: expected a path that can be used, got: Permission denied; change that, or give another one"),
+        (errno.EPERM, "/a/b: expected a path that can be used, got: Operation not permitted; change that, or give another one"),
+        (errno.ELOOP, "/a/b: expected a path that can be used, got: Too many levels of symbolic links; give another one"),
+        (errno.ENAMETOOLONG, "'/a/b': expected a path that can be used, got: File name too long; give another one"),
+    ],
+)
+def test_path_that_the_system_will_not_look_up_is_named(number, said):
+    with pytest.raises(InputError) as raised, unusable_paths():
+        raise OSError(number, os.strerror(number), b"/a/b")
+    assert raised.value.problems == (said,)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EPERM, "Operation not permitted"), OSError(errno.EIO, "x", "/a"), ValueError("x")], ids=str
+)
+def test_error_that_is_about_no_path_stays_what_it_is(error):
+    with pytest.raises(type(error)) as raised, unusable_paths():
+        raise error
+    assert raised.value is error
+
+
+def test_missing_file_is_no_failure_of_the_disk_and_no_unusable_path(tmp_path):
+    with pytest.raises(FileNotFoundError), failing_disk(), unusable_paths():
         (tmp_path / "x").read_bytes()
 
 
