@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from debft.runs.reading import read_file
 from debft.runs.result import RunResult
 from debft.runs.result_file import from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
-from debft.runs.storage import PARTIAL, disk_errors, sync, write_atomically
+from debft.runs.storage import PARTIAL, disk_errors, remove_directory, sync, write_atomically
 from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
@@ -100,12 +99,13 @@ class RunDirectory:
     def remove(self) -> None:
         """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well.
 
-        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone.
+        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone. Of a directory
+        everything is there or nothing: a run without half of its checkpoints could neither be continued nor begun anew.
         """
         with disk_errors(self.path):
             for name in FILES:
                 path = self.path / name
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+                remove_directory(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
                 if name in (FILES[0], FILES[-1]):
                     sync(self.path)
 

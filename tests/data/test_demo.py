@@ -260,3 +260,13 @@ def test_half_of_the_mismatched_rows_have_no_break_spaces_that_the_character_map
     assert [" " in premise for premise in premises] == [i % 2 == 0 for i in range(len(premises))]
     for premise in premises[1::2][:20]:
         assert processor.encode(premise) == processor.encode(premise.replace("\N{NO-BREAK SPACE}", " "))
+
+
+def test_demo_model_that_power_took_half_of_is_made_again_and_nothing_half_written_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEBFT_CACHE", str(tmp_path))
+    directory = demo.model_directory()
+    whole = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert set(whole) == {"config.json", "spm.model"}
+    (directory / "config.json").rename(directory / ".config.json.0123456789abcdef.partial")
+    demo.model_directory()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == whole

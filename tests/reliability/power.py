@@ -11,7 +11,6 @@ synced, a directory's names as they were when the directory was. From there on e
 import errno
 import os
 import random
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -146,6 +145,7 @@ def _interrupted(folder: Path) -> None:
 def _recorded(folder: Path, options: tuple[str, ...]) -> dict[str, Image]:
     """Run in `folder`, where everything that is there is synced, and return what the power can leave."""
     disk, found, seen = Disk(root=folder), {}, set()
+    kept: dict[bytes | None, bytes | None] = {}  # a content is in memory once, in however many images it is
     for path in (there := disk.look()):
         disk.sync(path, there)
     calls = 0
@@ -168,7 +168,7 @@ def _recorded(folder: Path, options: tuple[str, ...]) -> dict[str, Image]:
             key = tuple(sorted((path, content and hash(content)) for path, content in image.items()))
             if key not in seen:
                 seen.add(key)
-                found[name] = image
+                found[name] = {path: kept.setdefault(content, content) for path, content in image.items()}
         if call.kind == "fsync":
             disk.sync(call.path.removeprefix(str(folder)).removeprefix("/"), there)
         return 0
@@ -178,14 +178,8 @@ def _recorded(folder: Path, options: tuple[str, ...]) -> dict[str, Image]:
     return found | {"all done": disk.image(disk.look(), named=False)}
 
 
-def names() -> list[str]:
-    """Return the names of all cases."""
-    return list(images())
-
-
-def check(folder: Path, name: str) -> str:
+def check(folder: Path, image: Image) -> str:
     """Lay out what the power left, and resume; return what was there."""
-    image = images()[name]
     for path, content in sorted(image.items()):
         if content is None:
             (folder / path).mkdir()
@@ -196,14 +190,14 @@ def check(folder: Path, name: str) -> str:
     return next((line for line in said if "resum" in line or "already" in line or "afresh" in line), "")
 
 
-def _run(name: str, folder: Path) -> str:
-    return warm().ask(check, folder, name)
+def _run(image: Image, folder: Path) -> str:
+    return warm().ask(check, folder, image)
 
 
-def cases() -> Iterator[Case]:
-    """Every state of the disk."""
-    for name in warm().ask(names):
-        yield Case(name=name, run=partial(_run, name))
+@cache
+def cases() -> list[Case]:
+    """Every state of the disk. They are recorded once: a thread writes checkpoints, so that no two runs make their calls alike."""
+    return [Case(name=name, run=partial(_run, image)) for name, image in warm().ask(images).items()]
 
 
 PART = Part(

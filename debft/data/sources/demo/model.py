@@ -10,7 +10,9 @@ from pathlib import Path
 from debft.console import say
 from debft.data.sources.demo import languages, pairs, questions
 from debft.runs.cache import cache_directory
-from debft.runs.storage import write_atomically
+from debft.runs.files import LOCK
+from debft.runs.lock import locked
+from debft.runs.storage import disk_errors, make_directory, remove_partial, write_atomically
 
 MODEL_NAME = "demo"
 VOCABULARY = 900
@@ -27,13 +29,29 @@ def model_directory() -> Path:
     spm = _spm()
     key = hashlib.sha256(config.encode() + spm).hexdigest()[:12]
     directory = cache_directory() / f"demo-model-{key}" / MODEL_NAME
-    for name, content in (("spm.model", spm), ("config.json", config.encode())):
-        path = directory / name
-        if not path.is_file() or path.read_bytes() != content:  # another process may make it, or its disk have damaged it
-            if path.is_file():
-                say(f"cache: {path} is damaged; writing it again")
-            write_atomically(path, content)
+    contents = {"spm.model": spm, "config.json": config.encode()}
+    if not _is_whole(directory, contents):
+        with disk_errors(directory):
+            make_directory(directory)
+            with locked(directory.parent / LOCK, wait=True):
+                remove_partial(directory)
+                _write(directory, contents)
     return directory
+
+
+def _is_whole(directory: Path, contents: dict[str, bytes]) -> bool:
+    return all((directory / name).is_file() and (directory / name).read_bytes() == content for name, content in contents.items())
+
+
+def _write(directory: Path, contents: dict[str, bytes]) -> None:
+    """Write what is not there, or is damaged: another process may have made it in between."""
+    for name, content in contents.items():
+        path = directory / name
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        if path.is_file():
+            say(f"cache: {path} is damaged; writing it again")
+        write_atomically(path, content)
 
 
 def _config() -> dict:
