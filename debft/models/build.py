@@ -15,7 +15,7 @@ from debft.errors import InputError, first_line, one_of
 from debft.models.files import ModelFiles
 from debft.models.finite import in_words, not_finite
 from debft.models.first_deberta import fit_for_half_precision
-from debft.models.json_files import load_config
+from debft.models.json_files import load_config, refusal_explained
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
 from debft.runs.checkpoint import load_checkpoint
@@ -37,6 +37,7 @@ OPTIONS = {
     "attn_implementation": "eager",
     "trust_remote_code": False,
 }  # for transformers' `from_pretrained` and `from_config`
+CANNOT_BUILD = "transformers cannot build this model"
 
 
 def build_model(
@@ -61,13 +62,12 @@ def build_model(
     if from_scratch:
         if not quiet:
             say_field("weights", f"random, float32{_order(labels, task)}")
-        with _refusals_explained(files):
-            return fit_for_half_precision(auto.from_config(config, **OPTIONS))
-    with _refusals_explained(files):
-        if files.checkpoint is not None:
-            model = auto.from_config(config, **OPTIONS)
-            info = _take_weights(model, files.checkpoint)
-        else:
+        return fit_for_half_precision(_random_model(files, auto, config))
+    if files.checkpoint is not None:
+        model = _random_model(files, auto, config)
+        info = _take_weights(model, files.checkpoint)
+    else:
+        with refusal_explained(files.path, CANNOT_BUILD), _weights_explained(files):
             model, info = auto.from_pretrained(
                 files.path, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **OPTIONS
             )
@@ -75,7 +75,7 @@ def build_model(
     if others := _labels_of_another_task(files, labels):
         if not new_head:
             raise InputError(f"{files.path}: expected a head for {', '.join(labels)}, it has one for {', '.join(others)}")
-        new = sorted({*new, *_renew_head(model, auto.from_config(config, **OPTIONS))})
+        new = sorted({*new, *_renew_head(model, _random_model(files, auto, config))})
     if new and not new_head:
         raise InputError(f"{files.path}: expected a model fine-tuned for {task.name}, its head lacks {new[0]}; fine-tune it first")
     if not quiet:
@@ -84,6 +84,12 @@ def build_model(
         say_field("weights", f"{stored} -> float32; head {head}{_order(labels, task)}")
     _check_finite(files, model)
     return fit_for_half_precision(in_own_memory(model))
+
+
+def _random_model(files: ModelFiles, auto: Any, config: PretrainedConfig) -> PreTrainedModel:
+    """Return a model of random weights, by one of transformers' automatic classes."""
+    with refusal_explained(files.path, CANNOT_BUILD):
+        return auto.from_config(config, **OPTIONS)
 
 
 def _take_weights(model: PreTrainedModel, path: Path) -> dict[str, Any]:
@@ -112,14 +118,12 @@ def _order(labels: tuple[str, ...], task: Task) -> str:
 
 
 @contextmanager
-def _refusals_explained(files: ModelFiles) -> Iterator[None]:
-    """Raise InputError in place of what transformers raises for weights or a configuration that it cannot use."""
+def _weights_explained(files: ModelFiles) -> Iterator[None]:
+    """Raise InputError in place of what transformers raises for weights that it cannot read."""
     try:
         yield
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise InputError(f"--model {files.path}: the weights cannot be read: {first_line(error)}; copy the file again") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{files.path / 'config.json'}: transformers cannot build this model: {first_line(error)}") from None
 
 
 def _weights_not_in_file(files: ModelFiles, model: PreTrainedModel, info: dict[str, Any]) -> list[str]:

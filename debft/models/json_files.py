@@ -1,11 +1,14 @@
 """The JSON files of a model's directory, config.json first, are read here with errors that name the file."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debft.errors import InputError, first_line, shown, without_secrets
+from debft.errors import DebftError, InputError, first_line, shown, without_secrets
 from debft.runs.reading import read_file
+from debft.runtime.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -64,14 +67,31 @@ def read_config(path: Path) -> dict[str, Any]:
 def load_config(path: Path) -> "PretrainedConfig":
     """Return transformers' configuration object. Raises InputError where transformers refuses the file."""
     # transformers takes seconds to import, and most commands read no more than the JSON.
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as USABLE
 
     kind = read_config(path)["model_type"]
     if kind not in USABLE:
         raise InputError(f"{path / 'config.json'}: model_type: expected one that transformers can classify with, got '{kind}'")
+    with refusal_explained(path, "transformers refuses it"):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config.to_dict()  # which fails for some values that were taken
+        layers = getattr(config, "num_hidden_layers", 1)
+    if not isinstance(layers, int) or layers < 1:
+        raise InputError(f"{path / 'config.json'}: num_hidden_layers: expected a layer or more, got {shown(layers)}")
+    return config
+
+
+@contextmanager
+def refusal_explained(path: Path, refusal: str) -> Iterator[None]:
+    """Raise InputError about config.json in place of whatever is raised within the block, but for failures of the machine.
+
+    The block holds a call of transformers alone. It checks few of the values: another one is an error of any kind where it is used.
+    """
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        raise InputError(f"{path / 'config.json'}: transformers refuses it: {first_line(error)}") from None
+        yield
+    except Exception as error:
+        if isinstance(error, (OSError, DebftError)) or is_out_of_memory(error):
+            raise
+        kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
+        raise InputError(f"{path / 'config.json'}: {refusal}: {kind}{first_line(error)}") from error

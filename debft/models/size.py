@@ -1,7 +1,7 @@
 """The parameters of a model are counted without its weights."""
 
 from debft.models.files import ModelFiles
-from debft.models.json_files import load_config
+from debft.models.json_files import load_config, refusal_explained
 
 
 def count_parameters(files: ModelFiles) -> tuple[int, int]:
@@ -15,7 +15,7 @@ def count_parameters(files: ModelFiles) -> tuple[int, int]:
     from transformers import AutoModel
 
     config = load_config(files.path)
-    with torch.device("meta"):
+    with torch.device("meta"), refusal_explained(files.path, "transformers cannot build this model"):
         model = AutoModel.from_config(config)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     looked_up = [name for name in sizes if "embedding" in name and "rel_embedding" not in name]

@@ -89,12 +89,14 @@ def model_directory(
             return cached
     except errors.LocalEntryNotFoundError:
         pass
+    except errors.HFValidationError:
+        raise InputError(f"--model {hub_id}: expected an alias, a directory or a name on the hub, got none; see --help") from None
     what = f"its download is not complete, it lacks {absent}" if absent else "not in the cache"
     require_hub(f"--model {hub_id}", WITHOUT_IT, what)
     try:
         patterns = _patterns(HfApi().list_repo_files(hub_id, revision=commit), weights)
         downloaded = Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns))
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+    except errors.RepositoryNotFoundError:
         raise InputError(f"--model {hub_id}: no such model on {endpoint()}; see --help for the aliases") from None
     except errors.HfHubHTTPError as error:
         raise InputError(f"--model {hub_id}: {endpoint()} refused it: {first_line(error)}") from None

@@ -299,6 +299,12 @@ def test_every_type_that_counts_behind_the_padding_is_known():
         ({"model_type": 5}, "expected a transformers configuration with a 'model_type', found none"),
         ({"hidden_size": "64"}, "transformers refuses it: .*hidden_size"),
         ({"num_attention_heads": 7}, "transformers cannot build this model: The hidden size"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers: expected a layer or more, got 0"),
+        ({"dtype": ""}, "transformers refuses it: AttributeError: "),
+        ({"dtype": "abs"}, "transformers refuses it: IndexError: "),
+        ({"id2label": 0}, "transformers refuses it: AttributeError: "),
+        ({"hidden_act": ""}, "transformers cannot build this model: KeyError: ''"),
+        ({"norm_rel_ebd": 1}, "transformers cannot build this model: AttributeError: "),
         ({"id2label": {"a": "x", "b": "y"}}, "id2label: expected label names by number"),
         ({"id2label": ["x"]}, "id2label: expected label names by number"),
     ],
@@ -314,6 +320,18 @@ def test_damaged_tokenizer_json_is_an_input_error(demo_model, tmp_path, content)
     (tmp_path / "config.json").write_bytes((demo_model / "config.json").read_bytes())
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match=r"the tokenizer cannot be read: .*; copy its files again"):
+        build_tokenizer(ModelFiles(name="x", path=tmp_path))
+
+
+def test_tokenizer_json_that_the_library_panics_at_is_an_input_error(demo_model, tmp_path):
+    (tmp_path / "config.json").write_bytes((demo_model / "config.json").read_bytes())
+    content = {
+        "version": "1.0",
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": "%"},
+        "model": {"type": "Unigram", "vocab": []},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"the tokenizer cannot be read: tokenizer\.json: Precompiled: .*; copy its files again"):
         build_tokenizer(ModelFiles(name="x", path=tmp_path))
 
 

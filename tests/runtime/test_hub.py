@@ -116,6 +116,13 @@ def test_half_a_download_without_the_hub_names_the_model(snapshot, demo_model, t
         find_model("someone/model", from_scratch)
 
 
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "someone/a model", "someone/--model"])
+def test_name_that_no_model_can_have_is_refused_without_asking_the_hub(snapshot, name):
+    with pytest.raises(InputError, match="expected an alias, a directory or a name on the hub, got none; see --help") as error:
+        find_model(name, from_scratch=False)
+    assert error.value.problems[0].startswith(f"--model {name}: ")
+
+
 def test_whole_download_is_used_without_the_hub(snapshot, demo_model):
     fill(snapshot, demo_model, "config.json", "spm.model")
     assert find_model("someone/model", from_scratch=True).path == snapshot

@@ -64,13 +64,14 @@ def _backend(file: Path, content: str | None) -> Tokenizer:
     """Return the Rust tokenizer of a file, or of `content` in its place. Raises InputError where it cannot be read."""
     try:
         return Tokenizer.from_file(str(file)) if content is None else Tokenizer.from_str(content)
-    except Exception as error:
-        if type(error) is not Exception:  # the library raises nothing narrower for what it cannot read
+    except BaseException as error:
+        # The library raises nothing narrower for what it cannot read, and panics where a part of it cannot.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise InputError(f"--model {file.parent}: the tokenizer cannot be read: {_why(file, error)}") from None
 
 
-def _why(file: Path, error: Exception) -> str:
+def _why(file: Path, error: BaseException) -> str:
     """Return in words why a tokenizer.json cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
