@@ -72,7 +72,7 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     where, settings = files.path / "config.json", read_config(files.path).get(SETTINGS) or {}
     if not isinstance(settings, dict):
         raise InputError(f"{where}: {SETTINGS}: expected the settings of a fine-tuned model, got {shown(settings)}")
-    if "task" in settings and settings["task"] not in TASKS:
+    if "task" in settings and settings["task"] not in tuple(TASKS):
         raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
     threshold = settings.get(NO_ANSWER_THRESHOLD, 0.0)
     if not _is_number(threshold):

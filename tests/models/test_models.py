@@ -18,6 +18,7 @@ from debft.models.files import ModelFiles, find_model
 from debft.models.names import MODELS, canonical_name, short_name
 from debft.models.outputs import model_labels
 from debft.models.positions import BEHIND_THE_PADDING, longest_input
+from debft.models.settings import read_settings
 from debft.models.tokens.tokenizer import build_tokenizer
 
 
@@ -313,6 +314,13 @@ def test_bad_configuration_is_one_line_that_names_the_file(saved, mnli, changes,
     edit_config(saved, **changes)
     with pytest.raises(InputError, match=rf"config\.json: {message}"):
         load(saved, mnli, from_scratch=True)
+
+
+@pytest.mark.parametrize("task", ["mnlii", ["mnli"], {"mnli": 1}, 1, None], ids=str)
+def test_settings_that_name_no_task_are_refused(saved, task):
+    edit_config(saved, debft={"task": task})
+    with pytest.raises(InputError, match=r"config\.json: debft\.task: expected one of mnli, .*, got "):
+        read_settings(saved)
 
 
 @pytest.mark.parametrize("content", ["{", "{}"])
