@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import signal
 import socket
 import tempfile
 from functools import cache
@@ -33,6 +34,23 @@ PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 OUTPUT = ("COLUMNS", "LINES", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
 for name in (*HUB, *PROXIES, *PROCESSES, *OUTPUT):
     os.environ.pop(name, None)
+
+
+def take_usual_signals() -> None:
+    """Let this process, which another one of the tests waits for, and those that it starts be ended by the usual signals.
+
+    Behind nohup SIGHUP is ignored, and SIGINT behind `&` in a script; whoever is started inherits that. A process that no longer
+    ignores SIGHUP leaves the shell's job, so that a closed terminal does not end it.
+    """
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        os.setpgrp()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    take_usual_signals()
 
 import processes
 import pytest

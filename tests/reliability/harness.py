@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import conftest  # noqa: F401  sets the environment that all tests share: no network, a cache of its own, one thread
+import conftest  # sets the environment that all tests share: no network, a cache of its own, one thread
 import processes
 from parts import Case, Part
 
@@ -163,6 +163,7 @@ def worker(cases: Sequence[Case], scratch: Path) -> Iterator[Worker]:
 def _work(cases: Sequence[Case], scratch: Path, pipe: Any, other_end: Any) -> None:
     """Run the cases whose numbers come through the pipe, until None does or its other end is closed."""
     other_end.close()
+    conftest.take_usual_signals()
     signal.signal(signal.SIGALRM, _hangs)
     with suppress(EOFError):
         while (number := pipe.recv()) is not None:
