@@ -52,6 +52,8 @@ def recipes(
         print_json(schema(Recipe))
         return
     if keys:
+        if as_json:
+            raise InputError("--json: --keys prints text; --schema prints the keys as JSON, leave one of the two out")
         flags = {option.key: option.typed for option in OPTIONS if option.key}
         with until_closed():
             print_keys(list(explain_keys(name, flags)))

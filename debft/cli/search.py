@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from debft.tasks import TASKS, TEXT
 TRIALS = 20  # that a search has where --trials says nothing else
 # Options of a task's command that a search does not have: it goes on by itself, and each trial is one process with one seed.
 NOT_OF_A_SEARCH = ("resume", "restart", "overwrite", "seeds", "jobs", "folds", *OF_LAUNCH)
+HELP = {  # of options that a task's command has for a run
+    "output": "Directory of the search (default: runs/TASK-MODEL/search).",
+    "as_json": "Print study.json on stdout, and nothing else there (with --dry-run the plan).",
+}
 OWN_OPTIONS = (
     Option(name="trials", key=None, kind=int, flag="--trials", panel=RUN, help=f"Trials in all (default: {TRIALS}).", least=1),
     Option(
@@ -43,7 +48,8 @@ app = typer.Typer(
 
 def search_command(task: str) -> Callable[..., None]:
     """Make the command `debft search TASK`, with the signature from which Typer makes its options."""
-    options = [*OWN_OPTIONS, *(option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH)]
+    shared = [option for option in options_of(task) if option.name not in NOT_OF_A_SEARCH]
+    options = [*OWN_OPTIONS, *(replace(option, help=HELP.get(option.name, option.help)) for option in shared)]
 
     def run(keys: Mapping[str, Any], **others: Any) -> None:
         with in_words_of_options(options_typed(keys, others["assignments"] or ())):

@@ -84,7 +84,7 @@ class TrainConfig:
     max_eval_samples: int | None = bounded(None, least=1)
     """Rows of each eval split that are used, the first ones of those that are kept; null: all."""
     skip_bad_rows: bool = False
-    """Whether a row that cannot be read or is wrong is left out, counted and named; false: the first one ends the run."""
+    """Whether a row that cannot be read or is wrong is left out, and counted; false: it ends the command."""
     seed: int = bounded(42, least=0)
     """Seed of the head's initial weights, the data order and dropout."""
 
@@ -185,8 +185,8 @@ class RuntimeConfig:
     """Precision of the matrix products; the weights are float32 always. `auto`: bf16 where the GPU has it, else fp32; with SiFT as
     its recipe was published, else fp32."""
     attention: Literal["auto", "eager", "torch", "triton"] = "auto"
-    """What computes the attention: `eager` is transformers' own code, `torch` ours, which works on any device, `triton` kernels for
-    CUDA. They agree up to rounding. `auto`: the fastest that is there."""
+    """What computes the attention: `eager` is transformers' own code, `torch` ours for any device and `triton` ours of
+    kernels for CUDA, both for DeBERTa-v2, v3 and mDeBERTa. They agree up to rounding. `auto`: the fastest that is there."""
     checkpoint_activations: bool = False
     """Whether the activations of the layers are computed anew for the backward pass instead of kept: less memory,
     a second forward pass, the same gradients."""

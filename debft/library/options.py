@@ -100,18 +100,27 @@ OPTIONS = (
     ),
     of_command("output", str, RUN, "Directory of the run (default: runs/TASK-MODEL/seed-SEED).", is_path=True),
     of_command(
-        "resume", bool, RUN, "Continue the run in --output from its newest checkpoint; type no option again.", default=False
-    ),
-    of_command("restart", bool, RUN, "Begin the run in --output anew, once all is checked; type no option again.", default=False),
-    of_command("overwrite", bool, RUN, "Put another run in the place of that in --output, once all is checked.", default=False),
-    of_command(
-        "dry_run",
+        "resume",
         bool,
         RUN,
-        "Check everything, show the plan, time and memory by 10 steps in memory; write nothing.",
+        "Continue the run in --output from its newest checkpoint; its options need not be typed.",
         default=False,
     ),
-    of_command("as_json", bool, RUN, "Print result.json on stdout, and nothing else there.", flag="--json", default=False),
+    of_command(
+        "restart", bool, RUN, "Begin the run in --output anew, once all is checked; its options need not be typed.", default=False
+    ),
+    of_command("overwrite", bool, RUN, "Put another run in the place of that in --output, once all is checked.", default=False),
+    of_command(
+        "dry_run", bool, RUN, "Check everything, show the plan, time and memory by 10 steps in memory; write no run.", default=False
+    ),
+    of_command(
+        "as_json",
+        bool,
+        RUN,
+        "Print result.json on stdout, and nothing else there (of several runs summary.json, with --dry-run the plan).",
+        flag="--json",
+        default=False,
+    ),
     of_command(
         "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
     ),
@@ -179,7 +188,7 @@ OPTIONS = (
     _of_recipe("train.max_steps", SCORE, "Optimizer steps in all; the schedule ends there."),
     _of_recipe("train.max_train_samples", SCORE, "Rows of the training split to use, the first ones."),
     _of_recipe("train.max_eval_samples", SCORE, "Rows of each eval split to use, the first ones."),
-    _of_recipe("train.skip_bad_rows", SCORE, "Leave out bad rows; they are counted and named."),
+    _of_recipe("train.skip_bad_rows", SCORE, "Leave out bad rows; they are counted, and the first ones named."),
     _of_recipe("train.learning_rate", SCORE, "Highest learning rate, at the end of the warm-up."),
     _of_recipe("train.num_train_epochs", SCORE, "Passes over the training data."),
     _of_recipe("train.train_batch_size", SCORE, "Sequences per optimizer step, over all devices."),

@@ -22,7 +22,7 @@ from debft.runs.reading import read_file
 from debft.runs.result import RunResult
 from debft.runs.result_file import from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
-from debft.runs.storage import PARTIAL, disk_errors, remove_directory, sync, write_atomically
+from debft.runs.storage import PARTIAL, disk_errors, write_atomically
 from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
@@ -30,7 +30,7 @@ STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory holds the files of one run. The README shows its layout."""
+    """A run directory holds the files of one run; docs/pages/run-directory.md shows its layout."""
 
     path: Path
 
@@ -95,19 +95,6 @@ class RunDirectory:
     def foreign_files(self) -> list[Path]:
         """Return what no run has left here."""
         return sorted(path for path in self.path.iterdir() if path.name not in (*FILES, LOCK) and path.suffix != PARTIAL)
-
-    def remove(self) -> None:
-        """Remove the run, by a process that holds its lock: the recipe last, so that what a kill leaves can be removed as well.
-
-        The result is gone from the disk before anything that it speaks of, which a power cut could remove alone. Of a directory
-        everything is there or nothing: a run without half of its checkpoints could neither be continued nor begun anew.
-        """
-        with disk_errors(self.path):
-            for name in FILES:
-                path = self.path / name
-                remove_directory(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-                if name in (FILES[0], FILES[-1]):
-                    sync(self.path)
 
     def create(self, recipe: Recipe) -> None:
         """Begin a run: write its recipe below a new number of the run, by which its files are told from those of another one.

@@ -73,7 +73,7 @@ def read_space(path: Path | None, recipe: Recipe) -> Space:
     """
     where = str(path) if path else "the default space"
     if path is not None and not path.is_file():
-        raise InputError(f"--space {path}: expected a YAML file, found none; `debft search --help` shows an example")
+        raise InputError(f"--space {path}: expected a YAML file, found none; {DEFAULT_SPACE} is one")
     content = yaml12.load(path or DEFAULT_SPACE)
     problems: list[Problem] = []
     space = dict(_dimensions(content, problems))

@@ -18,6 +18,7 @@ from debft.runs import checkpoint
 from debft.runs.checkpoint import Checkpoint
 from debft.runs.directory import RunDirectory
 from debft.runs.json_records import read_as
+from debft.runs.removal import set_aside
 from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun, changes_in_words
 from debft.training.checkpoints import VOCABULARY
@@ -139,9 +140,12 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def claim_run(plan: Plan, run: RunDirectory, state: TrainState, saved: Checkpoint | None, start: Start) -> None:
-    """Make the run directory, after the removal of the run that is to begin anew, or drop from its logs what comes later."""
+    """Make the run directory, in place of the run that is to begin anew, or drop from its logs what comes later.
+
+    That run is set aside, and removed once nothing more can keep the new one from its first step.
+    """
     if start in ("overwrite", "restart") and run.exists():
-        run.remove()
+        set_aside(run.path)
         say(f"removed the run that was in {run.path}; beginning at step 1")
     if start == "resume" and not run.exists():
         say(f"{run.path}: holds no run to resume; starting afresh")

@@ -11,6 +11,7 @@ from debft.console import say
 from debft.errors import InputError, MachineError, TooLittleMemoryError, first_line
 from debft.runs.directory import RunDirectory
 from debft.runs.holding import hold
+from debft.runs.removal import bring_back, remove_run, remove_set_aside
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError, failing_disk
 from debft.runtime.deterministic import deterministic_kernels
@@ -120,12 +121,19 @@ def _run(plan: Plan, run: RunDirectory, start: Start, watch: Watch) -> RunResult
 
 
 def _open_trackers(plan: Plan, run: RunDirectory, start: Start, step: int) -> "Trackers":
-    """Start the trackers of a run, whose last step was `step`. Where one cannot be started, a run that just began is gone again."""
+    """Start the trackers of a run, whose last step was `step`, and remove the run that it replaces.
+
+    Where one cannot be started, a run that just began is gone again, and the one that it was to replace is there again.
+    """
     from debft.training.trackers import open_trackers
 
     try:
-        return open_trackers(plan.recipe, run.path, step)
+        trackers = open_trackers(plan.recipe, run.path, step)
     except InputError:
-        if start != "resume":
-            run.remove()
+        if start in ("overwrite", "restart") and bring_back(run.path):
+            say(f"{run.path}: the run that was there is there again")
+        elif start != "resume":
+            remove_run(run.path)
         raise
+    remove_set_aside(run.path)
+    return trackers

@@ -96,7 +96,8 @@ def _line(session: Session, error: StepNotFiniteError, words: str, saved: str) -
     precision = ", --precision fp32 or bf16" if session.precision == "fp16" else ""
     advice = f"with a change such as --learning-rate {rate:g}{precision}"
     start = f"; --init-from {path}@{int(saved.rpartition('-')[2])} starts another run from it" if saved else ""
-    what = "the step did not touch the weights" if rows else "nothing of it is saved"
+    untouched = "they were so before this step" if words else "the step did not touch the weights"
+    what = untouched if rows else "nothing of it is saved"
     batch = f"; its rows are {shown}{more}, all in {path / NOT_FINITE}" if rows else ""
     return f"{error.problems[0]}{why}; {what}{batch}; {_way_on(session, saved, advice)}{start}"
 

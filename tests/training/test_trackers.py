@@ -18,6 +18,7 @@ from debft.config.recipe import Recipe, with_values
 from debft.config.recipe_hash import recipe_hash
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
+from debft.runs.removal import remove_run
 from debft.runtime.tracker_names import TRACKERS, check_installed, tracker_names
 from debft.tasks.rules import check_recipe
 from debft.training import trackers
@@ -121,7 +122,7 @@ def test_run_that_is_removed_takes_its_trackers_with_it(tmp_path):
     run.create(recipe_of("tensorboard"))
     open_trackers(recipe_of("tensorboard"), run.path, 0).close()
     assert run.foreign_files() == []
-    run.remove()
+    remove_run(run.path)
     assert list(run.path.iterdir()) == []
 
 
@@ -254,6 +255,24 @@ def test_tracker_that_cannot_start_ends_the_run_and_leaves_nothing(fake, tmp_pat
         finetune(recipe_of("tensorboard,wandb"), tmp_path / "run")
     assert error.value.problems == ("--report-to wandb: cannot be started: no login; mend that, or leave it out",)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["overwrite", "restart"])
+def test_tracker_that_cannot_start_leaves_the_run_that_was_to_be_replaced(fake, tmp_path, capfd, option):
+    finetune(recipe_of(None), tmp_path / "run")
+    before = content_of(tmp_path / "run")
+    fake.fails["start"] = ValueError("no login")
+    with pytest.raises(InputError, match="no login"):
+        finetune(recipe_of("wandb"), tmp_path / "run", **{option: True})
+    assert content_of(tmp_path / "run") == before
+    assert f"{tmp_path / 'run'}: the run that was there is there again" in capfd.readouterr().err
+    del fake.fails["start"]
+    finetune(recipe_of("wandb"), tmp_path / "run", **{option: True})
+    assert not list((tmp_path / "run").glob(".*.partial")), "the replaced run is still there"
+
+
+def content_of(run):
+    return {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def test_tracker_that_ends_its_thread_does_not_hang_the_run(fake, tmp_path):

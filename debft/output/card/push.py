@@ -13,6 +13,7 @@ from debft.errors import InputError, first_line
 from debft.output.card.card import model_card
 from debft.output.card.results import EVAL_RESULTS, eval_results_yaml
 from debft.output.card.subject import Subject
+from debft.runs.files import NOT_FINITE, STACKS
 from debft.runs.storage import disk_errors
 from debft.runtime.hub import endpoint, require_hub
 
@@ -29,6 +30,8 @@ LEFT_OUT = {
     "evaluations.jsonl": "a log; the scores are in result.json",
     "checkpoints": "they are for --resume alone",
     "trackers": "the logs of trackers",
+    NOT_FINITE: "it names rows of the data",
+    STACKS: "the stacks of the run's processes, with paths of this machine",
     "onnx": "an export; `hf upload OWNER/NAME RUN/onnx onnx` adds it",
 }
 
