@@ -16,7 +16,7 @@ from debft.output.recipes import explain_keys, recipes_list, scientific
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ("demo.svg", "report.png")
-# A link from one document of the repository to another: where it leads on the site.
+# A link from one file of the repository to another: where it leads on the site.
 ON_THE_SITE = {"benchmarks/RESULTS.md": "measured.md", "README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
 
 
@@ -27,8 +27,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "recipe-keys.md": recipe_keys(),
         "recipe-list.md": recipe_list(),
         "result-json.md": result_fields(),
-        "measured.md": document("benchmarks/RESULTS.md"),
-        "changes.md": document("CHANGELOG.md"),
+        "measured.md": (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8"),
+        "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
     }
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
@@ -37,12 +37,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def document(name: str) -> str:
-    """Return a document of the repository with the links of the site."""
-    text = (ROOT / name).read_text(encoding="utf-8")
+def on_page_markdown(markdown: str, **others: Any) -> str:
+    """Return a page with the links of the site in place of those from file to file."""
     for path, page in ON_THE_SITE.items():
-        text = re.sub(rf"\]\((?:\.\./)?{re.escape(path)}", f"]({page}", text)
-    return text
+        markdown = re.sub(rf"\]\((?:\.\./)*{re.escape(path)}", f"]({page}", markdown)
+    return re.sub(r"\]\(\.\./([\w.]+\.(?:svg|png|schema\.json))\)", r"](files/\1)", markdown)
 
 
 def commands() -> str:

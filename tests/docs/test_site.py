@@ -17,7 +17,8 @@ from debft.config.packaged import recipe_names
 from debft.config.recipe import SECTIONS, Recipe
 from debft.runs.result import RunResult
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+ON_PAGES = [f"docs/pages/{path.name}" for path in sorted((pages.ROOT / "docs" / "pages").glob("*.md"))]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", *ON_PAGES]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_site_builds_without_a_warning(tmp_path):
 def test_links_of_a_document_lead_to_files_and_headings(document):
     text = pages.FENCE.sub("", (pages.ROOT / document).read_text(encoding="utf-8"))
     for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)", text):
-        path = pages.ROOT / (target or document)
+        path = (pages.ROOT / document).parent / target if target else pages.ROOT / document
         assert path.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
