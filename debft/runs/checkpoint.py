@@ -236,6 +236,7 @@ def _read_once(path: Path, run: str | None) -> Checkpoint:
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read tensors into memory of their own: those mapped from the file are not aligned, and some CPUs then round otherwise."""
+    path.open("rb").close()  # raises with the system's reason, which safetensors leaves out
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 

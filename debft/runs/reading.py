@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from debft.console import say
 from debft.errors import InputError
-from debft.runs.storage import disk_errors
+from debft.runs.storage import disk_errors, refusal_in_words
 
 Read = TypeVar("Read")
 
@@ -20,12 +20,15 @@ def read_twice(path: Path, read: Callable[[], Read]) -> Read:
     """
     try:
         return read()
-    except (FileNotFoundError, NotADirectoryError):
-        raise
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; make it a file that you may read") from None
-    except OSError as error:
-        say(f"{path}: cannot be read: {error.strerror}; trying once more")
+    except Exception as error:
+        # safetensors calls whatever keeps it from a file a missing one, without a number.
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and error.errno is not None
+        reason = refusal_in_words(error)
+        if is_missing or reason is None:
+            raise
+        say(f"{path}: cannot be read: {reason}; trying once more")
     with disk_errors(path, "read"):
         return read()
 

@@ -34,7 +34,7 @@ class DiskError(MachineError):
 class disk_errors:  # noqa: N801  read as contextlib.suppress is
     """A block that reads or writes below `folder` raises DiskError, which is one line, where the system refuses.
 
-    Beside OSError these are errors of safetensors and tokenizers, which carry the system's number in their text alone.
+    Beside OSError these are errors of safetensors, tokenizers and torch, which carry the system's number in their text alone.
     """
 
     def __init__(self, folder: Path, verb: str = "written") -> None:
@@ -44,7 +44,7 @@ class disk_errors:  # noqa: N801  read as contextlib.suppress is
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if (reason := _reason(error)) is not None:
+        if (reason := refusal_in_words(error)) is not None:
             raise DiskError(f"{self.folder}: cannot be {self.verb}: {reason}") from error
 
 
@@ -89,7 +89,7 @@ def _failure(error: BaseException | None) -> OSError | None:
     return None
 
 
-def _reason(error: BaseException | None) -> str | None:
+def refusal_in_words(error: BaseException | None) -> str | None:
     """Return the system's words for what it refused, None for any other error."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -98,11 +98,11 @@ def _reason(error: BaseException | None) -> str | None:
 
 
 def _os_error(error: BaseException | None) -> int | None:
-    """Return the system's number in the text of an error of safetensors or tokenizers, None for any other error."""
+    """Return the system's number in the text of an error of safetensors, tokenizers or torch, None for any other error."""
     if not isinstance(error, Exception) or isinstance(error, DebftError):
         return None
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return int(number[1]) if number else None
+    number = re.search(r"\(os error (\d+)\)|^unable to (?:open|mmap).*\((\d+)\)$", str(error), re.MULTILINE)
+    return int(number[1] or number[2]) if number else None
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:

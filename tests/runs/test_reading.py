@@ -8,6 +8,7 @@ import pytest
 from debft.config.recipe import Recipe
 from debft.errors import InputError
 from debft.runs.directory import RunDirectory
+from debft.runs.reading import read_file, read_twice
 from debft.runs.storage import DiskError
 
 
@@ -64,3 +65,45 @@ def test_file_that_may_not_be_read_is_the_input_of_the_user(run, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refused)
     with pytest.raises(InputError, match=r"recipe\.yaml: cannot be read: Permission denied; make it a file that you may read"):
         run.recipe()
+
+
+def test_refusal_in_the_words_of_torch_is_tried_once_more(tmp_path, capsys):
+    answers = iter([RuntimeError("unable to open file </a> in read-only mode: Input/output error (5)"), "read"])
+
+    def read():
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    assert read_twice(tmp_path, read) == "read"
+    assert capsys.readouterr().err == f"{tmp_path}: cannot be read: Input/output error; trying once more\n"
+
+
+def test_error_of_another_kind_is_not_tried_again(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        read_twice(tmp_path, lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_refusal_that_safetensors_calls_a_missing_file_is_tried_once_more(tmp_path, capsys, times):
+    """Its error for whatever keeps it from opening a file is FileNotFoundError, without the system's number."""
+    calls = []
+
+    def read():
+        calls.append(1)
+        if len(calls) <= times:
+            raise FileNotFoundError(f"No such file or directory: {tmp_path}/x")
+        return "read"
+
+    if times == 1:
+        assert read_twice(tmp_path, read) == "read"
+    else:
+        with pytest.raises(DiskError, match=f"^{tmp_path}: cannot be read: No such file or directory: {tmp_path}/x;"):
+            read_twice(tmp_path, read)
+    assert f"{tmp_path}: cannot be read: No such file or directory: {tmp_path}/x; trying once more" in capsys.readouterr().err
+
+
+def test_file_that_is_missing_is_not_tried_again(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "x")
+    assert capsys.readouterr().err == ""

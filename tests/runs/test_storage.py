@@ -379,9 +379,10 @@ def test_disk_that_fails_is_named_by_its_file_also_below_the_error_of_a_library(
     [
         (OSError(errno.EIO, "Input/output error"), "the disk failed: Input/output error"),
         (RuntimeError("I/O error: (os error 5)"), "the disk failed: Input/output error"),
+        (RuntimeError("unable to open file </a> in read-only mode: Input/output error (5)"), "the disk failed: Input/output error"),
         (OSError(errno.ESTALE, "Stale file handle", "/a/b"), "/a/b: the disk failed: Stale file handle"),
     ],
-    ids=["no name", "library", "name"],
+    ids=["no name", "library", "torch", "name"],
 )
 def test_failure_of_a_disk_is_told_with_the_file_where_it_is_known(error, said):
     with pytest.raises(DiskError) as raised, failing_disk():
