@@ -143,9 +143,10 @@ def in_words_of_options(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def options_typed(overrides: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, str]:
-    """Return how the user typed each key, `--learning-rate` or `--set train.adam_epsilon`."""
+    """Return how the user typed each key, `--learning-rate` or `--set train.adam_epsilon`. What no option has is of a file."""
     typed = {option.key: option.typed for option in OPTIONS if option.key} | {"sift.weight": "--sift"}
-    return {key: typed[key] for key in overrides} | {key: f"--set {key}" for key in parse_set(assignments)}
+    assigned = {key: f"--set {key}" for key in parse_set(assignments)}
+    return {key: typed.get(key, "--accelerate-config") for key in overrides} | assigned
 
 
 def default_output(recipe: Recipe) -> Path:

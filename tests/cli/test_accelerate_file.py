@@ -4,7 +4,9 @@ import os
 
 import pytest
 import yaml
+from test_options import command
 
+from debft.cli import train
 from debft.cli.accelerate_file import Launch, read_accelerate_config
 from debft.errors import InputError
 from debft.runtime.launch.machines import Asked
@@ -117,6 +119,14 @@ def test_fsdp_shards_the_model(tmp_path):
     assert launch.asked("fp32").processes == 16
     assert launch.recipe_keys() == {"runtime.shard": True, "runtime.checkpoint_activations": True}
     assert Launch(accelerate_config=str(written(tmp_path / "b.yaml"))).recipe_keys() == Launch().recipe_keys() == {}
+
+
+def test_fsdp_shards_the_model_of_a_command(tmp_path, monkeypatch, capsys):
+    """By its own words, and beside an option of the recipe's."""
+    path = written(tmp_path / "a.yaml", distributed_type="FSDP", fsdp_config=FSDP, num_machines=1, num_processes=2)
+    monkeypatch.setattr(train, "_show_plan", lambda recipe, *others: print(recipe.runtime.shard, recipe.train.seed))
+    arguments = ("--data", "demo", "--recipe", "demo", "--seed", "7", "--dry-run", "--accelerate-config", path)
+    assert command(monkeypatch, capsys, "mnli", *arguments) == (0, "True 7\n", "")
 
 
 @pytest.mark.parametrize(
