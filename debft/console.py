@@ -53,6 +53,9 @@ class VisibleConsole(Console):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
+for _size in ("COLUMNS", "LINES"):
+    if not re.fullmatch("[0-9]{0,6}", os.environ.get(_size, "")):  # of no terminal; rich would stumble over some of them
+        del os.environ[_size]
 console = VisibleConsole(file=cast("TextIO", _Stderr()), highlight=False)  # __getattr__ hands on what else a stream has
 
 

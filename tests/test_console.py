@@ -1,7 +1,10 @@
 """Lines for people: broken between words on a terminal, errors and warnings marked, colours only where they are wanted."""
 
+import os
+import subprocess
 import sys
 
+import pytest
 import terminal
 from terminal import console_on
 
@@ -25,6 +28,13 @@ def test_error_is_marked_and_red_on_a_terminal_and_begins_with_its_place_elsewhe
     out = console_on(monkeypatch)
     console.say_problem("rows.tsv:2: expected a label")
     assert out.getvalue() == "rows.tsv:2: expected a label\n"
+
+
+@pytest.mark.parametrize("width", ["²", "9" * 5000, "abc"])
+def test_width_that_no_terminal_has_counts_as_none(width):
+    code = "from debft.console import console; print(console.width)"
+    said = subprocess.run([sys.executable, "-c", code], env=os.environ | {"COLUMNS": width}, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("80\n", "")
 
 
 def test_no_color_has_no_colours_on_a_terminal():

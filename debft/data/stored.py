@@ -19,7 +19,7 @@ from debft.console import say
 from debft.data.nameless_files import check_room, nameless_file
 from debft.runs.cache import cache_directory
 from debft.runs.storage import disk_errors
-from debft.runtime.launch.group import is_main_process
+from debft.runtime.launch.group import is_main_process, local_size
 
 MOST_IN_MEMORY = 2**29  # bytes of the cells of a table, by an estimate; a larger one goes to the disk
 BYTES_OF_A_CELL = 64  # beside its characters: the head of a text of Python's, and its place in a list
@@ -263,7 +263,7 @@ class GrowingTable:
                 self.blocks[name].add([self.lacking] * self.num_cells, self.num_rows // self.num_cells)
 
     def _begin_file(self) -> None:
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this machine, each with a file of its own
+        processes = local_size()  # of this machine, each with a file of its own
         if (file := nameless_file(str(self.path))) is None:
             self.most = math.inf
             return

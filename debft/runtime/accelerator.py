@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from debft.errors import InputError
 from debft.runtime.devices import check_precision, cpu_is_asked_for, visible_gpus, warn_of_unused_gpus
-from debft.runtime.launch.group import group_size, in_a_group, is_main_process
+from debft.runtime.launch.group import check_group, group_size, in_a_group, is_main_process
 from debft.runtime.launch.interface import name_interface
 from debft.runtime.variables import check_variables
 
@@ -26,6 +26,7 @@ def join_processes() -> None:
     from accelerate.state import PartialState
 
     check_variables(None, visible_gpus())
+    check_group()
     if in_a_group() and not PartialState._shared_state:
         if not visible_gpus():
             if is_main_process():

@@ -5,9 +5,10 @@ Source: every os.environ in accelerate 1.15, and in torch 2.13 what moves a floa
 """
 
 import os
+import re
 from collections.abc import Mapping
 
-from debft.errors import InputError
+from debft.errors import InputError, shown
 
 # Set for every `accelerate launch`, or without effect on a number. RANK, MASTER_ADDR, NCCL_... and the like are torch's own.
 ALLOWED = {
@@ -17,6 +18,9 @@ ALLOWED = {
     "ACCELERATE_LOG_LEVEL",
     "ACCELERATE_ENABLE_RICH",
 }
+# Those of them that accelerate takes for true or false, by these words.
+SWITCHES = ("ACCELERATE_USE_CPU", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_DEBUG_MODE")
+TRUE_OR_FALSE = ("y", "yes", "t", "true", "on", "1", "n", "no", "f", "false", "off", "0")
 # Read only behind a switch that is refused.
 BEHIND_A_SWITCH = (
     "ACCELERATE_DYNAMO_",
@@ -28,7 +32,18 @@ BEHIND_A_SWITCH = (
     "ACCELERATE_ALLOW_CP_STANDALONE",
 )
 OFF = ("", "0", "no", "false", "off", "none", "n", "f")
+MOST = 2**32 - 1  # of a number in a variable; the steps of Slurm that it numbers itself end there
 LAUNCH = "start it with torchrun, accelerate launch or --num-processes"
+
+
+def whole_number(
+    name: str, default: str | None = None, *, least: int, most: int = MOST, given: Mapping[str, str] = os.environ
+) -> int:
+    """Return the whole number in a variable. Raises InputError where that has none, KeyError where it is not set."""
+    text = given[name] if default is None else given.get(name, default)
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) or not least <= int(text) <= most:
+        raise InputError(f"{name}: expected a whole number, {least} to {most}, got {shown(text)}; unset it, or {LAUNCH}")
+    return int(text)
 
 
 def check_variables(precision: str | None, gpus: int) -> None:
@@ -46,6 +61,8 @@ def _accelerate(given: Mapping[str, str], precision: str | None) -> list[str]:
     problems = []
     for name, value in sorted(given.items()):
         on = value.strip().lower() not in OFF
+        if name in SWITCHES and value.lower() not in TRUE_OR_FALSE:
+            problems.append(f"{name}: expected true or false, got {shown(value)}; unset the variable")
         if not name.startswith("ACCELERATE_") or name in ALLOWED or not on:
             continue
         if name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS":

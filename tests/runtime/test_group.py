@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from debft.errors import InputError
 from debft.runtime.launch import group
 
 
@@ -15,7 +16,7 @@ def variables(monkeypatch):
     """Set the variables of a launcher, and no others."""
 
     def choose(**given):
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", group.PARENT):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", group.PARENT):
             monkeypatch.delenv(name, raising=False)
         for name, value in given.items():
             monkeypatch.setenv(name, value)
@@ -69,6 +70,43 @@ def test_process_of_a_launcher_or_of_debft_is_started_by_another(variables, give
 def test_process_alone_is_process_0_of_one(variables):
     variables()
     assert (group.process_name(), group.group_size()) == ("process 0", 1)
+
+
+@pytest.mark.parametrize("value", ["abc", "", "1.5", "²", "9" * 5000])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("WORLD_SIZE", {}),
+        ("WORLD_SIZE", {"RANK": "0"}),
+        ("LOCAL_RANK", {}),
+        ("RANK", {"WORLD_SIZE": "2"}),
+        ("LOCAL_WORLD_SIZE", {"RANK": "0", "WORLD_SIZE": "2"}),
+    ],
+)
+def test_variable_that_is_no_number_is_named_and_keeps_no_error_from_being_printed(variables, name, others, value):
+    variables(**others, **{name: value})
+    with pytest.raises(InputError, match=f"{name}: expected a whole number"):
+        group.check_group()
+    assert group.is_main_process()
+
+
+@pytest.mark.parametrize("given", [{"RANK": "2", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-2"}])
+def test_number_that_no_process_can_have_is_refused(variables, given):
+    variables(**given)
+    with pytest.raises(InputError, match=f"{next(iter(given))}: expected a whole number"):
+        group.check_group()
+
+
+def test_variable_that_is_left_over_may_be_anything(variables):
+    variables(RANK="gold", LOCAL_RANK="-1", LOCAL_WORLD_SIZE="x")
+    group.check_group()
+
+
+@pytest.mark.parametrize("value", ["abc", "", "0"])
+def test_parent_that_is_no_process_is_refused(variables, value):
+    variables(**{group.PARENT: value})
+    with pytest.raises(InputError, match="DEBFT_PARENT: expected a whole number"):
+        group.follow_parent()
 
 
 @pytest.fixture

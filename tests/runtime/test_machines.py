@@ -214,6 +214,22 @@ def test_step_without_its_variables_is_refused():
         variables_of_step({name: value for name, value in STEP.items() if name != "SLURM_LOCALID"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLURM_STEP_NUM_TASKS", "x"),
+        ("SLURM_STEP_NUM_TASKS", "0"),
+        ("SLURM_PROCID", "4"),
+        ("SLURM_LOCALID", ""),
+        ("SLURM_JOB_ID", "abc"),
+        ("SLURM_STEP_ID", "batch"),
+    ],
+)
+def test_step_whose_variables_are_no_numbers_is_refused(name, value):
+    with pytest.raises(InputError, match=f"{name}: expected a whole number, . to [0-9]+, got '{value}'"):
+        variables_of_step(STEP | {name: value})
+
+
 def test_script_of_a_job_with_several_tasks_is_told_that_it_runs_alone(monkeypatch, capsys):
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "4")

@@ -132,9 +132,20 @@ def test_group_of_one_debft_needs_no_meeting(monkeypatch):
     assert not meeting.started_by_one()
 
 
-def test_group_without_the_address_of_process_0_is_refused(monkeypatch):
+@pytest.mark.parametrize(("address", "got"), [(None, "none"), ("\udcff", r"'\\udcff'")])
+def test_group_without_the_address_of_process_0_is_refused(monkeypatch, address, got):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(InputError, match="MASTER_ADDR: expected the address of process 0 beside RANK"):
+    if address is not None:
+        monkeypatch.setenv("MASTER_ADDR", address)
+    with pytest.raises(InputError, match=f"MASTER_ADDR: expected the address of process 0 beside RANK and WORLD_SIZE, got {got}; "):
+        meeting.place()
+
+
+@pytest.mark.parametrize("port", ["abc", "", "0", "65536", "-1"])
+def test_port_that_none_can_be_is_refused(monkeypatch, port):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", port)
+    with pytest.raises(InputError, match=f"MASTER_PORT: expected a whole number, 1 to 65535, got '{port}'; unset it"):
         meeting.place()
 
 
@@ -178,4 +189,5 @@ def test_time_in_which_this_process_was_stopped_does_not_count(signs):
 )
 def test_one_process_of_a_machine_says_who_is_silent(monkeypatch, rank, first, silent, speaks):
     monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", "4")
     assert heartbeat._speaks(silent, first) is speaks

@@ -67,6 +67,14 @@ def test_variable_that_asks_for_other_mathematics_is_refused_by_name(monkeypatch
         check_variables("fp32", gpus=0)
 
 
+@pytest.mark.parametrize("name", ["ACCELERATE_USE_CPU", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_DEBUG_MODE"])
+@pytest.mark.parametrize("value", ["maybe", "", " true"])
+def test_switch_that_accelerate_cannot_read_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"{name}: expected true or false, got '{value}'; unset the variable"):
+        check_variables(None, gpus=0)
+
+
 def test_rounded_products_are_refused_where_there_is_a_gpu(monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     check_variables("fp32", gpus=0)

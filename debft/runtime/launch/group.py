@@ -9,7 +9,9 @@ import signal
 import threading
 import time
 
+from debft.errors import InputError
 from debft.runtime.launch.lifeline import look_at_parent, take_lifeline
+from debft.runtime.variables import whole_number
 
 PARENT = "DEBFT_PARENT"  # the variable in which a process finds the id of the debft process that started it
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -22,8 +24,14 @@ def in_a_group() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes the files and the lines of the run: process 0 of a group, or the only process."""
-    return not in_a_group() or os.environ["RANK"] == "0"
+    """Whether this process writes the files and the lines of the run: process 0 of a group, or the only process.
+
+    It is asked when an error is printed, which may be about the variables themselves: then each process prints it.
+    """
+    try:
+        return not in_a_group() or rank() == 0
+    except InputError:
+        return True
 
 
 def speaks_for_machine() -> bool:
@@ -33,7 +41,31 @@ def speaks_for_machine() -> bool:
 
 def group_size() -> int:
     """Return the number of processes of the group, 1 where there is none."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return whole_number("WORLD_SIZE", "1", least=1)
+
+
+def rank() -> int:
+    """Return the number of this process in its group."""
+    return whole_number("RANK", least=0, most=group_size() - 1)
+
+
+def local_rank() -> int:
+    """Return the number of this process on its machine, 0 where no launcher says it."""
+    return max(0, whole_number("LOCAL_RANK", "0", least=-1))  # -1 is what accelerate takes for none
+
+
+def local_size() -> int:
+    """Return the number of processes of the group on this machine, 1 where no launcher says it."""
+    return whole_number("LOCAL_WORLD_SIZE", "1", least=1)
+
+
+def check_group() -> None:
+    """Raise InputError that names a variable of the group which is no number: accelerate reads them as well."""
+    group_size()
+    local_rank()
+    if in_a_group():
+        rank()
+        local_size()
 
 
 def process_name() -> str:
@@ -51,13 +83,12 @@ def follow_parent() -> None:
 
     As long as it lives this process shows it that it lives as well, and looks whether that one still does.
     """
-    parent = os.environ.get(PARENT)
-    if parent is None:
+    if PARENT not in os.environ:
         return
-    line = take_lifeline(int(parent))
+    line = take_lifeline(pid := whole_number(PARENT, least=1))
 
     def watch() -> None:
-        while os.getppid() == int(parent):
+        while os.getppid() == pid:
             if line is not None:
                 look_at_parent(line)
             time.sleep(SECONDS_BETWEEN_LOOKS if line is None else line.between_beats())

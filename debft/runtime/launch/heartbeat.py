@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from debft.console import say
 from debft.errors import MachineError
-from debft.runtime.launch.group import PARENT, group_size
+from debft.runtime.launch.group import PARENT, group_size, local_rank, local_size, rank
 from debft.runtime.launch.lifeline import SECONDS_TO_START
 from debft.runtime.launch.meeting import open_store, place
 
@@ -54,9 +54,9 @@ class Signs:
         now = time.monotonic()
         passed = min(now - self._looked, self.seconds / 4)  # a longer time: this process has been stopped itself
         self._looked = now
-        for rank in self._silent:
-            self._silent[rank] += passed
-        return {rank: silent for rank, silent in self._silent.items() if silent > self.seconds}
+        for other in self._silent:
+            self._silent[other] += passed
+        return {other: silent for other, silent in self._silent.items() if silent > self.seconds}
 
 
 @contextmanager
@@ -70,15 +70,15 @@ def in_touch(store: "Store", hang_seconds: float | None, what_stays: Callable[[]
     if hang_seconds is None:
         yield
         return
-    rank, first = int(os.environ["RANK"]), int(os.environ["RANK"]) - int(os.environ.get("LOCAL_RANK", "0"))
+    number, first = rank(), rank() - local_rank()
     # Those of this machine are watched by the debft process that has started them.
-    near = range(first, first + int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if PARENT in os.environ else ()
-    signs = Signs([other for other in range(group_size()) if other != rank and other not in near], hang_seconds)
+    near = range(first, first + local_size()) if PARENT in os.environ else ()
+    signs = Signs([other for other in range(group_size()) if other != number and other not in near], hang_seconds)
     between = min(max(hang_seconds / 20, SHORTEST), LONGEST)
     done = threading.Event()
     own = open_store(max(hang_seconds, SECONDS_TO_START), serves=False)  # torch may wait in the other one for minutes
     threads = [
-        threading.Thread(target=_exchange, args=(own, rank, signs, between, done), daemon=True),
+        threading.Thread(target=_exchange, args=(own, number, signs, between, done), daemon=True),
         threading.Thread(target=_judge, args=(signs, first, between, done, what_stays), daemon=True),
     ]
     for thread in threads:
@@ -115,10 +115,10 @@ def _judge(signs: Signs, first: int, between: float, done: threading.Event, what
 
 def _speaks(silent: dict[int, float], first: int) -> bool:
     """Return whether this process is the one of its machine that says who is silent. first: the number of the machine's first"""
-    rank = int(os.environ["RANK"])
+    number = rank()
     if STORE in silent:  # of no other process is anything known; process 0 may be the one that is stopped
-        return rank in (first, max(first, 1))
-    return all(other in silent for other in range(first, rank))
+        return number in (first, max(first, 1))
+    return all(other in silent for other in range(first, number))
 
 
 def _who(silent: dict[int, float]) -> str:

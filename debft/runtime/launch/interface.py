@@ -24,7 +24,7 @@ def name_interface() -> None:
 
 def interface_to(address: str) -> str | None:
     """Return the name of the interface of the route to a host, None where it is a loopback, or the system does not say."""
-    with suppress(OSError):
+    with suppress(OSError, UnicodeError):  # a name may be none that the network could have
         (family, *_, place), *_ = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(place)  # which sends nothing

@@ -9,11 +9,11 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from debft.errors import DebftError, InputError, MachineError, first_line
-from debft.runtime.launch.group import PARENT, group_size, is_main_process, speaks_for_machine
+from debft.errors import DebftError, InputError, MachineError, first_line, shown
+from debft.runtime.launch.group import PARENT, group_size, is_main_process, rank, speaks_for_machine
 from debft.runtime.launch.lifeline import SECONDS_TO_START
 from debft.runtime.progress import activity
-from debft.runtime.variables import LAUNCH
+from debft.runtime.variables import LAUNCH, whole_number
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -55,9 +55,11 @@ def meet(hang_seconds: float | None) -> "Store":
 
 def place() -> str:
     """Return address and port of the store."""
-    if "MASTER_ADDR" not in os.environ:
-        raise InputError(f"MASTER_ADDR: expected the address of process 0 beside RANK and WORLD_SIZE, got none; {LAUNCH}")
-    return f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', '29500')}"
+    address = os.environ.get("MASTER_ADDR")
+    if address is None or not address.isprintable():  # as bytes that are no text are not
+        got = "none" if address is None else shown(address)
+        raise InputError(f"MASTER_ADDR: expected the address of process 0 beside RANK and WORLD_SIZE, got {got}; {LAUNCH}")
+    return f"{address}:{whole_number('MASTER_PORT', '29500', least=1, most=2**16 - 1)}"
 
 
 def open_store(seconds: float, serves: bool) -> "Store":
@@ -88,15 +90,15 @@ def _meet(store: "Store", seconds: float) -> "Store":
     """Say that this process is there, and wait until process 0 says that all are."""
     from torch.distributed import DistError
 
-    rank, size = int(os.environ["RANK"]), group_size()
+    number, size = rank(), group_size()
     try:
-        store.set(f"beat/{rank}", "0")
-        if store.add(f"came/{rank}", 1) > 1:
-            store.set(WRONG, f"process {rank} has come twice; {SAME_COMMANDS}")
+        store.set(f"beat/{number}", "0")
+        if store.add(f"came/{number}", 1) > 1:
+            store.set(WRONG, f"process {number} has come twice; {SAME_COMMANDS}")
         expected = store.compare_set(EXPECTED, "", str(size)).decode()
         if expected != str(size):
-            store.set(WRONG, f"process {rank}: expected {expected} processes as another one does, got {size}; {SAME_COMMANDS}")
-        _wait_for_all(store, size, seconds) if rank == 0 else _wait_for_main(store, seconds)
+            store.set(WRONG, f"process {number}: expected {expected} processes as another one does, got {size}; {SAME_COMMANDS}")
+        _wait_for_all(store, size, seconds) if number == 0 else _wait_for_main(store, seconds)
     except DistError as error:
         raise MachineError(f"{place()}: process 0 is gone before all processes were there ({first_line(error)})") from None
     return store

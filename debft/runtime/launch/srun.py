@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from debft.console import say, say_field
 from debft.errors import InputError
 from debft.runtime.launch.group import PARENT
+from debft.runtime.variables import whole_number
 
 FIRST_PORT, PORTS = 20000, 12768  # below those that the system gives out by itself
 
@@ -39,21 +40,23 @@ def join_step() -> None:
 def variables_of_step(given: Mapping[str, str]) -> dict[str, str]:
     """Return the variables by which torch.distributed knows the tasks of the step; {} where it has one task.
 
-    What is set already, such as MASTER_ADDR, stays. Raises InputError where a variable of Slurm is not there.
+    What is set already, such as MASTER_ADDR, stays. Raises InputError where a variable of Slurm is not there, or no number.
     """
     try:
-        size = int(given["SLURM_STEP_NUM_TASKS"])
+        size = whole_number("SLURM_STEP_NUM_TASKS", least=1, given=given)
         if size == 1:
             return {}
-        place = given["SLURM_LOCALID"]
+        place = str(whole_number("SLURM_LOCALID", least=0, most=size - 1, given=given))
         if len(given.get("CUDA_VISIBLE_DEVICES", "").split(",")) == 1 and given.get("CUDA_VISIBLE_DEVICES"):
             place = "0"  # --gpus-per-task=1: each task sees its own GPU alone
+        job = whole_number("SLURM_JOB_ID", least=0, given=given)
+        step = whole_number("SLURM_STEP_ID", "0", least=0, given=given)
         variables = {
-            "RANK": given["SLURM_PROCID"],
+            "RANK": str(whole_number("SLURM_PROCID", least=0, most=size - 1, given=given)),
             "WORLD_SIZE": str(size),
             "LOCAL_RANK": place,
             "MASTER_ADDR": first_host(given.get("SLURM_STEP_NODELIST") or given["SLURM_JOB_NODELIST"]),
-            "MASTER_PORT": str(FIRST_PORT + (int(given["SLURM_JOB_ID"]) + int(given.get("SLURM_STEP_ID", "0"))) % PORTS),
+            "MASTER_PORT": str(FIRST_PORT + (job + step) % PORTS),
         }
     except KeyError as error:
         raise InputError(
