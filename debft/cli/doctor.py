@@ -110,7 +110,11 @@ def _attention() -> list[Finding]:
 def _hub() -> Finding:
     if hub.offline():
         return Finding("hub", "note", "HF_HUB_OFFLINE is set: only what is in the cache, --data DIR and --data demo")
-    if hub.reachable():
+    try:
+        answers = hub.reachable()
+    except InputError as error:
+        return Finding("hub", "bad", str(error))
+    if answers:
         return Finding("hub", "ok", hub.endpoint())
     return Finding("hub", "note", f"{hub.endpoint()} does not answer: only what is in the cache, --data DIR and --data demo")
 

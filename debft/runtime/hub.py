@@ -1,16 +1,18 @@
 """Models from the hub: the cache first, then the network, and a clear error in under three seconds; or from installed packages."""
 
+import http.client
 import importlib.metadata
 import os
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from debft.errors import HubError, InputError, first_line
+from debft.errors import HubError, InputError, first_line, shown
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
@@ -18,8 +20,29 @@ _silent_until: dict[str, float] = {}  # by endpoint, in seconds of the monotonic
 
 
 def endpoint() -> str:
-    """Return the address of the hub."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    """Return the address of the hub. Raises InputError where the variable that gives another one holds none."""
+    address, parts = _address(), check_endpoint()
+    if parts.scheme not in ("http", "https") or not parts.hostname or not address.isprintable() or " " in address:
+        raise InputError(_no_address())
+    return address.rstrip("/")
+
+
+def check_endpoint() -> urllib.parse.SplitResult:
+    """Return the parts of that address. Raises InputError where it has none: huggingface_hub could not even be imported then."""
+    try:
+        parts = urllib.parse.urlsplit(_address())
+        _ = parts.port  # is read only here
+    except ValueError:
+        raise InputError(_no_address()) from None
+    return parts
+
+
+def _address() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def _no_address() -> str:
+    return f"HF_ENDPOINT: expected an address that begins with https:// or http://, got {shown(_address())}; unset it"
 
 
 def reachable() -> bool:
@@ -38,7 +61,7 @@ def reachable() -> bool:
             answered.set()
         except urllib.error.HTTPError:
             answered.set()  # it answered, if only to say no to a HEAD
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):  # what answers may be no server of the web
             pass
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -79,6 +102,7 @@ def model_directory(
 
     Raises InputError where the cache does not have it all and the hub cannot be reached.
     """
+    check_endpoint()
     from huggingface_hub import HfApi, errors, snapshot_download
 
     absent = None

@@ -70,6 +70,13 @@ def test_doctor_knows_the_versions_that_debft_works_with(monkeypatch, installed,
     assert doctor._package("torch").state == state
 
 
+def test_address_that_no_hub_has_is_a_finding(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "not a url")
+    found = doctor._hub()
+    assert found.state == "bad" and "HF_ENDPOINT: expected an address" in found.found
+
+
 def test_findings_are_printed_a_line_each_with_their_state(monkeypatch, capsys):
     findings = [doctor.Finding("torch", "ok", "2.13"), doctor.Finding("hub", "note", "[does] not answer")]
     monkeypatch.setattr(doctor, "examine", lambda model: findings)

@@ -79,6 +79,40 @@ def test_hub_that_refuses_a_head_request_is_reachable(monkeypatch):
     server.server_close()
 
 
+NO_ADDRESSES = ["not a url", "", "é", "http://", "http://[", "http://a b", "http://x:y@z:q", "http://a:99999", "file:///etc/passwd"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+def test_address_that_no_hub_has_is_refused(monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(InputError, match="HF_ENDPOINT: expected an address that begins with https:// or http://, got '"):
+        hub.reachable()
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://x:y@z:q"])
+def test_address_that_cannot_be_taken_apart_is_refused_before_a_library_does(monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(InputError, match="HF_ENDPOINT: expected an address"):
+        find_model("someone/model", from_scratch=False)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8080/", "https://[::1]:443", "https://user:word@hub.example/mirror"])
+def test_address_of_another_hub_is_taken(monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert hub.endpoint() == address.rstrip("/")
+
+
+def test_what_answers_in_another_language_is_not_the_hub(monkeypatch):
+    """The error of a thread that asks would else end on the terminal, as a traceback."""
+    failed = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setattr(hub, "SECONDS_TO_WAIT", 600.0)  # the answer comes at once
+        threading.Thread(target=lambda: listener.accept()[0].send(b"SSH-2.0-OpenSSH\r\n\r\n"), daemon=True).start()
+        assert not hub.reachable() and not failed
+
+
 def test_offline_mode_is_said(monkeypatch, mnli):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
