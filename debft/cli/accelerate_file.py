@@ -16,7 +16,7 @@ from debft.runtime.variables import OFF
 
 KINDS = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 NUMBERS = {"num_processes": 1, "num_machines": 1, "machine_rank": 0, "main_process_port": 1}  # with the least that each may be
-TEXTS = ("main_process_ip", "gpu_ids", "use_cpu")
+TEXTS: dict[str, Any] = {"main_process_ip": str, "gpu_ids": str | int, "use_cpu": str | int}  # with what YAML may take each for
 # Without effect on a number, and on which process does what.
 IDLE = ("compute_environment", "debug", "enable_cpu_affinity", "main_training_function", "rdzv_backend", "same_network")
 IN_ITS_PLACE = "take it out; --set runtime.shard=true lets each process hold a part of the model"
@@ -136,7 +136,8 @@ def _problem(key: str, value: Any, precision: str) -> str | None:
     if key == "mixed_precision":
         return _problem_of_precision(value, precision)
     if key in TEXTS:
-        return None if value is None or isinstance(value, str | int | bool) else f"expected a word, got {shown(value)}"
+        right = value is None or (isinstance(value, TEXTS[key]) and str(value).isprintable())
+        return None if right else f"expected a word, got {shown(value)}"
     if _is_off(value):
         return None
     if key == "gradient_accumulation_steps" and value == 1:

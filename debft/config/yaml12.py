@@ -13,11 +13,23 @@ import yaml
 
 from debft.errors import InputError, first_line, shown
 
+MOST = 10_000_000  # bytes of a file; a device may never end
+
 
 class _Loader(yaml.SafeLoader):
-    """A loader that takes scalars by the patterns below alone, and refuses a key that occurs twice or is no word."""
+    """A loader that takes scalars by the patterns below alone. It refuses a key that occurs twice or is no word, and an alias that
+    stands for what it lies in.
+    """
 
     yaml_implicit_resolvers: dict = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            node = self.anchors.get(alias.anchor)
+            if node is not None and node.end_mark is None:  # PyYAML sets it once all that lies in the node is there
+                raise yaml.composer.ComposerError(None, None, f"the alias '*{alias.anchor}' stands for itself", alias.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -43,17 +55,21 @@ for _tag, _pattern, _first in (
 def load(path: Path) -> dict[str, Any]:
     """Read the mapping in a YAML file. Raises InputError with file and line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST + 1)
+        if len(content) > MOST:
+            raise InputError(f"{path}: expected at most {MOST:,} bytes, got more; see that it is the file that was meant")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at {error.start}") from None
     except OSError as error:
         if error.errno == EIO:  # the disk fails: that says nothing about what the user gave
             raise
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    content = parse(text, str(path))
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping of keys to values, got {shown(content)}")
-    return content
+    read = parse(text, str(path))
+    if not isinstance(read, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values, got {shown(read)}")
+    return read
 
 
 def parse(text: str, where: str) -> Any:

@@ -77,6 +77,10 @@ def test_devices_of_the_file_are_taken(tmp_path, monkeypatch):
         ("compute_environment", "AMAZON_SAGEMAKER", "expected LOCAL_MACHINE"),
         ("num_processes", "many", "expected a whole number of 1 or more, got 'many'"),
         ("something_new", 3, "debft does not know it, take it out"),
+        ("gpu_ids", "0\0", r"expected a word, got '0\x00'"),
+        ("gpu_ids", "\ud800", r"expected a word, got '\ud800'"),
+        ("main_process_ip", True, "expected a word, got True"),
+        ("main_process_ip", 1, "expected a word, got 1"),
     ],
 )
 def test_key_that_would_move_the_mathematics_is_refused_by_name(tmp_path, key, value, words):

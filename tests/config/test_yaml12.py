@@ -49,6 +49,23 @@ def test_key_that_occurs_twice_is_an_error_with_its_line(tmp_path):
         yaml12.load(path)
 
 
+@pytest.mark.parametrize(("content", "line"), [("a: &a {b: *a}", 1), ("a: 1\nb: &b\n  - [1, *b]", 3)])
+def test_alias_that_stands_for_what_it_lies_in_is_refused_with_its_line(tmp_path, content, line):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"a.yaml:{line}: not valid YAML: the alias '.[ab]' stands for itself"):
+        yaml12.load(path)
+
+
+def test_alias_of_what_is_whole_is_taken():
+    assert yaml12.parse("a: &a {b: 1}\nc: *a", "text") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_device_that_never_ends_is_refused():
+    with pytest.raises(InputError, match="/dev/zero: expected at most 10,000,000 bytes, got more"):
+        yaml12.load(Path("/dev/zero"))
+
+
 def test_python_tags_are_refused(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("task: !!python/object/apply:os.system [id]\n")
@@ -67,6 +84,6 @@ def test_disk_that_fails_is_no_fault_of_the_file(tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(OSError, match="Input/output error"):
         yaml12.load(tmp_path / "recipe.yaml")

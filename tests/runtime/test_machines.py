@@ -61,6 +61,13 @@ def test_machines_that_do_not_go_together_are_refused(asked, words):
         share_of(asked, devices=lambda: pytest.fail("torch was asked for its devices"))
 
 
+@pytest.mark.parametrize("address", ["x" * 300, "\udcff"])
+def test_address_that_no_machine_could_have_is_refused(monkeypatch, address):
+    monkeypatch.setattr(machines.socket, "getaddrinfo", lambda host, *others, **more: host.encode("idna"))  # as the real one begins
+    with pytest.raises(InputError, match=f"--main-process-ip: expected the address of .*, got {address} "):
+        share_of(Asked(machines=2, machine=1, address=address, processes=2), devices=lambda: 1)
+
+
 def test_machine_0_has_the_address_that_all_are_given(monkeypatch):
     place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.77", PORT))  # of the documentation, which no machine has
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])

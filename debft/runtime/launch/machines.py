@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from debft.errors import InputError
+from debft.errors import InputError, first_line
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import PARENT
 
@@ -142,8 +142,9 @@ def _check_address(address: str, port: int, serves: bool) -> None:
     """Raise InputError where the address of process 0 is none, or cannot be listened at by the machine that has it."""
     try:
         (family, *_, place), *_ = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise InputError(f"--main-process-ip: expected the address of {WHERE}, got {address} ({error.strerror})") from None
+    except (OSError, UnicodeError) as error:  # a name may be none that the network could have
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise InputError(f"--main-process-ip: expected the address of {WHERE}, got {address} ({why})") from None
     if not serves:
         return
     try:
