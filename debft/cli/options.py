@@ -19,6 +19,7 @@ def parameter_of(option: Option) -> inspect.Parameter:
         rich_help_panel=option.panel,
         show_default=False,
         min=option.least,
+        max=option.most,
         callback=name_or_path if option.is_path else None,
     )
     kind = option.kind if option.default is not None else option.kind | None

@@ -12,6 +12,7 @@ import typer
 from debft.cli.options import command_with, name_or_path
 from debft.cli.stdout import print_json
 from debft.config.reading import parse_set
+from debft.config.recipe import MOST_RUNS
 from debft.errors import InputError, one_of
 from debft.library.options import of_command
 from debft.reproduce.options import RunOptions
@@ -62,7 +63,14 @@ OF_SLURM = (
 OPTIONS = (
     of_command("row", list[str], WHAT, "Only this row (repeatable)."),
     of_command("task", list[str], WHAT, "Only this task (repeatable)."),
-    of_command("seeds", int, WHAT, "Runs of each recipe (default: as many as the table asks for, 8 for a published one).", least=1),
+    of_command(
+        "seeds",
+        int,
+        WHAT,
+        "Runs of each recipe (default: as many as the table asks for, 8 for a published one).",
+        least=1,
+        most=MOST_RUNS,
+    ),
     *OF_RUNS,
     of_command(
         "assignments",

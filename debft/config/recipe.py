@@ -10,6 +10,7 @@ from typing import Any, Literal
 SOURCES = ("hub", "demo")  # of `data`, beside directories
 SCORE_SECTIONS = ("train", "text", "own", "questions", "languages", "sift")
 SECTIONS = (*SCORE_SECTIONS, "runtime")
+MOST_RUNS = 10_000  # of one command, over folds or seeds: each is planned and checked before the first begins
 
 
 def bounded(
@@ -135,7 +136,7 @@ class OwnConfig:
     """Configuration of a data set from the hub; null: its only one, or the one it calls its default."""
     encoding: str | None = None
     """Encoding of text files, such as cp1252; null: UTF-8, or what their byte order marks say."""
-    folds: int | None = bounded(None, least=2)
+    folds: int | None = bounded(None, least=2, most=MOST_RUNS)
     """Folds that the training rows are cut into, each the validation split of one run; null: not cut."""
     fold: int | None = bounded(None, least=1)
     """The fold that is the validation split of this run, from 1 to `folds`; the others are trained on."""

@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from debft.config.recipe import Recipe
+from debft.config.recipe import MOST_RUNS, Recipe
 from debft.errors import one_of
 
 DEFAULT_MODEL = "deberta-v3-xsmall"
@@ -44,6 +44,8 @@ class Option:
     """The value where it is not typed; None leaves the matter to the recipe."""
     least: int | None = None
     """The smallest value, of an option of the command alone."""
+    most: int | None = None
+    """The largest value, of such an option."""
 
     @property
     def typed(self) -> str:
@@ -122,7 +124,12 @@ OPTIONS = (
         default=False,
     ),
     of_command(
-        "seeds", int, RUN, "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.", least=1
+        "seeds",
+        int,
+        RUN,
+        "Run this many seeds, from --seed on, each into OUTPUT/seed-N; show mean, spread and interval.",
+        least=1,
+        most=MOST_RUNS,
     ),
     of_command(
         "jobs", int, RUN, "Runs of --seeds or --folds at a time (default: one per GPU, else 1; demo: one per core).", least=1

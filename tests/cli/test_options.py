@@ -74,6 +74,16 @@ def test_help_shows_the_choices_and_bounds_of_the_recipe():
     assert helps["max_seq_length"].endswith(" At least 8.") and helps["learning_rate"].endswith(" Above 0.")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("mnli", "--data", "demo", "--seeds"), ("text", "--data", "none.csv", "--folds"), ("reproduce", "demo", "--seeds")],
+)
+def test_runs_of_one_command_are_bounded(monkeypatch, capsys, arguments):
+    """Each is planned before the first one begins."""
+    code, out, err = command(monkeypatch, capsys, *arguments, 10_001, "--dry-run")
+    assert (code, out) == (2, "") and f"{arguments[-1]}: " in err and "10001" in err and "10000" in err, err
+
+
 def test_only_what_was_typed_reaches_the_recipe(monkeypatch):
     calls = []
     monkeypatch.setattr("debft.cli.train.fine_tune", lambda task, keys, **rest: calls.append((task, keys, rest)))
