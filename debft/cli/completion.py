@@ -54,7 +54,7 @@ def _begin(words: Iterable[str], incomplete: str) -> list[str]:
 def _paths(incomplete: str, *endings: str) -> list[str]:
     """Return the paths that begin so: directories, with a slash, and files with one of the endings."""
     folder, _, begun = incomplete.rpartition("/")
-    where = Path(f"{folder}/" if incomplete.startswith("/") else folder or ".").expanduser()
+    where = Path(os.path.expanduser(f"{folder}/" if incomplete.startswith("/") else folder or "."))
     if not where.is_dir():
         return []
     before = incomplete.removesuffix(begun)

@@ -316,6 +316,7 @@ VALUES = {
     "mnli --set train.schedule=linear_": ["train.schedule=linear_unshifted"],
     "text --data de": ["demo"],
     "text --data own": ["own/"],
+    "text --data ~nobody-has-this-name/r": [],
     "text --data own/r": ["own/rows.csv"],
     "check my": ["my.yaml"],
     "recipes rte/deberta-b": ["rte/deberta-base"],

@@ -370,6 +370,19 @@ def test_licence_that_the_hub_would_refuse_is_refused_before_the_run_is_read(com
     assert done.exception.problems[0].startswith(f"--license {name}: expected a licence as the hub names it")
 
 
+def test_user_whom_the_system_does_not_know_has_a_card(subject, monkeypatch):
+    """As in a container that is started with the number of a user."""
+
+    def unknown(*_):
+        raise KeyError("uid not found: 12345")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr(clean.getpass, "getuser", unknown)
+    cleaner = clean.cleaner_of(subject.run, subject.result)
+    assert HOST in cleaner.names and cleaner.paths and "~" not in cleaner.paths
+
+
 def test_words_of_a_recipe_stay_where_the_user_is_called_so():
     cleaner = Cleaner(paths=(), names=("card",))
     assert (cleaner.text("card"), cleaner.text("card/model")) == ("card", "card/model")

@@ -76,7 +76,7 @@ def cleaner_of(run: RunDirectory, result: RunResult) -> Cleaner:
     local += [path] if isinstance(path := run.split().get("path"), str) else []
     known = {spelling for value in local for spelling in (value, str(Path(value).absolute()), str(Path(value).resolve()))}
     known |= {Path(value).name for value in known if len(Path(value).name) > _SHORTEST_NAME}
-    known |= {str(run.path.absolute()), str(run.path.resolve()), str(Path.cwd()), str(Path.home())}
+    known |= {str(run.path.absolute()), str(run.path.resolve()), str(Path.cwd()), str(_home())}
     return Cleaner(paths=_longest_first(path for path in known if len(path.strip("./\\~")) > 1), names=_longest_first(_names()))
 
 
@@ -90,10 +90,15 @@ def is_local(value: str) -> bool:
 def _names() -> set[str]:
     """Return the names of the user and of the machine. That of an administrator, `root`, says nothing."""
     host = socket.gethostname()
-    names = {host, host.partition(".")[0]}
-    with contextlib.suppress(KeyError, OSError, RuntimeError):  # a user without an entry has no name to take out
-        names |= {getpass.getuser(), Path.home().name}
+    names = {host, host.partition(".")[0], _home().name}
+    with contextlib.suppress(KeyError, OSError):  # a user without an entry has no name to take out
+        names.add(getpass.getuser())
     return {name for name in names if len(name) >= _SHORTEST_NAME and name not in ("root", "localhost")}
+
+
+def _home() -> Path:
+    """Return the directory of the user, `~` where the system knows none."""
+    return Path(os.path.expanduser("~"))
 
 
 def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
