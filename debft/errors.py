@@ -12,6 +12,7 @@ _SHORT.maxstring = _SHORT.maxother = 60  # characters
 _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
 # What moves the cursor of a terminal, colours or renames it, and what turns the order of letters around.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 HIDDEN = "***"
 LEAST_SECRET = 8  # characters; a shorter value of a variable is a word like any other
 # Names of variables, and of keys, that hold secrets: HF_TOKEN, WANDB_API_KEY, AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD.
@@ -85,6 +86,11 @@ class Interrupted(DebftError):
 def visible(text: str) -> str:
     """Write control characters as JSON does, `\\u001b`: a label or an id must not move, colour or rename somebody's terminal."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def has_half_surrogate(text: str) -> bool:
+    """Tell whether a text holds half of a surrogate pair, which no encoding can write."""
+    return not text.isascii() and _HALF_SURROGATE.search(text) is not None
 
 
 def without_secrets(text: str) -> str:

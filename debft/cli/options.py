@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from debft.errors import InputError
+from debft.errors import InputError, has_half_surrogate, shown
 from debft.library.options import Option
 
 
@@ -27,11 +27,14 @@ def parameter_of(option: Option) -> inspect.Parameter:
 
 
 def name_or_path(parameter: typer.CallbackParam, value: Any) -> Any:
-    """Return what was typed for an option or argument that names something. Raises InputError where a name is empty."""
+    """Return what was typed for an option or argument that names something. Raises InputError where a name is empty or no text."""
     for text in value if isinstance(value, list | tuple) else (value,):
-        if text is not None and not str(text).strip():
-            typed = next((word for word in parameter.opts if word.startswith("--")), parameter.metavar or parameter.name)
+        if text is None or (str(text).strip() and not has_half_surrogate(str(text))):
+            continue
+        typed = next((word for word in parameter.opts if word.startswith("--")), parameter.metavar or parameter.name)
+        if not str(text).strip():
             raise InputError(f"{typed}: expected a name or path, got '{text}'")
+        raise InputError(f"{typed}: expected a name or path in UTF-8, which files and logs can hold, got {shown(text)}; rename it")
     return value
 
 

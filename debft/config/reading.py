@@ -15,7 +15,7 @@ from debft.config.dialects import DIALECTS
 from debft.config.packaged import display
 from debft.config.recipe import SECTIONS, Recipe, to_dict
 from debft.config.recipe_hash import MOVED
-from debft.errors import InputError, did_you_mean, one_of, shown, without_secrets
+from debft.errors import InputError, did_you_mean, has_half_surrogate, one_of, shown, without_secrets
 
 SECRET = "expected no token or password, got one, and a run writes its recipe into files; take it out"
 
@@ -187,6 +187,9 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], path: str, problems
     """Read `value` as the type `hint`, within `bounds`."""
     if isinstance(value, str) and without_secrets(value) != value:
         problems.append(Problem(path=path, message=SECRET))
+        return None
+    if isinstance(value, str) and has_half_surrogate(value):
+        problems.append(Problem(path=path, message=f"expected text that UTF-8 can write, got {shown(value)}"))
         return None
     if isinstance(hint, types.UnionType):
         if value is None:

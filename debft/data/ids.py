@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from debft.data.label_names import has_half_surrogate
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
 from debft.data.stored import NumberedIds, is_stored, mapped
-from debft.errors import InputError, one_of, shown
+from debft.errors import InputError, has_half_surrogate, one_of, shown
 
 
 def ids_of(table: DataTable, problems: Problems) -> Sequence[str]:

@@ -6,12 +6,13 @@ import re
 import unicodedata
 from typing import Any
 
+from debft.errors import has_half_surrogate
+
 SEVERAL = "; rows of several labels take --problem multilabel"
 NO_LABEL = "; rows without a label take --problem multilabel"
 UNSEEN = "; the training rows have no such label"
 LABELS_SHOWN = 12
 _WHOLE = re.compile(r"(-?[0-9]{1,16})\.0")
-_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 LONGEST_LIST = 1000  # characters of a cell that may be a list
 
@@ -79,8 +80,3 @@ def look_alike(labels: tuple[str, ...]) -> tuple[str, str] | None:
 def _has_no_width(character: str) -> bool:
     """Tell controls, joiners, marks of direction or byte order, and what chooses between two drawings of a character."""
     return unicodedata.category(character) in ("Cc", "Cf") or "\ufe00" <= character <= "\ufe0f"
-
-
-def has_half_surrogate(text: str) -> bool:
-    """Tell whether a text holds half of a surrogate pair, which no encoding can write."""
-    return not text.isascii() and _HALF_SURROGATE.search(text) is not None

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from debft.data.answers import check_not_empty
 from debft.data.examples import Examples
 from debft.data.ids import id_column, ids_of
-from debft.data.label_names import has_half_surrogate, is_blank
+from debft.data.label_names import is_blank
 from debft.data.labels import as_array, check_labels, check_variety
 from debft.data.problems import Problems
 from debft.data.sources.table import DataTable
 from debft.data.stored import chosen, rows_of
-from debft.errors import InputError, shown
+from debft.errors import InputError, has_half_surrogate, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
 

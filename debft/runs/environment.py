@@ -38,10 +38,14 @@ def moving_versions() -> dict[str, str]:
 
 
 def command_line() -> str | None:
-    """Return the command as it was typed, without secrets; None where Python code other than the command line asked."""
+    """Return the command as it was typed, without secrets; None where Python code other than the command line asked.
+
+    A byte that is no UTF-8 stands as `\\udcff`: a file of the run holds it.
+    """
     started = Path(sys.argv[0])
     by_command = started.stem == "debft" or started.parts[-2:] == ("debft", "__main__.py")
-    return without_secrets(shlex.join(["debft", *sys.argv[1:]])) if by_command else None
+    typed = shlex.join(["debft", *sys.argv[1:]]).encode("utf-8", "backslashreplace").decode()
+    return without_secrets(typed) if by_command else None
 
 
 def environment(device: str, gpu: str | None, precision: str, num_processes: int, model_revision: str | None) -> dict[str, Any]:

@@ -126,6 +126,23 @@ def test_empty_name_or_path_is_refused_by_its_option_in_every_command(monkeypatc
         assert err.startswith(f"{arguments[-2]}: ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("mnli", "--data", "demo", "--output", None),
+        ("mnli", "--recipe", None),
+        ("mnli", "--model", None),
+        ("predict", None, "a text"),
+        ("submit", "run", None),
+        ("export", None),
+    ],
+)
+def test_name_or_path_that_no_file_can_hold_is_refused_before_anything_is_done(monkeypatch, capsys, arguments):
+    code, out, err = command(monkeypatch, capsys, *("r\udcff" if word is None else word for word in arguments))
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"\S+: expected a name or path in UTF-8, .*, got 'r\\udcff'; rename it\n", err)
+
+
 def test_name_of_the_directory_here_is_a_path(monkeypatch, capsys, tmp_path):
     """It is not what `Path('')` makes of an empty word."""
     monkeypatch.chdir(tmp_path)

@@ -186,8 +186,9 @@ def test_hash_moves_with_what_moves_the_score_alone():
         "a: " + "[" * 3000,
         "train:\n  learning_rate: .nan\n",
         "train:\n  learning_rate: 1e999\n",
+        'note: "\\ud800"\n',
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_odd_yaml_is_an_input_error(tmp_path, content):
     path = tmp_path / "x.yaml"

@@ -278,6 +278,7 @@ def test_every_field_has_a_line_about_it(kind):
     [
         (["/venv/bin/debft", "text", "--data", "my reviews"], "debft text --data 'my reviews'"),
         (["/src/debft/__main__.py", "mnli"], "debft mnli"),
+        (["/venv/bin/debft", "text", "--note", "r\udcff"], r"debft text --note 'r\udcff'"),
         (["/venv/bin/pytest", "-q"], None),
         (["notebook.py"], None),
     ],
