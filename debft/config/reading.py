@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from debft.config import yaml12
 from debft.config.dialects import DIALECTS
@@ -220,6 +220,12 @@ def _fits(value: Any, hint: type) -> bool:
     """Tell whether a plain value can be read as `hint`: 2.0 is a whole number, true is no number, NaN is none either."""
     if hint not in (int, float):
         return isinstance(value, hint)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    return is_finite_number(value) and (hint is float or (abs(value) < 1e18 and value == int(value)))
+
+
+def is_finite_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a plain value is a number that a float can be: no truth value, NaN, infinity, or whole number of 400 digits."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
         return False
-    return hint is float or (abs(value) < 1e18 and value == int(value))

@@ -1,10 +1,9 @@
 """A fine-tuned model carries settings in its config.json, so that it is used as it was trained."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
-from debft.config.reading import from_dict
+from debft.config.reading import from_dict, is_finite_number
 from debft.config.recipe import Recipe, value_at
 from debft.config.recipe_hash import ADDED
 from debft.data.sources.own import settings_of
@@ -75,20 +74,16 @@ def read_settings(files: ModelFiles) -> dict[str, Any]:
     if "task" in settings and settings["task"] not in tuple(TASKS):
         raise InputError(f"{where}: {SETTINGS}.task: expected one of {one_of(TASKS)}, got {shown(settings['task'])}")
     threshold = settings.get(NO_ANSWER_THRESHOLD, 0.0)
-    if not _is_number(threshold):
+    if not is_finite_number(threshold):
         raise InputError(f"{where}: {SETTINGS}.no_answer_threshold: expected a number, got {shown(threshold)}")
     thresholds = settings.get(THRESHOLDS, {})
     if not isinstance(thresholds, dict):
         raise InputError(f"{where}: {SETTINGS}.{THRESHOLDS}: expected a number by label, got {shown(thresholds)}")
     for label, number in thresholds.items():
-        if label not in model_names(files) or not _is_number(number):
+        if label not in model_names(files) or not is_finite_number(number):
             expected = f"a number for one of {one_of(model_names(files))}"
             raise InputError(f"{where}: {SETTINGS}.{THRESHOLDS}: expected {expected}, got {shown(number)} for {shown(label)}")
     return settings
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def use_config(files: ModelFiles, settings: dict[str, Any]) -> Recipe:

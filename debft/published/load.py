@@ -1,14 +1,14 @@
 """This module reads the tables: published ones, cell by cell as printed, and those that we measured and froze ourselves."""
 
-import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from debft.config import yaml12
 from debft.config.packaged import recipe_names
+from debft.config.reading import is_finite_number
 from debft.errors import InputError, did_you_mean
 
 DIRECTORY = Path(__file__).parent
@@ -232,7 +232,7 @@ def _check_margins(name: str, table: dict[str, Any], columns: tuple[Column, ...]
     if not table.get("margin_source"):
         raise InputError(f"table {name}: margin_source: expected where the margins come from, got nothing; add it")
     for column in columns:
-        if not _is_number(column.margin) or column.margin <= 0:
+        if not is_finite_number(column.margin) or column.margin <= 0:
             raise InputError(f"table {name}: margin of {column.key}: expected points above 0, got {column.margin}; state it")
 
 
@@ -241,12 +241,8 @@ def _check_frozen(where: str, part: dict[str, Any]) -> None:
     if not (isinstance(part.get("n"), int) and part["n"] >= 2):
         raise InputError(f"{where}: n: expected 2 seeds or more, got {part.get('n')}; freeze it again over more seeds")
     for key in ("mean", "sd"):
-        if not _is_number(part.get(key)) or (key == "sd" and part[key] < 0):
+        if not is_finite_number(part.get(key)) or (key == "sd" and part[key] < 0):
             raise InputError(f"{where}: {key}: expected a finite number, got {part.get(key)}; freeze it again")
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _scores(table: dict[str, Any], row: dict[str, Any], column: Column) -> tuple[PublishedScore, ...]:

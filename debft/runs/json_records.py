@@ -1,11 +1,11 @@
 """JSON becomes dataclasses: every value is checked against the type of its field, and an error names the place of a wrong one."""
 
-import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeGuard
 
+from debft.config.reading import is_finite_number
 from debft.errors import shown
 
 
@@ -49,14 +49,10 @@ def is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 _FITS: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: is_whole,
-    float: _is_number,
+    float: is_finite_number,
     str: lambda value: isinstance(value, str),
     Any: lambda value: True,
 }

@@ -1,13 +1,13 @@
 """The logs of a run: a line of JSON for each optimizer step, and one for each evaluation."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from debft.config.reading import is_finite_number
 from debft.console import say
 from debft.errors import InputError
 from debft.runs.files import LOGS, STEPS
@@ -99,7 +99,7 @@ class Logs:
 
 def _check_numbers(values: dict[Any, Any]) -> None:
     """Raise ValueError unless `values` maps names to finite numbers."""
-    if not all(isinstance(name, str) and isinstance(value, int | float) and math.isfinite(value) for name, value in values.items()):
+    if not all(isinstance(name, str) and is_finite_number(value) for name, value in values.items()):
         raise ValueError
 
 

@@ -187,8 +187,10 @@ def test_hash_moves_with_what_moves_the_score_alone():
         "train:\n  learning_rate: .nan\n",
         "train:\n  learning_rate: 1e999\n",
         'note: "\\ud800"\n',
+        "train:\n  seed: " + "1" * 400,
+        "train:\n  learning_rate: " + "1" * 400,
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_odd_yaml_is_an_input_error(tmp_path, content):
     path = tmp_path / "x.yaml"

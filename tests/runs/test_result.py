@@ -240,9 +240,10 @@ def test_text_that_is_no_result_is_damage(text, reason):
     assert str(raised.value) == reason
 
 
-def test_number_that_is_too_large_is_damage():
-    with pytest.raises(ValueError, match="eval_seconds: expected a finite number, got inf"):
-        from_json(newest().to_json().replace("2.0", "1e999"), "result.json")
+@pytest.mark.parametrize(("number", "shown"), [("1e999", "inf"), ("1" * 400, "1111")])
+def test_number_that_is_too_large_is_damage(number, shown):
+    with pytest.raises(ValueError, match=f"eval_seconds: expected a finite number, got {shown}"):
+        from_json(newest().to_json().replace("2.0", number), "result.json")
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"{}", b'{"format_version": 3}'])

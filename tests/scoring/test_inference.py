@@ -227,6 +227,7 @@ def settings_changed(model: Path, directory: Path, **changes) -> Path:
     [
         ({"task": "foo"}, "debft.task: expected one of mnli, cola"),
         ({"no_answer_threshold": float("nan")}, "debft.no_answer_threshold: expected a number, got nan"),
+        ({"no_answer_threshold": 10**400}, "debft.no_answer_threshold: expected a number, got 1000"),
         ({"no_answer_threshold": True}, "debft.no_answer_threshold: expected a number, got True"),
         ({"max_seq_length": 100_000}, "debft.max_seq_length: expected at most 8192, got 100000"),
         ({"max_seq_length": "long"}, "max_seq_length: expected a whole number, got 'long'"),

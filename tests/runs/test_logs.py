@@ -1,0 +1,14 @@
+"""A line of a log that holds something else than numbers is one line of an error."""
+
+import pytest
+
+from debft.errors import InputError
+from debft.runs.logs import Logs
+
+
+@pytest.mark.parametrize("loss", ["NaN", "1e999", "1" * 400, '"x"'], ids=["NaN", "inf", "400 digits", "text"])
+def test_number_that_is_none_is_named_by_its_line(tmp_path, loss):
+    (tmp_path / "steps.jsonl").write_text(f'{{"step": 1, "loss": 0.5}}\n{{"step": 2, "loss": {loss}}}\n')
+    logs = Logs(directory=tmp_path, content=lambda name: (tmp_path / name).read_bytes())
+    with pytest.raises(InputError, match=r"steps\.jsonl:2: expected the numbers of a step, got something else"):
+        logs.rows("steps.jsonl")
