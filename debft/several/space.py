@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from debft.config import yaml12
-from debft.config.reading import Problem, from_dict
+from debft.config.reading import Problem, from_dict, is_finite_number
 from debft.config.recipe import Recipe, value_at, with_values
 from debft.console import say
 from debft.errors import InputError, did_you_mean, one_of, shown
@@ -141,7 +141,7 @@ def _range(values: Mapping[str, Any], is_whole: bool) -> tuple[Dimension | None,
         return None, f"missing key '{lacking[0]}'"
     numbers = {key: values[key] for key in ("low", "high", "step") if values.get(key) is not None}
     for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or (is_whole and value != int(value)):
+        if not is_finite_number(value) or (is_whole and value != int(value)):
             return None, f"{key}: expected {'a whole number' if is_whole else 'a number'}, got {shown(value)}"
     low, high, step, log = numbers["low"], numbers["high"], numbers.get("step"), values.get("log", False)
     if not isinstance(log, bool):

@@ -353,6 +353,20 @@ def test_every_problem_of_a_space_is_said_at_once(tmp_path, recipe):
     assert [problem.split(": ")[1] for problem in error.value.problems] == ["text.max_seq_length", "train.schedule"]
 
 
+@pytest.mark.parametrize(
+    ("key", "high", "message"),
+    [
+        ("train_batch_size", "1e999", "high: expected a whole number, got inf"),
+        ("learning_rate", "1" * 400, "high: expected a number, got 1111"),
+    ],
+    ids=range(2),
+)
+def test_range_without_an_end_is_one_line(tmp_path, recipe, key, high, message):
+    (tmp_path / "space.yaml").write_text(f"train: {{{key}: {{low: 1, high: {high}}}}}\n")
+    with pytest.raises(InputError, match=f"train.{key}: {message}"):
+        read_space(tmp_path / "space.yaml", recipe)
+
+
 def test_space_of_a_file_is_read(tmp_path, recipe):
     path = tmp_path / "space.yaml"
     path.write_text("train:\n  learning_rate: {low: 1e-6, high: 1e-4, log: true}\n  schedule: [linear, linear_unshifted]\n")
