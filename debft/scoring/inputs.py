@@ -1,6 +1,5 @@
 """`debft predict` reads texts that were typed, a file or stdin, and checks them before a model is loaded."""
 
-import csv
 import io
 import json
 import re
@@ -19,7 +18,7 @@ from debft.data.sources.decoding import decoded, encoding_of, not_utf8
 from debft.data.sources.files import ending, read_table, read_text
 from debft.data.sources.json_rows import lists_of_objects
 from debft.data.sources.nested import with_dotted
-from debft.data.sources.separator import separator_of
+from debft.data.sources.separator import fields_of, separator_of
 from debft.data.sources.table import DataTable
 from debft.errors import InputError, shown
 from debft.tasks import TEXT, Task
@@ -156,7 +155,11 @@ def _read_lines(path: Path, text: str, task: Task) -> DataTable:
 def _is_csv(text: str, task: Task) -> bool:
     """Tell CSV of several columns, a spreadsheet's too, by a first line that names those of the task's texts."""
     separator, rest = separator_of(text)
-    fields = next(csv.reader([rest.lstrip("\n").partition("\n")[0]], delimiter=separator), [])
+    first = rest.lstrip("\n").partition("\n")[0]
+    try:
+        fields = fields_of(first, "the first line", delimiter=separator, skipinitialspace=False)
+    except InputError:
+        return False
     return len(fields) > 1 and all(field == field.strip() for field in fields) and _is_header(fields, task)
 
 

@@ -7,7 +7,6 @@ whose scores these are.
 Legend: N texts, L labels, C outputs of the model.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from debft.data.examples import Examples
+from debft.data.sources.separator import fields_of
 from debft.errors import InputError, one_of
 from debft.models.outputs import output_names
 from debft.models.settings import read_settings
@@ -59,7 +59,7 @@ def labels_of(typed: str | None, template: str | None, several: bool) -> Labels 
         if template is not None or several:
             raise InputError(f"{'--multi-label' if template is None else '--template'}: expected --labels with it, got none")
         return None
-    names = tuple(name.strip() for name in next(csv.reader([typed], skipinitialspace=True), []))
+    names = tuple(name.strip() for name in fields_of(typed, "--labels"))
     return labels_among(names, typed, template, several)
 
 

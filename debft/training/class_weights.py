@@ -3,7 +3,6 @@
 Weights are such that their mean over the training rows is 1, so that loss and learning rate keep their size.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from debft.data.answers import GoldAnswers
+from debft.data.sources.separator import fields_of
 from debft.errors import InputError, did_you_mean
 from debft.tasks import Task, TextClassification
 
@@ -59,7 +59,7 @@ def _pair(given: float | None, num_with: float, num_without: float) -> tuple[flo
 def _parsed(asked: str, labels: tuple[str, ...]) -> dict[str, float]:
     """Read `label=weight,label=weight`; a label with a comma is quoted with its weight, as in CSV."""
     weights: dict[str, float] = {}
-    for part in next(csv.reader([asked], skipinitialspace=True), []):
+    for part in fields_of(asked, KEY):
         name, equals, number = part.rpartition("=")
         name, weight = name.strip(), _positive(number)
         if not equals or weight is None:

@@ -319,6 +319,11 @@ UNCLEAR = {
         {"text_columns": "a,b,c"},
         "--text-columns a,b,c: expected one column, or two as A,B, and not the label label",
     ),
+    "a line break outside of quotes": (
+        {"text": WORDS, "label": LABELS},
+        {"text_columns": "a\nb"},
+        r"--text-columns: expected names with commas between them, got 'a\nb'; put quotes around one with a line break",
+    ),
     "no text given": (
         {"text": WORDS, "label": LABELS},
         {"text_columns": ""},

@@ -1,5 +1,6 @@
 """What predict is given: typed texts, lines, files and stdin become the same rows, or one line of an error."""
 
+import csv
 import io
 import json
 from dataclasses import replace
@@ -143,6 +144,13 @@ def test_lines_of_pairs_have_a_tab_between_their_texts(monkeypatch, header):
 def test_questions_and_contexts_are_lines_of_pairs(monkeypatch):
     on_stdin(monkeypatch, "Which?\tThe fox.\n")
     assert examples_to_label([], TASKS["squad2"]).texts == [("Which?", "The fox.")]
+
+
+@pytest.mark.parametrize("first", ["a" * 200_000, "a\rb", '"a'], ids=["long", "carriage return", "open quote"])
+def test_first_line_that_is_no_csv_is_a_text(monkeypatch, first):
+    csv.field_size_limit(131_072)  # as in a new process
+    on_stdin(monkeypatch, f"{first}\tb\nc\td\n")
+    assert examples_to_label([], TASKS["mnli"]).texts == [(first, "b"), ("c", "d")]
 
 
 WRONG = {

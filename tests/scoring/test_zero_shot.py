@@ -84,6 +84,8 @@ def test_contradiction_is_found_by_its_name_whatever_its_place():
     [
         ("a,,b", None, False, "--labels: expected names with commas between them, got 'a,,b'"),
         ("", None, False, "--labels: expected names with commas between them, got ''"),
+        ("a\nb,y", None, False, r"--labels: expected names with commas between them, got 'a\nb,y'; put quotes"),
+        ("a\rb,y", None, False, r"--labels: expected names with commas between them, got 'a\rb,y'; put quotes"),
         ("a, b,a", None, False, "--labels: expected each label once, got 'a' twice"),
         ("a", None, False, "--labels: expected two labels or more to choose from, got 'a'"),
         ("a,b", "no place", False, "--template: expected a sentence with one {} for the label, got 'no place'"),
@@ -98,7 +100,8 @@ def test_labels_that_cannot_be_chosen_among_are_refused(typed, template, several
     assert str(error.value).startswith(message)
 
 
-def test_label_with_a_comma_stands_in_quotes():
+def test_label_with_a_comma_or_a_line_break_stands_in_quotes():
+    assert labels_of('"a\nb",y', None, False).names == ("a\nb", "y")
     assert labels_of('"sport, news" , art', None, False).names == ("sport, news", "art")
 
 

@@ -77,6 +77,7 @@ def test_label_without_rows_or_in_every_row_has_nothing_to_balance():
         ("a=inf", "expected none, balanced, or LABEL=WEIGHT,... with weights above 0, got 'a=inf'"),
         ("a=x", "expected none, balanced, or LABEL=WEIGHT,... with weights above 0, got 'a=x'"),
         ("", "expected none, balanced, or LABEL=WEIGHT,..., got ''"),
+        ("a\n=2", r"expected names with commas between them, got 'a\n=2'; put quotes around one with a line break"),
         ("a=1,a=2", "expected each label once, got 'a' twice"),
         ("preis=2", "no training row is labelled 'preis'; did you mean 'pries'?"),
     ],

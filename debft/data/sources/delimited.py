@@ -13,7 +13,7 @@ from pathlib import Path
 
 from debft.data.sources.decoding import not_utf8
 from debft.data.sources.progress import BLOCK, reading
-from debft.data.sources.separator import NAMES, decimal_columns, separator_of
+from debft.data.sources.separator import LONGEST_FIELD, NAMES, decimal_columns, separator_of
 from debft.data.sources.table import DataTable, LineNumbers, header_again
 from debft.data.stored import GrowingTable
 from debft.errors import InputError
@@ -80,7 +80,7 @@ def read_csv(path: Path, blocks: Iterable[str], header: Header | None, size: int
     blocks: the text, in parts of whole lines; size: bytes of the file
     Raises InputError for a quote that is still open at the end of its line: which rows it swallows cannot be known.
     """
-    csv.field_size_limit(2**31 - 1)  # its default of 131,072 characters is not meant here
+    csv.field_size_limit(LONGEST_FIELD)
     blocks = iter(blocks)
     separator, first = separator_of(next(blocks, ""))
     with reading(size) as progress:

@@ -1,6 +1,5 @@
 """The user's own data becomes a task: which columns are the texts, which one is the label, and is it a class or a score?"""
 
-import csv
 import math
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from debft.config.recipe import OwnConfig
 from debft.data.label_names import SEVERAL, in_order, label_name, look_alike, single
 from debft.data.label_sets import check_no_combinations, has_sets, labels_of_sets, separator_advice
 from debft.data.problems import Problems
+from debft.data.sources.separator import fields_of
 from debft.data.sources.table import DataTable
 from debft.data.sources.text_columns import IDS, find_texts, holds_words
 from debft.data.stored import mapped
@@ -125,7 +125,7 @@ def settings_of(task: TextClassification) -> dict[str, str]:
 
 def split_columns(columns: str) -> tuple[str, ...]:
     """Split `a,b` into (a, b); a name with a comma is quoted as in CSV."""
-    return tuple(next(csv.reader([columns], skipinitialspace=True), ()))
+    return tuple(fields_of(columns, "--text-columns"))
 
 
 def quoted(name: str) -> str:

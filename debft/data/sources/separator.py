@@ -5,10 +5,13 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
+from debft.errors import InputError, shown
+
 SEPARATORS = (",", ";", "\t")
 NAMES = {";": "semicolons", "\t": "tabs"}
 ROWS_LOOKED_AT = 50
 CHARACTERS_LOOKED_AT = 1_000_000
+LONGEST_FIELD = 2**31 - 1  # characters; the default of the csv module, 131,072, is not meant here
 _SAID = re.compile(r"\"?sep=(.)\"?\n", re.IGNORECASE)  # what Excel reads, and writes for itself, before the header
 _NUMBER = re.compile(r"\s*-?\d+(,\d+)?\s*")
 
@@ -27,6 +30,20 @@ def separator_of(text: str) -> tuple[str, str]:
     if fits:
         return fits[0], text
     return ("," if widths[","][0] > 1 else next((sign for sign in SEPARATORS[1:] if widths[sign][0] > 1), ",")), text
+
+
+def fields_of(line: str, where: str, *, delimiter: str = ",", skipinitialspace: bool = True) -> list[str]:
+    """Split a line, such as names that were typed with commas between them, as CSV does. where: what error lines call it
+
+    Raises InputError where it is no line of CSV.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=skipinitialspace), [])
+    except csv.Error:
+        sign = NAMES.get(delimiter, "commas" if delimiter == "," else repr(delimiter))
+        advice = "put quotes around one with a line break"
+        raise InputError(f"{where}: expected names with {sign} between them, got {shown(line)}; {advice}") from None
 
 
 def _fit(header: int, rows: list[int]) -> bool:
