@@ -16,7 +16,7 @@ import numpy as np
 
 from debft.data.examples import Examples
 from debft.data.sources.separator import fields_of
-from debft.errors import InputError, one_of
+from debft.errors import InputError, has_half_surrogate, one_of
 from debft.models.outputs import output_names
 from debft.models.settings import read_settings
 from debft.runs.directory import RunDirectory
@@ -67,6 +67,9 @@ def labels_among(names: tuple[str, ...], typed: object, template: str | None, se
     """Return these labels. Raises InputError for what cannot be chosen among. typed: what error lines show of them"""
     if not all(names) or not names:
         raise InputError(f"--labels: expected names with commas between them, got {typed!r}")
+    for option, texts in (("--labels", names), ("--template", (template or "",))):
+        if half := next(filter(has_half_surrogate, texts), None):
+            raise InputError(f"{option}: expected text that UTF-8 can write, got {half!r}")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"--labels: expected each label once, got {twice!r} twice")
     if len(names) < 2 and not several:

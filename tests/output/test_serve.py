@@ -155,6 +155,7 @@ WRONG = [
     ('{"a":' * 100_000, "body:1: expected one JSON object per line, got "),
     ('{"text": "a", "labels": [1]}', "body: labels: expected a list of names, got [1]"),
     ('{"text": "a", "labels": ["x", "x"]}', "--labels: expected each label once, got 'x' twice"),
+    ('{"text": "a", "labels": ["\\ud800", "x"]}', r"--labels: expected text that UTF-8 can write, got '\ud800'"),
     ('{"text": "a", "labels": "x,y", "template": 7}', "body: template: expected a sentence with one {} for the label, got 7"),
     ('{"text": "a", "template": "{}"}', "--template: expected --labels with it, got none"),
 ]

@@ -89,6 +89,8 @@ def test_contradiction_is_found_by_its_name_whatever_its_place():
         ("a, b,a", None, False, "--labels: expected each label once, got 'a' twice"),
         ("a", None, False, "--labels: expected two labels or more to choose from, got 'a'"),
         ("a,b", "no place", False, "--template: expected a sentence with one {} for the label, got 'no place'"),
+        ("\udcff,y", None, False, r"--labels: expected text that UTF-8 can write, got '\udcff'"),
+        ("a,b", "\udcff {}", False, r"--template: expected text that UTF-8 can write, got '\udcff {}'"),
         ("a,b", "{} or {}", False, "--template: expected a sentence with one {} for the label"),
         (None, "It is {}.", False, "--template: expected --labels with it, got none"),
         (None, None, True, "--multi-label: expected --labels with it, got none"),
