@@ -85,15 +85,14 @@ def _text(words: Sequence[str]) -> tuple[str, str]:
     if len(words) > 1:
         return shlex.join(words), "the command"
     (word,) = words
-    if word == "-":
-        if sys.stdin.isatty():
-            say("reading the command from the terminal; end it with Ctrl-D")
-        return sys.stdin.read(), "stdin"
     if len(word.split()) > 1:
         return word, "the command"
+    where = "stdin" if word == "-" else word
+    if word == "-" and sys.stdin.isatty():
+        say("reading the command from the terminal; end it with Ctrl-D")
     try:
-        return Path(word).read_text(encoding="utf-8"), word
+        return sys.stdin.read() if word == "-" else Path(word).read_text(encoding="utf-8"), where
     except UnicodeDecodeError:
-        raise InputError(f"{word}: expected a text file with a command, got other bytes") from None
+        raise InputError(f"{where}: expected a text file with a command, got other bytes") from None
     except OSError as error:
-        raise InputError(f"{word}: expected a command in quotes or a file with one: {(error.strerror or '').lower()}") from None
+        raise InputError(f"{where}: expected a command in quotes or a file with one: {(error.strerror or '').lower()}") from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from debft.errors import InputError, first_line
 
 LONGEST = 80  # characters of something unknown in an error line
+DEEPEST = 8  # defaults of variables within each other that are worked out; each quotes those within it once more
 MARK = "\ue000"  # of the private use area: around the number of an unknown
 OPENING = {"if", "for", "while", "until", "case", "select", "{"}
 CLOSING = {"fi", "done", "esac", "}"}
@@ -89,8 +90,11 @@ class Script:
             name, _, value = word.partition("=")
             self.variables[name] = self.mark(f"${name} is set under a condition, in a loop or a function") if conditional else value
 
-    def expanded(self, line: str) -> str:
-        """Put the values of variables into a line of shell text, quoted where a shell would not split them."""
+    def expanded(self, line: str, depth: int = 0) -> str:
+        """Put the values of variables into a line of shell text, quoted where a shell would not split them.
+
+        depth: of the defaults of variables, `${a:-${b:-c}}`, in which the line stands
+        """
         out, position, double, begin = [], 0, False, 0
         while position < len(line):
             char = line[position]
@@ -106,7 +110,7 @@ class Script:
                 out.append(line[position:end])
                 position = end
             elif char in "$`":
-                value, position = self._value_at(line, position)
+                value, position = self._value_at(line, position, depth)
                 whole = f'"{_inside_quotes(value)}"' if _sets(line[:begin], line[begin:]) else _split(value)
                 out.append(_inside_quotes(value) if double else whole)
             else:
@@ -115,7 +119,7 @@ class Script:
                 position += 1
         return "".join(out)
 
-    def _value_at(self, line: str, start: int) -> tuple[str, int]:
+    def _value_at(self, line: str, start: int, depth: int) -> tuple[str, int]:
         """Return the value of the `$...` or backticks at `start`, and where they end."""
         rest = line[start:]
         if rest.startswith("$("):
@@ -125,9 +129,9 @@ class Script:
             return self._not_run(rest if end < 0 else rest[: end + 1], start)
         if rest.startswith("${"):
             end = _closing(rest, "{", "}")
-            return self._of(rest[2 : end - 1]), start + end
+            return self._of(rest[2 : end - 1], depth), start + end
         if name := _NAME.match(rest, 1):
-            return self._of(name.group()), start + name.end()
+            return self._of(name.group(), depth), start + name.end()
         if len(rest) > 1 and (rest[1].isdigit() or rest[1] in "@*#?$!-"):
             return self.mark(f"{rest[:2]} is an argument of the script"), start + 2
         return "$", start + 1
@@ -135,12 +139,12 @@ class Script:
     def _not_run(self, text: str, start: int) -> tuple[str, int]:
         return self.mark(f"{text} is not run here"), start + len(text)
 
-    def _of(self, name: str) -> str:
+    def _of(self, name: str, depth: int) -> str:
         """Return the value of `NAME` or `NAME:-default`; nothing else is expanded."""
         if _NAME.fullmatch(name):
             return self.variables[name] if name in self.variables else self.mark(f"${name} is not set in the text")
-        if match := _DEFAULT.fullmatch(name):
-            return self.variables.get(match[1]) or self.expanded(match[2])
+        if depth < DEEPEST and (match := _DEFAULT.fullmatch(name)):
+            return self.variables.get(match[1]) or self.expanded(match[2], depth + 1)
         return self.mark(f"${{{name}}} is not worked out here")
 
 

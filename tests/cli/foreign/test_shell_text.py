@@ -82,6 +82,18 @@ def test_what_only_a_shell_could_know_is_marked(text, why):
     assert script.unknown_in(statement.words[1])[0].startswith(why)
 
 
+def test_defaults_within_each_other_are_worked_out_so_far_and_then_marked():
+    def nested(depth):
+        script = Script()
+        (statement,) = script.statements(f"show {'${a:-' * depth}x{'}' * depth}", "")
+        return statement.words[1], script.unknown_in(statement.words[1])
+
+    assert nested(5) == ("x", [])
+    for depth in (20, 3000):
+        assert nested(depth)[1][0].startswith("${a:-${a:-")
+    list(Script().statements("X=" + "${A:-" * 3000 + " ; show", ""))
+
+
 def test_variables_of_this_process_are_not_read(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     script = Script()
