@@ -2,6 +2,7 @@
 themselves become keys of a recipe, or a note that says why not. What several flags make together is in special.py."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -172,6 +173,11 @@ def _take(typed: Typed, found: Imported) -> None:
         found.note("lost", typed.shown(), f"{ours}{flag.why}")
     elif flag.does == "error":
         found.problems.append(f"{typed.shown()}: {flag.why}; take it away to import the rest")
+
+
+def whole(text: str) -> int | None:
+    """Return a typed whole number, None for anything else: of other scripts, signs, or more digits than any count has."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def parsed(text: str) -> int | float | str:

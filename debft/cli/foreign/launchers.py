@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from debft.cli.foreign.flags import programs
+from debft.cli.foreign.imported import whole
 from debft.cli.foreign.shell_text import Script, Statement
 from debft.errors import InputError, one_of
 
@@ -151,19 +152,20 @@ def _of_launcher(launcher: str, options: dict[str, str | None], gpus: int | None
     given = options.get(per_machine)
     if "cpu" in options and given is None:
         given = "1"
-    if given is None or not given.isdigit():
+    number = None if given is None else whole(given)
+    if number is None:
         if gpus is None:
             typed = f"--{per_machine} {given}" if given else f"no --{per_machine}"
             raise InputError(f"{launcher}: the number of its processes is not in the command ({typed}); say it with --gpus N")
         return gpus, "--gpus"
-    number = int(given)
     nodes = options.get(machines) if machines else None
-    if nodes is not None and not nodes.isdigit():
+    num_nodes = 1 if nodes is None else whole(nodes)
+    if num_nodes is None:
         raise InputError(f"--{machines}: expected a number of machines, got {nodes}; write the number")
-    number *= int(nodes or 1)
+    number *= num_nodes
     if gpus not in (None, number):
         raise InputError(f"--gpus {gpus}: the command starts {number} processes; leave --gpus out, or mend the command")
-    return number, f"--{per_machine} {given}" + (f" on {nodes} machines" if nodes and int(nodes) > 1 else "")
+    return number, f"--{per_machine} {given}" + (f" on {nodes} machines" if num_nodes > 1 else "")
 
 
 def _of_python(variables: dict[str, str], arguments: Sequence[str], gpus: int | None) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """What several flags of another program make together of the way of a run: steps, evaluations, best weights, precision."""
 
-from debft.cli.foreign.imported import Imported, Typed, first_value, parsed
+from debft.cli.foreign.imported import Imported, Typed, first_value, parsed, whole
 from debft.cli.foreign.launchers import Call
 from debft.errors import one_of
 from debft.tasks import TASKS, TEXT, QuestionAnswering, Task
@@ -57,11 +57,11 @@ def evaluations(given: dict[str, Typed], call: Call, found: Imported) -> None:
     saving, steps = first_value(given, "save_strategy"), first_value(given, "save_steps", "checkpointing_steps")
     if saving and saving[1] == "no":
         found.put("runtime.save_steps", None, saving[0])
-    elif (saving and saving[1] != "steps") or (steps and not steps[1].isdigit()):
+    elif (saving and saving[1] != "steps") or (steps and whole(steps[1]) is None):
         typed = saving or steps
         found.note("lost", typed[0] if typed else "", "checkpoints come every N steps, --save-steps; no score depends on it")
     elif steps:
-        found.put("runtime.save_steps", int(steps[1]), steps[0])
+        found.put("runtime.save_steps", whole(steps[1]), steps[0])
 
 
 def best_weights(given: dict[str, Typed], call: Call, found: Imported) -> None:

@@ -1,7 +1,7 @@
 """What several flags of another program make together: the task, the batch, the rhythm of evaluations, the files, defaults."""
 
 from debft.cli.foreign.flags import programs, table
-from debft.cli.foreign.imported import Imported, Typed, first_value, read_flags
+from debft.cli.foreign.imported import Imported, Typed, first_value, read_flags, whole
 from debft.cli.foreign.launchers import Call
 from debft.cli.foreign.rhythm import best_weights, evaluations, precision, steps
 from debft.cli.foreign.shell_text import Script
@@ -122,10 +122,13 @@ def _batch(given: dict[str, Typed], call: Call, found: Imported) -> None:
     accumulated = first_value(given, "gradient_accumulation_steps")
     numbers = []
     for typed, usual in ((device, found.program.defaults["batch"]), (accumulated, 1)):
-        if typed and (not typed[1].isdigit() or int(typed[1]) < 1):
+        if typed is None:
+            numbers.append(usual)
+        elif count := whole(typed[1]):
+            numbers.append(count)
+        else:
             found.problems.append(f"{typed[0].split()[0]}: expected a whole number of at least 1, got {shown(typed[1])}")
             return
-        numbers.append(int(typed[1]) if typed else usual)
     product = f"{numbers[0]} per device x {call.processes} ({call.how})" + (f" x {numbers[1]} accumulated" if accumulated else "")
     what = " ".join(each[0] for each in (device, accumulated) if each) or f"default of {call.program}"
     found.put("train.train_batch_size", numbers[0] * numbers[1] * call.processes, what, f"{product}, sequences per step")

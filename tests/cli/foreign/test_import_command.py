@@ -105,6 +105,16 @@ def test_number_of_processes_that_the_command_does_not_say_is_asked_for():
     assert "write the number" in problems(GLUE.replace("python", "torchrun --nproc_per_node $(nproc)"))[0]
 
 
+@pytest.mark.parametrize("typed", ["\u00b2", "\u0663", "9" * 5000], ids=["superscript", "Arabic", "5000 digits"])
+def test_number_that_no_parser_reads_is_a_line(typed):
+    for flag in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        assert f"--{flag}: expected a whole number of at least 1, got" in problems(f"{GLUE} --{flag} {typed}")[0]
+    assert any(line.startswith(f"lost: --save_steps {typed}: ") for line in imported(f"{GLUE} --save_steps {typed}")[1])
+    assert "say it with --gpus N" in problems(GLUE.replace("python", f"torchrun --nproc_per_node {typed}"))[0]
+    launcher = f"torchrun --nproc_per_node 2 --nnodes {typed}"
+    assert "--nnodes: expected a number of machines" in problems(GLUE.replace("python", launcher))[0]
+
+
 def test_defaults_of_the_script_are_made_explicit_where_ours_differ():
     """Oracle: the fields of the installed TrainingArguments; the length is run_glue.py's own."""
     from transformers import TrainingArguments
@@ -370,6 +380,15 @@ def test_json_has_recipe_hash_and_notes_alone_on_stdout(capsys, monkeypatch):
     printed = json.loads(capsys.readouterr().out)
     assert printed["recipe_hash"] == recipe_hash(load_recipe(recipe_path("mnli/deberta-v3-small")))
     assert printed["recipe"]["task"] == yaml12.parse(printed["yaml"], "")["task"] == "mnli" and printed["notes"]
+
+
+@pytest.mark.parametrize("where", ["stdin", "file"])
+def test_bytes_that_are_no_text_are_one_line(tmp_path, monkeypatch, where):
+    path = tmp_path / "train.sh"
+    path.write_bytes(b"\xff\xfe")
+    monkeypatch.setattr("sys.stdin", path.open(encoding="utf-8"))
+    with pytest.raises(InputError, match=r"(stdin|train\.sh): expected a text file with a command, got other bytes"):
+        command._text(["-" if where == "stdin" else str(path)])
 
 
 def test_command_may_be_typed_without_quotes_or_come_from_a_file_or_stdin(tmp_path, monkeypatch):
