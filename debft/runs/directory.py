@@ -121,7 +121,7 @@ class RunDirectory:
     def write_split(self, content: Mapping[str, Any]) -> None:
         """Write split.json: where the rows were read, and which of them were held out."""
         text = json.dumps(sealed({**content, "run": self.number()}), ensure_ascii=False)
-        write_atomically(self.path / SPLIT, (text + "\n").encode())
+        write_atomically(self.path / SPLIT, (text + "\n").encode("utf-8", "surrogatepass"))  # of a path, which is bytes
 
     def split(self) -> dict[str, Any]:
         """Return what `write_split` wrote, {} for a run that wrote none. Raises InputError where it is something else."""
@@ -129,7 +129,7 @@ class RunDirectory:
         if not path.is_file():
             return {}
         try:
-            content = json.loads(read_file(path).decode())
+            content = json.loads(read_file(path).decode("utf-8", "surrogatepass"))
             if not content.keys().isdisjoint((SEAL, "run")):  # an older debft wrote neither
                 check_seal(content)
             held_out = content.get("held_out")

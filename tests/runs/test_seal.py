@@ -20,6 +20,12 @@ def begun(path):
     return run
 
 
+def test_split_holds_a_path_that_is_no_text(tmp_path):
+    run = begun(tmp_path)
+    run.write_split({"path": "/r\udcff/x.csv", "held_out": None})
+    assert run.split()["path"] == "/r\udcff/x.csv"
+
+
 def test_every_flipped_bit_of_sealed_lines_is_noticed():
     """In the first line as well: the number of the run, the digest, and the words around them."""
     content = sealed_lines(LINES, None)
