@@ -1,6 +1,7 @@
 """The JSON files of a model's directory, config.json first, are read here with errors that name the file."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,20 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 POINTER = b"version https://git-lfs"
+MOST_OUTPUTS = 10**6
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file. Raises InputError where it is none, DiskError where the disk fails twice."""
     try:
-        return json.loads(read_file(file).decode())
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no UTF-8, no JSON, a number of ten thousand digits, a list in a list in a list ...
+        text = read_file(file).decode()
+        content = json.loads(text)
+        if _ESCAPED_SURROGATE.search(text):
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    # No UTF-8, no JSON, half a surrogate pair, a number of ten thousand digits, a list in a list in a list ...
+    except (ValueError, RecursionError) as error:
         check_pointer(file)
         raise InputError(f"{file}: expected JSON, got {error}") from None
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -48,7 +53,7 @@ def check_pointer(file: Path) -> None:
 def read_config(path: Path) -> dict[str, Any]:
     """Return the content of config.json in the directory `path`.
 
-    Raises InputError where it names no type of model, or does not name each output once.
+    Raises InputError where it names no type of model, or has outputs or padding that cannot be used.
     """
     where = path / "config.json"
     config = read_json(where)
@@ -57,10 +62,15 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise InputError(f"{where}: expected a transformers configuration with a 'model_type', found none")
     names = config.get("id2label") or {}
-    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+    if not isinstance(names, dict) or not all(re.fullmatch("[0-9]{1,18}", key) for key in names):
         raise InputError(f"{where}: id2label: expected label names by number, got {shown(names)}")
     if sorted(map(int, names)) != list(range(len(names))) or len(set(map(repr, names.values()))) < len(names):
         raise InputError(f"{where}: id2label: expected a name of its own for each output from 0 on, got {shown(names)}")
+    count, padding = config.get("num_labels"), config.get("pad_token_id")
+    if count is not None and not (isinstance(count, int) and 0 <= count <= MOST_OUTPUTS):
+        raise InputError(f"{where}: num_labels: expected a whole number up to {MOST_OUTPUTS}, got {shown(count)}")
+    if padding is not None and not isinstance(padding, int):
+        raise InputError(f"{where}: pad_token_id: expected the id of a token or null, got {shown(padding)}")
     return config
 
 

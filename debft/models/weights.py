@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from debft.errors import InputError, first_line, shown
-from debft.models.json_files import check_pointer, read_json
+from debft.models.json_files import check_pointer, read_json, read_object
 
 # In the order in which transformers takes them.
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -85,7 +85,7 @@ def check_not_quantized(path: Path, config: dict[str, Any]) -> None:
 def explain_no_weights(path: Path) -> str:
     """Return for an error line what lies in a directory in place of weights that can be read; '' where nothing does."""
     if (path / ADAPTER).is_file():
-        base = read_json(path / ADAPTER).get("base_model_name_or_path")
+        base = read_object(path / ADAPTER).get("base_model_name_or_path")
         return f"; {ADAPTER} is there: an adapter of {base}, which has to be merged into it first"
     for file in sorted(path.iterdir()):
         form = next((form for ending, form in OTHER_WEIGHTS.items() if file.name.endswith(ending)), None)
