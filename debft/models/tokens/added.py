@@ -4,6 +4,7 @@ transformers keeps them in `added_tokens.json`, in the `added_tokens_decoder` an
 `special_tokens_map.json` and in `tokenizer.json`; one that is not added falls apart into pieces.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def _from_decoder(path: Path) -> Iterator[StatedToken]:
     """Yield the tokens that tokenizer_config.json gives by id."""
     file = path / "tokenizer_config.json"
     for number, entry in _object(file, "added_tokens_decoder").items():
-        if not str(number).isdecimal() or not isinstance(entry, dict) or not _content(entry):
+        if not re.fullmatch("[0-9]{1,18}", number) or not isinstance(entry, dict) or not _content(entry):
             raise InputError(f"{file}: added_tokens_decoder: expected tokens by id, got {shown(number)}: {shown(entry)}")
         yield _stated(entry, int(number), file)
 
@@ -96,8 +97,12 @@ def _from_decoder(path: Path) -> Iterator[StatedToken]:
 def _from_tokenizer_json(path: Path) -> Iterator[StatedToken]:
     """Yield the tokens that tokenizer.json adds."""
     file = path / "tokenizer.json"
-    entries = (read_json(file) if file.is_file() else {}) or {}
-    for entry in (entries.get("added_tokens") if isinstance(entries, dict) else None) or []:
+    entries = _object(file).get("added_tokens") or []
+    if not isinstance(entries, list):
+        raise InputError(f"{file}: added_tokens: expected a list, got {shown(entries)}")
+    for entry in entries:
+        if not isinstance(entry, dict) or not _content(entry) or not _is_id(entry.get("id")):
+            raise InputError(f"{file}: added_tokens: expected tokens with their ids, got {shown(entry)}")
         yield _stated(entry, entry["id"], file)
 
 
@@ -109,7 +114,7 @@ def _from_added_tokens(path: Path) -> Iterator[StatedToken]:
     file = path / "added_tokens.json"
     special = {*special_names(path).values(), *(token.content for token in _from_lists(path))}
     for content, number in _object(file).items():
-        if isinstance(number, bool) or not isinstance(number, int):
+        if not _is_id(number):
             raise InputError(f"{file}: {content}: expected an id, got {shown(number)}")
         yield _stated({"content": content, "special": content in special, "normalized": content not in special}, number, file)
 
@@ -119,8 +124,15 @@ def _from_lists(path: Path) -> Iterator[StatedToken]:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         for key in LISTS:
             entries = _object(path / name).get(key) or []
+            if not isinstance(entries, (list, dict)):
+                raise InputError(f"{path / name}: {key}: expected a list of tokens, got {shown(entries)}")
             for entry in entries.values() if isinstance(entries, dict) else entries:
-                if content := _content(entry):
+                content = _content(entry)
+                if content is None and entry not in (None, ""):
+                    raise InputError(
+                        f"{path / name}: {key}: expected the text of a token, or an object with it, got {shown(entry)}"
+                    )
+                if content:
                     known = entry if isinstance(entry, dict) else {}
                     yield _stated(known | {"content": content, "special": True}, None, path / name)
 
@@ -135,6 +147,11 @@ def _content(entry: Any) -> str | None:
     """Return the text of a token, which files give as it is or with its flags."""
     content = entry.get("content") if isinstance(entry, dict) else entry
     return content if isinstance(content, str) and content else None
+
+
+def _is_id(number: Any) -> bool:
+    """Return whether a value is the number of a token."""
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _object(file: Path, key: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from debft.models.files import ModelFiles, tokenizer_files
 from debft.models.json_files import check_pointer, load_config, read_config
 from debft.models.positions import longest_input
 from debft.models.tokens.foreign import check_no_own_code, check_special_tokens, tokenizer_of_json, tokenizer_of_transformers
+from debft.models.tokens.refusal import tokenizer_explained, try_out
 from debft.models.tokens.vocabulary import tokenizer_from_vocabulary
 from debft.tasks import Task
 
@@ -38,7 +39,9 @@ def build_tokenizer(files: ModelFiles, task: Task | None = None) -> "PreTrainedT
     else:
         check_pointer(file)
         family = FAMILIES[kind]
-        backend, options = tokenizer_from_vocabulary(file, kind), {**family.special, **family.options()}
+        with tokenizer_explained(file):
+            backend, options = tokenizer_from_vocabulary(file, kind), {**family.special, **family.options()}
+            try_out(backend)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=_Uncopied(backend), **(options | length))
     check_special_tokens(tokenizer, file, task)
     return tokenizer

@@ -16,17 +16,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from sentencepiece.sentencepiece_model_pb2 import ModelProto, NormalizerSpec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from debft.errors import InputError
+from debft.errors import InputError, shown
 from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
 from debft.models.json_files import read_object
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
 
 _Piece = ModelProto.SentencePiece
+_Default = TypeVar("_Default", bool, None)
 APART = "\U0010fffe"
 _JAMO_LEADING, _JAMO_VOWEL, _JAMO_TRAILING = r"\x{1100}-\x{1112}", r"\x{1161}-\x{1175}", r"\x{11a8}-\x{11c2}"
 
@@ -56,15 +58,18 @@ def tokenizer_from_spm(path: Path, kind: str = "deberta-v2") -> Tokenizer:
     pieces = [(name, score) for name, score, _ in stored]
     controls = [name for name, _, piece_type in stored if piece_type in (_Piece.CONTROL, _Piece.UNKNOWN)]
     unknown = proto.trainer_spec.unk_id
-    settings = _settings(path)
-    lower = [normalizers.Lowercase()] if settings.get("do_lower_case") else []
+    lower = [normalizers.Lowercase()] if _switch(path, "do_lower_case", False) else []
     steps = lower + normalizer_steps(proto.normalizer_spec)
     if kind == "xlm-roberta":  # fairseq's dictionary puts four of its own in place of the first three
         pieces = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")] + pieces[3:]
         controls, unknown = [*controls, "<pad>"], 3
+    if not 0 <= unknown < len(pieces):
+        raise InputError(
+            f"{path}: unk_id: expected the number of one of its {len(pieces)} pieces, got {unknown}; copy {path.name} again"
+        )
     if kind == "xlnet":
         pieces = [(_without_digit_comma(piece), score) for piece, score in pieces]
-        steps = xlnet_steps(keep_accents=settings.get("keep_accents", False)) + steps
+        steps = xlnet_steps(keep_accents=_switch(path, "keep_accents", False)) + steps
     backend = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=proto.trainer_spec.byte_fallback))
     backend.normalizer = normalizers.Sequence(steps)
     ordinary = [name for name, _, piece_type in stored if piece_type == _Piece.NORMAL]
@@ -79,15 +84,17 @@ def _byte_level_bpe(path: Path) -> Tokenizer:
     """Build a tokenizer of GPT-2's `vocab.json` and the `merges.txt` beside it."""
     merges = path.parent / "merges.txt"
     ids = read_object(path)
+    if strange := next((one for one in ids.items() if type(one[1]) is not int or not 0 <= one[1] < 2**32), None):
+        raise InputError(f"{path}: expected pieces with their ids, got {shown(strange[0])}: {shown(strange[1])}; copy it again")
     try:
         lines = merges.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a byte-level BPE vocabulary beside {merges.name}, got {error}") from None
     pieces = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    if strange := next((pair for pair in pieces if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
-        raise InputError(f"{merges}: expected two pieces of {path.name} in each line, got '{' '.join(strange)}'; copy both again")
+    if unmerged := next((pair for pair in pieces if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()), None):
+        raise InputError(f"{merges}: expected two pieces of {path.name} in each line, got '{' '.join(unmerged)}'; copy both again")
     backend = Tokenizer(models.BPE(vocab=ids, merges=[(left, right) for left, right in pieces]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_settings(path).get("add_prefix_space", False))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_switch(path, "add_prefix_space", False))
     backend.decoder = decoders.ByteLevel()
     return backend
 
@@ -97,26 +104,34 @@ def _word_pieces(path: Path) -> Tokenizer:
 
     Raises InputError where that would lose the capitals of a cased vocabulary.
     """
-    settings = _settings(path)
-    ids = {piece: i for i, piece in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"))}
-    lowercase = settings.get("do_lower_case", True)
+    try:
+        pieces = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a piece in each line, got {error}; copy {path.name} again") from None
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    lowercase = _switch(path, "do_lower_case", True)
     if lowercase and (capital := next((piece for piece in ids if piece.isalpha() and piece != piece.lower()), None)):
         raise InputError(f'{path}: has the piece {capital}, so tokenizer_config.json beside it must say "do_lower_case": false')
     backend = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(
         lowercase=lowercase,
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=_switch(path, "strip_accents", None),
+        handle_chinese_chars=_switch(path, "tokenize_chinese_chars", True),
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     return backend
 
 
-def _settings(path: Path) -> dict:
-    """Return the content of `tokenizer_config.json` beside a vocabulary, {} where there is none."""
+def _switch(path: Path, key: str, default: _Default) -> bool | _Default:
+    """Return a switch of `tokenizer_config.json` beside a vocabulary, or its default where it is not given there."""
     file = path.parent / "tokenizer_config.json"
-    return read_object(file)
+    value = read_object(file).get(key, default)
+    if value is None and not default:
+        return default
+    if not isinstance(value, bool):
+        raise InputError(f"{file}: {key}: expected true or false, got {shown(value)}")
+    return value
 
 
 def _check_settings(path: Path, family: EncoderFamily) -> None:
