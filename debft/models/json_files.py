@@ -1,6 +1,7 @@
 """The JSON files of a model's directory, config.json first, are read here with errors that name the file."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,10 +86,12 @@ def load_config(path: Path) -> "PretrainedConfig":
         raise InputError(f"{path / 'config.json'}: model_type: expected one that transformers can classify with, got '{kind}'")
     with refusal_explained(path, "transformers refuses it"):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        config.to_dict()  # which fails for some values that were taken
+        values = config.to_dict()  # which fails for some values that were taken
         layers = getattr(config, "num_hidden_layers", 1)
     if not isinstance(layers, int) or layers < 1:
         raise InputError(f"{path / 'config.json'}: num_hidden_layers: expected a layer or more, got {shown(layers)}")
+    if wrong := next((key for key, value in values.items() if isinstance(value, float) and math.isnan(value)), None):
+        raise InputError(f"{path / 'config.json'}: {wrong}: expected a number, got NaN")
     return config
 
 
