@@ -6,7 +6,6 @@ changes nothing.
 Source: J. Bergstra, R. Bardenet, Y. Bengio and B. Kegl, Algorithms for Hyper-Parameter Optimization, NeurIPS 2011.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,16 +17,18 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from debft.console import say
-from debft.errors import InputError
+from debft.errors import DebftError, InputError
 from debft.output.text import counted
 from debft.reproduce.identity import made_key
 from debft.reproduce.jobs import SECONDS_BETWEEN_LOOKS, Pool
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.lock import HeldError, locked
-from debft.runs.storage import make_directory
+from debft.runs.reading import read_file
+from debft.runs.storage import make_directory, write_atomically
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
 from debft.runtime.launch.started import parent_of
+from debft.runtime.memory import is_out_of_memory
 from debft.runtime.progress import meter
 from debft.runtime.signals import INTERRUPTED, stop_requested
 from debft.several.space import Dimension, Space, Value, space_dict
@@ -35,6 +36,7 @@ from debft.several.trials import CHECKS, checks_of, drop_checkpoints, drop_model
 from debft.training.plan import Plan
 
 JOURNAL = "study.jsonl"
+LINE = b'{"op_code":'  # how each of its lines begins
 LOCK = ".lock"
 STARTUP_TRIALS = 5  # complete ones, before any is stopped early
 FIRST_CHECK = 2  # at which a trial may be stopped: scores after a fifth of a run say little
@@ -202,6 +204,7 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = directory / JOURNAL
     facts = {"space": space_dict(space), "fingerprints": base.fingerprints}
+    _drop_half_line(path)
     try:
         backend = JournalFileBackend(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]  # the class that it names is private
         study = optuna.create_study(
@@ -211,8 +214,10 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=FIRST_CHECK),
         )
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
-        raise InputError(f"{path}: expected the journal of a search, got something else; choose another --output") from None
+    except Exception as error:  # optuna takes the file for its own: other content is an error of any kind
+        if isinstance(error, (OSError, DebftError)) or is_out_of_memory(error):
+            raise
+        raise _no_journal(path) from error
     recorded, made = study.user_attrs, made_key(base.files.revision, base.weights)
     if not recorded:
         for name, value in (facts | {"made": made}).items():
@@ -223,6 +228,22 @@ def open_study(base: Plan, space: Space, directory: Path) -> optuna.Study:
     elif recorded.get("made") != made:
         say(f"{directory}: the search was begun with other code, versions or model files; its trials are counted all the same")
     return study
+
+
+def _drop_half_line(path: Path) -> None:
+    """Drop a last line that is not whole, which a disk that failed or filled up left: optuna would write the next one behind it."""
+    content = read_file(path) if path.is_file() else b""
+    half = content.rpartition(b"\n")[2]
+    if not half:
+        return
+    if half[: len(LINE)] != LINE[: len(half)]:
+        raise _no_journal(path)
+    say(f"{path}: its last line is not whole and was dropped; what it said of a trial is done again")
+    write_atomically(path, content.removesuffix(half))
+
+
+def _no_journal(path: Path) -> InputError:
+    return InputError(f"{path}: expected the journal of a search, got something else; choose another --output")
 
 
 def run_trials(search: Search, trials: int, jobs: int) -> int:

@@ -259,6 +259,21 @@ def test_trial_that_never_had_its_settings_has_failed(tmp_path, recipe, fingerpr
     assert (code, [trial["state"] for trial in content["trials"]]) == (0, ["failed", "complete"])
 
 
+@pytest.mark.parametrize("cut", [1, 30, -5])
+def test_search_whose_journal_is_cut_in_its_last_line_goes_on(tmp_path, six_trials, recipe, fingerprints, monkeypatch, capfd, cut):
+    """As a full disk leaves it. cut: bytes that are missing, or that are left of the line where it is negative"""
+    shutil.copytree(six_trials, tmp_path, dirs_exist_ok=True)
+    fake_debft(monkeypatch, fingerprints)
+    *_, last = (tmp_path / "study.jsonl").read_bytes().splitlines(keepends=True)
+    with (tmp_path / "study.jsonl").open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - (cut if cut > 0 else len(last) + cut))
+    shutil.rmtree(tmp_path / "trial-005")  # the stand-in does not resume
+    for _ in range(2):
+        content, code = run(recipe, tmp_path, 6)
+        assert (code, len(content["trials"])) == (0, 6)
+    assert capfd.readouterr().err.count("its last line is not whole and was dropped") == 1
+
+
 def test_trials_run_at_the_same_time(tmp_path, recipe, fingerprints, monkeypatch):
     fake_debft(monkeypatch, fingerprints)
     content, code = run(recipe, tmp_path, 3, jobs=3)
@@ -318,13 +333,19 @@ def test_another_recipe_space_or_rows_are_refused(tmp_path, six_trials, recipe):
         search(plan, read_space(None, recipe), tmp_path / "study", trials=6, jobs=1)
 
 
-def test_directory_with_something_else_or_a_broken_journal_is_refused(tmp_path, recipe):
+BEGUN = '{"op_code":0,"worker_id":"w","study_name":"search","directions":[7]}\n'
+NO_JOURNALS = ("no study\n", "no study", "[]\n", "null\n", '{"op_code": 99}\n', "[" * 8000 + "\n", BEGUN)
+
+
+@pytest.mark.parametrize("content", NO_JOURNALS, ids=range(len(NO_JOURNALS)))
+def test_directory_with_something_else_or_a_broken_journal_is_refused(tmp_path, recipe, content):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="expected an empty directory or a search"):
         plan_search(recipe, tmp_path)
-    (tmp_path / "study.jsonl").write_text("no study\n")
+    (tmp_path / "study.jsonl").write_text(content)
     with pytest.raises(InputError, match=r"study\.jsonl: expected the journal of a search"):
         run(recipe, tmp_path, 1)
+    assert (tmp_path / "study.jsonl").read_text().startswith(content)
 
 
 def test_every_problem_of_a_space_is_said_at_once(tmp_path, recipe):
