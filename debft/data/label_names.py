@@ -54,8 +54,8 @@ def listed(value: Any) -> Any:
     if isinstance(value, str) and len(value) <= LONGEST_LIST and _LIST.fullmatch(value):
         try:
             inside = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return value  # [neg] is a name like any other
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return value  # [neg] is a name like any other, [{{1}}] no list that Python can make
         return inside if isinstance(inside, list) else value
     return value
 

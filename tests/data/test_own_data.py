@@ -398,6 +398,7 @@ CLASSES = {
     "lists of one as text": (["['yes']", '["no"]', "[yes]"], {}, ("[yes]", "no", "yes")),
     "whole numbers with spaces around": ([" 1", "2 ", " 1 "], {}, ("1", "2")),
     "many whole numbers when asked": ([*range(25), *range(25)], {"problem": "classification"}, tuple(map(str, range(25)))),
+    "lists that Python cannot make": (["[{{1}}]", "[{[1]: 2}]", "[{[]}]"], {}, ("[{[1]: 2}]", "[{[]}]", "[{{1}}]")),
     "fractions when asked": ([0.5, "1.5", 0.5], {"problem": "classification"}, ("0.5", "1.5")),
 }
 
