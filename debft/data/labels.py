@@ -15,6 +15,8 @@ from debft.data.sources.table import DataTable
 from debft.errors import InputError, shown
 from debft.tasks import QuestionAnswering, Task, TextClassification
 
+INFINITE = (2 - 2.0**-24) * 2.0**127  # the least score that is infinite in float32, in which models compute
+TOO_LARGE = "; models compute with less than 3.4e+38, so divide the scores"
 HIDDEN = "; -1 marks a hidden test label, which can be neither trained on nor scored"
 
 
@@ -79,8 +81,9 @@ def _scores(column: Sequence, task: TextClassification, value_range: tuple[float
             score = float(label) if _usable(label) else math.nan
         except (ValueError, OverflowError):
             score = math.nan
-        if not lowest <= score <= highest or math.isinf(score):
-            advice = HIDDEN if score == -1 else SEVERAL if isinstance(label, list) and len(label) > 1 else ""
+        if not lowest <= score <= highest or abs(score) >= INFINITE:
+            several = SEVERAL if isinstance(label, list) and len(label) > 1 else ""
+            advice = HIDDEN if score == -1 else TOO_LARGE if INFINITE <= abs(score) < math.inf else several
             problems.add(row, f"{task.label_key}: {expected}, got {shown(given)}{advice}")
         scores.append(score)
     return scores

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import processes
 import pyarrow
 import pyarrow.parquet
@@ -441,6 +442,8 @@ SCORES = {
     "NaN and infinity among fractions": ([0.5, NAN, float("inf"), "-inf", "nan", 1.5], {}, [0.5, 1.5]),
     "minus one is a score": ([-1, -0.5, 0], {}, [-1, -0.5, 0]),
     "many whole numbers when asked": (list(range(21)), {"problem": "regression"}, list(range(21))),
+    "more than float32 holds": ([0.5, 1e39, "-1e300", 10**300, 1.5], {}, [0.5, 1.5]),
+    "the largest of float32": ([0.5, "3.4028235e38", -1.5], {}, [0.5, float(np.finfo(np.float32).max), -1.5]),
     "lists of one score": ([[0.5], 1.5, "[2.5]"], {}, [0.5, 1.5, 2.5]),
     "whole numbers when asked": ([1, 2, 5], {"problem": "regression"}, [1, 2, 5]),
 }
@@ -493,6 +496,11 @@ BAD = {
     "score of null": ({"text": WORDS, "label": [0.5, None, 1.5]}, {}, f"{NUMBER} None"),
     "score of NaN": ({"text": WORDS, "label": [0.5, NAN, 1.5]}, {}, f"{NUMBER} nan"),
     "score of infinity": ({"text": WORDS, "label": [0.5, "inf", 1.5]}, {}, f"{NUMBER} 'inf'"),
+    "score beyond float32": (
+        {"text": WORDS, "label": [0.5, 1e39, 1.5]},
+        {},
+        f"{NUMBER} 1e+39; models compute with less than 3.4e+38, so divide the scores",
+    ),
     "empty score": ({"text": WORDS, "label": ["0.5", "", "1.5"]}, {}, f"{NUMBER} ''"),
     "words as score": ({"text": WORDS, "label": [0.5, "high", 1.5]}, {"problem": "regression"}, f"{NUMBER} 'high'"),
     "true as score": ({"text": WORDS, "label": [0, True, 1]}, {"problem": "regression"}, f"{NUMBER} True"),
