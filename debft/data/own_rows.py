@@ -66,10 +66,12 @@ def own_rows(recipe: Recipe, known: TextClassification | None = None, recorded: 
                 f"{whole.source}: expected the {recorded['of']:,} rows that the run cut into splits, got {len(whole):,} others; "
                 "give --data a file to score all of its rows"
             )
-        parts = _recorded_parts(whole, recorded["ids"]) if recorded is not None else _parts(whole, own, shares)
+        parts = _parts(whole, own, shares) if recorded is None else _recorded_parts(whole, recorded["ids"])
         examples |= parts
         if own.folds is not None:
             shares = {"validation": 1 / own.folds} | shares
+        if lacking := [name for name in shares if name not in parts]:
+            raise _not_recorded(whole, lacking[0])
         ids = {name: list(parts[name].ids) for name in shares}
         held_out = HeldOut(of=len(whole), fingerprint=fingerprint, seed=own.split_seed, shares=shares)
         read = replace(read, held_out=held_out, ids=ids)
@@ -220,7 +222,17 @@ def _recorded_parts(whole: Examples, ids: Mapping[str, list[str]]) -> dict[str, 
     """Cut off the rows with these ids."""
     part_of = {identity: number for number, held_out in enumerate(ids.values(), start=1) for identity in held_out}
     part_N = np.fromiter((part_of.get(identity, 0) for identity in whole.ids), np.int8, len(whole))
-    return {name: _chosen(whole, part_N == number, name) for number, name in enumerate(("train", *ids))}
+    parts = {name: _chosen(whole, part_N == number, name) for number, name in enumerate(("train", *ids))}
+    if wrong := [name for name in parts if not 0 < len(parts[name]) == len(ids.get(name, parts[name]))]:
+        raise _not_recorded(whole, wrong[0])
+    return parts
+
+
+def _not_recorded(whole: Examples, name: str) -> InputError:
+    return InputError(
+        f"{whole.source}: expected rows with the ids of {name} that split.json of the run names, got others or none; bring "
+        "split.json back, or give --data a file to score all of its rows"
+    )
 
 
 def _chosen(whole: Examples, chosen_N: np.ndarray, name: str, source: str | None = None) -> Examples:

@@ -17,6 +17,7 @@ from debft.console import say
 from debft.errors import InputError, shown
 from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.files import ANALYSIS, FILES, LOCK, LOGS, NOT_FINITE, RECIPE, RESULT, SPLIT, STACKS
+from debft.runs.json_records import read_as
 from debft.runs.logs import Logs
 from debft.runs.reading import read_file
 from debft.runs.result import RunResult
@@ -26,6 +27,15 @@ from debft.runs.storage import PARTIAL, disk_errors, write_atomically
 from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRows:
+    """What is read again of the rows that a run held out: how many rows there were, their digest, and the ids by split."""
+
+    of: int
+    fingerprint: str
+    ids: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,8 @@ class RunDirectory:
             content = json.loads(read_file(path).decode("utf-8", "surrogatepass"))
             if not content.keys().isdisjoint((SEAL, "run")):  # an older debft wrote neither
                 check_seal(content)
-            held_out = content.get("held_out")
-            _require(isinstance(content["path"], str | None) and isinstance(held_out, dict | None))
-            _require(held_out is None or (isinstance(held_out["ids"], dict) and isinstance(held_out["fingerprint"], str)))
+            _require(isinstance(path_of_rows := content["path"], str | None) and b"\0" not in (path_of_rows or "").encode())
+            read_as(content.get("held_out"), RecordedRows | None, "held_out")
             _require(content.get("run") in (None, self.number()))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InputError(

@@ -182,9 +182,36 @@ def test_rows_of_a_run_that_goes_on_may_be_given_by_another_name(copy, monkeypat
         continued("text", RunDirectory(copy / "run"), {"data": "other.jsonl"}, sift=None, assignments=())
 
 
-def test_split_that_cannot_be_read_is_one_line(copy):
-    seal_split(copy / "run", path=5)
+OF_NO_RUN = (
+    {"path": 5},
+    {"path": "a\0b"},
+    *({"ids": ids} for ids in (None, {"validation": 5}, {"validation": [1]}, {"test": [[1]]})),
+)
+
+
+@pytest.mark.parametrize("changes", OF_NO_RUN, ids=str)
+def test_split_that_cannot_be_read_is_one_line(copy, changes):
+    held_out = RunDirectory(copy / "run").split()["held_out"]
+    seal_split(copy / "run", **(changes if "path" in changes else {"held_out": held_out | changes}))
     with pytest.raises(InputError, match=r"split\.json: expected the split of the run .*, or give the rows to score by --data$"):
+        evaluate(copy / "run")
+
+
+def test_path_that_no_system_can_have_is_none_of_a_split(copy):
+    path = copy / "run" / "split.json"
+    path.write_text(json.dumps({"data": "rows.jsonl", "path": "\ud800", "held_out": None}))  # as an older debft, without a seal
+    with pytest.raises(InputError, match=r"split\.json: expected the split of the run"):
+        RunDirectory(copy / "run").split()
+
+
+@pytest.mark.parametrize(
+    "ids", [{}, {"train": ["0"]}, {"validation": [], "test": ["1"]}, {"validation": ["none"], "test": ["1"]}], ids=str
+)
+def test_split_of_other_rows_is_one_line(copy, ids):
+    seal_split(copy / "run", held_out=RunDirectory(copy / "run").split()["held_out"] | {"ids": ids})
+    with pytest.raises(
+        InputError, match=r"rows.jsonl: expected rows with the ids of \w+ that split\.json of the run names, got others"
+    ):
         evaluate(copy / "run")
 
 
