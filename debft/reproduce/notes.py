@@ -72,5 +72,5 @@ def read_note(path: Path) -> Note | None:
     """Return the note of a run, None where there is none that can be read: it only tells, and decides nothing."""
     try:
         return Note(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None

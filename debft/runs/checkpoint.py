@@ -187,7 +187,7 @@ def keep_best(directory: Path, best_step: int) -> None:
     for path in checkpoints(directory):
         try:
             kept.add(json.loads((path / STATE).read_bytes()).get("best_step", 0))
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return  # which one it names is not known, so all stay until it is gone
     for path in checkpoints(directory, "best-"):
         if _number(path) not in kept:
@@ -263,7 +263,7 @@ def _check(path: Path, run: str | None) -> tuple[dict[str, str], str, dict[str, 
     except (FileNotFoundError, NotADirectoryError) as error:
         name = Path(error.filename).name
         raise _DamagedError(f"{name} is missing{'' if name == MANIFEST else f', which {MANIFEST} names'}") from None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         wrong = [MANIFEST]
     if wrong:
         said_by = "was written" if wrong[0] == MANIFEST else f"{MANIFEST} says"

@@ -71,7 +71,7 @@ class RunDirectory:
             with disk_errors(checkpoint, "read"):
                 content = json.loads((checkpoint / "state.json").read_bytes())
             _require(isinstance(content, dict))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{checkpoint / 'state.json'}: is not what was written; take another checkpoint") from None
         return content
 

@@ -166,7 +166,7 @@ def _identities(folder: Path) -> dict[str, str | None]:
     """Return by name what the trackers of an earlier part of the run call it, {} where that is not known."""
     try:
         content = json.loads((folder / RUNS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

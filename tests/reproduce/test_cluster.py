@@ -263,10 +263,11 @@ def test_runs_that_start_from_others_are_submitted_once_these_are_complete(tmp_p
     assert "1 run to be submitted by the same command, once those that they start from are complete" in capfd.readouterr().err
 
 
-def test_damaged_record_of_jobs_is_named(tmp_path, sbatch):
+@pytest.mark.parametrize("content", ["{}", "[" * 5000], ids=["empty", "deep"])
+def test_damaged_record_of_jobs_is_named(tmp_path, sbatch, content):
     path = tmp_path / "logs" / "slurm" / "submissions.json"
     path.parent.mkdir(parents=True)
-    path.write_text("{}")
+    path.write_text(content)
     with pytest.raises(InputError, match=r"submissions.json: expected the jobs that were submitted"):
         record.submit(plan_of(tmp_path).runs, SlurmOptions(), tmp_path / "logs")
 
@@ -448,6 +449,8 @@ def test_status_of_a_run_follows_the_process_that_started_it(tmp_path):
     assert status(plan, tmp_path / "logs")["runs"][0]["status"] == "running"
     write_note(note, Note(pid=_pid_of_nobody()))
     assert status(plan, tmp_path / "logs")["runs"][0]["status"] == "interrupted"
+    note.write_text("[" * 5000)
+    assert status(plan, tmp_path / "logs")["runs"][0]["status"] == "not run"
 
 
 def _pid_of_nobody():

@@ -254,9 +254,24 @@ def test_best_checkpoint_stays_while_a_saved_state_names_it(tmp_path):
     save_steps(tmp_path, 2, 4, 6, prefix="best-")
     keep_best(tmp_path, 6)
     assert [path.name for path in checkpoints(tmp_path, "best-")] == ["best-000002", "best-000006"]
-    (tmp_path / "step-000005" / "state.json").write_text("{")
-    keep_best(tmp_path, 0)  # what a damaged state names is not known
-    assert len(checkpoints(tmp_path, "best-")) == 2
+    for damaged in ("{", "[" * 5000, '{"best_step": []}'):
+        (tmp_path / "step-000005" / "state.json").write_text(damaged)
+        keep_best(tmp_path, 0)  # what a damaged state names is not known
+        assert len(checkpoints(tmp_path, "best-")) == 2
+
+
+def test_state_of_a_checkpoint_that_is_none_is_named(tmp_path):
+    (tmp_path / "state.json").write_text("[" * 5000)
+    with pytest.raises(InputError, match=r"state\.json: is not what was written; take another checkpoint"):
+        RunDirectory(tmp_path).state_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 5000, "[]", "5"], ids=["deep", "list", "number"])
+def test_manifest_that_is_none_is_damage(tmp_path, capsys, content):
+    save_steps(tmp_path, 5, 10)
+    (tmp_path / "step-000010" / "manifest.json").write_text(content)
+    assert load_newest(tmp_path).step == 5
+    assert "(manifest.json is not what was written) is damaged" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(tmp_path, capsys):

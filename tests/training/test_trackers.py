@@ -360,3 +360,9 @@ def test_identities_of_trackers_are_kept_with_the_run(fake, tmp_path):
     opened(tmp_path).close()
     content = json.loads((tmp_path / "task" / "seed-1" / "trackers" / "runs.json").read_text())
     assert content == {"wandb": fake.made[0].id}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 5000], ids=["cut", "list", "deep"])
+def test_damaged_identities_of_trackers_are_none(tmp_path, content):
+    (tmp_path / "runs.json").write_text(content)
+    assert trackers._identities(tmp_path) == {}

@@ -61,7 +61,7 @@ def submissions(logs: Path) -> list[Submission]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return [Submission(**{**one, "runs": tuple(one["runs"])}) for one in content["submissions"]]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise InputError(f"{path}: expected the jobs that were submitted, got something else; cancel them and remove it") from None
 
 
