@@ -1,6 +1,5 @@
 """This module starts one run as a process, here or in a job of Slurm, follows it, and says what it ended with."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from debft.errors import MachineError
 from debft.reproduce.notes import Failure, Note, write_note
 from debft.runs.directory import RunDirectory
+from debft.runs.logs import logged_step
 from debft.runtime.launch.local import SECONDS_TO_END
 from debft.runtime.launch.started import Started, write_stacks
 
@@ -116,6 +116,6 @@ def last_step(directory: Path) -> int:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 2000))
             lines = file.read().split(b"\n")[:-1]
-        return int(json.loads(lines[-1])["step"]) if lines else 0
-    except (OSError, ValueError, KeyError):
+    except OSError:
         return 0
+    return (logged_step(lines[-1]) or 0) if lines else 0

@@ -106,12 +106,12 @@ def _check_numbers(values: dict[Any, Any]) -> None:
 def _rows_up_to(content: bytes, last: int) -> bytes:
     """Return the lines of a log whose step is at most `last`, without those that cannot be read."""
     lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
-    return b"".join(line for line in lines if (step := _logged_step(line)) and step <= last)
+    return b"".join(line for line in lines if (step := logged_step(line)) and step <= last)
 
 
-def _logged_step(line: bytes) -> int | None:
+def logged_step(line: bytes) -> int | None:
     """Return the step of a line of a log, None where it cannot be read."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -11,10 +11,12 @@ import torch
 from debft.config.recipe import Recipe
 from debft.errors import InputError
 from debft.models.vocabulary import ActiveVocabulary
+from debft.reproduce.process import last_step
 from debft.runs.checkpoint import Checkpoint, moments_of, save_checkpoint
 from debft.runs.directory import RunDirectory
 from debft.runs.result import MemoryCut
 from debft.runs.sessions import SessionOfRun
+from debft.runs.storage import append_line
 from debft.training import resuming
 from debft.training.session import TrainState
 
@@ -330,6 +332,15 @@ def test_run_without_a_checkpoint_begins_at_step_1_with_empty_logs(run, capsys):
     claim(run, "resume")
     assert run.logs.rows("steps.jsonl") == [] and run.split()["path"] == "x"
     assert capsys.readouterr().err.replace("\n", " ") == f"{run.path}: no checkpoint was saved; beginning at step 1 of 9,000 "
+
+
+@pytest.mark.parametrize("line", ["[" * 5000, "[]", "5", "{", '{"step": 1e999}', '{"step": "x"}'], ids=range(6))
+def test_line_of_a_log_that_no_run_writes_is_dropped(run, line):
+    run.logs.append("steps.jsonl", {"step": 1, "num_tokens": 10})
+    append_line(run.path / "steps.jsonl", line)
+    assert last_step(run.path) == 0
+    run.logs.rewind(1, 0, {})
+    assert [row["step"] for row in run.logs.rows("steps.jsonl")] == [last_step(run.path)] == [1]
 
 
 def test_run_goes_on_with_the_logs_of_its_checkpoint(run, capsys):
