@@ -35,6 +35,11 @@ def from_json(text: str, where: str) -> RunResult:
     result = read_as(content | {"format_version": FORMAT_VERSION}, RunResult, "")
     if not isinstance(result.recipe.get("train"), dict):
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
+    if not result.scores:
+        raise ValueError("scores: expected at least one, got none")
+    for name, ends in result.intervals.items():
+        if len(ends) != 2:
+            raise ValueError(f"intervals.{name}: expected [low, high], got {shown(ends)}")
     for where_of, files in (("model_files", result.model_files), ("run_files", result.run_files)):
         for name in files or {}:
             if (path := PurePosixPath(name)).is_absolute() or ".." in path.parts:
