@@ -21,6 +21,25 @@ def test_parquet_with_more_rows_than_memory_is_refused_by_its_metadata(tmp_path,
         read_table(tmp_path / "bomb.parquet")
 
 
+TWICE = pyarrow.StructArray.from_arrays([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
+NOT_OF_PYTHON = {
+    "timestamp": pyarrow.array([2**62], pyarrow.timestamp("us")),
+    "date": pyarrow.array([2**30], pyarrow.date32()),
+    "duration": pyarrow.array([2**62], pyarrow.duration("s")),
+    "field twice": TWICE,
+}
+
+
+@pytest.mark.parametrize("name", NOT_OF_PYTHON)
+def test_column_of_values_that_python_lacks_is_named(tmp_path, name):
+    table = pyarrow.table({"text": ["the fox"], "seen": NOT_OF_PYTHON[name]})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(
+        InputError, match=r"rows\.parquet: seen: expected values that Python can hold, got .*; write the column as text"
+    ):
+        read_table(tmp_path / "rows.parquet")
+
+
 @pytest.mark.parametrize("encoding", ["undefined", "rot13", "zip", "punycode", "no-such", "a\0b"])
 def test_codec_that_is_no_encoding_is_one_line(tmp_path, encoding):
     with pytest.raises(InputError, match="--encoding: expected an encoding such as cp1252 or latin-1, got"):

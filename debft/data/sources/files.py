@@ -89,6 +89,20 @@ def _rows_at_once(stated: Any) -> int:
     return min(BLOCK, BYTES_AT_ONCE * stated.num_rows // max(size, 1) + 1)
 
 
+def _cells(path: Path, batch: Any) -> dict[str, Any]:
+    """Return the cells of some rows by column. Raises InputError for a column with a value that Python lacks: the year 20,000."""
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns[name] = column.to_pylist()
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, OverflowError) as error:
+            what = f"expected values that Python can hold, got {first_line(error)}; write the column as text, or leave it out"
+            raise InputError(f"{path}: {name}: {what}") from None
+    return columns
+
+
 def _parquet(path: Path) -> DataTable:
     """Read Parquet; rows that repeat the names of the columns are set aside."""
     import pyarrow
@@ -103,7 +117,7 @@ def _parquet(path: Path) -> DataTable:
                 raise InputError(f"{path}: expected each column once, got '{twice[0]}' twice")
             table.add({name: [] for name in names}, 0, 0)
             for batch in file.iter_batches(_rows_at_once(file.metadata)):
-                columns = batch.to_pydict()
+                columns = _cells(path, batch)
                 rows = range(batch.num_rows)
                 again = {row for row in rows if len(columns) > 1 and all(c[row] == name for name, c in columns.items())}
                 kept = [row for row in rows if row not in again] if again else rows
