@@ -290,6 +290,24 @@ def test_data_set_of_several_configurations_asks_for_one(clone):
     )
 
 
+CARDS = {
+    "open list": "[\n",
+    "mapping in a line": "a: b: c\n",
+    "features of a letter": "dataset_info:\n  features: x\n",
+    "name in a list": "configs:\n- config_name: [1]\n",
+    "zip": "license: mit\n",
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_data_set_that_cannot_be_loaded_is_one_line(tmp_path, name):
+    data = tmp_path / "reviews"
+    data.mkdir()
+    (data / "README.md").write_text(f"---\n{CARDS[name]}---\n")
+    (data / "x.zip" if name == "zip" else data / "data.csv").write_text("PK" if name == "zip" else "text,label\na b,c\nd e,f\n")
+    assert message_of(data).startswith(f"--data {data}: cannot be loaded: ")
+
+
 def test_large_data_set_is_read_by_the_columns_that_are_needed(clone, monkeypatch):
     monkeypatch.setattr(hub_own, "LOOKED_AT", 10)
     found = hub_own.own_tables(str(clone), OwnConfig(subset="plain"))

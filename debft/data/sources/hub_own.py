@@ -19,7 +19,8 @@ from debft.data.sources.progress import BLOCK
 from debft.data.sources.split_names import COLUMNS, SPLITS, TENTH
 from debft.data.sources.table import DataTable
 from debft.data.stored import GrowingTable, characters_of
-from debft.errors import InputError, first_line, one_of
+from debft.errors import DebftError, InputError, first_line, one_of
+from debft.runtime.memory import is_out_of_memory
 
 LOOKED_AT = 1000  # rows by which the columns of a larger split are found, before the others are left where they are
 ABSENT = "no such file or directory; as an id of the hub it is not in the cache"
@@ -68,7 +69,9 @@ def _load(dataset: str, subset: str | None, *, streaming: bool) -> Any:
     where = f"--data {dataset}"
     try:
         return datasets.load_dataset(dataset, subset, streaming=streaming)
-    except (datasets.exceptions.DatasetsError, ConnectionError, ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # `datasets` checks little of what a card and the files hold: it is an error of any kind
+        if isinstance(error, DebftError) or is_out_of_memory(error):
+            raise
         offered = re.search(r"(?:[Cc]onfigs|Available): (\[.*\])", str(error))
         if offered:
             names = offered[1].strip("[]").replace("'", "")
