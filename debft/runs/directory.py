@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class RunDirectory:
             content = json.loads(read_file(path).decode("utf-8", "surrogatepass"))
             if not content.keys().isdisjoint((SEAL, "run")):  # an older debft wrote neither
                 check_seal(content)
-            _require(isinstance(path_of_rows := content["path"], str | None) and b"\0" not in (path_of_rows or "").encode())
+            _require(isinstance(path_of_rows := content["path"], str | None) and b"\0" not in os.fsencode(path_of_rows or ""))
             read_as(content.get("held_out"), RecordedRows | None, "held_out")
             _require(content.get("run") in (None, self.number()))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

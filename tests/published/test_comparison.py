@@ -115,7 +115,7 @@ def test_compared_scores_are_read_back_from_result_json(recipe, mnli):
         task="mnli",
         model="m",
         status="complete",
-        scores={},
+        scores={"validation_matched/accuracy": 88.2},
         published=compared,
         not_compared=None,
         num_examples={},
