@@ -113,7 +113,7 @@ def shown(value: object) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of another library's error, or the name of its type where it has no text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ from debft.runs.storage import failing_disk, unusable_paths
 from debft.runtime.early import leave
 from debft.runtime.launch.group import is_main_process, process_name
 from debft.runtime.launch.lifeline import cause_is_said
+from debft.runtime.library_variables import check_library_variables
 from debft.runtime.memory import too_little_memory
 from debft.runtime.signals import SECONDS_TO_LEAVE, SIGNALS, StopRequest, arrived
 from debft.tasks import TASKS, TEXT, Task
@@ -104,6 +105,8 @@ def _common(
 ) -> None:
     if ctx.invoked_subcommand is None:
         put(ctx.get_help())
+    elif not {"--help", "-h"} & set(sys.argv[1:]):  # help imports none of them
+        check_library_variables()
 
 
 def _help_of(task: Task) -> str:

@@ -24,7 +24,7 @@ from debft.runs.directory import RunDirectory
 from debft.runtime.accelerator import leave_processes
 from debft.runtime.devices import visible_gpus
 from debft.runtime.launch.group import STAYS_ELSEWHERE, follow_parent, in_a_group, is_main_process
-from debft.runtime.launch.local import RunOfGroup, start_processes
+from debft.runtime.launch.local import RunOfGroup, check_number, start_processes
 from debft.runtime.launch.machines import share_to_start
 from debft.runtime.launch.srun import join_step
 from debft.runtime.progress import activity
@@ -78,6 +78,8 @@ def fine_tune(
         directory = Path(output) if output else several.usual_output(resolved, run.path, seeds)
         several.repeat(resolved, directory, seeds=seeds, jobs=jobs, dry_run=dry_run, as_json=as_json)
     share = share_to_start(asked)
+    if share is not None:
+        check_number(share)
     if dry_run:
         _show_plan(resolved, run, start, as_json)
         return

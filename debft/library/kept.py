@@ -14,6 +14,7 @@ from pathlib import Path
 
 from debft.console import console
 from debft.runtime.launch.group import in_a_group
+from debft.runtime.library_variables import check_library_variables
 
 
 @contextmanager
@@ -23,7 +24,9 @@ def caller_kept(*, quiet: bool = False) -> Iterator[None]:
     That is: signal handlers, the random numbers of Python, NumPy and torch, torch's default type, threads, precision and choice
     of kernels, the state of accelerate, the environment, the working directory, the levels of loggers, warning filters and
     Python's collector of garbage. quiet: whether lines and bars for people are left out within the block
+    Raises InputError for a variable that a library could not read when it is imported.
     """
+    check_library_variables()
     with ExitStack() as after:
         for keep in (_signals, _quiet, _environment, _logging, _warnings, _collector, _python, _numpy, _torch, _libraries):
             after.callback(keep())

@@ -9,16 +9,20 @@ from pathlib import Path
 
 from debft.console import say
 from debft.errors import InputError, MachineError
+from debft.output.text import counted
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.process import RunCommand, RunProcess, last_step
 from debft.runs.files import STACKS
+from debft.runs.storage import disk_errors, make_directory
 from debft.runtime.devices import devices_here, warn_of_unused_gpus
+from debft.runtime.launch.local import FEW
 from debft.runtime.launch.started import Started, parent_of, write_stacks
 from debft.runtime.progress import Meter, meter
 from debft.runtime.signals import INTERRUPTED, StopRequest, stop_requested
 
 SECONDS_BETWEEN_LOOKS = 0.25
+JOBS_EACH = 4  # runs for each core or GPU, at most: each is a process that takes memory
 NO_RESULT = 1  # the exit code of a run whose process ended with 0 and left none: a bug
 
 
@@ -77,7 +81,8 @@ class Pool:
         self._free = list(range(jobs))
         self._passed_on = False  # whether the running ones were told to stop
         self.missed = False  # whether one of them has had no sign of life from this process for too long
-        logs.mkdir(parents=True, exist_ok=True)
+        with disk_errors(logs):
+            make_directory(logs)
 
     def has_room(self) -> bool:
         """Whether another run can start."""
@@ -242,9 +247,17 @@ def _count(job: Job, steps: dict[str, int], progress: Meter) -> None:
     steps[job.run.id] = max(now, steps[job.run.id])
 
 
-def default_jobs(data: str | None) -> int:
-    """Return one job per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread."""
-    return len(devices_here()) or (os.cpu_count() or 1 if data == "demo" else 1)
+def jobs_at_a_time(asked: int | None, data: str | None) -> int:
+    """Return how many runs go on at the same time. Raises InputError for more than a machine like this one can be meant to do.
+
+    Unasked it is one per GPU, else one; one per core for the tiny models of the demo, which gain nothing from a second thread.
+    """
+    cores, gpus = os.cpu_count() or 1, len(devices_here())
+    most = JOBS_EACH * max(cores, gpus, FEW)
+    if asked is not None and asked > most:
+        here = counted(max(cores, gpus), "GPU" if gpus > cores else "core")
+        raise InputError(f"--jobs: expected at most {most} on this machine of {here}, got {asked}; give fewer")
+    return asked or gpus or (cores if data == "demo" else 1)
 
 
 def threads_of_a_job(jobs: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from debft.errors import has_half_surrogate
+from debft.runs.json_records import read_as
 from debft.runs.storage import write_atomically
 
 
@@ -56,7 +58,7 @@ class Note:
             return True
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # no system has a process of such a number
             return False
         except PermissionError:
             pass
@@ -71,6 +73,9 @@ def write_note(path: Path, note: Note) -> None:
 def read_note(path: Path) -> Note | None:
     """Return the note of a run, None where there is none that can be read: it only tells, and decides nothing."""
     try:
-        return Note(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        note: Note = read_as(content, Note, "")
+        whole = {"pid", "host"} <= content.keys() and note.pid > 0 and not has_half_surrogate(str(note.error))
+        return note if whole else None
+    except (OSError, ValueError, RecursionError):
         return None

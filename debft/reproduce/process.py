@@ -13,6 +13,7 @@ from debft.errors import MachineError
 from debft.reproduce.notes import Failure, Note, write_note
 from debft.runs.directory import RunDirectory
 from debft.runs.logs import logged_step
+from debft.runs.storage import disk_errors, make_directory
 from debft.runtime.launch.local import SECONDS_TO_END
 from debft.runtime.launch.started import Started, write_stacks
 
@@ -56,8 +57,9 @@ class RunProcess:
         self.command, self.note = command, note or Note()
         self.hung = ""  # what is wrong with a process that shows no sign of life
         self._deadline = float("inf")  # when one that was told to end is killed, in seconds of the monotonic clock
-        command.logs.mkdir(parents=True, exist_ok=True)
-        self._log = command.log.open("a", encoding="utf-8")
+        with disk_errors(command.log):
+            make_directory(command.logs)
+            self._log = command.log.open("a", encoding="utf-8")
         words = [*DEBFT, *command.arguments, "--resume", "--num-processes", str(processes)]
         streams = {"stdout": subprocess.DEVNULL, "stderr": self._log}
         self.process = Started(words, variables, command.id, command.hang_seconds, **streams)

@@ -15,7 +15,7 @@ from debft.reproduce import terminal
 from debft.reproduce.collect import collect
 from debft.reproduce.cost import Cost, cost_of, total_cost, with_probe
 from debft.reproduce.estimate import Estimate, can_be_estimated, estimate, measure_this_machine, needed_from_hub
-from debft.reproduce.jobs import Executor, default_jobs, local, ready, run_in_order, signal_that_ended, threads_of_a_job
+from debft.reproduce.jobs import Executor, jobs_at_a_time, local, ready, run_in_order, signal_that_ended, threads_of_a_job
 from debft.reproduce.notes import Failure
 from debft.reproduce.plan import RecipePlan, TablePlan
 from debft.reproduce.report import write_report
@@ -42,7 +42,7 @@ def dry_run(table_plan: TablePlan, jobs: int | None) -> tuple[dict[str, Any], in
     without_hub = [recipe_plan for recipe_plan in table_plan.recipes.values() if recipe_plan.needs_hub]
     if not without_hub:
         _require_runs(table_plan)
-    at_a_time, devices = jobs or default_jobs(table_plan.table.data), len(devices_here())
+    at_a_time, devices = jobs_at_a_time(jobs, table_plan.table.data), len(devices_here())
     probed = _probed(table_plan, None if devices or at_a_time == 1 else threads_of_a_job(at_a_time))
     total = total_cost(probed, at_a_time, devices)
     if table_plan.runs:
@@ -71,7 +71,7 @@ def estimate_runs(recipe: Recipe, seeds: Sequence[int], missing: HubError) -> di
         raise missing
     say(missing.problems[0])
     one = estimate(f"{recipe.task}/{short_name(recipe.model)}", recipe, len(seeds), measure_this_machine())
-    on_gpus = min(default_jobs(recipe.data), max(len(devices_here()), 1))
+    on_gpus = min(jobs_at_a_time(None, recipe.data), max(len(devices_here()), 1))
     terminal.print_estimates([one], seeds, on_gpus, needed_from_hub([recipe]))
     return {"problem": missing.problems[0], "estimate": one.as_dict(), "recipe": to_dict(recipe)}
 
@@ -110,7 +110,7 @@ def executor_of(table_plan: TablePlan, logs: Path, *, jobs: int | None, slurm: S
     if slurm is not None:
         return on_slurm(slurm, logs, len(table_plan.runs))
     refuse_beside_jobs(logs)
-    return local(jobs or default_jobs(table_plan.table.data), logs)
+    return local(jobs_at_a_time(jobs, table_plan.table.data), logs)
 
 
 def submit(table_plan: TablePlan, options: SlurmOptions, logs: Path) -> None:

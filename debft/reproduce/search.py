@@ -171,7 +171,11 @@ def _line(recipe_plan: RecipePlan, trial: Trial) -> dict[str, Any]:
     if damage := trial.run.damage():
         say(f"not counted: {damage}")
     result = None if damage else trial.run.result()
-    score = recipe_plan.ready.task.selection_score(result.scores) if result else None
+    task = recipe_plan.ready.task
+    if result and (lacking := [name for name in task.selection_names() if name not in result.scores]):
+        say(f"not counted: {trial.run.directory}: expected the score {lacking[0]}, found none; remove it to run it again")
+        result = None
+    score = task.selection_score(result.scores) if result else None
     return {"recipe": recipe_plan.name, **trial.point, "score": score, "run": trial.run.id, "command": trial.run.command}
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeGuard
 from debft.config.reading import is_finite_number
 from debft.errors import shown
 
+LARGEST = 1e100  # of a score or a number in a log, far beyond float32; the sum of larger ones may leave the numbers of Python
+
 
 def read_as(value: Any, kind: Any, place: str) -> Any:
     """Return a JSON value as the type `kind`. Raises ValueError, with the place, where it is none."""
@@ -19,8 +21,8 @@ def read_as(value: Any, kind: Any, place: str) -> Any:
         return None if value is None else read_as(value, kind, place)
     if origin is dict and isinstance(value, dict):
         return {name: read_as(item, arguments[1], f"{place}.{name}") for name, item in value.items()}
-    if origin is list and isinstance(value, list):
-        return [read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value)]
+    if origin in (list, tuple) and isinstance(value, list):  # a tuple of any length, `tuple[str, ...]`
+        return origin(read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value))
     if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
         expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
         raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
@@ -56,4 +58,12 @@ _FITS: dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),
     Any: lambda value: True,
 }
-_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", dict: "an object", list: "a list"}
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    tuple: "a list",
+}

@@ -9,8 +9,9 @@ from typing import Any
 
 from debft.config.reading import is_finite_number
 from debft.console import say
-from debft.errors import InputError
-from debft.runs.files import LOGS, STEPS
+from debft.errors import InputError, has_half_surrogate
+from debft.runs.files import EVALUATIONS, LOGS, STEPS
+from debft.runs.json_records import LARGEST, is_whole
 from debft.runs.reading import read_file
 from debft.runs.result import RunResult
 from debft.runs.storage import append_line, disk_errors, sync, sync_or_rewrite, write_atomically
@@ -45,8 +46,9 @@ class Logs:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-                scores = row.get("scores", {})
-                _check_numbers({name: value for name, value in row.items() if name != "scores"} | {"step": row["step"]} | scores)
+                scores = row["scores"] if file == EVALUATIONS else {"loss": row["loss"]}
+                _check_numbers({name: value for name, value in row.items() if name != "scores"} | scores)
+                _check_step(row["step"])
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise InputError(
                     f"{path}:{number}: expected the numbers of a step, got something else; remove {self.directory} to run it again"
@@ -98,8 +100,15 @@ class Logs:
 
 
 def _check_numbers(values: dict[Any, Any]) -> None:
-    """Raise ValueError unless `values` maps names to finite numbers."""
-    if not all(isinstance(name, str) and is_finite_number(value) for name, value in values.items()):
+    """Raise ValueError unless `values` maps names to numbers of which a mean can be taken."""
+    for name, value in values.items():
+        if not isinstance(name, str) or has_half_surrogate(name) or not is_finite_number(value) or abs(value) > LARGEST:
+            raise ValueError
+
+
+def _check_step(step: object) -> None:
+    """Raise ValueError unless `step` is the number of an optimizer step."""
+    if not is_whole(step) or step < 0:
         raise ValueError
 
 

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from debft.config.reading import upgraded as upgraded_recipe
-from debft.errors import InputError, shown
-from debft.runs.json_records import is_whole, read_as
+from debft.errors import InputError, has_half_surrogate, shown
+from debft.runs.json_records import LARGEST, is_whole, read_as
 from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.runs.seal import SEAL, check_seal
 
@@ -20,6 +20,8 @@ def from_json(text: str, where: str) -> RunResult:
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text and has_half_surrogate(json.dumps(content, ensure_ascii=False)):
+            raise ValueError("it holds half of a surrogate pair")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
@@ -37,6 +39,9 @@ def from_json(text: str, where: str) -> RunResult:
         raise ValueError(f"recipe.train: expected an object, got {shown(result.recipe.get('train'))}")
     if not result.scores:
         raise ValueError("scores: expected at least one, got none")
+    for name, score in result.scores.items():
+        if abs(score) > LARGEST:
+            raise ValueError(f"scores.{name}: expected a score, got {shown(score)}")
     for name, ends in result.intervals.items():
         if len(ends) != 2:
             raise ValueError(f"intervals.{name}: expected [low, high], got {shown(ends)}")

@@ -15,7 +15,7 @@ from debft.output.layout import print_table
 from debft.output.terminal import estimate_lines
 from debft.output.text import counted, plural
 from debft.reproduce.identity import made_by, made_here
-from debft.reproduce.jobs import default_jobs, run_all, signal_that_ended
+from debft.reproduce.jobs import jobs_at_a_time, run_all, signal_that_ended
 from debft.reproduce.notes import Failure
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.run import worst_code
@@ -151,7 +151,7 @@ def say_state(repetition: Repetition, jobs: int | None) -> None:
 
 
 def _at_once(repetition: Repetition, missing: Sequence[PlannedRun], jobs: int | None) -> int:
-    return min(jobs or default_jobs(repetition.recipe.data), max(len(missing), 1))
+    return min(jobs_at_a_time(jobs, repetition.recipe.data), max(len(missing), 1))
 
 
 def show_plan(repetition: Repetition, jobs: int | None) -> tuple[dict[str, Any], int]:
@@ -189,7 +189,7 @@ def probe_of_runs(plan: Plan, directory: Path, number: int, jobs: int | None) ->
     with activity("loading torch"):
         from debft.training.probe import probe
     estimate = probe(plan, RunDirectory(directory))
-    on_gpus = min(jobs or default_jobs(plan.recipe.data), max(len(devices_here()), 1), number)
+    on_gpus = min(jobs_at_a_time(jobs, plan.recipe.data), max(len(devices_here()), 1), number)
     seconds = number * (estimate.train_seconds + estimate.eval_seconds) / on_gpus
     for line in estimate_lines(estimate):
         say(line)
@@ -211,7 +211,7 @@ def summarize(repetition: Repetition, failures: Mapping[str, Failure], rule: str
         scores={
             name: spread_of(
                 name,
-                {str(number): result.scores[name] for number, result in complete.items()},
+                {str(number): result.scores[name] for number, result in complete.items() if name in result.scores},
                 published=published.get(name),
                 with_interval=repetition.over == "seed",
             )

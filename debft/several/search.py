@@ -14,7 +14,7 @@ from debft.errors import InputError
 from debft.output.layout import print_table
 from debft.output.recipes import number, recipe_yaml
 from debft.output.text import counted
-from debft.reproduce.jobs import default_jobs
+from debft.reproduce.jobs import jobs_at_a_time
 from debft.reproduce.run import worst_code
 from debft.reproduce.terminal import at_a_time
 from debft.runs.directory import RunDirectory
@@ -81,7 +81,7 @@ def search(plan: Plan, space: Space, directory: Path, *, trials: int, jobs: int 
         common = directory / COMMON
         write_atomically(common, (recipe_yaml(plan.recipe) + "\n").encode())
         running = Search(study=study, base=plan, space=space, directory=directory, common=common)
-        at_once = jobs or default_jobs(plan.recipe.data)
+        at_once = jobs_at_a_time(jobs, plan.recipe.data)
         say(f"{counted(trials, 'trial')}, {running.asked()} there already, {at_a_time(at_once)}   {directory}")
         signal_number = run_trials(running, trials, at_once)
         if running.asked() >= trials and not running.interrupted_by:

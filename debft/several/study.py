@@ -160,7 +160,7 @@ class Search:
         self._report(trial, run)
         result = run.result()
         assert result is not None, "a run that did not fail has a result"
-        score = score_of(result.scores, self.base)
+        score = score_of(result.scores, self.base, run.directory)
         self._keep_best_model(trial.number, score)
         self.study.tell(trial.number, score)
         return score

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from debft.config.recipe import with_values
+from debft.errors import InputError
 from debft.output.recipes import number
 from debft.reproduce.planned_run import PlannedRun
 from debft.runs.directory import RunDirectory
@@ -44,9 +45,15 @@ def plan_trial(base: Plan, common: Path, directory: Path, values: Mapping[str, V
     )
 
 
-def score_of(scores: dict[str, float], base: Plan) -> float:
-    """Return what the trials are compared by, in percent: what the best weights of a run are best by."""
-    return base.task.selection_score(scores, base.recipe.train.metric)
+def score_of(scores: dict[str, float], base: Plan, directory: Path) -> float:
+    """Return what the trials are compared by, in percent: what the best weights of a run are best by.
+
+    directory: of the trial. Raises InputError where it has no such score.
+    """
+    try:
+        return base.task.selection_score(scores, base.recipe.train.metric)
+    except KeyError as error:
+        raise InputError(f"{directory}: expected the score {error.args[0]}, found none; remove it to run it again") from None
 
 
 def checks_of(run: PlannedRun, base: Plan) -> dict[int, float]:
@@ -55,7 +62,7 @@ def checks_of(run: PlannedRun, base: Plan) -> dict[int, float]:
     for row in RunDirectory(run.directory).logs.rows("evaluations.jsonl"):
         step = int(row["step"])
         if step == run.total_steps or (every is not None and step % every == 0):
-            scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = score_of(row["scores"], base)
+            scores[min(CHECKS, max(1, round(CHECKS * step / run.total_steps)))] = score_of(row["scores"], base, run.directory)
     return scores
 
 

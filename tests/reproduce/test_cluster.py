@@ -99,10 +99,16 @@ def test_time_is_read_as_sbatch_reads_it(text, minutes):
     assert SlurmOptions(time=text).minutes() == minutes
 
 
-@pytest.mark.parametrize("text", ["", "0", "1h", "12:00:00:00", "-5", "1-"])
+@pytest.mark.parametrize("text", ["", "0", "1h", "12:00:00:00", "-5", "1-", "9" * 5000, "٣"])
 def test_time_that_is_none_is_refused(text):
-    with pytest.raises(InputError, match=r"--time .*: expected minutes or HH:MM:SS"):
+    with pytest.raises(InputError, match=r"--time: expected minutes or HH:MM:SS, such as 90 or 12:00:00, got '"):
         SlurmOptions(time=text).check()
+
+
+@pytest.mark.parametrize(("name", "text"), [("partition", "a\nb"), ("mem", "\udcff"), ("setup", ("cd /", "\udcff"))])
+def test_text_that_no_script_of_a_job_can_hold_is_refused(name, text):
+    with pytest.raises(InputError, match=f"--(slurm-)?{name}: expected text of one line in UTF-8, got '"):
+        SlurmOptions(**{name: text}).check()
 
 
 def test_each_option_reaches_the_job(tmp_path):
@@ -159,7 +165,7 @@ def test_variable_that_would_win_over_an_option_is_refused_by_name(monkeypatch):
         (["--executor", "slurm", "--jobs", "2"], "--executor slurm: does not go with --jobs"),
         (["--executor", "slurm", "--dry-run"], "--executor slurm: does not go with --dry-run"),
         (["--status", "--check"], "--status: does not go with --check"),
-        (["--executor", "slurm", "--time", "soon"], "--time soon: expected minutes"),
+        (["--executor", "slurm", "--time", "soon"], "--time: expected minutes"),
         (["--executor", "slurm"], "--executor slurm: expected a machine that submits to Slurm, found no sbatch"),
     ],
 )
@@ -263,7 +269,11 @@ def test_runs_that_start_from_others_are_submitted_once_these_are_complete(tmp_p
     assert "1 run to be submitted by the same command, once those that they start from are complete" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["{}", "[" * 5000], ids=["empty", "deep"])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[" * 5000, '{"submissions": [{"name": [1], "runs": []}]}', '{"submissions": [{"name": "a", "runs": [[1]]}]}'],
+    ids=["empty", "deep", "name", "run"],
+)
 def test_damaged_record_of_jobs_is_named(tmp_path, sbatch, content):
     path = tmp_path / "logs" / "slurm" / "submissions.json"
     path.parent.mkdir(parents=True)
@@ -495,6 +505,10 @@ def test_status_without_slurm_says_what_was_known_last(tmp_path, sbatch, queue, 
 
 
 def test_note_that_cannot_be_read_is_none(tmp_path):
-    for text in ("", "{", "[]", '{"step": 3}'):
+    whole = '"pid": 1, "host": "x"'
+    damaged = ('{"pid": "x"}', "{}", '{"pid": 0, "host": "x"}', f'{{{whole}, "error": 5}}', f'{{{whole}, "error": "\\ud800"}}')
+    for text in ("", "{", "[]", '{"step": 3}', *damaged, f'{{{whole}, "job": [1]}}', f'{{{whole}, "code": "a"}}'):
         (tmp_path / "note.json").write_text(text)
         assert read_note(tmp_path / "note.json") is None
+    (tmp_path / "note.json").write_text(f'{{"pid": {10**400}, "host": "{Note().host}"}}')
+    assert not read_note(tmp_path / "note.json").runs()  # no system has a process of such a number

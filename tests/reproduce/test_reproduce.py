@@ -27,7 +27,7 @@ from debft.config.reading import load_recipe
 from debft.config.recipe import with_train
 from debft.config.recipe_hash import recipe_hash
 from debft.config.schema import schema
-from debft.errors import InputError
+from debft.errors import InputError, MachineError
 from debft.models.files import find_model
 from debft.models.size import count_parameters
 from debft.output.pages.records import Cell, Report
@@ -36,7 +36,7 @@ from debft.reproduce.collect import collect, curve
 from debft.reproduce.cost import cost_of, total_cost
 from debft.reproduce.estimate import FACTS, H100, estimate
 from debft.reproduce.identity import made_key, run_key
-from debft.reproduce.jobs import local, run_all, signal_that_ended
+from debft.reproduce.jobs import command_of, jobs_at_a_time, local, run_all, signal_that_ended
 from debft.reproduce.options import RunOptions
 from debft.reproduce.other_runs import other_runs
 from debft.reproduce.plan import make_table_plan
@@ -395,6 +395,23 @@ def test_broken_log_of_a_run_that_is_not_complete_is_resumed_and_reported(tmp_pa
     assert plan.missing() == plan.runs
     (entry,) = collect(plan, {}, command="", directory=tmp_path).runs
     assert entry.curve.step == []
+
+
+def test_log_that_is_a_directory_is_one_line_of_the_disk(tmp_path, fake_debft):
+    plan = plan_of(tmp_path, seeds=(1,))
+    command_of(plan.runs[0], tmp_path / "logs").log.mkdir(parents=True)
+    with pytest.raises(MachineError, match=r"\.log: cannot be written: Is a directory"):
+        run(plan, tmp_path)
+
+
+@pytest.mark.parametrize(("cores", "gpus", "most", "here"), [(2, 0, 16, "2 cores"), (64, 8, 256, "64 cores"), (4, 8, 32, "8 GPUs")])
+def test_more_runs_at_a_time_than_a_machine_is_meant_for_are_refused(monkeypatch, cores, gpus, most, here):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("debft.reproduce.jobs.devices_here", lambda: ["0"] * gpus)
+    assert jobs_at_a_time(most, None) == most
+    assert jobs_at_a_time(None, "demo") == (gpus or cores) and jobs_at_a_time(None, None) == (gpus or 1)
+    with pytest.raises(InputError, match=f"^--jobs: expected at most {most} on this machine of {here}, got 1000000; give fewer$"):
+        jobs_at_a_time(1_000_000, None)
 
 
 # --- other code

@@ -249,6 +249,13 @@ def test_number_that_is_too_large_is_damage(number, shown):
         from_json(newest().to_json().replace("2.0", number), "result.json")
 
 
+def test_half_a_surrogate_pair_and_a_score_without_a_mean_are_damage():
+    with pytest.raises(ValueError, match=r"^it holds half of a surrogate pair$"):
+        from_json(json.dumps(json.loads(newest().to_json()) | {"more": ["\ud800"]}), "result.json")
+    with pytest.raises(ValueError, match=r"^scores\.validation/accuracy: expected a score, got 1e\+308$"):
+        from_json(changed(scores={"validation/accuracy": 1e308}), "result.json")
+
+
 @pytest.mark.parametrize("content", [b"\xff", b"{}", b'{"format_version": 3}'])
 def test_damaged_file_is_one_line_with_what_to_do(tmp_path, content):
     (tmp_path / "recipe.yaml").touch()  # a run of debft

@@ -138,7 +138,7 @@ def test_processes_without_a_gpu_of_their_own_are_refused(group, monkeypatch):
     monkeypatch.setattr(local, "visible_gpus", lambda: 2)
     with pytest.raises(InputError) as raised:
         group.start(3)
-    assert str(raised.value) == "--num-processes: expected at most one per GPU, 2, got 3"
+    assert str(raised.value) == "--num-processes: expected at most one per GPU, 2, got 3; start fewer"
     assert group.children == []
 
 
@@ -147,7 +147,7 @@ def test_more_processes_than_cores_are_refused_where_they_would_share_a_cpu(grou
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(InputError) as raised:
         group.start(5)
-    assert str(raised.value) == "--num-processes: expected at most one per core, 4 on this machine of 2, got 5"
+    assert str(raised.value) == "--num-processes: expected at most one per core, 4 on this machine of 2, got 5; start fewer"
     assert group.children == []
     group.at(1, group.end_all)
     assert group.start(4) == 0
@@ -167,7 +167,7 @@ def test_more_processes_than_the_gpus_of_all_machines_are_refused(group, monkeyp
     monkeypatch.setattr(local, "visible_gpus", lambda: 2)
     with pytest.raises(InputError) as raised:
         group.start(6, machines=2)
-    assert str(raised.value) == "--num-processes: expected at most one per GPU, 4 on 2 machines, got 6"
+    assert str(raised.value) == "--num-processes: expected at most one per GPU, 4 on 2 machines, got 6; start fewer"
 
 
 def test_group_ends_when_its_last_process_has(group):

@@ -191,8 +191,10 @@ def test_score_of_the_best_is_said_to_be_optimistic_and_test_not_used_for_the_ch
 
 def test_trials_are_compared_by_the_metric_of_the_recipe(recipe, tmp_path):
     scores = {"validation/accuracy": 80.0, "validation/macro_f1": 70.0}
-    assert score_of(scores, plan_search(recipe, tmp_path)) == 75.0
-    assert score_of(scores, plan_search(with_train(recipe, metric="macro_f1", checkpoint="best"), tmp_path)) == 70.0
+    assert score_of(scores, plan_search(recipe, tmp_path), tmp_path) == 75.0
+    assert score_of(scores, plan_search(with_train(recipe, metric="macro_f1", checkpoint="best"), tmp_path), tmp_path) == 70.0
+    with pytest.raises(InputError, match="expected the score validation/accuracy, found none; remove it to run it again"):
+        score_of({"validation/macro_f1": 70.0}, plan_search(recipe, tmp_path), tmp_path)
     with pytest.raises(InputError, match="expected a score that trials are compared by, got 'loss'"):
         plan_search(with_train(recipe, metric="loss", checkpoint="best"), tmp_path)
 

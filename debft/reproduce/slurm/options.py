@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from debft.errors import InputError
+from debft.errors import InputError, has_half_surrogate, shown
 
 EXECUTORS = ("local", "slurm")
 SECONDS_BEFORE_LIMIT = 120  # that a run gets to save its state before its time is over, a quarter of that time at most
@@ -21,8 +21,10 @@ VARIABLES = {
 }
 OPTION = {"setup": "--slurm-setup"}  # the options that have another name on the command line
 ALWAYS = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_SIGNAL", "SBATCH_NO_REQUEUE", "SBATCH_OUTPUT", "SBATCH_ERROR")
-# Forms of a time that sbatch takes beside plain minutes, each with what its numbers are in seconds. Source: sbatch(1), --time.
+LONGEST_TIME = 20  # characters of one
+# Forms of a time that sbatch takes, each with what its numbers are in seconds. Source: sbatch(1), --time.
 TIMES = (
+    (r"(\d+)", (60,)),
     (r"(\d+):(\d+)", (60, 1)),
     (r"(\d+):(\d+):(\d+)", (3600, 60, 1)),
     (r"(\d+)-(\d+)", (86400, 3600)),
@@ -60,8 +62,13 @@ class SlurmOptions:
         return [OPTION.get(name, f"--{name.replace('_', '-')}") for name in names]
 
     def check(self) -> None:
-        """Raise InputError for a time that is none, and for a variable that would win over an option."""
+        """Raise InputError for a time or text that is none, and for a variable that would win over an option."""
         self.minutes()
+        for name in ("partition", "mem", "account", "qos", "setup"):
+            text = "".join(getattr(self, name) or "")
+            if has_half_surrogate(text) or (name != "setup" and not text.isprintable()):  # a line of shell may hold a tab
+                option = OPTION.get(name, f"--{name}")
+                raise InputError(f"{option}: expected text of one line in UTF-8, got {shown(text)}; correct it")
         taken = [(f"--{name.replace('_', '-')}", name) for name in VARIABLES if getattr(self, name) is not None]
         problems = [
             f"{option}: {variable} is set and would win over it; unset the variable, or leave {option} out"
@@ -80,13 +87,10 @@ class SlurmOptions:
         if self.time is None:
             return None
         text = self.time.strip()
-        if text.isdecimal():
-            seconds = 60 * int(text)
-        else:
-            fits = ((re.fullmatch(form, text), units) for form, units in TIMES)
-            seconds = next((_sum(found, units) for found, units in fits if found), 0)
+        fits = ((re.fullmatch(form, text, re.ASCII), units) for form, units in TIMES)
+        seconds = next((_sum(found, units) for found, units in fits if found), 0) if len(text) <= LONGEST_TIME else 0
         if not seconds:
-            raise InputError(f"--time {self.time}: expected minutes or HH:MM:SS, such as 90 or 12:00:00")
+            raise InputError(f"--time: expected minutes or HH:MM:SS, such as 90 or 12:00:00, got {shown(self.time)}")
         return -(-seconds // 60)
 
     def parameters(self, name: str, runs: int) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from debft.reproduce.jobs import command_of
 from debft.reproduce.planned_run import PlannedRun
 from debft.reproduce.slurm.options import VARIABLES, SlurmOptions
 from debft.reproduce.slurm.task import RunTask
+from debft.runs.json_records import read_as
 from debft.runs.lock import locked
+from debft.runs.reading import read_file
 from debft.runs.storage import make_directory, write_atomically
 from debft.runtime.launch.slurm import NoAnswerError, QueuedJob, queued_jobs
 
@@ -59,8 +61,8 @@ def submissions(logs: Path) -> list[Submission]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [Submission(**{**one, "runs": tuple(one["runs"])}) for one in content["submissions"]]
+        content = json.loads(read_file(path))
+        return read_as(content["submissions"], list[Submission], "submissions")
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InputError(f"{path}: expected the jobs that were submitted, got something else; cancel them and remove it") from None
 

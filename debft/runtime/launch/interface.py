@@ -11,12 +11,22 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from debft.errors import InputError, one_of, shown
+
 ASK_FOR_ADDRESS = 0x8915  # SIOCGIFADDR. Source: netdevice(7)
 NAME_OF_GLOO = "GLOO_SOCKET_IFNAME"
 
 
 def name_interface() -> None:
-    """Let gloo use the interface of the route to process 0, unless the user has named one or process 0 is on this machine alone."""
+    """Let gloo use the interface of the route to process 0, unless the user has named one or process 0 is on this machine alone.
+
+    Raises InputError where the user has named one that is not here.
+    """
+    named = os.environ.get(NAME_OF_GLOO, "")
+    here = [name for _, name in socket.if_nameindex()]
+    for name in named.split(",") if len(named) > 1 else ():  # as torch reads it
+        if name not in here:
+            raise InputError(f"{NAME_OF_GLOO}: expected a network interface, {one_of(here)}, got {shown(name)}; unset it")
     address = os.environ.get("MASTER_ADDR", "localhost")
     if NAME_OF_GLOO not in os.environ and (name := interface_to(address)):
         os.environ[NAME_OF_GLOO] = name

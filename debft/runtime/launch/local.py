@@ -43,10 +43,10 @@ class RunOfGroup:
 def start_processes(share: Share, run: RunOfGroup) -> int:
     """Run this command once for each process of this machine and return the first exit code that is not 0, or 0.
 
-    Raises InputError where there are GPUs, but fewer than processes, or none, and many more processes than cores.
+    Raises InputError as `check_number` does.
     """
+    check_number(share)
     gpus = visible_gpus()
-    _check_number(share, gpus, os.cpu_count() or 1)
     variables = _variables_of_group(share, gpus)
     command = [*DEBFT, *sys.argv[1:]]
     children: list[Started] = []
@@ -62,13 +62,17 @@ def start_processes(share: Share, run: RunOfGroup) -> int:
         return _wait(children, stop, run)
 
 
-def _check_number(share: Share, gpus: int, cores: int) -> None:
-    """Raise InputError where this machine is to start more processes than it can do something for."""
+def check_number(share: Share) -> None:
+    """Raise InputError where this machine is to start more processes than it can do something for.
+
+    That is where there are GPUs, but fewer than processes, or none, and many more processes than cores.
+    """
+    gpus, cores = visible_gpus(), os.cpu_count() or 1
     most, what = (gpus, "GPU") if gpus else (max(cores, FEW), "core")
     if share.here > most:
         limit = f"{most * share.machines} on {share.machines} machines" if share.machines > 1 else f"{most}"
         limit += f" on this machine of {cores}" if most > cores and not gpus else ""
-        raise InputError(f"--num-processes: expected at most one per {what}, {limit}, got {share.processes}")
+        raise InputError(f"--num-processes: expected at most one per {what}, {limit}, got {share.processes}; start fewer")
 
 
 def _variables_of_group(share: Share, gpus: int) -> dict[str, str]:
