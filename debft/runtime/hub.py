@@ -16,6 +16,8 @@ from debft.errors import HubError, InputError, first_line, shown
 
 SECONDS_TO_WAIT = 2.0
 SECONDS_BETWEEN_QUESTIONS = 60.0
+# The variables that say how it is reached, in capitals or not.
+WAY = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _silent_until: dict[str, float] = {}  # by endpoint, in seconds of the monotonic clock
 
 
@@ -49,6 +51,7 @@ def reachable() -> bool:
     """Whether the hub answers within SECONDS_TO_WAIT, name resolution included. A hub that did not is not asked again at once.
 
     `datasets` and `transformers` retry for 23 s before they give up, so debft asks first.
+    Raises InputError where it answers, but not on the way that a variable names.
     """
     if time.monotonic() < _silent_until.get(endpoint(), 0.0):
         return False
@@ -69,7 +72,23 @@ def reachable() -> bool:
     thread.join(SECONDS_TO_WAIT)
     if not answered.is_set():
         _silent_until[endpoint()] = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
-    return answered.is_set()
+        return False
+    _check_way()
+    return True
+
+
+def _check_way() -> None:
+    """Raise InputError where huggingface_hub cannot use the proxy or the certificates that variables name."""
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session()
+    except (ImportError, ValueError, OSError) as error:
+        given = [name for name in os.environ if name.upper() in WAY] or list(WAY)
+        raise InputError(
+            f"{', '.join(given)}: expected what huggingface_hub can use to reach the hub, got: {first_line(error)}; correct it, or "
+            "unset it"
+        ) from None
 
 
 # What works where a model cannot be downloaded.

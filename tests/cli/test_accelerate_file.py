@@ -133,6 +133,17 @@ def test_fsdp_shards_the_model_of_a_command(tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, capsys, "mnli", *arguments) == (0, "True 7\n", "")
 
 
+def test_more_processes_than_the_machine_is_meant_for_are_refused_before_anything_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("debft.runtime.launch.local.visible_gpus", lambda: 0)
+    path = written(tmp_path / "a.yaml", distributed_type="MULTI_CPU", num_machines=1, num_processes=1_000_000)
+    for typed in (("--num-processes", "1000000"), ("--accelerate-config", path)):
+        code, out, err = command(monkeypatch, capsys, "mnli", "--data", "demo", "--recipe", "demo", "--dry-run", *typed)
+        assert (code, out) == (2, "") and err.splitlines() == [
+            "--num-processes: expected at most one per core, 4 on this machine of 2, got 1000000; start fewer"
+        ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -1,6 +1,7 @@
 """The hub's code on local directories, and its absence: asked once, for two seconds."""
 
 import http.server
+import os
 import socket
 import threading
 from dataclasses import replace
@@ -70,12 +71,20 @@ def test_hub_that_accepts_but_never_answers_is_given_up(monkeypatch):
         assert not hub.reachable()
 
 
-def test_hub_that_refuses_a_head_request_is_reachable(monkeypatch):
+def test_hub_that_refuses_a_head_request_is_reachable_but_not_through_a_proxy_that_is_none(monkeypatch):
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # answers 501
-    threading.Thread(target=server.handle_request, daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(hub, "SECONDS_TO_WAIT", 600.0)  # a busy machine answers late
+    huggingface_hub.close_session()
+    with monkeypatch.context() as patch:
+        patch.setenv("HTTPS_PROXY", "nonsense://x")
+        for name in {"NO_PROXY", "ALL_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ):
+            patch.delenv(name)
+        with pytest.raises(InputError, match=r"HTTPS_PROXY.*: expected what huggingface_hub can use .*nonsense://x.*, or unset it"):
+            hub.reachable()
     assert hub.reachable()
+    server.shutdown()
     server.server_close()
 
 
