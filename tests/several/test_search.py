@@ -74,7 +74,8 @@ content = dict(format_version=1, task="text", model="demo", status="complete", p
     data={"source": "directory", "fingerprints": json.loads(os.environ["FINGERPRINTS"])},
     environment={**moving_versions(), "code": code_digest()}, intervals={"validation/accuracy": [80.0, 95.0]},
     timing={"train_seconds": 1.0, "eval_seconds": 1.0, "examples_per_second": 1.0, "tokens_per_second": 1.0}, scores=scores)
-(run.path / "result.json").write_text(json.dumps(content))
+(run.path / ".result").write_text(json.dumps(content))
+(run.path / ".result").replace(run.path / "result.json")
 """
 
 
