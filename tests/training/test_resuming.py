@@ -328,7 +328,7 @@ def test_run_that_is_to_begin_anew_is_removed_and_said(run, capsys, start):
 
 
 def test_run_without_a_checkpoint_begins_at_step_1_with_empty_logs(run, capsys):
-    run.logs.append("steps.jsonl", {"step": 1, "num_tokens": 30})
+    run.logs.append("steps.jsonl", {"step": 1, "loss": 1.0, "num_tokens": 30})
     claim(run, "resume")
     assert run.logs.rows("steps.jsonl") == [] and run.split()["path"] == "x"
     assert capsys.readouterr().err.replace("\n", " ") == f"{run.path}: no checkpoint was saved; beginning at step 1 of 9,000 "
@@ -336,7 +336,7 @@ def test_run_without_a_checkpoint_begins_at_step_1_with_empty_logs(run, capsys):
 
 @pytest.mark.parametrize("line", ["[" * 5000, "[]", "5", "{", '{"step": 1e999}', '{"step": "x"}'], ids=range(6))
 def test_line_of_a_log_that_no_run_writes_is_dropped(run, line):
-    run.logs.append("steps.jsonl", {"step": 1, "num_tokens": 10})
+    run.logs.append("steps.jsonl", {"step": 1, "loss": 1.0, "num_tokens": 10})
     append_line(run.path / "steps.jsonl", line)
     assert last_step(run.path) == 0
     run.logs.rewind(1, 0, {})
@@ -346,7 +346,7 @@ def test_line_of_a_log_that_no_run_writes_is_dropped(run, line):
 def test_run_goes_on_with_the_logs_of_its_checkpoint(run, capsys):
     """What came later is done again; best checkpoints that no state names go."""
     for step in range(1, 8):
-        run.logs.append("steps.jsonl", {"step": step, "num_tokens": 10})
+        run.logs.append("steps.jsonl", {"step": step, "loss": 1.0, "num_tokens": 10})
         run.logs.append("evaluations.jsonl", {"step": step, "scores": {}})
     save(run, 5)
     for step in (4, 6):
@@ -361,7 +361,7 @@ def test_run_goes_on_with_the_logs_of_its_checkpoint(run, capsys):
 
 
 def test_lines_that_the_log_lacks_come_back_from_the_checkpoint(run, capsys):
-    line = b'{"step": 1, "num_tokens": 10}\n'
+    line = b'{"step": 1, "loss": 1.0, "num_tokens": 10}\n'
     (run.path / "steps.jsonl").write_bytes(b"")
     claim(run, "resume", TrainState(step=1, num_tokens=10), replace(checkpoint_of(1), logs={"steps.jsonl": line}))
     assert (run.path / "steps.jsonl").read_bytes() == line
@@ -369,8 +369,8 @@ def test_lines_that_the_log_lacks_come_back_from_the_checkpoint(run, capsys):
 
 
 def test_lines_that_are_lost_are_found_before_the_first_step(run):
-    run.logs.append("steps.jsonl", {"step": 1, "num_tokens": 10})
-    run.logs.append("steps.jsonl", {"step": 2})
+    run.logs.append("steps.jsonl", {"step": 1, "loss": 1.0, "num_tokens": 10})
+    run.logs.append("steps.jsonl", {"step": 2, "loss": 1.0})
     with pytest.raises(InputError) as raised:
         claim(run, "resume", TrainState(step=2000, num_tokens=3000), checkpoint_of(2000))
     assert str(raised.value) == (
