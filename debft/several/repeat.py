@@ -202,7 +202,7 @@ def summarize(repetition: Repetition, failures: Mapping[str, Failure], rule: str
     results = {number: run.result() for number, run in repetition.runs.items() if not run.damage()}
     complete = {number: result for number, result in results.items() if result is not None}
     first = next(iter(complete.values()), None)
-    names = list(first.scores) if first else []
+    names = dict.fromkeys(name for result in complete.values() for name in result.scores)
     published = {row.score: row.value for row in first.published} if first else {}
     return Summary(
         over=repetition.over,

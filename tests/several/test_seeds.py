@@ -130,6 +130,12 @@ def test_damaged_run_is_named_and_not_counted_and_the_others_are_run(tmp_path, r
     assert [entry.status for entry in summary.runs] == ["damaged", "complete", "complete"]
     assert summary.scores[MATCHED].by_run == {"2": 92.0, "3": 93.0}
     assert str(path) in capfd.readouterr().err
+    path = tmp_path / "seed-2" / "result.json"  # without a score that the others have
+    content = json.loads(path.read_text())
+    del content["scores"][MATCHED]
+    path.write_text(json.dumps(content))
+    summary, _ = run(recipe, tmp_path, 3)
+    assert (summary.scores[MATCHED].by_run, summary.scores[MISMATCHED].n) == ({"3": 93.0}, 2)
 
 
 def test_failing_run_does_not_stop_the_others_and_is_named(tmp_path, recipe, fake_debft, monkeypatch, capfd):

@@ -24,9 +24,9 @@ def name_interface() -> None:
     """
     named = os.environ.get(NAME_OF_GLOO, "")
     here = [name for _, name in socket.if_nameindex()]
-    for name in named.split(",") if len(named) > 1 else ():  # as torch reads it
-        if name not in here:
-            raise InputError(f"{NAME_OF_GLOO}: expected a network interface, {one_of(here)}, got {shown(name)}; unset it")
+    for one in named.split(",") if len(named) > 1 else ():  # as torch reads it
+        if one not in here:
+            raise InputError(f"{NAME_OF_GLOO}: expected a network interface, {one_of(here)}, got {shown(one)}; unset it")
     address = os.environ.get("MASTER_ADDR", "localhost")
     if NAME_OF_GLOO not in os.environ and (name := interface_to(address)):
         os.environ[NAME_OF_GLOO] = name
