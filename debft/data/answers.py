@@ -66,7 +66,7 @@ def _wrong(pairs: tuple, context: str, task: QuestionAnswering) -> str | None:
         got = (
             shown(context[start : start + len(text)]) if 0 <= start < len(context) else f"a context of {len(context):,} characters"
         )
-        return f"expected {shown(text)} at character {start} of the context, got {got}; {remark}"
+        return f"expected {shown(text)} at character {shown(start)} of the context, got {got}; {remark}"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from debft.config.recipe import Recipe
 from debft.errors import InputError, Interrupted
 from debft.library.kept import caller_kept
-from debft.library.keywords import assignments_of, keys_of, told_by_keywords
+from debft.library.keywords import assignments_of, keys_of, path_of, told_by_keywords
 from debft.library.page import write_page
 from debft.library.resolving import default_output, in_words_of_options, options_typed, recipe_to_run, resolve
 from debft.library.rows import Rows, RowsOnDisk, rows_to_write, splits_and_shares
@@ -67,10 +67,10 @@ def finetune(
             task,
             keys,
             rows,
-            recipe=None if recipe is None else str(recipe),
+            recipe=None if recipe is None else path_of("recipe", recipe),
             sift=sift,
             assignments=assignments_of(set),
-            output=None if output is None else str(output),
+            output=None if output is None else path_of("output", output),
             resume=resume,
             restart=restart,
             overwrite=overwrite,

@@ -1,14 +1,16 @@
 """The keywords of `debft.finetune` are the options of the command line, with underscores."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from debft.errors import InputError, did_you_mean
+from debft.errors import InputError, did_you_mean, has_half_surrogate, shown
 from debft.library.options import OF_LAUNCH, OPTIONS, options_of
+from debft.runs.storage import unusable_paths
 from debft.tasks import TASKS
 
 # Options that a call does not have: it trains one run in the process of the caller, and returns what the others would print.
@@ -30,7 +32,7 @@ OTHER_NAMES = {
     "dev": "validation",
     "overrides": "set",
 }
-_NAMES = {option.typed: option.name for option in OPTIONS} | {"--set": "set"}
+_NAMES = {option.typed: option.name for option in OPTIONS} | {"--set": "set", "--task": "task"}
 _SWITCHES = {option.typed for option in OPTIONS if option.kind is bool}
 # A flag at the beginning of a line has all up to the colon as its value, one in a sentence what cannot be a word of the sentence.
 _FIRST = re.compile(r"(--[a-z][a-z-]*) (\S.*?)(?=: )")
@@ -45,8 +47,8 @@ def keys_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InputError with one line for each keyword that the task does not have.
     """
-    if task not in TASKS:
-        raise InputError(f"task: unknown task {task!r}{did_you_mean(str(task), TASKS)}")
+    if not isinstance(task, str) or task not in TASKS:
+        raise InputError(f"task: unknown task {shown(task)}{did_you_mean(str(task), TASKS)}")
     known = {option.name: option.key for option in options_of(task) if option.key and option.name not in ONLY_TYPED}
     others = ("train", "validation", "test", "recipe", "output", "resume", "restart", "overwrite", "sift", "set", "quiet")
     problems = [_unknown(name, [*known, *others]) for name in given if name not in known]
@@ -71,6 +73,14 @@ def plain(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
+def path_of(name: str, value: Any) -> str:
+    """Return a path that a caller gave, as text. Raises InputError for what is no path, and for one that no file can have."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text or has_half_surrogate(text):
+        raise InputError(f"{name}: expected a name or path in UTF-8, got {shown(value)}")
+    return text
+
+
 def assignments_of(values: Mapping[str, Any] | None) -> list[str]:
     """Write `{"train.adam_epsilon": 1e-6}` as `--set` has it. Raises InputError for what is no mapping of keys to plain values."""
     if values is not None and not isinstance(values, Mapping):
@@ -88,7 +98,8 @@ def told_by_keywords(places: Mapping[str, str] | None = None) -> Iterator[None]:
     places: what a caller calls a file that was written of rows, by its path; row 18 of it is `train[17]`
     """
     try:
-        yield
+        with unusable_paths():
+            yield
     except InputError as error:
         raise type(error)(*(by_keywords(problem, places or {}) for problem in error.problems)) from error.__cause__
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from debft.errors import InputError, shown
 from debft.library.kept import caller_kept
-from debft.library.keywords import told_by_keywords
+from debft.library.keywords import path_of, told_by_keywords
 from debft.library.rows import Rows, as_lines, records_of
+from debft.runs.json_records import is_whole
 
 if TYPE_CHECKING:
     from debft.scoring.predictor import Predictor
@@ -67,9 +68,10 @@ def load(
     with caller_kept(quiet=quiet), told_by_keywords():
         from debft.scoring.loading import load_predictor
 
-        predictor = load_predictor(str(path), task, precision, attention)
+        place = path_of("path", path)
+        predictor = load_predictor(place, task, precision, attention)
         found = predictor.loaded.task
-        return Model(path=str(path), task=found.name, columns=tuple(found.text_keys), predictor=predictor)
+        return Model(path=place, task=found.name, columns=tuple(found.text_keys), predictor=predictor)
 
 
 def evaluate(
@@ -99,12 +101,14 @@ def evaluate(
         from debft.scoring.inference import evaluate as scored
         from debft.scoring.loading import load_predictor
 
+        if max_eval_samples is not None and not (is_whole(max_eval_samples) and max_eval_samples > 0):
+            raise InputError(f"max_eval_samples: expected a whole number of at least 1, got {shown(max_eval_samples)}")
         is_place = data is None or isinstance(data, str | PathLike)
-        source, file = (None if data is None else str(data)) if is_place else None, Path(scratch) / f"{ROWS}.jsonl"
+        source, file = path_of("data", data) if is_place and data is not None else None, Path(scratch) / f"{ROWS}.jsonl"
         if not is_place:
             file.write_bytes(as_lines(records_of(data, "data")))
             source = str(file)
-        predictor = load_predictor(str(path), task, precision, attention)
+        predictor = load_predictor(path_of("path", path), task, precision, attention)
         with told_by_keywords({str(file): "data"}):
             result = scored(predictor, source, max_eval_samples, encoding)
         return result if is_place else result | {"data": ROWS}
@@ -122,7 +126,7 @@ def read_table(path: str | PathLike[str], *, encoding: str | None = None) -> lis
     from debft.data.sources.files import read_table as read
 
     with caller_kept(), told_by_keywords():
-        file = Path(path)
+        file = Path(path_of("path", path))
         if not file.is_file():
             raise InputError(f"{file}: expected a file, found {'a directory' if file.is_dir() else 'none'}")
         table = read(file, encoding=encoding)

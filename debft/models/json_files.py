@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debft.errors import DebftError, InputError, first_line, shown, without_secrets
+from debft.runs.json_records import json_of
 from debft.runs.reading import read_file
 from debft.runtime.memory import is_out_of_memory
 
@@ -17,19 +18,15 @@ if TYPE_CHECKING:
 
 POINTER = b"version https://git-lfs"
 MOST_OUTPUTS = 10**6
-_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file. Raises InputError where it is none, DiskError where the disk fails twice."""
     try:
         text = read_file(file).decode()
-        content = json.loads(text)
-        if _ESCAPED_SURROGATE.search(text):
-            json.dumps(content, ensure_ascii=False).encode()
-        return content
+        return json_of(text)
     # No UTF-8, no JSON, half a surrogate pair, a number of ten thousand digits, a list in a list in a list ...
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         check_pointer(file)
         raise InputError(f"{file}: expected JSON, got {error}") from None
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -5,10 +5,10 @@ The text below a field is its description in docs/analysis.schema.json.
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from debft.errors import InputError, shown
-from debft.runs.json_records import read_as
+from debft.runs.json_records import json_of, read_as
 
 FORMAT_VERSION = 1
 
@@ -121,7 +121,7 @@ class AnalysedRow:
 class AnswerKind:
     """Answers are of one kind: right, or wrong in one of several ways."""
 
-    kind: str
+    kind: Literal["correct", "boundary", "wrong_span", "missed_answer", "answered_unanswerable"]
     """`correct`, `boundary` (overlaps a gold answer), `wrong_span` (overlaps none), `missed_answer` (said to have none) or
     `answered_unanswerable`."""
     questions: int
@@ -173,10 +173,7 @@ def analysis_from_json(text: str, where: str) -> Analysis:
 
     Raises InputError where the format is newer than this one, and ValueError where the text is no analysis.
     """
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    content = json_of(text)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, got {shown(content)}")
     version = content.get("format_version")

@@ -20,6 +20,7 @@ from debft.runs.analysis import Analysis, analysis_from_json
 from debft.runs.files import ANALYSIS, FILES, LOCK, LOGS, NOT_FINITE, RECIPE, RESULT, SPLIT, STACKS
 from debft.runs.json_records import read_as
 from debft.runs.logs import Logs
+from debft.runs.predictions import check_predictions
 from debft.runs.reading import read_file
 from debft.runs.result import RunResult
 from debft.runs.result_file import from_json
@@ -264,7 +265,7 @@ class RunDirectory:
         try:
             content = self._content(f"predictions/{split}.jsonl").decode("utf-8", "surrogatepass")
             rows = [json.loads(line) for line in content.split("\n")[:-1]]
-            _require(all(isinstance(row, dict) and {"id", "label", "prediction"} <= row.keys() for row in rows))
+            check_predictions(rows)
         except (ValueError, RecursionError):
             raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
         return rows

@@ -1,14 +1,41 @@
 """JSON becomes dataclasses: every value is checked against the type of its field, and an error names the place of a wrong one."""
 
+import json
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeGuard
 
 from debft.config.reading import is_finite_number
-from debft.errors import shown
+from debft.errors import has_half_surrogate, one_of, shown
 
 LARGEST = 1e100  # of a score or a number in a log, far beyond float32; the sum of larger ones may leave the numbers of Python
+MOST_LEVELS = 100  # of lists and objects within each other; Python reads ten times as many, and then copies or writes fewer
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def json_of(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Return the content of JSON that can be copied and written again.
+
+    parse_constant: as of json.loads
+    Raises ValueError for no JSON, half of a surrogate pair, and more than MOST_LEVELS levels.
+    """
+    try:
+        content = json.loads(text, parse_constant=parse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [content]
+    for _ in range(MOST_LEVELS):
+        inside = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [part for parts in inside for part in parts]
+    if level:
+        raise ValueError("it is nested too deeply")
+    if has_half_surrogate(text) or (
+        _ESCAPED_SURROGATE.search(text) and has_half_surrogate(json.dumps(content, ensure_ascii=False))
+    ):
+        raise ValueError("it holds half of a surrogate pair")
+    return content
 
 
 def read_as(value: Any, kind: Any, place: str) -> Any:
@@ -24,7 +51,7 @@ def read_as(value: Any, kind: Any, place: str) -> Any:
     if origin in (list, tuple) and isinstance(value, list):  # a tuple of any length, `tuple[str, ...]`
         return origin(read_as(item, arguments[0], f"{place}[{number}]") for number, item in enumerate(value))
     if not (value in arguments if origin is Literal else kind in _FITS and _FITS[kind](value)):
-        expected = arguments[0] if origin is Literal else _WORDS[origin or kind]
+        expected = one_of(map(str, arguments)) if origin is Literal else _WORDS[origin or kind]
         raise ValueError(f"{place}: expected {expected}, got {shown(value)}")
     return value
 

@@ -1,13 +1,12 @@
 """The file result.json is read, in the newest format and in every older one."""
 
-import json
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
 from debft.config.reading import upgraded as upgraded_recipe
-from debft.errors import InputError, has_half_surrogate, shown
-from debft.runs.json_records import LARGEST, is_whole, read_as
+from debft.errors import InputError, shown
+from debft.runs.json_records import LARGEST, is_whole, json_of, read_as
 from debft.runs.result import FORMAT_VERSION, RunResult
 from debft.runs.seal import SEAL, check_seal
 
@@ -18,12 +17,7 @@ def from_json(text: str, where: str) -> RunResult:
     where: the path of the file, for the error lines. Raises InputError where the format is newer than this one, and ValueError
     with the place and the reason where the text is no result of a complete run.
     """
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-        if "\\u" in text and has_half_surrogate(json.dumps(content, ensure_ascii=False)):
-            raise ValueError("it holds half of a surrogate pair")
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    content = json_of(text, _refuse_constant)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, got {shown(content)}")
     version = content.get("format_version")

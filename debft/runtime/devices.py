@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debft.console import say
-from debft.errors import InputError
+from debft.errors import InputError, one_of, shown
 from debft.runtime.variables import OFF
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Padded tokens of one forward pass: large enough to fill the machine, small enough for its memory.
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = Path("/dev")
 # Through one of these every GPU that torch.cuda knows is reached on Linux: NVIDIA's driver, WSL, Jetson, ROCm.
 GPU_FILES = ("nvidia*", "dxg", "nvhost*", "nvmap", "kfd")
@@ -74,8 +75,14 @@ def warn_of_unused_gpus() -> None:
 
 
 def check_precision(asked: str) -> str:
-    """Return the precision that `asked`, which may be `auto`, means here. Raises InputError where the hardware lacks it."""
+    """Return the precision that `asked`, which may be `auto`, means here.
+
+    Raises InputError where it is none, or the hardware lacks it.
+    """
     import torch
+
+    if asked not in PRECISIONS:
+        raise InputError(f"--precision: expected one of {one_of(PRECISIONS)}, got {shown(asked)}")
 
     on_gpu = visible_gpus() > 0
     bf16_gpu = on_gpu and torch.cuda.get_device_capability() >= (8, 0)

@@ -140,6 +140,11 @@ VALUES = {
         answers("\ud800"),
         r"answers: expected '\ud800' at character 0 of the context, got 'P'; it is not in the context",
     ),
+    "answer at a number of four hundred digits": (
+        "answers",
+        answers(start=10**400),
+        f"answers: expected 'Paris' at character 1{'0' * 17}...{'0' * 19} of the context, got a context of 38 characters; it is at 25",
+    ),
     "empty question": ("question", "", "question: expected text, got ''"),
     "blank question": ("question", " \n", r"question: expected text, got ' \n'"),
     "question of null": ("question", None, "question: expected text, got None"),

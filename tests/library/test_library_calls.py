@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -105,7 +106,33 @@ def test_wrong_keyword_is_named_as_the_caller_wrote_it(given, line):
     assert line in str(raised.value) and "--" not in str(raised.value).replace("--help`", "")
 
 
+@pytest.mark.parametrize("place", ["\ud800", "a\0b", "", b"x", 5, True, [], Path("\ud800")], ids=ascii)
+def test_place_that_no_file_can_have_is_refused(place):
+    calls = {
+        "output": lambda: debft.finetune("rte", data="demo", output=place),
+        "recipe": lambda: debft.finetune("rte", data="demo", recipe=place),
+        "path": lambda: debft.load(place),
+    }
+    for name, call in calls.items():
+        with pytest.raises(debft.InputError, match=f"^{name}: expected a name or path in UTF-8, got "):
+            call()
+
+
+@pytest.mark.parametrize("name", ["precision", "max_eval_samples"])
+@pytest.mark.parametrize("value", ["x", -1, 1.5, True, []], ids=ascii)
+def test_wrong_keyword_of_an_evaluation_is_named(short, name, value):
+    with pytest.raises(debft.InputError, match=rf"^{name}: expected .*, got {re.escape(repr(value))}$"):
+        debft.evaluate(short[1], data="demo", **{name: value})
+
+
+def test_name_that_is_too_long_is_an_input_error(tmp_path):
+    with pytest.raises(debft.InputError, match="File name too long; give another one"):
+        debft.load(tmp_path / ("x" * 300))
+
+
 def test_unknown_task_is_an_input_error():
+    with pytest.raises(debft.InputError, match=r"^task: unknown task \[\]"):
+        debft.finetune([])
     with pytest.raises(debft.InputError, match=r"^task: unknown task 'mnly'; did you mean 'mnli'\?"):
         debft.finetune("mnly")
 

@@ -186,11 +186,27 @@ def test_changed_predictions_are_refused(tmp_path):
         compare(places)
 
 
-@pytest.mark.parametrize("content", ["not JSON\n", "[1]\n", '{"id": "0"}\n'])
+ROW = {"id": "0", "label": "entailment", "prediction": "entailment"}
+DAMAGED_ROWS = (
+    [ROW, ROW | {"prediction": ["a"]}],
+    [ROW | {"label": ["a"]}, ROW],
+    [ROW | {"label": 1.0}],
+    [ROW | {"label": 1.0, "prediction": True}],
+    [ROW | {"label": [1], "prediction": "a"}],
+    [ROW | {"label": {"a": 1}}],
+    [ROW | {"id": None}],
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "not JSON\n", "[1]\n", '{"id": "0"}\n', *("".join(f"{json.dumps(row)}\n" for row in rows) for rows in DAMAGED_ROWS)],
+)
 def test_damaged_predictions_are_named(tmp_path, content):
     places = [made(tmp_path / "a", {1}), made(tmp_path / "b", {1}, seed=2)]
-    (tmp_path / "b" / "predictions" / "validation.jsonl").write_text(content)
-    with pytest.raises(InputError, match=r"b/predictions/validation\.jsonl: expected the predictions of a run"):
+    for name in "ba":  # where both are damaged in the same way, their rows agree
+        (tmp_path / name / "predictions" / "validation.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"[ab]/predictions/validation\.jsonl: expected the predictions of a run"):
         compare(places)
 
 

@@ -232,10 +232,12 @@ def test_files_are_named_within_the_model_or_the_run(name, field, folder):
         ("[1]", "expected an object, got [1]"),
         ("null", "expected an object, got None"),
         ("[" * 100_000, "it is nested too deeply"),
+        ("[" * 200 + "]" * 200, "it is nested too deeply"),
         ('{"format_version": 4, "x": NaN}', "expected JSON, got NaN"),
+        (r'{"\ud800": 1}', "it holds half of a surrogate pair"),
         ("{}", "format_version: expected a whole number of at least 1, got None"),
     ],
-    ids=["empty", "cut", "list", "null", "deep", "NaN", "other"],
+    ids=["empty", "cut", "list", "null", "deep", "not so deep", "NaN", "half", "other"],
 )
 def test_text_that_is_no_result_is_damage(text, reason):
     with pytest.raises(ValueError) as raised:

@@ -205,7 +205,10 @@ def test_analysis_is_read_as_it_was_written_and_fits_its_schema(tmp_path):
 ROW = {"id": "0", "label": 1.0, "prediction": 2.0, "scores": {"score": 2.0}}
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"splits": 1}', "not JSON", '{"format_version": 1, "splits": {"a": {}}}'])
+KIND = '{"splits": {"a": {"rows": 1, "answers": [{"kind": "x", "questions": 1, "examples": []}]}}}'
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"splits": 1}', "not JSON", '{"format_version": 1, "splits": {"a": {}}}', KIND])
 def test_damaged_analysis_is_named(tmp_path, content):
     (tmp_path / "analysis.json").write_text(content)
     with pytest.raises(InputError, match=r"analysis\.json: expected the analysis of a run"):

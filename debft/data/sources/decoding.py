@@ -58,7 +58,7 @@ class _Decoder:
         try:
             "".encode(name)  # rot13, `undefined` and a name with a NUL are no encodings of texts
             self.decoder = codecs.getincrementaldecoder(_in_an_order(name, begin))(errors)
-        except (LookupError, AttributeError, ValueError):
+        except (LookupError, AttributeError, TypeError, ValueError):
             raise _no_encoding(given) from None
 
     def __call__(self, raw: bytes, final: bool) -> str:
