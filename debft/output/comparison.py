@@ -115,7 +115,7 @@ def compare(places: Sequence[str]) -> ComparisonOfRuns:
     splits, left_out = _common_splits(runs)
     task = task_of(runs[0].task, runs[0].recipe.languages)
     sides = [_side(name, group, groups[0][0]) for name, group in zip(NAMES, groups, strict=False)]
-    predicted = {run.path: {split: RunDirectory(Path(run.path)).predictions(split) for split in splits} for run in runs}
+    predicted = {run.path: {split: RunDirectory(Path(run.path)).predictions(split, task) for split in splits} for run in runs}
     for split in splits:
         _check_same_rows(split, [(run.path, predicted[run.path][split]) for run in runs])
     pairs = [_pair(task, sides[0], side, splits, predicted) for side in sides[1:]]

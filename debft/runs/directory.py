@@ -27,6 +27,7 @@ from debft.runs.result_file import from_json
 from debft.runs.seal import SEAL, check_lines, check_seal, number_of_run, sealed, sealed_lines
 from debft.runs.storage import PARTIAL, disk_errors, write_atomically
 from debft.runs.written import WrittenFile, check_content, check_model_files, check_sizes, written
+from debft.tasks import Task
 
 STEP_OF_RUN = re.compile(r"(.+)@(\d+)")  # RUN@STEP
 
@@ -257,15 +258,15 @@ class RunDirectory:
         except ValueError as error:
             raise InputError(f"{path}: expected the analysis of a run, got something else ({error}); remove the file") from None
 
-    def predictions(self, split: str) -> list[dict[str, Any]]:
-        """Return the rows of `predictions/<split>.jsonl`. Raises InputError where they cannot be read."""
+    def predictions(self, split: str, task: Task) -> list[dict[str, Any]]:
+        """Return the rows of `predictions/<split>.jsonl`. Raises InputError where they are none of the task."""
         path = self.path / "predictions" / f"{split}.jsonl"
         if not path.is_file():
             raise InputError(f"{path}: expected the predictions of a run, found none; run it again into another --output")
         try:
             content = self._content(f"predictions/{split}.jsonl").decode("utf-8", "surrogatepass")
             rows = [json.loads(line) for line in content.split("\n")[:-1]]
-            check_predictions(rows)
+            check_predictions(rows, task)
         except (ValueError, RecursionError):
             raise InputError(f"{path}: expected the predictions of a run, got something else; run it again") from None
         return rows

@@ -3,13 +3,23 @@
 from typing import Any
 
 from debft.config.reading import is_finite_number
+from debft.tasks import TEXT, QuestionAnswering, Task
 
 
-def check_predictions(rows: list[Any]) -> None:
-    """Raise ValueError unless each row has an id, a label and a prediction, all of one kind, and there is a row."""
+def check_predictions(rows: list[Any], task: Task) -> None:
+    """Raise ValueError unless each row has an id, a label and a prediction of one kind, which the task has, and there is a row."""
     kinds = {_kind(row) for row in rows}
-    if len(kinds) != 1 or None in kinds:
+    if len(kinds) != 1 or not kinds <= _kinds_of(task):
         raise ValueError
+
+
+def _kinds_of(task: Task) -> set[str | None]:
+    """Return what kinds of predictions there may be; the task of own data alone does not tell its problem."""
+    if isinstance(task, QuestionAnswering):
+        return {"answers"}
+    if task.name == TEXT.name:
+        return {"label", "labels", "score"}
+    return {"score" if task.is_regression else "label"}
 
 
 def _kind(row: Any) -> str | None:

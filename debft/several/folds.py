@@ -141,7 +141,7 @@ def _predictions(plan: FoldsPlan, fold: int, run: PlannedRun) -> Mapping[str, di
     """Return the predictions of a run by the id of the row. Raises InputError where they are not those of the fold."""
     split, directory = plan.repetition.task.evals[0].name, RunDirectory(run.directory)
     expected = [identity for identity, its_fold in zip(plan.ids, plan.fold_N.tolist(), strict=True) if its_fold == fold]
-    rows = directory.predictions(split)
+    rows = directory.predictions(split, plan.repetition.task)
     if [row["id"] for row in rows] != expected:
         raise InputError(
             f"{directory.path}/predictions/{split}.jsonl: expected the predictions of the {len(expected):,} rows of fold {fold}, "

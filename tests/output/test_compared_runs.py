@@ -194,6 +194,7 @@ DAMAGED_ROWS = (
     [ROW | {"label": 1.0, "prediction": True}],
     [ROW | {"label": [1], "prediction": "a"}],
     [ROW | {"label": {"a": 1}}],
+    [ROW | {"label": []}],
     [ROW | {"id": None}],
 )
 
