@@ -11,6 +11,7 @@ from debft.errors import InputError, shown
 from debft.runs.json_records import json_of, read_as
 
 FORMAT_VERSION = 1
+KindOfAnswer = Literal["correct", "boundary", "wrong_span", "missed_answer", "answered_unanswerable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class AnalysedRow:
 class AnswerKind:
     """Answers are of one kind: right, or wrong in one of several ways."""
 
-    kind: Literal["correct", "boundary", "wrong_span", "missed_answer", "answered_unanswerable"]
+    kind: KindOfAnswer
     """`correct`, `boundary` (overlaps a gold answer), `wrong_span` (overlaps none), `missed_answer` (said to have none) or
     `answered_unanswerable`."""
     questions: int

@@ -5,7 +5,7 @@ Legend: N rows, C labels, P pairs of a row and a label.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from debft.runs.analysis import (
     ClassScores,
     ConfusedCell,
     HistogramBin,
+    KindOfAnswer,
     Residuals,
     SplitAnalysis,
 )
@@ -29,7 +30,7 @@ EXAMPLES = 10  # of each kind of wrong answer
 BINS = 10  # of a calibration and of a histogram
 LEAST_PROBABILITY = 5e-7  # the predictions have six decimals
 LONGEST_TEXT = 2000  # characters of a text that are shown
-KINDS = ("correct", "boundary", "wrong_span", "missed_answer", "answered_unanswerable")
+KINDS: tuple[KindOfAnswer, ...] = get_args(KindOfAnswer)
 
 Row = Mapping[str, Any]
 TokensOf = Callable[[list[tuple[str, ...]]], list[tuple[int, bool]]]  # texts of rows -> (tokens, whether they were cut) of each
@@ -109,7 +110,7 @@ def cross_entropy(row: Row) -> float:
     return float(-np.log(np.maximum(right, LEAST_PROBABILITY)).mean())
 
 
-def answer_kind(row: Row, gold: Sequence[tuple[str, int]]) -> str:
+def answer_kind(row: Row, gold: Sequence[tuple[str, int]]) -> KindOfAnswer:
     """Return the kind of an answer. gold: text and first character of each gold answer, () where there is none."""
     if not gold:
         return "answered_unanswerable" if row["prediction"] else "correct"
