@@ -128,12 +128,12 @@ class Search:
                 job.tell(STOP)
 
     def _report(self, trial: optuna.Trial, run: PlannedRun) -> bool:
-        """Give the study the scores that it does not have yet. Return whether there were any at which a trial may be stopped."""
+        """Give the study the scores that it does not have yet. Return whether it may be stopped at the last of them."""
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         new = {check: score for check, score in checks_of(run, self.base).items() if check not in known}
         for check, score in new.items():
             trial.report(score, check)
-        return any(FIRST_CHECK <= check < CHECKS for check in new)
+        return FIRST_CHECK <= max(new, default=0) < CHECKS  # one that has all its steps behind it only has its result to write
 
     def end(self, run: PlannedRun, failure: Failure | None, count: str) -> None:
         """Tell the study what became of a trial, and keep the model of the best one alone."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import processes
 import pytest
@@ -23,9 +24,10 @@ from debft.console import console
 from debft.errors import InputError
 from debft.library.resolving import resolve
 from debft.output.layout import print_table
+from debft.runs.directory import RunDirectory
 from debft.several.search import plan_search, search, show_plan
 from debft.several.space import DEFAULT_SPACE, Dimension, check_not_typed, read_space
-from debft.several.study import open_study
+from debft.several.study import Search, open_study
 from debft.several.study_page import best_so_far, page
 from debft.several.study_record import StudyRecord, TrialRecord, best_lines, trial_table
 from debft.several.trials import CHECKS, plan_trial, score_of
@@ -51,7 +53,7 @@ if number == int(os.environ.get("FAILS", -1)):
 def leave(signal_number, _):
     run.checkpoints.mkdir(exist_ok=True)
     (run.checkpoints / "told").write_text("")
-    sys.exit(128 + signal_number)
+    os._exit(128 + signal_number)  # at any moment, also where Python ends already
 signal.signal(signal.SIGTERM, leave); signal.signal(signal.SIGINT, leave)
 run.create(recipe)
 bad = number >= int(os.environ.get("BAD", 1000))
@@ -205,6 +207,26 @@ def test_score_of_a_test_split_is_no_part_of_what_is_searched(recipe, fingerprin
     test = replace(plan.task.evals[0], name="test")
     task = replace(plan.task, evals=(*plan.task.evals, test), selection=("validation",))
     assert task.selection_score({"validation/accuracy": 80.0, "validation/macro_f1": 70.0, "test/accuracy": 1.0}) == 75.0
+
+
+@pytest.mark.parametrize(("evaluations", "told"), [(1, []), (2, [signal.SIGTERM]), (4, [signal.SIGTERM]), (5, [])])
+def test_trial_below_the_median_is_stopped_unless_it_has_just_begun_or_is_done(tmp_path, six_trials, recipe, evaluations, told):
+    shutil.copytree(six_trials, tmp_path, dirs_exist_ok=True)
+    plan, sent = plan_search(recipe, tmp_path), []
+    space = read_space(None, recipe)
+    common = tmp_path / "search.yaml"
+    study = Search(study=open_study(plan, space, tmp_path), base=plan, space=space, directory=tmp_path, common=common)
+    trial = study.ask()
+    planned = plan_trial(plan, common, study.place(trial.number), study.values_of(trial.params))
+    directory = RunDirectory(planned.directory)
+    directory.create(recipe)
+    for step in range(2, 2 * evaluations + 1, 2):
+        directory.logs.append(
+            "evaluations.jsonl", {"step": step, "scores": {"validation/accuracy": 1.0, "validation/macro_f1": 1.0}}
+        )
+    study.running[planned.id] = (trial, planned)
+    study.look(SimpleNamespace(running=[SimpleNamespace(run=planned, tell=sent.append)]))
+    assert sent == told
 
 
 # --- again, more, interrupted, failed
