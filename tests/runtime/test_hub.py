@@ -77,12 +77,16 @@ def test_hub_that_refuses_a_head_request_is_reachable_but_not_through_a_proxy_th
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(hub, "SECONDS_TO_WAIT", 600.0)  # a busy machine answers late
     huggingface_hub.close_session()
-    with monkeypatch.context() as patch:
-        patch.setenv("HTTPS_PROXY", "nonsense://x")
-        for name in {"NO_PROXY", "ALL_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ):
-            patch.delenv(name)
-        with pytest.raises(InputError, match=r"HTTPS_PROXY.*: expected what huggingface_hub can use .*nonsense://x.*, or unset it"):
-            hub.reachable()
+    for proxy, said in [("nonsense://x", "nonsense://x"), ("http://me:my-password@host:abc", "Invalid port: 'abc'")]:
+        with monkeypatch.context() as patch:
+            patch.setenv("HTTPS_PROXY", proxy)
+            for name in {"NO_PROXY", "ALL_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ):
+                patch.delenv(name)
+            with pytest.raises(
+                InputError, match=rf"HTTPS_PROXY.*: expected what huggingface_hub can use .*{said}.*, or unset it"
+            ) as refused:
+                hub.reachable()
+            assert "my-password" not in str(refused.value.problems)
     assert hub.reachable()
     server.shutdown()
     server.server_close()
