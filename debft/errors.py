@@ -1,5 +1,6 @@
 """The errors a user can cause, and the exit code each one ends the command with; and what no line that is shown may hold."""
 
+import errno
 import os
 import re
 import reprlib
@@ -13,6 +14,8 @@ _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
 # What moves the cursor of a terminal, colours or renames it, and what turns the order of letters around.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
+# What a disk, or the network to it, answers when it fails, whatever it was asked; other errors are about the question: no such file
+DISK_FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.EINTR)
 HIDDEN = "***"
 LEAST_SECRET = 8  # characters; a shorter value of a variable is a word like any other
 # Names of variables, and of keys, that hold secrets: HF_TOKEN, WANDB_API_KEY, AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD.
@@ -99,6 +102,11 @@ def without_secrets(text: str) -> str:
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return _SECRETS.sub(HIDDEN, text)
+
+
+def disk_failed(error: OSError) -> bool:
+    """Return whether the disk failed, and not what users gave: a read-only place or a socket is their choice."""
+    return error.errno in DISK_FAILURES and error.errno not in (errno.EROFS, errno.ENXIO)
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from debft.console import put
-from debft.errors import InputError, MachineError
+from debft.errors import MachineError
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -19,14 +19,12 @@ def print_json(content: dict[str, Any]) -> None:
 
 @contextmanager
 def until_closed() -> Iterator[None]:
-    """Print within the block until the reader has enough, as `| head` does. Raises InputError where stdout takes no more."""
+    """Print within the block until the reader has enough, as `| head` does. Raises MachineError as `flush_stdout` does."""
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InputError(f"stdout: {error.strerror}") from None
+        _give_up(error)
 
 
 def flush_stdout() -> None:
@@ -36,9 +34,14 @@ def flush_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends, and shows how
-        if not isinstance(error, BrokenPipeError):
-            raise MachineError(f"stdout: cannot be written: {error.strerror}; make room, then ask again") from None
+        _give_up(error)
+
+
+def _give_up(error: OSError) -> None:
+    """Print no more. Raises MachineError unless that is what the reader wants."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends, and shows how
+    if not isinstance(error, BrokenPipeError):
+        raise MachineError(f"stdout: cannot be written: {error.strerror}; make room, then ask again") from None
 
 
 def write_any_text() -> None:

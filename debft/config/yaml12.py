@@ -5,13 +5,12 @@ last wins without a word. This loader takes scalars as YAML 1.2's core schema do
 """
 
 import re
-from errno import EIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from debft.errors import InputError, first_line, shown
+from debft.errors import InputError, disk_failed, first_line, shown
 
 MOST = 10_000_000  # bytes of a file; a device may never end
 
@@ -63,7 +62,7 @@ def load(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at {error.start}") from None
     except OSError as error:
-        if error.errno == EIO:  # the disk fails: that says nothing about what the user gave
+        if disk_failed(error):
             raise
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     read = parse(text, str(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from debft.errors import InputError, did_you_mean, has_half_surrogate, shown
 from debft.library.options import OF_LAUNCH, OPTIONS, options_of
-from debft.runs.storage import unusable_paths
+from debft.runs.storage import failing_disk, unusable_paths
 from debft.tasks import TASKS
 
 # Options that a call does not have: it trains one run in the process of the caller, and returns what the others would print.
@@ -98,7 +98,7 @@ def told_by_keywords(places: Mapping[str, str] | None = None) -> Iterator[None]:
     places: what a caller calls a file that was written of rows, by its path; row 18 of it is `train[17]`
     """
     try:
-        with unusable_paths():
+        with failing_disk(), unusable_paths():
             yield
     except InputError as error:
         raise type(error)(*(by_keywords(problem, places or {}) for problem in error.problems)) from error.__cause__

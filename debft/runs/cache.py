@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from debft.errors import InputError
+from debft.errors import InputError, disk_failed
 
 
 def cache_directory() -> Path:
@@ -14,5 +14,7 @@ def cache_directory() -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if disk_failed(error):
+            raise
         raise InputError(f"{directory}: the cache cannot be made: {error.strerror}; set DEBFT_CACHE to a directory") from None
     return directory

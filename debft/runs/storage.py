@@ -12,10 +12,8 @@ from secrets import token_hex
 from types import TracebackType
 
 from debft.console import say
-from debft.errors import DebftError, InputError, MachineError, shown
+from debft.errors import DISK_FAILURES, DebftError, InputError, MachineError, shown
 
-# What a disk, or the network to it, answers when it fails, whatever it was asked; other errors are about the question: no such file
-FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.EINTR)
 UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)  # what it answers about a path that it will not look up
 PARTIAL = ".partial"  # ends the name of everything that is not whole yet; the name begins with a dot
 LONGEST_NAME = 64  # characters of a file's own name in that name
@@ -81,9 +79,9 @@ def _failure(error: BaseException | None) -> OSError | None:
     """
     if not isinstance(error, OSError):
         reason = _os_error(error)
-        return OSError(reason, os.strerror(reason)) if reason in FAILURES else None
+        return OSError(reason, os.strerror(reason)) if reason in DISK_FAILURES else None
     while isinstance(error, OSError):
-        if error.errno in FAILURES:
+        if error.errno in DISK_FAILURES:
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -1,6 +1,5 @@
 """This module checks the place that a run is to be written to: is it free, or does it hold the very run that is to go on?"""
 
-import errno
 import os
 import tempfile
 from collections.abc import Collection
@@ -9,7 +8,7 @@ from typing import Literal
 
 from debft.config.differences import OPTIMISATION, differing_keys
 from debft.config.recipe import SOURCES, Recipe, value_at
-from debft.errors import InputError
+from debft.errors import InputError, disk_failed
 from debft.runs.directory import RunDirectory
 from debft.runs.result import RunResult
 from debft.runs.storage import DiskError
@@ -69,7 +68,7 @@ def check_writable(output: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=existing).close()  # os.access trusts the mode, which a read-only or special file system ignores
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if disk_failed(error):
             raise DiskError(f"{existing}: cannot be written: {error.strerror}") from None
         raise InputError(
             f"--output {output}: expected a directory that can be written, got {existing} ({error.strerror}); choose another"

@@ -46,10 +46,11 @@ def test_text_for_a_terminal_keeps_its_encoding_and_shows_what_it_lacks_as_escap
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which takes nothing")
-def test_disk_that_takes_no_results_ends_the_command_in_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("argument", ["--version", "recipes"])
+def test_disk_that_takes_no_results_ends_the_command_in_one_line(monkeypatch, capsys, argument):
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
-        patch.setattr(sys, "argv", ["debft", "--version"])
+        patch.setattr(sys, "argv", ["debft", argument])
         with pytest.raises(SystemExit) as end:
             main()
     assert end.value.code == 5

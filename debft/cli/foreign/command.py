@@ -10,7 +10,7 @@ import typer
 from debft.cli.options import check_new, name_or_path
 from debft.cli.stdout import print_json
 from debft.console import put, say
-from debft.errors import InputError
+from debft.errors import InputError, disk_failed
 
 
 def import_command(
@@ -95,4 +95,6 @@ def _text(words: Sequence[str]) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise InputError(f"{where}: expected a text file with a command, got other bytes") from None
     except OSError as error:
+        if disk_failed(error):
+            raise
         raise InputError(f"{where}: expected a command in quotes or a file with one: {(error.strerror or '').lower()}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from debft.config.reading import from_dict
 from debft.config.recipe import Recipe
-from debft.errors import InputError
+from debft.errors import InputError, disk_failed
 from debft.models.names import canonical_name
 from debft.published.load import table_names
 from debft.runs.directory import RunDirectory
@@ -111,6 +111,8 @@ def _read(path: Path) -> FinishedRun | None:
         if (path / "steps.jsonl").is_file():  # somebody may have kept the results alone
             scores |= directory.logs.training_scores(result)
     except OSError as error:
+        if disk_failed(error):
+            raise
         raise InputError(f"{error.filename}: {error.strerror}") from None
     return FinishedRun(
         path=path_text(path),
