@@ -19,6 +19,7 @@ from debft.models.json_files import load_config, refusal_explained
 from debft.models.outputs import are_numbers, model_labels, model_names
 from debft.models.weights import stored_dtypes
 from debft.runs.checkpoint import load_checkpoint
+from debft.runs.storage import failing_disk
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task
 
@@ -121,7 +122,8 @@ def _order(labels: tuple[str, ...], task: Task) -> str:
 def _weights_explained(files: ModelFiles) -> Iterator[None]:
     """Raise InputError in place of what transformers raises for weights that it cannot read."""
     try:
-        yield
+        with failing_disk(files.path):
+            yield
     except (SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise InputError(f"--model {files.path}: the weights cannot be read: {first_line(error)}; copy the file again") from None
 

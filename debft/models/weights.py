@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from debft.errors import InputError, first_line, shown
 from debft.models.json_files import check_pointer, read_json, read_object
+from debft.runs.storage import failing_disk
 
 # In the order in which transformers takes them.
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -109,7 +110,7 @@ def stored_tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 def _read_safetensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return (dtype, shape) by name from the header of a safetensors file."""
     try:
-        with safe_open(file, framework="np") as tensors:
+        with failing_disk(file), safe_open(file, framework="np") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
             return {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
@@ -125,7 +126,8 @@ def _read_pickle(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     if in_zip:
         _check_not_compressed(file)
     try:
-        content = torch.load(file, map_location="meta", weights_only=True, mmap=in_zip)
+        with failing_disk(file):
+            content = torch.load(file, map_location="meta", weights_only=True, mmap=in_zip)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" not in str(error):
             raise _unreadable(file, error) from None

@@ -47,14 +47,21 @@ class disk_errors:  # noqa: N801  read as contextlib.suppress is
 
 
 class failing_disk:  # noqa: N801  read as contextlib.suppress is
-    """A block in which a disk fails raises DiskError, which names the file; other errors of the system stay what they are."""
+    """A block in which a disk fails raises DiskError, which names the file; other errors of the system stay what they are.
+
+    reading: the file to name where the error names none, as those of other libraries
+    """
+
+    def __init__(self, reading: Path | None = None) -> None:
+        self.reading = reading
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if (failure := _failure(error)) is not None:
-            where = f"{failure.filename}: " if failure.filename else ""
+            place = failure.filename or self.reading
+            where = f"{place}: " if place else ""
             raise DiskError(f"{where}the disk failed: {failure.strerror}") from error
 
 

@@ -12,6 +12,7 @@ from debft.data.sources.progress import BLOCK
 from debft.data.sources.table import DataTable, LineNumbers, header_again
 from debft.data.stored import GrowingTable, characters_of, chosen
 from debft.errors import InputError, first_line, one_of
+from debft.runs.storage import failing_disk
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 BYTES_OF_A_ROW = 64  # that stay in memory: its line, its label, and what it is compared by
@@ -110,7 +111,7 @@ def _parquet(path: Path) -> DataTable:
 
     table, lines, unread, number = GrowingTable(path, path.stat().st_size), LineNumbers(), [], 1
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with failing_disk(path), pyarrow.parquet.ParquetFile(path) as file:
             _check_fits(path, file.metadata)
             names = file.schema_arrow.names
             if twice := [name for name in names if names.count(name) > 1]:

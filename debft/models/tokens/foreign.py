@@ -16,6 +16,7 @@ from debft.models.json_files import read_config, read_object
 from debft.models.tokens.added import special_names
 from debft.models.tokens.tokenizer_json import around, parts_a_pair, read_tokenizer_json
 from debft.models.tokens.vocabulary import set_template
+from debft.runs.storage import failing_disk
 from debft.runtime.launch.group import is_main_process
 from debft.tasks import QuestionAnswering, Task
 
@@ -70,7 +71,8 @@ def tokenizer_of_transformers(file: Path, kind: str) -> tuple[Tokenizer, dict[st
     names = set(special_names(file.parent).values())
     backend = read_tokenizer_json(file, names) if file.name == "tokenizer.json" else None
     try:
-        whole = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False)
+        with failing_disk(file.parent):
+            whole = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError, RuntimeError) as error:
         raise InputError(
             f"--model {file.parent}: the tokenizer cannot be read: {first_line(error)}; copy its files again"

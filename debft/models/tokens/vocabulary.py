@@ -26,6 +26,7 @@ from debft.errors import InputError, shown
 from debft.models.encoders import FAMILIES, GENERIC_CLASSES, EncoderFamily
 from debft.models.json_files import read_object
 from debft.models.tokens.added import add_stated, special_names, stated_tokens
+from debft.runs.storage import failing_disk
 
 _Piece = ModelProto.SentencePiece
 _Default = TypeVar("_Default", bool, None)
@@ -87,7 +88,8 @@ def _byte_level_bpe(path: Path) -> Tokenizer:
     if strange := next((one for one in ids.items() if type(one[1]) is not int or not 0 <= one[1] < 2**32), None):
         raise InputError(f"{path}: expected pieces with their ids, got {shown(strange[0])}: {shown(strange[1])}; copy it again")
     try:
-        lines = merges.read_text(encoding="utf-8").split("\n")
+        with failing_disk(merges):
+            lines = merges.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a byte-level BPE vocabulary beside {merges.name}, got {error}") from None
     pieces = [line.split(" ") for line in lines if line and not line.startswith("#version")]
