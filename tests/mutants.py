@@ -38,6 +38,7 @@ TESTS = {
         "not kill_at_any_moment and not death_at_any_call",
     ),
     "debft/runs/json_records.py": ("tests/runs/test_result.py",),
+    "debft/runs/removal.py": ("tests/runs/test_removal.py",),
     "debft/runs/result.py": ("tests/runs/test_result.py",),
     "debft/runs/result_file.py": ("tests/runs/test_result.py",),
     "debft/runs/seal.py": ("tests/runs/test_seal.py",),

@@ -71,6 +71,7 @@ def newest(**changes):
         "steps": 5,
         "peak_memory_bytes": 6,
         "recipe": to_dict(Recipe()),
+        "intervals": {"validation/accuracy": [40.0, 60.0]},
         "timing": Timing(train_seconds=1.0, eval_seconds=2.0, examples_per_second=3.0, tokens_per_second=4.0),
         "data": RowsOfRun(source="demo", fingerprints={"train": "1a2b"}, skipped_rows={"train": 1}),
         "environment": {"debft": "x"},
@@ -233,11 +234,12 @@ def test_files_are_named_within_the_model_or_the_run(name, field, folder):
         ("null", "expected an object, got None"),
         ("[" * 100_000, "it is nested too deeply"),
         ("[" * 200 + "]" * 200, "it is nested too deeply"),
+        ('{"a":' * 200 + "1" + "}" * 200, "it is nested too deeply"),
         ('{"format_version": 4, "x": NaN}', "expected JSON, got NaN"),
         (r'{"\ud800": 1}', "it holds half of a surrogate pair"),
         ("{}", "format_version: expected a whole number of at least 1, got None"),
     ],
-    ids=["empty", "cut", "list", "null", "deep", "not so deep", "NaN", "half", "other"],
+    ids=["empty", "cut", "list", "null", "deep", "lists", "objects", "NaN", "half", "other"],
 )
 def test_text_that_is_no_result_is_damage(text, reason):
     with pytest.raises(ValueError) as raised:
@@ -256,6 +258,12 @@ def test_half_a_surrogate_pair_and_a_score_without_a_mean_are_damage():
         from_json(json.dumps(json.loads(newest().to_json()) | {"more": ["\ud800"]}), "result.json")
     with pytest.raises(ValueError, match=r"^scores\.validation/accuracy: expected a score, got 1e\+308$"):
         from_json(changed(scores={"validation/accuracy": 1e308}), "result.json")
+
+
+def test_whole_surrogate_pair_is_a_letter_however_it_is_written():
+    text = json.dumps(json.loads(newest(not_compared="\U0001f600").to_json()))
+    assert r"\ud83d\ude00" in text
+    assert from_json(text, "result.json").not_compared == "\U0001f600"
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"{}", b'{"format_version": 3}'])

@@ -59,6 +59,11 @@ def content_of(directory):
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
 
 
+def test_file_is_written_from_parts_that_are_not_in_memory_together(tmp_path):
+    write_atomically(tmp_path / "x", (part for part in (b"1", memoryview(b"23"), b"", b"4")))
+    assert (tmp_path / "x").read_bytes() == b"1234"
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_write_that_is_refused_leaves_what_was_there_and_says_where_and_why(tmp_path, monkeypatch, call, number):
@@ -380,9 +385,13 @@ def test_disk_that_fails_is_named_by_its_file_also_below_the_error_of_a_library(
         (OSError(errno.EIO, "Input/output error"), "the disk failed: Input/output error"),
         (RuntimeError("I/O error: (os error 5)"), "the disk failed: Input/output error"),
         (RuntimeError("unable to open file </a> in read-only mode: Input/output error (5)"), "the disk failed: Input/output error"),
+        (
+            RuntimeError("unable to mmap 8 bytes from file </a>: I/O (5)\nat a line of its own"),
+            "the disk failed: Input/output error",
+        ),
         (OSError(errno.ESTALE, "Stale file handle", "/a/b"), "/a/b: the disk failed: Stale file handle"),
     ],
-    ids=["no name", "library", "torch", "name"],
+    ids=["no name", "library", "torch", "torch with more lines", "name"],
 )
 def test_failure_of_a_disk_is_told_with_the_file_where_it_is_known(error, said):
     with pytest.raises(DiskError) as raised, failing_disk():

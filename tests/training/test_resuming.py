@@ -230,12 +230,17 @@ def test_other_processes_take_what_process_0_has_read_and_compare_all_of_it(monk
 def test_process_that_holds_a_part_of_the_model_reads_what_another_would(monkeypatch):
     """It is alone here, and its part is the whole."""
     saved, read = checkpoint_of(7), []
+    monkeypatch.setattr(
+        "debft.training.sharding.broadcast_tensors_from_main",
+        lambda own, take: {name: take(name, tensor) for name, tensor in own.items()},
+    )
     for sharded in (False, True):
-        monkeypatch.setattr(resuming, "is_sharded", lambda model, sharded=sharded: sharded)
         model, optimizer = built()
-        state = resuming.restore(saved, SimpleNamespace(scaler=None), model, optimizer, ActiveVocabulary())
+        monkeypatch.setattr(resuming, "is_sharded", lambda given, one=model, sharded=sharded: sharded and given is one)
+        vocabulary = Vocabulary()
+        state = resuming.restore(saved, SimpleNamespace(scaler=None), model, optimizer, vocabulary)
         read.append(model.state_dict() | moments_of(model, optimizer))
-        assert state.step == 7
+        assert (state.step, vocabulary.step) == (7, 7)
     whole, part = read
     assert whole.keys() == part.keys() and all(torch.equal(whole[name], tensor) for name, tensor in part.items())
 
@@ -259,6 +264,15 @@ def test_first_session_notes_what_it_began_with(run, capsys):
     assert state.optimisation["train.learning_rate"] == Recipe().train.learning_rate
     assert state.optimisation["sift.weight"] == Recipe().sift.weight
     assert ((run.path / "recipe.yaml").read_bytes(), capsys.readouterr().err) == (before, "")
+
+
+def test_first_session_changes_nothing_also_where_the_run_has_saved_nothing_with_what_it_began(run, capsys):
+    """It died before its first checkpoint, and is begun with other options."""
+    plan, state = plan_of(), TrainState()
+    plan.recipe = replace(Recipe(), train=replace(Recipe().train, learning_rate=1e-6))
+    resuming.begin_session(plan, run, state, {"precision": "fp32"})
+    assert (state.sessions[0].changed, state.optimisation["train.learning_rate"]) == ({}, 1e-6)
+    assert (run.recipe(), capsys.readouterr().err) == (plan.recipe, "")
 
 
 def begun(run):

@@ -1,7 +1,11 @@
 """A session saves its steps and its best weights: what a checkpoint holds, and what becomes of one that the disk refuses."""
 
+import errno
+import os
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -229,7 +233,7 @@ def test_best_weights_are_saved_whole_as_they_are_at_their_step(one):
 
 def test_parts_that_were_put_together_are_written_by_a_thread_without_a_second_copy(one, monkeypatch):
     session, state = one
-    monkeypatch.setattr(saving, "is_sharded", lambda model: True)
+    monkeypatch.setattr(saving, "is_sharded", lambda model: model is session.loaded.model)
     monkeypatch.setattr(saving, "host_copy", lambda *_, **__: pytest.fail("a second copy"))
     saving.save_if_possible(session, state, training=True)
     saving.finish_saving(session)
@@ -296,6 +300,7 @@ def test_checkpoint_is_written_at_once_where_there_is_no_memory_for_a_copy(one, 
         saving.save_if_possible(session, state, training=True)
     assert names(session) == ["step-000005", "step-000006"]
     (weights, moments), beside = asked[0]
+    assert saving.bytes_to_save(session) == 8 * 64 + 77  # a tensor begins at a multiple of 64 bytes
     assert (sorted(weights), len(moments), beside) == (["bias", "weight"], 6, 77)
     size = byte_size(saving.bytes_to_save(session))
     assert said(capsys) == (
@@ -304,7 +309,8 @@ def test_checkpoint_is_written_at_once_where_there_is_no_memory_for_a_copy(one, 
     )
 
 
-def test_checkpoint_that_failed_meanwhile_is_said_where_another_one_must_be_written(one, refuse, monkeypatch, capsys):
+@pytest.mark.parametrize("save", [saving.save, partial(saving.save_if_possible, training=False)], ids=["must", "last"])
+def test_checkpoint_that_failed_meanwhile_is_said_where_another_one_follows(one, refuse, monkeypatch, capsys, save):
     session, state = one
     write = checkpoint.write_checkpoint
     refuse("write_checkpoint")
@@ -312,8 +318,24 @@ def test_checkpoint_that_failed_meanwhile_is_said_where_another_one_must_be_writ
     session.saving._thread.join()
     monkeypatch.setattr(checkpoint, "write_checkpoint", write)
     state.step = 6
-    saving.save(session, state)
+    save(session, state)
     assert (said(capsys), names(session)) == (f"warning: {FULL}", ["step-000006"])
+
+
+def test_log_whose_size_the_disk_does_not_tell_is_named_by_its_run(one, monkeypatch):
+    session, state = one
+    session.run.logs.append("steps.jsonl", {"step": 5})
+    is_file = Path.is_file
+
+    def refuses_logs(path, **options):
+        if path.suffix == ".jsonl":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return is_file(path, **options)
+
+    monkeypatch.setattr("debft.runs.logs.Logs.sync", lambda self: None)
+    monkeypatch.setattr(Path, "is_file", refuses_logs)
+    with pytest.raises(DiskError, match=f"^{session.run.path}: cannot be written: Input/output error;"):
+        saving.save(session, state)
 
 
 def test_logs_are_on_the_disk_before_the_checkpoint_that_counts_on_them(one, monkeypatch):
