@@ -37,6 +37,7 @@ TESTS = {
         "-k",
         "not kill_at_any_moment and not death_at_any_call",
     ),
+    "debft/runs/digested.py": ("tests/runs/test_digested.py",),
     "debft/runs/json_records.py": ("tests/runs/test_result.py",),
     "debft/runs/removal.py": ("tests/runs/test_removal.py",),
     "debft/runs/result.py": ("tests/runs/test_result.py",),

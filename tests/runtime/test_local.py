@@ -136,21 +136,25 @@ def test_processes_on_gpus_are_not_told_to_use_the_cpu(group, monkeypatch):
 
 def test_processes_without_a_gpu_of_their_own_are_refused(group, monkeypatch):
     monkeypatch.setattr(local, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # which does not matter
     with pytest.raises(InputError) as raised:
         group.start(3)
     assert str(raised.value) == "--num-processes: expected at most one per GPU, 2, got 3; start fewer"
     assert group.children == []
 
 
-def test_more_processes_than_cores_are_refused_where_they_would_share_a_cpu(group, monkeypatch):
+@pytest.mark.parametrize(
+    ("cores", "most", "said"), [(2, 4, "4 on this machine of 2"), (None, 4, "4 on this machine of 1"), (4, 4, "4"), (6, 6, "6")]
+)
+def test_more_processes_than_cores_are_refused_where_they_would_share_a_cpu(group, monkeypatch, cores, most, said):
     """Four may: that a run of several processes works can be tried on any machine."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
     with pytest.raises(InputError) as raised:
-        group.start(5)
-    assert str(raised.value) == "--num-processes: expected at most one per core, 4 on this machine of 2, got 5; start fewer"
+        group.start(most + 1)
+    assert str(raised.value) == f"--num-processes: expected at most one per core, {said}, got {most + 1}; start fewer"
     assert group.children == []
     group.at(1, group.end_all)
-    assert group.start(4) == 0
+    assert group.start(most) == 0
 
 
 def test_processes_of_further_machines_are_counted_on_from_the_first(group):
@@ -177,11 +181,12 @@ def test_group_ends_when_its_last_process_has(group):
     assert group.looks == 20 and group.now == pytest.approx(1.0)
 
 
-def test_process_that_fails_ends_the_others_with_its_exit_code(group, capsys):
+@pytest.mark.parametrize("code", [1, 3])
+def test_process_that_fails_ends_the_others_with_its_exit_code(group, capsys, code):
     """It leaves them the time to print why, and then asks them. One that is ended by that is not spoken for."""
-    group.at(3, lambda: group.code(1, 3))
+    group.at(3, lambda: group.code(1, code))
     group.at(5, lambda: group.children[0].ends.update(end=-signal.SIGTERM))
-    assert group.start() == 3
+    assert group.start() == code
     assert (group.children[0].sent, capsys.readouterr().err) == (["end"], "")
     assert [child.said for child in group.children] == [[(Place.SAID, 1)]] * 2
     assert group.now == pytest.approx(3 * 0.05 + local.SECONDS_TO_FOLLOW, abs=0.11)  # two looks
