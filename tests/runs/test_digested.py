@@ -32,7 +32,7 @@ def test_numbers_that_need_a_gradient_are_written(tmp_path):
     assert torch.equal(safetensors.torch.load_file(tmp_path / "file")["weight"], weight.detach())
 
 
-@pytest.mark.parametrize("size", [0, 3, 2**20 + 7])
+@pytest.mark.parametrize("size", [0, 1, 3, 2**20 + 7])
 def test_first_bytes_are_those_and_no_more(size, tmp_path):
     content = os.urandom(2**20 + 20)
     (tmp_path / "log").write_bytes(content)

@@ -20,7 +20,7 @@ STEP = {
     "SLURM_STEP_NUM_TASKS": "4",
     "SLURM_NTASKS": "4",
     "SLURM_STEP_NODELIST": "node[07-08]",
-    "SLURM_JOB_NODELIST": "node[07-09]",
+    "SLURM_JOB_NODELIST": "node[06-09]",
     "SLURM_STEP_NUM_NODES": "2",
     "SLURM_JOB_ID": "117",
     "SLURM_STEP_ID": "2",
@@ -30,7 +30,7 @@ STEP = {
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
     """What a test or debft itself sets is gone after it."""
-    others = (PARENT, "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", "CUDA_VISIBLE_DEVICES", *STEP)
+    others = (PARENT, "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", "CUDA_VISIBLE_DEVICES", "SLURM_NNODES", *STEP)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", *others):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -43,16 +43,31 @@ def test_processes_are_counted_over_all_machines():
     assert share_of(Asked(), devices=lambda: 2) == Share(processes=1)
 
 
+@pytest.mark.parametrize("port", [1, 65535])
+def test_machine_takes_address_and_port_as_they_were_given(port):
+    asked = Asked(machines=2, machine=1, address="localhost", port=port, processes=4)
+    assert share_of(asked, devices=lambda: 1) == Share(processes=4, machines=2, machine=1, address="localhost", port=port)
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0, 2), (1, 2), (8, 16)])
+def test_each_of_several_machines_takes_a_process_for_each_gpu_or_one(monkeypatch, gpus, processes):
+    monkeypatch.setattr(machines, "visible_gpus", lambda: gpus)
+    share = share_to_start(Asked(machines=2, machine=1, address="127.0.0.1"))
+    assert share.processes == processes
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         (Asked(machine=1), "--machine-rank: expected --num-machines of 2 or more"),
         (Asked(machines=1, address="127.0.0.1"), "--main-process-ip: expected --num-machines of 2 or more"),
+        (Asked(port=29511), "--main-process-port: expected --num-machines of 2 or more"),
         (Asked(machines=2, address="127.0.0.1"), "--machine-rank: expected the number of this machine, 0 to 1, got none"),
         (Asked(machines=2, machine=2, address="127.0.0.1"), "0 to 1, got 2"),
         (Asked(machines=2, machine=1), "--main-process-ip: expected the address of .*, got none"),
         (Asked(machines=2, machine=1, address="127.0.0.1", processes=3), "a multiple of the 2 machines, got 3"),
-        (Asked(machines=2, machine=1, address="127.0.0.1", port=70000), "1 to 65535, got 70000"),
+        (Asked(machines=2, machine=1, address="127.0.0.1", port=0), "1 to 65535, got 0"),
+        (Asked(machines=2, machine=1, address="127.0.0.1", port=2**16), "1 to 65535, got 65536"),
         (Asked(machines=2, machine=1, address="no.such.host.invalid"), "--main-process-ip: .*got no.such.host.invalid"),
     ],
 )
@@ -66,6 +81,26 @@ def test_address_that_no_machine_could_have_is_refused(monkeypatch, address):
     monkeypatch.setattr(machines.socket, "getaddrinfo", lambda host, *others, **more: host.encode("idna"))  # as the real one begins
     with pytest.raises(InputError, match=f"--main-process-ip: expected the address of .*, got {address} "):
         share_of(Asked(machines=2, machine=1, address=address, processes=2), devices=lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name not known"), "Name not known"),
+        (UnicodeError("label too long\nmore"), "label too long"),
+    ],
+    ids=["system", "Python"],
+)
+def test_address_that_is_not_found_is_refused_with_the_reason(monkeypatch, error, why):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(InputError) as raised:
+        share_of(Asked(machines=2, machine=1, address="a-host"), devices=lambda: 1)
+    assert str(raised.value) == (
+        f"--main-process-ip: expected the address of the machine with --machine-rank 0, got a-host ({why})"
+    )
 
 
 def test_machine_0_has_the_address_that_all_are_given(monkeypatch):
@@ -132,12 +167,31 @@ def test_launcher_is_told_by_its_variables(monkeypatch, variables, name):
     assert machines.launcher() == name
 
 
+@pytest.mark.parametrize("variable", ["RANK", "WORLD_SIZE"])
+def test_one_variable_alone_is_that_of_no_launcher(monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    assert machines.launcher() is None
+
+
 def test_process_that_accelerate_left_alone_is_refused(monkeypatch):
     """`accelerate launch --cpu --num_processes 2` starts one process, on each machine, and each would train for itself."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
-    with pytest.raises(InputError, match="expected several processes, got one that knows of no other"):
+    with pytest.raises(InputError) as raised:
         share_to_start(Asked())
+    assert str(raised.value) == (
+        "accelerate launch: expected several processes, got one that knows of no other, as with its --cpu; start it with "
+        "--multi_gpu and ACCELERATE_USE_CPU=true, or let debft start them"
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [["ACCELERATE_MIXED_PRECISION"], ["MASTER_ADDR"], ["ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "WORLD_SIZE"]]
+)
+def test_process_that_accelerate_started_as_the_only_one_is_not_left_alone(monkeypatch, names):
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    assert share_to_start(Asked()) is None
 
 
 @pytest.mark.parametrize(
@@ -165,8 +219,28 @@ def test_tasks_of_a_step_find_each_other(monkeypatch, capsys):
     for name, value in (STEP | {"SLURM_PROCID": "0", "MASTER_ADDR": "10.0.0.7"}).items():
         monkeypatch.setenv(name, value)
     join_step()
-    assert "4, the tasks of step 117.2 of Slurm, nodes 2; they meet at 10.0.0.7:20119" in capsys.readouterr().err
+    assert capsys.readouterr().err.split(maxsplit=1) == [
+        "processes",
+        "4, the tasks of step 117.2 of Slurm, nodes 2; they meet at 10.0.0.7:20119\n",
+    ]
     assert machines.launcher() == "srun"
+
+
+@pytest.mark.parametrize(("more", "nodes"), [({}, 1), ({"SLURM_NNODES": "3"}, 3)])
+def test_what_slurm_does_not_say_of_the_step_is_that_of_the_job(monkeypatch, capsys, more, nodes):
+    step = {name: value for name, value in STEP.items() if not name.startswith("SLURM_STEP_") or name == "SLURM_STEP_NUM_TASKS"}
+    for name, value in (step | {"SLURM_PROCID": "0"} | more).items():
+        monkeypatch.setenv(name, value)
+    join_step()
+    said = f"4, the tasks of step 117.0 of Slurm, nodes {nodes}; they meet at node06:20117"
+    assert capsys.readouterr().err.endswith(f" {said}\n")
+
+
+def test_first_and_last_task_of_a_step_have_a_place():
+    last = variables_of_step(STEP | {"SLURM_PROCID": "3", "SLURM_LOCALID": "3"})
+    assert (last["RANK"], last["LOCAL_RANK"]) == ("3", "3")
+    first = variables_of_step(STEP | dict.fromkeys(["SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_ID"], "0"))
+    assert (first["RANK"], first["LOCAL_RANK"], first["MASTER_PORT"]) == ("0", "0", "20000")
 
 
 def joined(monkeypatch, capsys, **variables):
@@ -228,6 +302,8 @@ def test_step_without_its_variables_is_refused():
         ("SLURM_STEP_NUM_TASKS", "0"),
         ("SLURM_PROCID", "4"),
         ("SLURM_LOCALID", ""),
+        ("SLURM_LOCALID", "4"),
+        ("SLURM_LOCALID", "-1"),
         ("SLURM_JOB_ID", "abc"),
         ("SLURM_STEP_ID", "batch"),
     ],
