@@ -72,6 +72,20 @@ def test_process_alone_is_process_0_of_one(variables):
     assert (group.process_name(), group.group_size()) == ("process 0", 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "place", "size"),
+    [
+        ({}, 0, 1),
+        ({"LOCAL_RANK": "-1"}, 0, 1),
+        ({"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}, 0, 1),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 1, 2),
+    ],
+)
+def test_place_on_the_machine_is_what_the_launcher_says(variables, given, place, size):
+    variables(RANK="3", WORLD_SIZE="4", **given)
+    assert (group.local_rank(), group.local_size()) == (place, size)
+
+
 @pytest.mark.parametrize("value", ["abc", "", "1.5", "²", "9" * 5000])
 @pytest.mark.parametrize(
     ("name", "others"),
@@ -90,7 +104,15 @@ def test_variable_that_is_no_number_is_named_and_keeps_no_error_from_being_print
     assert group.is_main_process()
 
 
-@pytest.mark.parametrize("given", [{"RANK": "2", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-2"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"RANK": "2", "WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "0"},
+        {"LOCAL_RANK": "-2"},
+        {"LOCAL_WORLD_SIZE": "0", "RANK": "0", "WORLD_SIZE": "2"},
+    ],
+)
 def test_number_that_no_process_can_have_is_refused(variables, given):
     variables(**given)
     with pytest.raises(InputError, match=f"{next(iter(given))}: expected a whole number"):
@@ -131,9 +153,9 @@ def test_process_without_a_parent_follows_nobody(variables, threads):
 class ParentThatDies:
     """A parent that lives while it is looked at three times, and the time that is slept between two looks."""
 
-    def __init__(self, monkeypatch, line):
-        self.pids, self.slept, self.killed, self.looked, self.taken = [17, 17, 17, 1], [], [], [], []
-        monkeypatch.setenv(group.PARENT, "17")
+    def __init__(self, monkeypatch, line, pid=17):
+        self.pids, self.slept, self.killed, self.looked, self.taken = [pid, pid, pid, 0], [], [], [], []
+        monkeypatch.setenv(group.PARENT, str(pid))
         parts = {"environ": os.environ, "getppid": lambda: self.pids.pop(0), "getpid": lambda: 23}
         monkeypatch.setattr(group, "os", SimpleNamespace(kill=lambda *sent: self.killed.append(sent), **parts))
         monkeypatch.setattr(group, "time", SimpleNamespace(sleep=self.slept.append))
@@ -141,11 +163,12 @@ class ParentThatDies:
         monkeypatch.setattr(group, "take_lifeline", lambda parent: self.taken.append(parent) or line)
 
 
-def test_process_ends_as_on_sigterm_when_its_parent_has_died(monkeypatch, threads):
-    parent = ParentThatDies(monkeypatch, line=None)
+@pytest.mark.parametrize("pid", [1, 17])  # within a container debft may be the first process
+def test_process_ends_as_on_sigterm_when_its_parent_has_died(monkeypatch, threads, pid):
+    parent = ParentThatDies(monkeypatch, line=None, pid=pid)
     group.follow_parent()
     assert parent.killed == [(23, signal.SIGTERM)]
-    assert (parent.taken, parent.looked, parent.slept) == ([17], [], [1.0] * 3)
+    assert (parent.taken, parent.looked, parent.slept) == ([pid], [], [1.0] * 3)
     assert threads == [True]  # a thread that does not keep the process from ending
 
 
