@@ -8,6 +8,7 @@ import shutil
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,20 @@ def test_nothing_is_pickled(tmp_path):
     model, optimizer = trained()
     path = save_checkpoint(tmp_path, "step-000003", 3, model, optimizer, {})
     assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+
+
+@pytest.mark.parametrize(("call", "name"), [("is_dir", "step-000003"), ("is_file", "steps.jsonl")])
+def test_disk_that_does_not_tell_what_is_there_is_named_by_the_directory(tmp_path, monkeypatch, call, name):
+    real = getattr(Path, call)
+
+    def refuses(path, **options):
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, call, refuses)
+    with pytest.raises(DiskError, match=f"^{tmp_path}/x: cannot be written: Input/output error;"):
+        save_checkpoint(tmp_path / "x", "step-000003", 3, *trained(), {}, [tmp_path / "steps.jsonl"])
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
