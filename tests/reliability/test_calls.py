@@ -26,6 +26,8 @@ def cases():
         ("EIO", "fsync", r"step-000014.*partial", False, "step 14 has no checkpoint, the newest is step-000007; training goes on"),
         ("ENOSPC", "rename", r"checkpoints/step-000020$", False, "the last step has no checkpoint; going on to the evaluation"),
         ("EIO", "unlink", r"old\.partial", False, "no matter"),
+        ("EIO", "unlink", r"old\.partial", True, "checkpoints: cannot be written: Input/output error"),
+        ("ENOSPC", "mkdir", r"cache$", False, "exit code 5 after step 0"),
         ("EINTR", "mkdir", r"\.model\..*partial", False, "exit code 5 after step 20"),
     ],
 )
