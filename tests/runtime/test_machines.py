@@ -8,7 +8,6 @@ import pytest
 from debft.errors import InputError
 from debft.runtime.launch import machines
 from debft.runtime.launch.group import PARENT
-from debft.runtime.launch.interface import interface_to, name_interface
 from debft.runtime.launch.machines import PORT, Asked, Share, share_of, share_to_start
 from debft.runtime.launch.srun import first_host, join_step, variables_of_step
 
@@ -319,17 +318,3 @@ def test_script_of_a_job_with_several_tasks_is_told_that_it_runs_alone(monkeypat
     join_step()
     assert "note: the job of Slurm has 4 tasks, and this process was started without srun" in capsys.readouterr().err
     assert machines.launcher() is None
-
-
-def test_interface_that_is_not_here_is_named(monkeypatch):
-    here = next(name for _, name in socket.if_nameindex())
-    for named in ("x", here):  # torch does not read a single letter
-        monkeypatch.setenv("GLOO_SOCKET_IFNAME", named)
-        name_interface()
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", f"{here},nonsense")
-    with pytest.raises(InputError, match=f"^GLOO_SOCKET_IFNAME: expected a network interface, {here}.*, got 'nonsense'; unset it$"):
-        name_interface()
-
-
-def test_interface_of_a_loopback_is_left_to_gloo():
-    assert interface_to("127.0.0.1") is interface_to("localhost") is None
