@@ -18,6 +18,7 @@ def session(first, last, changed=None, **environment):
         (session(6, 8, python="3.12"), []),  # it moves no number
         (session(6, 8, precision="bf16", changed={"runtime.precision": "bf16"}), ["precision bf16, not fp32"]),
         (session(6, 8, device="cuda:0", gpu="H100"), ["device cuda:0, not cpu, gpu H100, not None"]),
+        (session(6, 8, shards=2), ["shards 2, not None"]),  # the one before did not record it
         (session(6, 8, num_processes=2, torch="2.14.0"), ["torch 2.14.0, not 2.13.0, num_processes 2, not 1"]),
         (session(6, 8, changed={"runtime.attention": "eager"}), ["runtime.attention eager, not as begun"]),
     ],
