@@ -398,6 +398,9 @@ def test_failure_of_a_disk_is_told_with_the_file_where_it_is_known(error, said):
         raise error
     assert raised.value.refusal == said
     assert raised.value.__cause__ is error
+    with pytest.raises(DiskError) as raised, failing_disk(Path("/c")):  # the file that is read, where the error names none
+        raise error
+    assert raised.value.refusal == (said if said.startswith("/") else f"/c: {said}")
 
 
 def test_failure_of_a_disk_is_found_below_the_cause_of_another_error():
