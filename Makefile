@@ -44,9 +44,10 @@ fuzz: setup
 # The branches of what saves a run and ends it, by the tests of these modules within one process: fails under 100 %.
 COVERED := tests/runs/test_changes_in_words.py tests/runs/test_checkpoint.py tests/runs/test_checkpoint_words.py \
   tests/runs/test_digested.py tests/runs/test_removal.py tests/runs/test_result.py tests/runs/test_seal.py \
-  tests/runs/test_storage.py tests/runtime/test_group.py tests/runtime/test_interface.py tests/runtime/test_lifeline.py \
-  tests/runtime/test_local.py tests/runtime/test_machines.py tests/runtime/test_started.py tests/runtime/test_stop_requests.py \
-  tests/training/test_resuming.py tests/training/test_saving.py
+  tests/runs/test_storage.py tests/runtime/test_arrivals.py tests/runtime/test_group.py tests/runtime/test_heartbeat.py \
+  tests/runtime/test_interface.py tests/runtime/test_lifeline.py tests/runtime/test_local.py tests/runtime/test_machines.py \
+  tests/runtime/test_started.py tests/runtime/test_stop_requests.py tests/training/test_resuming.py \
+  tests/training/test_saving.py
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 coverage: setup

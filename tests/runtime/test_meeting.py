@@ -9,10 +9,7 @@ import time
 import pytest
 from processes import SECONDS, Command
 
-from debft.errors import InputError
-from debft.runtime.launch import heartbeat, meeting
 from debft.runtime.launch.group import PARENT
-from debft.runtime.launch.heartbeat import STORE, Signs
 
 HANG = 100.0
 MEET = """
@@ -130,75 +127,3 @@ def test_second_process_of_a_number_is_refused(start):
     said = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 2, 2], said
     assert all("process 1 has come twice" in text for text in said)
-
-
-def test_group_of_one_debft_needs_no_meeting(monkeypatch):
-    """Its parent sees who is there and who lives."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not meeting.started_by_one()
-    monkeypatch.setenv(PARENT, "17")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert meeting.started_by_one()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert not meeting.started_by_one()
-
-
-@pytest.mark.parametrize(("address", "got"), [(None, "none"), ("\udcff", r"'\\udcff'")])
-def test_group_without_the_address_of_process_0_is_refused(monkeypatch, address, got):
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    if address is not None:
-        monkeypatch.setenv("MASTER_ADDR", address)
-    with pytest.raises(InputError, match=f"MASTER_ADDR: expected the address of process 0 beside RANK and WORLD_SIZE, got {got}; "):
-        meeting.place()
-
-
-@pytest.mark.parametrize("port", ["abc", "", "0", "65536", "-1"])
-def test_port_that_none_can_be_is_refused(monkeypatch, port):
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", port)
-    with pytest.raises(InputError, match=f"MASTER_PORT: expected a whole number, 1 to 65535, got '{port}'; unset it"):
-        meeting.place()
-
-
-@pytest.fixture
-def signs(monkeypatch):
-    """(signs of processes 1 and 2, a clock that the test sets)."""
-    clock = {"now": 0.0}
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock["now"])
-    return Signs([1, 2], HANG), clock
-
-
-def test_silence_counts_from_the_last_beat_of_each(signs):
-    signs, clock = signs
-    for number in range(1, 13):
-        clock["now"] += 10.0
-        signs.seen(STORE, str(number).encode())
-        signs.seen(1, str(number).encode())
-        signs.seen(2, b"7")  # stands still
-        silent = signs.silent()
-    assert list(silent) == [2] and silent[2] > HANG
-
-
-def test_time_in_which_this_process_was_stopped_does_not_count(signs):
-    signs, clock = signs
-    signs.silent()
-    clock["now"] += 1000 * HANG
-    assert not signs.silent()
-
-
-@pytest.mark.parametrize(
-    ("rank", "first", "silent", "speaks"),
-    [
-        (0, 0, {1: 1.0}, True),
-        (2, 0, {1: 1.0}, False),  # process 0 says it
-        (1, 0, {0: 1.0}, True),
-        (3, 2, {0: 1.0}, False),  # process 2 does, on the same machine
-        (2, 2, {STORE: 1.0, 3: 1.0}, True),
-        (3, 2, {STORE: 1.0, 2: 1.0}, False),
-        (1, 0, {STORE: 1.0, 0: 1.0}, True),
-    ],
-)
-def test_one_process_of_a_machine_says_who_is_silent(monkeypatch, rank, first, silent, speaks):
-    monkeypatch.setenv("RANK", str(rank))
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert heartbeat._speaks(silent, first) is speaks
