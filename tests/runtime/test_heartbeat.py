@@ -73,6 +73,7 @@ def test_time_in_which_this_process_was_stopped_counts_as_a_quarter_at_most(sign
         (2, 0, {1: 1.0}, False),  # process 0 says it
         (1, 0, {0: 1.0}, True),
         (3, 2, {0: 1.0}, False),  # process 2 does, on the same machine
+        (2, 2, {0: 1.0}, True),
         (2, 2, {STORE: 1.0, 3: 1.0}, True),
         (3, 2, {STORE: 1.0, 2: 1.0}, False),
         (1, 0, {STORE: 1.0, 0: 1.0}, True),
