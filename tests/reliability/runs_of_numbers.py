@@ -1,7 +1,7 @@
 """Small runs for the parts that try memory and numbers: of every kind of task, plain and with SiFT, with dropout."""
 
 import json
-import shutil
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,10 @@ def recipe_of(of: str, sift: bool, model: Path, **changes: Any) -> Recipe:
 
 @cache
 def undisturbed(beside: Path, of: str, sift: bool) -> tuple[Recipe, RunDirectory]:
-    """Return the recipe and the directory of the run of this kind that nothing disturbs, done once below `beside`."""
+    """Return the recipe and the directory of the run of this kind that nothing disturbs, done once below `beside` by each process."""
     sizes = {"hidden_size": 32, "intermediate_size": 48, "pooler_hidden_size": 32, "num_attention_heads": 2}
     rates = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.1)
-    root = beside / f"undisturbed-{name_of(of, sift)}"
-    shutil.rmtree(root, ignore_errors=True)
+    root = beside / f"undisturbed-{name_of(of, sift)}-{os.getpid()}"
     recipe = recipe_of(of, sift, write_model_config(root / "model", demo.model_directory(), **sizes, **rates))
     finetune(recipe, root / "run")
     return recipe, RunDirectory(root / "run")
