@@ -66,7 +66,7 @@ def too_little(directory: Path, *, of: str, sift: bool, after: int) -> str:
 
 def evaluated(directory: Path, *, of: str, error: str, rows: int) -> str:
     """Evaluate while training, and use the model, where the memory is enough for so many sequences: the same scores and predictions."""
-    recipe, whole = undisturbed(directory.parent, of, sift=False)
+    recipe, whole = undisturbed(directory.parent, of, False)
     run, expected = RunDirectory(directory / "run"), whole.result()
     with pytest.MonkeyPatch.context() as patch:
         limit_evaluations(patch, rows, ERRORS[error])
